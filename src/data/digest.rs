@@ -1,0 +1,69 @@
+//! SHA-256 of files and of decoded images.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::Images;
+use crate::error::{Error, Result};
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// SHA-256 of a file, read in pieces.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer).map_err(Error::io("read", path))?;
+        if n == 0 {
+            return Ok(hex(&digest.finalize()));
+        }
+        digest.update(&buffer[..n]);
+    }
+}
+
+/// SHA-256 over label and pixels of every image, in order: the same whichever way the images came.
+pub(super) fn content(splits: &[&Images]) -> String {
+    let mut digest = Sha256::new();
+    for images in splits {
+        for i in 0..images.len() {
+            digest.update([images.labels[i]]);
+            digest.update(images.image(i));
+        }
+    }
+    hex(&digest.finalize())
+}
+
+/// Checks every file against a `SHA256SUMS` file beside it, in `sha256sum`'s format, where one exists.
+///
+/// # Errors
+/// Names the file, the expected and the found digest.
+pub(super) fn check(file: &str, found: &str, expected: &str, remedy: &str) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Data(format!("{file} is damaged or not the original: sha256 {found}, expected {expected}; {remedy}")))
+}
+
+/// The digest that a `SHA256SUMS` file in `directory` names for `file`.
+///
+/// # Errors
+/// When the sums exist but cannot be read.
+pub(super) fn listed(directory: &Path, file: &str) -> Result<Option<String>> {
+    let path = directory.join("SHA256SUMS");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let mut lines = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
+    Ok(lines.find(|(_, name)| name.trim_start_matches([' ', '*']) == file).map(|(sum, _)| sum.to_lowercase()))
+}

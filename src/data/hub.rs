@@ -1,0 +1,143 @@
+//! Files from the Hugging Face hub through hf-hub: cache first, then the network.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
+use hf_hub::{HFClientBuilder, HFError};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::digest;
+use super::source::Fetch;
+use crate::error::{Error, Result};
+
+/// How long an unreachable hub may delay a run that has a stand-in.
+const REACH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A data set repository on the hub.
+pub(super) struct Repository {
+    pub(super) owner: &'static str,
+    pub(super) name: &'static str,
+    pub(super) revision: &'static str,
+}
+
+/// A file in the local cache, the commit it belongs to, its SHA-256.
+pub(super) struct HubFile {
+    pub(super) path: PathBuf,
+    pub(super) commit: Option<String>,
+    pub(super) sha256: String,
+}
+
+/// The files of a repository, from the cache where all are there, else from the network.
+///
+/// # Errors
+/// [`Error::Hub`] when the hub cannot serve, [`Error::Data`] when a cached file is damaged.
+pub(super) fn files(repo: &Repository, names: &[&str], fetch: &Fetch<'_>) -> Result<Vec<HubFile>> {
+    let client = HFClientBuilder::new().retry_max_attempts(2).build_sync().map_err(hub_error)?;
+    let dataset = client.dataset(repo.owner, repo.name);
+    let get = |name: &str, local: bool, progress: Option<Progress>| {
+        let download = dataset.download_file().filename(name).revision(repo.revision).local_files_only(local);
+        match progress {
+            Some(progress) => download.progress(progress).send(),
+            None => download.send(),
+        }
+    };
+    let cached: std::result::Result<Vec<PathBuf>, _> = names.iter().map(|n| get(n, true, None)).collect();
+    let paths = match cached {
+        Ok(paths) => paths,
+        Err(_) if fetch.offline => {
+            return Err(Error::Hub(format!(
+                "{}/{} is not in the cache and --offline forbids the network; run once without it",
+                repo.owner, repo.name
+            )));
+        }
+        Err(_) => {
+            let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".into());
+            reach(&endpoint)?;
+            (fetch.notice)(&format!("data: fetching {}/{} from {endpoint}", repo.owner, repo.name));
+            let bar = || fetch.bar.then(|| Progress::from(Bar::new()));
+            names.iter().map(|n| get(n, false, bar())).collect::<std::result::Result<_, _>>().map_err(hub_error)?
+        }
+    };
+    paths.into_iter().map(checked).collect()
+}
+
+/// Checks a cached file against the digest that names its blob (the hub's entity tag of large files).
+fn checked(path: PathBuf) -> Result<HubFile> {
+    let sha256 = digest::sha256_file(&path)?;
+    let blob = std::fs::canonicalize(&path).map_err(Error::io("resolve", &path))?;
+    let tag = blob.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    if tag.len() == 64 && tag.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let remedy = format!("delete {} and run again to fetch it anew", blob.display());
+        digest::check(&path.display().to_string(), &sha256, &tag.to_lowercase(), &remedy)?;
+    }
+    let commit = commit(&path);
+    Ok(HubFile { path, commit, sha256 })
+}
+
+/// The cache's layout is `snapshots/COMMIT/file`.
+fn commit(path: &Path) -> Option<String> {
+    let mut parts = path.iter().skip_while(|part| *part != "snapshots");
+    parts.nth(1).map(|commit| commit.to_string_lossy().into_owned())
+}
+
+/// Fails fast where no connection can be made; proxies are left to the client.
+fn reach(endpoint: &str) -> Result<()> {
+    let proxied = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    if proxied.iter().any(|name| std::env::var_os(name).is_some()) {
+        return Ok(());
+    }
+    let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
+    let host = rest.split('/').next().unwrap_or(rest);
+    let address = if host.contains(':') {
+        host.to_string()
+    } else {
+        format!("{host}:{}", if scheme == "http" { 80 } else { 443 })
+    };
+    let unreachable = |reason: String| Error::Hub(format!("{endpoint} cannot be reached: {reason}"));
+    let mut addresses = address.to_socket_addrs().map_err(|e| unreachable(e.to_string()))?;
+    let Some(first) = addresses.next() else { return Err(unreachable("it has no address".into())) };
+    TcpStream::connect_timeout(&first, REACH_TIMEOUT).map_err(|e| unreachable(e.to_string()))?;
+    Ok(())
+}
+
+fn hub_error(error: HFError) -> Error {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    Error::Hub(text)
+}
+
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let style = ProgressStyle::with_template("{wide_msg} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+        let bar = ProgressBar::new(0);
+        Self(match style {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        })
+    }
+}
+
+impl ProgressHandler for Bar {
+    fn on_progress(&self, event: &ProgressEvent) {
+        let ProgressEvent::Download(event) = event else { return };
+        match event {
+            DownloadEvent::Start { total_bytes, .. } => self.0.set_length(*total_bytes),
+            DownloadEvent::Progress { files } => {
+                for file in files {
+                    self.0.set_message(file.filename.clone());
+                    self.0.set_position(file.bytes_completed);
+                }
+            }
+            DownloadEvent::AggregateProgress { bytes_completed, .. } => self.0.set_position(*bytes_completed),
+            DownloadEvent::Complete => self.0.finish_and_clear(),
+        }
+    }
+}

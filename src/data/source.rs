@@ -1,0 +1,87 @@
+//! Where the images of a data set are taken from: a directory, the hub's cache, the hub, or the stand-in.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::{DataSet, Entry};
+use crate::error::{Error, Result};
+
+/// `--data`: where images come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataSource {
+    /// The hub's cache, else the hub, else the stand-in.
+    Auto,
+    /// The embedded stand-in.
+    StandIn,
+    /// The hub (cache first); an error if it cannot serve.
+    Hub,
+    /// A directory holding the original files or parquet files.
+    Directory(PathBuf),
+}
+
+impl FromStr for DataSource {
+    type Err = std::convert::Infallible;
+
+    fn from_str(s: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(match s {
+            "auto" => Self::Auto,
+            "stand-in" => Self::StandIn,
+            "hub" => Self::Hub,
+            path => Self::Directory(path.into()),
+        })
+    }
+}
+
+/// How to fetch, and how much.
+pub struct Fetch<'a> {
+    /// Training images wanted.
+    pub train: usize,
+    /// Test images wanted.
+    pub test: usize,
+    /// Never use the network.
+    pub offline: bool,
+    /// Draw a progress bar for downloads.
+    pub bar: bool,
+    /// Receives what a person should know.
+    pub notice: &'a dyn Fn(&str),
+}
+
+/// The data set from its source; none where the stand-in is to be used.
+pub(super) fn resolve(entry: &'static Entry, source: &DataSource, fetch: &Fetch<'_>) -> Result<Option<DataSet>> {
+    if entry.stand_in == entry.name {
+        return (entry.load)(entry, fetch, source).map(Some);
+    }
+    match source {
+        DataSource::StandIn => {
+            (fetch.notice)(&format!("data: {} stands in for {}, as asked", entry.stand_in, entry.name));
+            Ok(None)
+        }
+        DataSource::Auto => match (entry.load)(entry, fetch, source) {
+            Ok(set) => Ok(Some(set)),
+            Err(Error::Hub(reason)) => {
+                (fetch.notice)(&format!(
+                    "data: {} could not be had ({reason}); the embedded {} stands in for it. These are not {} results.",
+                    entry.name, entry.stand_in, entry.name
+                ));
+                Ok(None)
+            }
+            Err(other) => Err(other),
+        },
+        DataSource::Hub => (entry.load)(entry, fetch, source).map(Some),
+        DataSource::Directory(path) => {
+            check_directory(path)?;
+            (entry.load)(entry, fetch, source).map(Some)
+        }
+    }
+}
+
+fn check_directory(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let what = if path.exists() { "is not a directory" } else { "does not exist" };
+    Err(Error::Data(format!(
+        "{} {what}; --data takes auto, stand-in, hub or a directory with the data set's files",
+        path.display()
+    )))
+}

@@ -1,0 +1,19 @@
+//! Reproducible benchmarks of SGD, SAM and sparse SAM on candle models: accuracy, wall-clock and FLOPs.
+//!
+//! Data flows one way: a suite file ([`suite`]) becomes a plan of cells, [`exec`] runs them, [`train`] trains
+//! one, [`record`] keeps what was measured, [`stats`] and [`report`] turn records into tables.
+
+pub mod data;
+mod error;
+pub mod flops;
+pub mod mask;
+pub mod model;
+pub mod nn;
+pub mod optim;
+pub mod random;
+pub mod record;
+pub mod stats;
+pub mod suite;
+pub mod train;
+
+pub use error::{Error, Result};

@@ -1,0 +1,91 @@
+//! Drop and grow: the dynamic sparse training of SSAM-D (Mi et al. 2022, algorithm 3).
+
+use rand_chacha::ChaCha8Rng;
+
+use super::{Mask, floor, top_k};
+use crate::random::sample;
+
+/// The death rate d of an epoch: `drop_rate (1 + cos(pi epoch / epochs)) / 2`.
+pub fn death_rate(drop_rate: f64, epoch: usize, epochs: usize) -> f64 {
+    drop_rate * (1.0 + libm::cos(std::f64::consts::PI * epoch as f64 / epochs as f64)) / 2.0
+}
+
+/// One update of a dynamic mask. Scores of `None` mean a random choice.
+pub struct DropAndGrow<'a> {
+    /// Fraction of scalars not perturbed.
+    pub sparsity: f64,
+    /// Fraction of the live scalars to drop.
+    pub death_rate: f64,
+    /// Live scalars with the largest score stay (SSAM-D: |g|, so the flattest are dropped).
+    pub keep_score: Option<&'a [f32]>,
+    /// Dead scalars with the largest score come alive (SSAM-D: random).
+    pub grow_score: Option<&'a [f32]>,
+}
+
+impl DropAndGrow<'_> {
+    /// The next mask: of the live scalars the best floor(N (1-s)(1-d)) stay, then floor(min(N (1-s) d, N s))
+    /// of those that were dead before come alive. Where there are too few dead ones to grow (s < d (1-s)),
+    /// only as many are dropped as can be grown, so the live count stays.
+    pub fn update(&self, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
+        let n = mask.live.len() as f64;
+        let moving = n * (1.0 - self.sparsity) * self.death_rate;
+        let (live, dead): (Vec<u32>, Vec<u32>) =
+            (0..mask.live.len() as u32).partition(|i| mask.live[*i as usize]);
+        let (keep, grow) = if moving <= n * self.sparsity {
+            (floor(n * (1.0 - self.sparsity) * (1.0 - self.death_rate)), floor(moving))
+        } else {
+            let grow = floor(n * self.sparsity).min(dead.len());
+            (live.len() - grow, grow)
+        };
+        let kept = choose(live, keep, self.keep_score, rng);
+        let grown = choose(dead, grow, self.grow_score, rng);
+        let mut next = Mask::empty(mask.live.len());
+        kept.into_iter().chain(grown).for_each(|i| next.live[i as usize] = true);
+        next
+    }
+}
+
+fn choose(candidates: Vec<u32>, k: usize, score: Option<&[f32]>, rng: &mut ChaCha8Rng) -> Vec<u32> {
+    match score {
+        Some(score) => top_k(candidates, k, |i| score[i as usize]),
+        None => sample(rng, candidates.len(), k).into_iter().map(|j| candidates[j as usize]).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::dynamic_keep;
+    use crate::random::{Stream, stream};
+    use proptest::prelude::*;
+
+    #[test]
+    fn death_rates_are_the_published_ones() {
+        let d: Vec<f64> = [0, 50, 100, 150, 200].iter().map(|e| death_rate(0.5, *e, 200)).collect();
+        for (found, expected) in d.iter().zip([0.5, 0.42678, 0.25, 0.07322, 0.0]) {
+            assert!((found - expected).abs() < 1e-5, "{found} against {expected}");
+        }
+    }
+
+    #[test]
+    fn keeps_the_steepest_and_grows_only_dead_ones() {
+        let mask = Mask::from_flags([vec![true; 10], vec![false; 10]].concat());
+        let gradient: Vec<f32> = (0..20).map(|i| i as f32).collect();
+        let step = DropAndGrow { sparsity: 0.5, death_rate: 0.5, keep_score: Some(&gradient), grow_score: None };
+        let next = step.update(&mask, &mut stream(1, Stream::Mask(0)));
+        assert_eq!(next.flags()[..10], [[false; 5], [true; 5]].concat());
+        assert_eq!(next.flags()[10..].iter().filter(|l| **l).count(), 5);
+    }
+
+    proptest! {
+        #[test]
+        fn live_count_moves_by_at_most_one(n in 1usize..400, percent in 0usize..101, death in 0.0f64..0.5, seed in 0u64..9) {
+            let sparsity = percent as f64 / 100.0;
+            let rng = &mut stream(seed, Stream::Mask(0));
+            let mask = Mask::random(n, dynamic_keep(n, sparsity), rng);
+            let step = DropAndGrow { sparsity, death_rate: death, keep_score: None, grow_score: None };
+            let next = step.update(&mask, rng);
+            prop_assert!(next.live_count().abs_diff(mask.live_count()) <= 1, "{} -> {}", mask.live_count(), next.live_count());
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Masks: which scalars of the flat weight vector a sparse ascent step perturbs. Pure: scores come in, masks
+//! go out; nothing here knows of training.
+
+mod dynamic;
+mod select;
+
+pub use dynamic::{DropAndGrow, death_rate};
+pub use select::top_k;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::random::sample;
+
+/// One flag per scalar in name order: perturbed (live) or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mask {
+    live: Vec<bool>,
+}
+
+impl Mask {
+    /// Nothing is perturbed.
+    pub fn empty(n: usize) -> Self {
+        Self { live: vec![false; n] }
+    }
+
+    /// Everything is perturbed.
+    pub fn full(n: usize) -> Self {
+        Self { live: vec![true; n] }
+    }
+
+    /// A mask from its flags.
+    pub fn from_flags(live: Vec<bool>) -> Self {
+        Self { live }
+    }
+
+    /// The `keep` largest scores, ties broken by the lower index.
+    pub fn top(scores: &[f32], keep: usize) -> Self {
+        let mut mask = Self::empty(scores.len());
+        let all: Vec<u32> = (0..scores.len() as u32).collect();
+        top_k(all, keep, |i| scores[i as usize]).into_iter().for_each(|i| mask.live[i as usize] = true);
+        mask
+    }
+
+    /// `keep` scalars drawn at random.
+    pub fn random(n: usize, keep: usize, rng: &mut ChaCha8Rng) -> Self {
+        let mut mask = Self::empty(n);
+        sample(rng, n, keep).into_iter().for_each(|i| mask.live[i as usize] = true);
+        mask
+    }
+
+    /// The flags.
+    pub fn flags(&self) -> &[bool] {
+        &self.live
+    }
+
+    /// How many scalars are live.
+    pub fn live_count(&self) -> usize {
+        self.live.iter().filter(|l| **l).count()
+    }
+
+    /// The fraction of scalars that is live.
+    pub fn live_fraction(&self) -> f64 {
+        if self.live.is_empty() { 0.0 } else { self.live_count() as f64 / self.live.len() as f64 }
+    }
+}
+
+/// SSAM-F keeps floor(N (1 - s)) scalars (Mi et al. 2022, code).
+pub fn fisher_keep(n: usize, sparsity: f64) -> usize {
+    floor(n as f64 * (1.0 - sparsity))
+}
+
+/// SSAM-D starts with N - ceil(N s) live scalars (Mi et al. 2022, code).
+pub fn dynamic_keep(n: usize, sparsity: f64) -> usize {
+    n - (n as f64 * sparsity - ROUNDING).ceil().max(0.0) as usize
+}
+
+/// Products such as 10 * (1 - 0.9) miss the integer they mean by a rounding error.
+const ROUNDING: f64 = 1e-6;
+
+fn floor(x: f64) -> usize {
+    (x + ROUNDING).floor().max(0.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Stream, stream};
+
+    #[test]
+    fn keep_counts_are_the_published_ones() {
+        // ResNet18 for CIFAR-10 has 11,173,962 parameters.
+        let n = 11_173_962;
+        let kept: Vec<_> = [0.5, 0.8, 0.9, 0.95, 0.98, 0.99].iter().map(|s| fisher_keep(n, *s)).collect();
+        assert_eq!(kept, [5_586_981, 2_234_792, 1_117_396, 558_698, 223_479, 111_739]);
+        assert_eq!(fisher_keep(10, 0.9), 1);
+        assert_eq!(dynamic_keep(10, 0.9), 1);
+        assert_eq!((fisher_keep(7, 0.0), dynamic_keep(7, 0.0)), (7, 7));
+        assert_eq!((fisher_keep(7, 1.0), dynamic_keep(7, 1.0)), (0, 0));
+    }
+
+    #[test]
+    fn top_takes_the_largest_and_the_lower_index_of_a_tie() {
+        let mask = Mask::top(&[1.0, 3.0, 2.0, 3.0, 2.0], 3);
+        assert_eq!(mask.flags(), [false, true, true, true, false]);
+    }
+
+    #[test]
+    fn a_random_mask_has_the_asked_count() {
+        let mask = Mask::random(1000, 100, &mut stream(1, Stream::Mask(0)));
+        assert_eq!(mask.live_count(), 100);
+        assert_eq!(mask.live_fraction(), 0.1);
+    }
+}

@@ -1,0 +1,106 @@
+//! Matrix product on slices: a safe wrapper around the `gemm` crate, single-threaded by design. Callers
+//! parallelise over images or output rows, which keeps the order of sums fixed.
+
+use rayon::prelude::*;
+
+use super::Scalar;
+
+/// Output rows of one task of [`par_gemm`].
+const ROWS_PER_TASK: usize = 32;
+
+/// A strided matrix to read: element (i, j) is `data[i * row_stride + j * col_stride]`.
+#[derive(Clone, Copy)]
+pub(in crate::nn) struct MatRef<'a, T> {
+    pub(in crate::nn) data: &'a [T],
+    pub(in crate::nn) rows: usize,
+    pub(in crate::nn) cols: usize,
+    pub(in crate::nn) row_stride: usize,
+    pub(in crate::nn) col_stride: usize,
+}
+
+impl<'a, T> MatRef<'a, T> {
+    /// A row-major `rows` x `cols` matrix.
+    pub(in crate::nn) fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The transpose, by strides.
+    pub(in crate::nn) fn t(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+        }
+    }
+
+    fn rows_from(self, first: usize, rows: usize) -> Self {
+        Self { data: &self.data[first * self.row_stride..], rows, ..self }
+    }
+
+    fn spans(&self) -> bool {
+        span(self.rows, self.cols, self.row_stride, self.col_stride) <= self.data.len()
+    }
+}
+
+/// A row-major matrix to write.
+pub(in crate::nn) struct MatMut<'a, T> {
+    pub(in crate::nn) data: &'a mut [T],
+    pub(in crate::nn) rows: usize,
+    pub(in crate::nn) cols: usize,
+}
+
+fn span(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usize {
+    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + (cols - 1) * col_stride + 1 }
+}
+
+/// `out = a b` or, with `accumulate`, `out += a b`.
+///
+/// # Panics
+/// When shapes disagree or a matrix reaches past its slice.
+pub(in crate::nn) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
+    assert!(a.cols == b.rows && out.rows == a.rows && out.cols == b.cols, "gemm shapes disagree");
+    assert!(a.spans() && b.spans(), "a gemm operand reaches past its slice");
+    assert!(out.rows * out.cols <= out.data.len(), "the gemm output reaches past its slice");
+    // SAFETY: the asserts above keep every element inside its slice; `out` is borrowed mutably, so it
+    // overlaps neither operand; T is f32 or f64 (Scalar), which the crate supports.
+    unsafe {
+        gemm::gemm(
+            out.rows,
+            out.cols,
+            a.cols,
+            out.data.as_mut_ptr(),
+            1,
+            out.cols as isize,
+            accumulate,
+            a.data.as_ptr(),
+            a.col_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.col_stride as isize,
+            b.row_stride as isize,
+            T::one(),
+            T::one(),
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// [`gemm`] over blocks of output rows in parallel; the blocks are the same for any number of threads.
+pub(in crate::nn) fn par_gemm<T: Scalar>(
+    out: MatMut<'_, T>,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    accumulate: bool,
+) {
+    let cols = out.cols;
+    let blocks = out.data.par_chunks_mut(ROWS_PER_TASK * cols).enumerate();
+    blocks.for_each(|(block, data)| {
+        let rows = data.len() / cols;
+        gemm(MatMut { data, rows, cols }, a.rows_from(block * ROWS_PER_TASK, rows), b, accumulate);
+    });
+}

@@ -1,0 +1,15 @@
+//! Layers with gradients of their own: values are candle tensors, the tape is ours.
+//!
+//! Why not candle's autograd: its backward allocates zeros and adds to them for every gradient, computes
+//! gradients nobody asked for, and cannot be told to leave out what a mask makes superfluous. Here a layer
+//! records exactly the work it owes. Weights are passed in, never held: a perturbed copy of the weights is
+//! just another argument, so nothing has to be restored after a SAM ascent step.
+
+mod cpu;
+mod layers;
+mod params;
+mod tape;
+
+pub use layers::{BatchNorm, Conv2d, Linear, add_relu, flatten, global_avg_pool, relu, shortcut};
+pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningStats, Weights};
+pub use tape::{BatchNormMode, Gradients, Loss, Node, Pass};

@@ -1,0 +1,238 @@
+//! Parameters by name: their layout as one flat vector in name order, initialisation, running statistics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Shape, Tensor};
+use candle_nn::Init;
+use candle_nn::init::NormalOrUniform;
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::{Error, Result};
+use crate::random::{Stream, stream, unit};
+
+/// Handle of a parameter (its place in name order).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParamId(pub(super) usize);
+
+/// Handle of a BatchNorm layer's running statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunningId(pub(super) usize);
+
+/// One trainable tensor.
+#[derive(Clone, Debug)]
+pub struct ParamSpec {
+    /// PyTorch-like name, such as `layer1.0.conv1.weight`.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Initial value.
+    pub init: Init,
+    /// Where it starts in the flat vector.
+    pub offset: usize,
+}
+
+impl ParamSpec {
+    /// Number of scalars.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the tensor has no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its place in the flat vector.
+    pub fn range(&self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+}
+
+/// All trainable tensors of a model, in name order.
+#[derive(Debug)]
+pub struct ParamLayout {
+    specs: Vec<ParamSpec>,
+    running: Vec<(String, usize)>,
+}
+
+/// What a model declares before it can be built: names must be known before handles, since handles follow name
+/// order.
+#[derive(Default)]
+pub struct ParamsBuilder {
+    params: BTreeMap<String, (Vec<usize>, Init)>,
+    running: BTreeMap<String, usize>,
+}
+
+impl ParamsBuilder {
+    /// Declares a trainable tensor.
+    pub fn param(&mut self, name: &str, shape: &[usize], init: Init) {
+        self.params.insert(name.to_string(), (shape.to_vec(), init));
+    }
+
+    /// Declares the running mean and variance of the BatchNorm layer `name`.
+    pub fn running(&mut self, name: &str, channels: usize) {
+        self.running.insert(name.to_string(), channels);
+    }
+
+    /// The finished layout.
+    pub fn build(self) -> ParamLayout {
+        let mut offset = 0;
+        let specs = self.params.into_iter().map(|(name, (shape, init))| {
+            let spec = ParamSpec { name, shape, init, offset };
+            offset += spec.len();
+            spec
+        });
+        ParamLayout { specs: specs.collect(), running: self.running.into_iter().collect() }
+    }
+}
+
+impl ParamLayout {
+    /// The tensors, in name order.
+    pub fn specs(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    /// Names and channel counts of the BatchNorm layers, in name order.
+    pub fn running(&self) -> &[(String, usize)] {
+        &self.running
+    }
+
+    /// N: the number of trainable scalars.
+    pub fn len(&self) -> usize {
+        self.specs.last().map_or(0, |s| s.range().end)
+    }
+
+    /// Whether there is nothing to train.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The handle of a declared parameter.
+    ///
+    /// # Panics
+    /// When no such parameter was declared (an error of the model's file).
+    pub fn id(&self, name: &str) -> ParamId {
+        let found = self.specs.binary_search_by(|s| s.name.as_str().cmp(name));
+        ParamId(found.unwrap_or_else(|_| panic!("parameter {name} was not declared")))
+    }
+
+    /// The handle of a declared BatchNorm layer's statistics.
+    ///
+    /// # Panics
+    /// When no such layer was declared (an error of the model's file).
+    pub fn running_id(&self, name: &str) -> RunningId {
+        let found = self.running.binary_search_by(|(n, _)| n.as_str().cmp(name));
+        RunningId(found.unwrap_or_else(|_| panic!("running statistics of {name} were not declared")))
+    }
+
+    /// Initial weights: each tensor from its own stream of `seed`, so they do not depend on one another.
+    pub fn init(&self, seed: u64) -> Vec<f32> {
+        let mut flat = Vec::with_capacity(self.len());
+        for spec in &self.specs {
+            let mut rng = stream(seed, Stream::Init(&spec.name));
+            flat.extend((0..spec.len()).map(|_| draw(&spec.init, &spec.shape, &mut rng)));
+        }
+        flat
+    }
+}
+
+/// PyTorch's default for convolutions, linear layers and their biases: uniform within 1/sqrt(fan_in), which is
+/// Kaiming uniform with a = sqrt 5.
+pub(super) fn default_init(fan_in: usize) -> Init {
+    let up = 1.0 / (fan_in as f64).sqrt();
+    Init::Uniform { lo: -up, up }
+}
+
+/// One value of an initial distribution, from our own stream (candle's initialisers cannot be seeded on a CPU).
+fn draw(init: &Init, shape: &[usize], rng: &mut ChaCha8Rng) -> f32 {
+    let uniform = |lo: f64, up: f64, rng: &mut ChaCha8Rng| lo as f32 + (up - lo) as f32 * unit(rng);
+    let mut normal = |mean: f64, stdev: f64| {
+        // Box-Muller; 1 - u keeps the logarithm's argument above zero.
+        let (u, v) = (f64::from(unit(rng)), f64::from(unit(rng)));
+        let z = libm::sqrt(-2.0 * libm::log(1.0 - u)) * libm::cos(std::f64::consts::TAU * v);
+        (mean + stdev * z) as f32
+    };
+    match *init {
+        Init::Const(value) => value as f32,
+        Init::Randn { mean, stdev } => normal(mean, stdev),
+        Init::Uniform { lo, up } => uniform(lo, up, rng),
+        Init::Kaiming { dist, fan, non_linearity } => {
+            let stdev = non_linearity.gain() / (fan.for_shape(&Shape::from(shape)) as f64).sqrt();
+            match dist {
+                NormalOrUniform::Normal => normal(0.0, stdev),
+                NormalOrUniform::Uniform => uniform(-stdev * 3f64.sqrt(), stdev * 3f64.sqrt(), rng),
+            }
+        }
+    }
+}
+
+/// Weights as the layers read them: one tensor per parameter.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    tensors: Vec<Tensor>,
+}
+
+impl Weights {
+    /// Copies a flat vector in name order into tensors of type `dtype`.
+    pub fn from_flat(layout: &ParamLayout, flat: &[f32], dtype: DType) -> Result<Self> {
+        let tensor = |s: &ParamSpec| Tensor::from_slice(&flat[s.range()], s.shape.as_slice(), &Device::Cpu)?.to_dtype(dtype);
+        Ok(Self { tensors: layout.specs.iter().map(tensor).collect::<std::result::Result<_, _>>()? })
+    }
+
+    /// The tensor of a parameter.
+    pub fn get(&self, id: ParamId) -> &Tensor {
+        &self.tensors[id.0]
+    }
+
+    /// All tensors, in name order.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+}
+
+/// Running mean and (unbiased) variance of every BatchNorm layer; not trained, used in evaluation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunningStats {
+    layout: Arc<ParamLayout>,
+    /// Means by layer and channel.
+    pub mean: Vec<Vec<f32>>,
+    /// Variances by layer and channel.
+    pub variance: Vec<Vec<f32>>,
+}
+
+impl PartialEq for ParamLayout {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl RunningStats {
+    /// Mean 0 and variance 1.
+    pub fn new(layout: &Arc<ParamLayout>) -> Self {
+        let filled = |value| layout.running.iter().map(|(_, channels)| vec![value; *channels]).collect();
+        Self { layout: layout.clone(), mean: filled(0.0), variance: filled(1.0) }
+    }
+
+    /// Tensors under PyTorch's names (`bn1.running_mean`, `bn1.running_var`).
+    pub fn named(&self) -> impl Iterator<Item = (String, &[f32])> {
+        self.layout.running.iter().enumerate().flat_map(|(i, (name, _))| {
+            [
+                (format!("{name}.running_mean"), self.mean[i].as_slice()),
+                (format!("{name}.running_var"), self.variance[i].as_slice()),
+            ]
+        })
+    }
+}
+
+/// Flattens per-parameter tensors into one vector in name order.
+pub(super) fn flatten(layout: &ParamLayout, tensors: &[Option<Tensor>], flat: &mut Vec<f32>) -> Result<()> {
+    flat.clear();
+    for (spec, tensor) in layout.specs.iter().zip(tensors) {
+        let Some(tensor) = tensor else {
+            return Err(Error::Usage(format!("parameter {} received no gradient", spec.name)));
+        };
+        super::cpu::with_slice::<f32, _>(tensor, |values| flat.extend_from_slice(values))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! Optimizer arithmetic on flat vectors in name order: pure functions of weights, gradient and state.
+
+pub mod sam;
+pub mod schedule;
+pub mod sgd;
+
+pub use sam::{Ascent, Perturbed, SAM_EPSILON, SSAM_EPSILON};
+pub use schedule::{Decay, Schedule};
+pub use sgd::{Sgd, SgdState};

@@ -1,0 +1,153 @@
+//! Records: what one cell's training measured, with everything needed to trust or repeat it.
+
+mod provenance;
+mod store;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+pub use provenance::{Machine, Provenance, source_revision};
+pub use store::{CellLock, Published, RunFolder, RunManifest, Scan};
+
+use crate::data;
+use crate::suite::Cell;
+
+/// Version of the record's shape.
+pub const SCHEMA: u32 = 1;
+
+/// One finished cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The cell's id.
+    pub id: String,
+    /// The suite it was first trained for.
+    pub suite: String,
+    /// The profile.
+    pub profile: String,
+    /// Hash of the plan.
+    pub suite_hash: String,
+    /// What was trained.
+    pub cell: Cell,
+    /// How it ended.
+    pub status: Status,
+    /// What was measured.
+    pub measures: Measures,
+    /// The data it was trained on.
+    pub data: data::Provenance,
+    /// Program and machine.
+    pub provenance: Provenance,
+}
+
+/// How a training ended. Divergence is a result, not a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// All epochs were trained.
+    Completed,
+    /// The loss or a weight became infinite or NaN; training stopped there.
+    Diverged {
+        /// Epoch, from 0.
+        epoch: usize,
+        /// Step within it, from 0.
+        step: usize,
+    },
+}
+
+/// What a training measured. Accuracies are fractions; times are seconds and exclude evaluation and data
+/// loading from disk or network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measures {
+    /// Test accuracy after the last epoch; none after divergence.
+    pub test_accuracy_last: Option<f64>,
+    /// Best test accuracy of any epoch (selected on the test set: optimistic).
+    pub test_accuracy_best: Option<f64>,
+    /// The epoch of the best, from 0.
+    pub best_epoch: Option<usize>,
+    /// By epoch.
+    pub epochs: Vec<EpochMeasures>,
+    /// Optimizer steps taken.
+    pub steps: u64,
+    /// Trainable scalars.
+    pub parameters: usize,
+    /// Wall-clock of training alone, mask refreshes included.
+    pub train_seconds: f64,
+    /// Part of it spent refreshing masks.
+    pub mask_seconds: f64,
+    /// Duration of a step, mask refresh excluded, after the warm-up steps.
+    pub step_seconds: Option<StepSeconds>,
+    /// Peak resident memory of the process while this cell ran, in bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// FLOPs with everything dense.
+    pub flops_nominal: f64,
+    /// FLOPs by the papers' kind of claim.
+    pub flops_theoretical: f64,
+    /// The formula of the theoretical figure.
+    pub flops_theoretical_formula: String,
+    /// FLOPs the kernels ran; not counted yet.
+    pub flops_executed: Option<f64>,
+    /// Every mask refresh.
+    pub mask_refreshes: Vec<MaskRefresh>,
+    /// SHA-256 of the final weights: f32, little endian, in name order.
+    pub fingerprint: String,
+}
+
+/// Distribution of step durations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepSeconds {
+    /// Median.
+    pub median: f64,
+    /// Shortest.
+    pub min: f64,
+    /// Longest.
+    pub max: f64,
+    /// Steps measured.
+    pub n: usize,
+    /// First steps left out.
+    pub warmup: usize,
+}
+
+/// One epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochMeasures {
+    /// Learning rate of its last step.
+    pub lr: f64,
+    /// Mean training loss over its steps (first pass, before the update).
+    pub train_loss: f64,
+    /// Mean test loss.
+    pub test_loss: Option<f64>,
+    /// Test accuracy.
+    pub test_accuracy: f64,
+    /// Wall-clock of training.
+    pub train_seconds: f64,
+}
+
+/// One mask refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskRefresh {
+    /// Epoch, from 0.
+    pub epoch: usize,
+    /// Fraction of weights live after it.
+    pub live_fraction: f64,
+}
+
+/// SHA-256 of a text, lower-case hexadecimal.
+pub fn sha256_text(text: &str) -> String {
+    data::hex(&Sha256::digest(text.as_bytes()))
+}
+
+/// SHA-256 of weights: f32, little endian.
+pub fn fingerprint(weights: &[f32]) -> String {
+    let mut digest = Sha256::new();
+    for chunk in weights.chunks(4096) {
+        let bytes: Vec<u8> = chunk.iter().flat_map(|w| w.to_le_bytes()).collect();
+        digest.update(&bytes);
+    }
+    data::hex(&digest.finalize())
+}

@@ -1,0 +1,127 @@
+//! Program and machine behind a record.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+/// Crates whose version can change a number.
+const CRATES: [&str; 6] = ["candle-core", "candle-nn", "candle-datasets", "gemm", "rand_chacha", "libm"];
+
+/// Program and machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Version of this program.
+    pub sharpbench: String,
+    /// Git revision of its sources, `+dirty` where they had changes; none where there is no repository.
+    pub git_revision: Option<String>,
+    /// Versions of the crates that compute.
+    pub crates: BTreeMap<String, String>,
+    /// The machine.
+    pub machine: Machine,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Seconds since 1970 at the end of the cell.
+    pub finished_unix: u64,
+}
+
+/// The machine, as far as it matters to bits and times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// Model name of the CPU.
+    pub cpu: String,
+    /// Vector extensions that select kernels.
+    pub features: Vec<String>,
+    /// Logical CPUs.
+    pub cpus: usize,
+    /// Operating system and architecture.
+    pub platform: String,
+}
+
+impl Provenance {
+    /// Of this process, now.
+    pub fn now(git_revision: Option<String>) -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self {
+            sharpbench: env!("CARGO_PKG_VERSION").into(),
+            git_revision,
+            crates: crate_versions(),
+            machine: Machine::this(),
+            threads: rayon::current_num_threads(),
+            finished_unix: since.map_or(0, |d| d.as_secs()),
+        }
+    }
+}
+
+impl Machine {
+    /// This machine.
+    pub fn this() -> Self {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo.lines().find_map(|l| l.strip_prefix("model name")?.split_once(':')).map(|(_, m)| m.trim());
+        Self {
+            cpu: model.unwrap_or("unknown").to_string(),
+            features: features(),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<String> {
+    let found = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+    ];
+    found.iter().filter(|(_, has)| *has).map(|(name, _)| (*name).to_string()).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> Vec<String> {
+    Vec::new()
+}
+
+/// Versions from the lock file this program was built with.
+fn crate_versions() -> BTreeMap<String, String> {
+    #[derive(Deserialize)]
+    struct Lock {
+        package: Vec<Package>,
+    }
+    #[derive(Deserialize)]
+    struct Package {
+        name: String,
+        version: String,
+    }
+    let lock: Lock =
+        toml::from_str(include_str!("../../Cargo.lock")).unwrap_or(Lock { package: Vec::new() });
+    let wanted = lock.package.into_iter().filter(|p| CRATES.contains(&p.name.as_str()));
+    let mut versions: BTreeMap<String, String> = BTreeMap::new();
+    for package in wanted {
+        // Several versions of one crate may be linked: name them all.
+        let entry = versions.entry(package.name).or_default();
+        if !entry.is_empty() {
+            entry.push_str(", ");
+        }
+        entry.push_str(&package.version);
+    }
+    versions
+}
+
+/// Git revision of the sources this program was built from, where they are still there.
+pub fn source_revision() -> Option<String> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let git = |args: &[&str]| {
+        let output = Command::new("git").arg("-C").arg(sources).args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+    };
+    if !sources.join(".git").exists() {
+        return None;
+    }
+    let revision = git(&["rev-parse", "HEAD"])?;
+    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
+    Some(if changed.is_empty() { revision } else { format!("{revision}+dirty") })
+}

@@ -1,0 +1,166 @@
+//! A suite as the user writes it (TOML). Everything is optional here; what is missing or impossible is found
+//! when the suite is expanded.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::cell::{BatchNormPass2, FisherMode, Grow, MaskScore, OptimizerName, Pattern};
+use crate::data::augment::Augment;
+use crate::model::ModelSpec;
+use crate::optim::Decay;
+
+/// A suite: a name, settings common to all profiles, and profiles that override them.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuiteFile {
+    /// Short name, used in folder names.
+    pub name: String,
+    /// One line for `list`.
+    pub description: String,
+    /// Settings common to all profiles.
+    #[serde(default)]
+    pub base: Settings,
+    /// Profiles by name; each key given replaces the common one.
+    pub profiles: BTreeMap<String, Settings>,
+}
+
+/// What is trained, on what, and the grid of optimizers.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// One line about the profile.
+    pub description: Option<String>,
+    /// The data set and how much of it.
+    #[serde(default)]
+    pub data: DataFile,
+    /// The model.
+    pub model: Option<ModelSpec>,
+    /// Epochs, batches and the learning rate.
+    #[serde(default)]
+    pub schedule: ScheduleFile,
+    /// What happens to a training image.
+    pub augment: Option<Augment>,
+    /// Seeds; every grid point is trained once with each.
+    pub seeds: Option<Vec<u64>>,
+    /// Optimizers and their settings; each entry expands over its lists.
+    pub grid: Option<Vec<GridFile>>,
+}
+
+/// The data set and how much of it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataFile {
+    /// Name of the data set.
+    pub name: Option<String>,
+    /// Training images (the first ones); all where not given.
+    pub train: Option<usize>,
+    /// Test images (the first ones); all where not given.
+    pub test: Option<usize>,
+}
+
+/// Epochs, batches and the learning rate.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleFile {
+    /// Epochs.
+    pub epochs: Option<usize>,
+    /// Images of a step.
+    pub batch_size: Option<usize>,
+    /// Peak learning rate.
+    pub lr: Option<f64>,
+    /// How it falls: `"cosine"`, `"constant"` or `{ multi-step = { milestones = [.5, .75], gamma = .1 } }`.
+    pub decay: Option<Decay>,
+    /// Epochs of linear warm-up, counted in `epochs`.
+    pub warmup_epochs: Option<usize>,
+}
+
+/// A value, or a list of values to try.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a value or a list of values of the right type")]
+pub enum Axis<T> {
+    /// One value.
+    One(T),
+    /// One cell for each.
+    Many(Vec<T>),
+}
+
+impl<T: Clone> Axis<T> {
+    /// The values.
+    pub fn values(&self) -> Vec<T> {
+        match self {
+            Self::One(value) => vec![value.clone()],
+            Self::Many(values) => values.clone(),
+        }
+    }
+}
+
+/// One entry of the grid.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GridFile {
+    /// `sgd`, `sam`, `ssam-f` or `ssam-d`.
+    pub optimizer: Axis<OptimizerName>,
+    /// Momentum of the base step (default .9).
+    pub momentum: Option<Axis<f64>>,
+    /// Nesterov momentum in the base step (default false).
+    pub nesterov: Option<bool>,
+    /// Coupled weight decay (default 5e-4).
+    pub weight_decay: Option<Axis<f64>>,
+    /// Train this many times the schedule's epochs (default 1).
+    pub epochs_factor: Option<Axis<usize>>,
+    /// Radius of the ascent step (sam, ssam-f, ssam-d).
+    pub rho: Option<Axis<f64>>,
+    /// BatchNorm running statistics in the second pass (default update, as in the papers' code).
+    pub batch_norm: Option<BatchNormPass2>,
+    /// Fraction of weights not perturbed (ssam-f, ssam-d).
+    pub sparsity: Option<Axis<f64>>,
+    /// Granularity of the mask (default unstructured).
+    pub pattern: Option<Axis<Pattern>>,
+    /// Score that decides which weights stay live: fisher for ssam-f; gradient (default), weight or random for
+    /// ssam-d.
+    pub mask: Option<Axis<MaskScore>>,
+    /// Epochs between mask refreshes (default 1).
+    pub mask_interval: Option<Axis<usize>>,
+    /// Training samples in the Fisher score (ssam-f, default 128).
+    pub fisher_samples: Option<Axis<usize>>,
+    /// How the Fisher score is taken (ssam-f, default clean).
+    pub fisher_mode: Option<FisherMode>,
+    /// Score by which dead weights come alive (ssam-d, default random).
+    pub grow: Option<Axis<Grow>>,
+    /// Initial fraction of live weights dropped at a refresh (ssam-d, default .5).
+    pub drop_rate: Option<Axis<f64>>,
+}
+
+impl Settings {
+    /// These settings where given, else those of `base`.
+    pub fn over(self, base: &Self) -> Self {
+        let base = base.clone();
+        Self {
+            description: self.description.or(base.description),
+            data: DataFile {
+                name: self.data.name.or(base.data.name),
+                train: self.data.train.or(base.data.train),
+                test: self.data.test.or(base.data.test),
+            },
+            model: self.model.or(base.model),
+            schedule: ScheduleFile {
+                epochs: self.schedule.epochs.or(base.schedule.epochs),
+                batch_size: self.schedule.batch_size.or(base.schedule.batch_size),
+                lr: self.schedule.lr.or(base.schedule.lr),
+                decay: self.schedule.decay.or(base.schedule.decay),
+                warmup_epochs: self.schedule.warmup_epochs.or(base.schedule.warmup_epochs),
+            },
+            augment: self.augment.or(base.augment),
+            seeds: self.seeds.or(base.seeds),
+            grid: self.grid.or(base.grid),
+        }
+    }
+}
+
+/// The JSON Schema of a suite file, for editors.
+pub fn json_schema() -> String {
+    let schema = schemars::schema_for!(SuiteFile);
+    format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default())
+}

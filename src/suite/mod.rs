@@ -1,0 +1,110 @@
+//! From a suite file to a plan of cells: what the user wrote ([`file`]) becomes what the program runs
+//! ([`Suite`], [`Cell`]), checked once and complete.
+
+pub mod cell;
+mod embedded;
+mod expand;
+pub mod file;
+pub mod filter;
+
+use std::path::Path;
+
+pub use cell::{Cell, CellData, Grow, MaskScore, MaskSpec, OptimizerName, Refresh};
+pub use embedded::{embedded_names, embedded_text};
+pub use filter::Filter;
+
+use crate::error::{Error, Result};
+use file::SuiteFile;
+
+/// The profile used where none is named.
+pub const DEFAULT_PROFILE: &str = "quick";
+
+/// A suite as read: still the user's words, with the place they came from.
+pub struct Suite {
+    /// Where it was read, for messages.
+    pub origin: String,
+    /// Its contents.
+    pub file: SuiteFile,
+}
+
+/// All cells of one profile of a suite, in the order they run: seed by seed, so that an unfinished run already
+/// holds paired results.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the suite.
+    pub suite: String,
+    /// Name of the profile.
+    pub profile: String,
+    /// The cells.
+    pub cells: Vec<Cell>,
+}
+
+impl Suite {
+    /// Reads the embedded suite `name`, or the file at a path that ends in `.toml`.
+    ///
+    /// # Errors
+    /// Names the file, the key, the value and the remedy.
+    pub fn read(name_or_path: &str) -> Result<Self> {
+        let path = Path::new(name_or_path);
+        let (origin, text) = if path.extension().is_some_and(|e| e == "toml") {
+            (name_or_path.to_string(), std::fs::read_to_string(path).map_err(Error::io("read", path))?)
+        } else if let Some(text) = embedded_text(name_or_path) {
+            (format!("suites/{name_or_path}.toml"), text.to_string())
+        } else {
+            return Err(Error::Suite {
+                file: name_or_path.into(),
+                message: format!(
+                    "there is no such suite; use {} or the path of a .toml file",
+                    embedded_names().join(", ")
+                ),
+            });
+        };
+        let file = toml::from_str(&text)
+            .map_err(|e| Error::Suite { file: origin.clone(), message: e.to_string().trim_end().to_string() })?;
+        Ok(Self { origin, file })
+    }
+
+    /// Names of the profiles.
+    pub fn profiles(&self) -> Vec<&str> {
+        self.file.profiles.keys().map(String::as_str).collect()
+    }
+
+    /// The data set that the profile names.
+    ///
+    /// # Errors
+    /// When there is no such profile or it names no data set.
+    pub fn data(&self, profile: &str) -> Result<CellData> {
+        let settings = self.settings(profile)?;
+        expand::data(&settings).map_err(|message| self.error(profile, message))
+    }
+
+    /// Expands a profile into its cells, trained on the data set `data` (the suite's, or its stand-in).
+    ///
+    /// # Errors
+    /// Names the file, the key, the value and the remedy.
+    pub fn plan(&self, profile: &str, data: &str) -> Result<Plan> {
+        let settings = self.settings(profile)?;
+        let cells = expand::cells(&settings, data).map_err(|message| self.error(profile, message))?;
+        Ok(Plan { suite: self.file.name.clone(), profile: profile.into(), cells })
+    }
+
+    fn settings(&self, profile: &str) -> Result<file::Settings> {
+        let own = self.file.profiles.get(profile).ok_or_else(|| Error::Suite {
+            file: self.origin.clone(),
+            message: format!("there is no profile {profile}; use one of {}", self.profiles().join(", ")),
+        })?;
+        Ok(own.clone().over(&self.file.base))
+    }
+
+    fn error(&self, profile: &str, message: String) -> Error {
+        Error::Suite { file: self.origin.clone(), message: format!("profile {profile}: {message}") }
+    }
+}
+
+impl Plan {
+    /// SHA-256 over the ids of all cells: two runs with one hash compare like with like.
+    pub fn hash(&self) -> String {
+        let ids: Vec<String> = self.cells.iter().map(Cell::id).collect();
+        crate::record::sha256_text(&ids.join("\n"))
+    }
+}

@@ -1,0 +1,186 @@
+//! One cell from its seed to its measures.
+
+use std::ops::ControlFlow;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use super::evaluate::evaluate;
+use super::fisher::fisher_scores;
+use super::masks::MaskState;
+use super::memory;
+use super::step::Trainer;
+use crate::data::DataSet;
+use crate::data::loader::Batch;
+use crate::error::{Error, Result};
+use crate::flops;
+use crate::model::{self, Model, Task};
+use crate::nn::RunningStats;
+use crate::record::{EpochMeasures, MaskRefresh, Measures, Status, StepSeconds, fingerprint};
+use crate::suite::{Cell, Refresh};
+
+/// First steps left out of the step times: memory and caches are cold.
+const WARMUP_STEPS: usize = 3;
+
+/// Told of progress; drawn or printed by whoever listens.
+pub trait Observer {
+    /// A step was taken.
+    fn step(&mut self, epoch: usize, step: usize, loss: f64);
+    /// An epoch was finished and evaluated.
+    fn epoch(&mut self, epoch: usize, measures: &EpochMeasures);
+}
+
+/// Everything an epoch of training adds to.
+struct Session<'a> {
+    cell: &'a Cell,
+    data: &'a DataSet,
+    trainer: Trainer<'a>,
+    masks: Option<MaskState<'a>>,
+    step_seconds: Vec<f64>,
+    mask_seconds: f64,
+    refreshes: Vec<MaskRefresh>,
+}
+
+/// Trains a cell on its data set.
+///
+/// # Errors
+/// When a tensor operation fails. Divergence is a result, not an error.
+pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<(Status, Measures)> {
+    memory::reset_peak();
+    let model = model::build(&cell.model, Task { input: data.train.shape, classes: data.classes }).map_err(Error::Usage)?;
+    let layout = model.layout();
+    let trainer = Trainer::new(model.as_ref(), &cell.optimizer, layout.init(cell.seed), RunningStats::new(layout));
+    let mut session = Session {
+        cell,
+        data,
+        trainer,
+        masks: MaskState::new(cell, layout.len()),
+        step_seconds: Vec::new(),
+        mask_seconds: 0.0,
+        refreshes: Vec::new(),
+    };
+    let mut epochs = Vec::new();
+    let mut status = Status::Completed;
+    for epoch in 0..cell.epochs {
+        let start = Instant::now();
+        let trained = session.epoch(epoch, observer)?;
+        let train_seconds = start.elapsed().as_secs_f64();
+        let (lr, train_loss) = match trained {
+            ControlFlow::Break(step) => {
+                status = Status::Diverged { epoch, step };
+                break;
+            }
+            ControlFlow::Continue(summary) => summary,
+        };
+        let (test_loss, test_accuracy) = evaluate(session.trainer.parts(), data)?;
+        let test_loss = test_loss.is_finite().then_some(test_loss);
+        let measures = EpochMeasures { lr, train_loss, test_loss, test_accuracy, train_seconds };
+        observer.epoch(epoch, &measures);
+        epochs.push(measures);
+    }
+    Ok((status, session.measures(model.as_ref(), status, epochs)))
+}
+
+impl Session<'_> {
+    /// Trains one epoch: the learning rate of the last step and the mean loss, or the step that diverged.
+    fn epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<ControlFlow<usize, (f64, f64)>> {
+        let (cell, data) = (self.cell, self.data);
+        let mut outcome = ControlFlow::Continue((0.0, 0.0));
+        data.epoch(cell.seed, epoch, cell.batch_size, &cell.augment, |batches| {
+            outcome = self.steps(epoch, batches, observer)?;
+            Ok(())
+        })?;
+        Ok(outcome)
+    }
+
+    fn steps(
+        &mut self,
+        epoch: usize,
+        batches: &Receiver<Result<Batch>>,
+        observer: &mut dyn Observer,
+    ) -> Result<ControlFlow<usize, (f64, f64)>> {
+        let schedule = self.cell.schedule();
+        let (mut losses, mut lr) = (0.0, 0.0);
+        let mut step = 0;
+        loop {
+            let start = Instant::now();
+            let Ok(batch) = batches.recv() else { break };
+            lr = schedule.lr(epoch, step);
+            let masking = self.mask_seconds;
+            let loss = self.step(epoch, step, &batch?, lr)?;
+            self.step_seconds.push(start.elapsed().as_secs_f64() - (self.mask_seconds - masking));
+            if !loss.is_finite() {
+                return Ok(ControlFlow::Break(step));
+            }
+            losses += loss;
+            observer.step(epoch, step, loss);
+            step += 1;
+        }
+        if self.trainer.weights().iter().any(|w| !w.is_finite()) {
+            return Ok(ControlFlow::Break(step.saturating_sub(1)));
+        }
+        Ok(ControlFlow::Continue((lr, losses / step.max(1) as f64)))
+    }
+
+    /// One step and the mask refresh that belongs to it.
+    fn step(&mut self, epoch: usize, step: usize, batch: &Batch, lr: f64) -> Result<f64> {
+        let due = if step == 0 { self.masks.as_ref().and_then(|m| m.due(epoch)) } else { None };
+        let masks = self.masks.as_ref();
+        let (mut next, mut seconds) = (None, 0.0);
+        // SSAM-D: between perturbation and second pass, in force from the next batch.
+        let loss = self.trainer.step(batch, lr, masks.map(|m| &m.mask), |weights, gradient| {
+            if let (Some(masks), Some(Refresh::Dynamic { drop_rate, grow, .. })) = (masks, due) {
+                let start = Instant::now();
+                next = Some(masks.drop_and_grow(epoch, (*drop_rate, *grow), weights, gradient));
+                seconds += start.elapsed().as_secs_f64();
+            }
+        })?;
+        // SSAM-F: after the step of the epoch's first batch.
+        if let (Some(masks), Some(Refresh::Fisher { samples, mode, .. })) = (masks, due) {
+            let start = Instant::now();
+            let (settings, place) = ((*samples, *mode), (self.cell.seed, epoch));
+            let scores = fisher_scores(self.trainer.parts(), self.data, &self.cell.augment, settings, place)?;
+            next = Some(masks.fisher(&scores));
+            seconds += start.elapsed().as_secs_f64();
+        }
+        if let (Some(masks), Some(mask)) = (&mut self.masks, next) {
+            self.refreshes.push(MaskRefresh { epoch, live_fraction: mask.live_fraction() });
+            masks.mask = mask;
+        }
+        self.mask_seconds += seconds;
+        Ok(loss)
+    }
+
+    fn measures(&self, model: &dyn Model, status: Status, epochs: Vec<EpochMeasures>) -> Measures {
+        let cell = self.cell;
+        let steps = self.step_seconds.len() as u64;
+        let flops = flops::training(model.forward_macs(), cell.batch_size, steps, cell.step_cost());
+        let best = epochs.iter().enumerate().rev().max_by(|a, b| a.1.test_accuracy.total_cmp(&b.1.test_accuracy));
+        let last = epochs.last().filter(|_| status == Status::Completed);
+        Measures {
+            test_accuracy_last: last.map(|e| e.test_accuracy),
+            test_accuracy_best: best.map(|(_, e)| e.test_accuracy),
+            best_epoch: best.map(|(i, _)| i),
+            steps,
+            parameters: model.layout().len(),
+            train_seconds: self.step_seconds.iter().sum::<f64>() + self.mask_seconds,
+            mask_seconds: self.mask_seconds,
+            step_seconds: step_seconds(&self.step_seconds),
+            peak_memory_bytes: memory::peak_bytes(),
+            flops_nominal: flops.nominal,
+            flops_theoretical: flops.theoretical,
+            flops_theoretical_formula: flops::THEORETICAL_FORMULA.into(),
+            flops_executed: None,
+            mask_refreshes: self.refreshes.clone(),
+            fingerprint: fingerprint(self.trainer.weights()),
+            epochs,
+        }
+    }
+}
+
+/// The distribution of step times after the warm-up; none for a training that never left it.
+fn step_seconds(all: &[f64]) -> Option<StepSeconds> {
+    let mut warm = all.get(WARMUP_STEPS..)?.to_vec();
+    warm.sort_by(f64::total_cmp);
+    let (min, max) = (*warm.first()?, *warm.last()?);
+    Some(StepSeconds { median: crate::stats::median_of_sorted(&warm), min, max, n: warm.len(), warmup: WARMUP_STEPS })
+}

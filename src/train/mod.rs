@@ -1,0 +1,11 @@
+//! Training one cell: the step, the epoch, evaluation, and what is measured on the way.
+
+mod cell;
+mod evaluate;
+mod fisher;
+mod masks;
+mod memory;
+mod step;
+
+pub use cell::{Observer, train};
+pub use step::{SecondPass, Trainer};

@@ -1,0 +1,133 @@
+//! The one training step: SGD, SAM and every sparse SAM are this step with another ascent.
+
+use candle_core::DType;
+
+use crate::data::loader::Batch;
+use crate::error::Result;
+use crate::mask::Mask;
+use crate::model::Model;
+use crate::nn::{BatchNormMode, Pass, RunningStats, Weights};
+use crate::optim::{Ascent, Perturbed, SAM_EPSILON, SSAM_EPSILON, Sgd, SgdState};
+use crate::suite::cell::{AscentSpec, BatchNormPass2, OptimizerSpec};
+
+/// Everything a training changes: weights, running statistics, momentum; and the step that changes it.
+pub struct Trainer<'m> {
+    model: &'m dyn Model,
+    sgd: Sgd,
+    second: Option<SecondPass>,
+    weights: Vec<f32>,
+    running: RunningStats,
+    state: SgdState,
+    gradient: Vec<f32>,
+    perturbed: Perturbed,
+}
+
+/// What makes a step a SAM step: the radius, the constant in the denominator, BatchNorm's policy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SecondPass {
+    /// Radius rho of the ascent step.
+    pub rho: f64,
+    /// Constant added to the gradient norm.
+    pub epsilon: f64,
+    /// BatchNorm in the second pass.
+    pub batch_norm: BatchNormMode,
+}
+
+impl From<&AscentSpec> for SecondPass {
+    fn from(spec: &AscentSpec) -> Self {
+        Self {
+            rho: spec.rho,
+            epsilon: if spec.mask.is_some() { SSAM_EPSILON } else { SAM_EPSILON },
+            batch_norm: match spec.batch_norm {
+                BatchNormPass2::Update => BatchNormMode::Update,
+                BatchNormPass2::Freeze => BatchNormMode::Freeze,
+            },
+        }
+    }
+}
+
+impl<'m> Trainer<'m> {
+    /// A training that starts from `weights` (flat, in name order).
+    pub fn new(model: &'m dyn Model, optimizer: &OptimizerSpec, weights: Vec<f32>, running: RunningStats) -> Self {
+        Self {
+            model,
+            sgd: Sgd {
+                momentum: optimizer.momentum as f32,
+                nesterov: optimizer.nesterov,
+                weight_decay: optimizer.weight_decay as f32,
+            },
+            second: optimizer.ascent.as_ref().map(SecondPass::from),
+            state: SgdState::new(weights.len()),
+            weights,
+            running,
+            gradient: Vec::new(),
+            perturbed: Perturbed::default(),
+        }
+    }
+
+    /// The weights, flat in name order.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
+    /// The running statistics.
+    pub fn running(&self) -> &RunningStats {
+        &self.running
+    }
+
+    /// The model and what evaluation needs.
+    pub fn parts(&mut self) -> (&'m dyn Model, &[f32], &mut RunningStats) {
+        (self.model, &self.weights, &mut self.running)
+    }
+
+    /// One step on `batch`: the gradient g at w; for SAM the gradient g2 at w + eps on the same batch; then the
+    /// base step with the last gradient taken. `after_ascent` sees w and g between the two passes, once eps is
+    /// fixed. Returns the mean loss at w.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn step(
+        &mut self,
+        batch: &Batch,
+        lr: f64,
+        mask: Option<&Mask>,
+        after_ascent: impl FnOnce(&[f32], &[f32]),
+    ) -> Result<f64> {
+        let Self { model, running, gradient, .. } = self;
+        let loss = loss_gradient(*model, &self.weights, running, batch, BatchNormMode::Update, gradient)?;
+        if let Some(second) = self.second {
+            Ascent { rho: second.rho, epsilon: second.epsilon, mask }.perturb(
+                &self.weights,
+                &self.gradient,
+                &mut self.perturbed,
+            );
+            after_ascent(&self.weights, &self.gradient);
+            let Self { running, gradient, perturbed, .. } = self;
+            loss_gradient(self.model, perturbed.weights(), running, batch, second.batch_norm, gradient)?;
+        }
+        self.sgd.step(&mut self.state, &mut self.weights, &self.gradient, lr as f32);
+        Ok(loss)
+    }
+}
+
+/// The mean loss of a batch and, in `gradient`, its gradient: flat, in name order.
+///
+/// # Errors
+/// When a tensor operation fails.
+pub(super) fn loss_gradient(
+    model: &dyn Model,
+    weights: &[f32],
+    running: &mut RunningStats,
+    batch: &Batch,
+    batch_norm: BatchNormMode,
+    gradient: &mut Vec<f32>,
+) -> Result<f64> {
+    let layout = model.layout();
+    let tensors = Weights::from_flat(layout, weights, DType::F32)?;
+    let mut pass = Pass::training(&tensors, running, batch_norm);
+    let input = pass.input(batch.images.clone());
+    let logits = model.forward(&input, &mut pass)?;
+    let loss = pass.cross_entropy::<f32>(&logits, &batch.labels)?;
+    pass.backward::<f32>(&loss, layout.specs().len())?.flatten_into(layout, gradient)?;
+    Ok(loss.mean)
+}
