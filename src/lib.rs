@@ -3,15 +3,19 @@
 //! Data flows one way: a suite file ([`suite`]) becomes a plan of cells, [`exec`] runs them, [`train`] trains
 //! one, [`record`] keeps what was measured, [`stats`] and [`report`] turn records into tables.
 
+pub mod cli;
 pub mod data;
 mod error;
+pub mod exec;
 pub mod flops;
 pub mod mask;
 pub mod model;
 pub mod nn;
 pub mod optim;
+pub mod parity;
 pub mod random;
 pub mod record;
+pub mod report;
 pub mod stats;
 pub mod suite;
 pub mod train;

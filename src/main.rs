@@ -1,1 +1,16 @@
-fn main() {}
+//! The command line: everything is in the library.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match sharpbench::cli::run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(sharpbench::cli::EXIT_ERROR)
+        }
+    }
+}

@@ -256,13 +256,16 @@ pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
 
 /// Mean over the pixels: [batch, channels, h, w] -> [batch, channels].
 pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-    let (batch, channels, h, w) = x.value.dims4()?;
-    let y = x.value.mean((2, 3))?;
-    let x = x.clone();
-    Ok(pass.record(y, move |dy, gradients| {
-        let dx = (dy / (h * w) as f64)?.reshape((batch, channels, 1, 1))?;
-        gradients.add(&x, dx.broadcast_as((batch, channels, h, w))?.contiguous()?)
-    }))
+    fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        let (batch, channels, h, w) = x.value.dims4()?;
+        let y = with_slice::<T, _>(&x.value, |x| cpu::global_avg_pool(x, h * w))?;
+        let x = x.clone();
+        Ok(pass.record(tensor(y, &[batch, channels])?, move |dy, gradients| {
+            let dx = with_slice::<T, _>(dy, |dy| cpu::global_avg_pool_backward(dy, h * w))?;
+            gradients.add(&x, tensor(dx, &[batch, channels, h, w])?)
+        }))
+    }
+    by_dtype!(x.value, run(x, pass))
 }
 
 /// [batch, ...] -> [batch, product of the rest].

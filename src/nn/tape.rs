@@ -1,6 +1,6 @@
 //! The tape: what a forward pass records so that a backward pass can follow.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
 use super::cpu;
 use super::params::{self, ParamId, ParamLayout, RunningStats, Weights};
@@ -141,7 +141,15 @@ impl Gradients {
 fn accumulate(place: &mut Option<Tensor>, grad: Tensor) -> Result<()> {
     *place = Some(match place.take() {
         None => grad,
-        Some(sum) => (sum + grad)?,
+        Some(sum) => add(&sum, &grad)?,
     });
     Ok(())
+}
+
+fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    fn run<T: cpu::Scalar>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let sum = cpu::with_slice::<T, _>(a, |a| cpu::with_slice(b, |b| cpu::add(a, b)))??;
+        cpu::tensor(sum, b.dims())
+    }
+    if a.dtype() == DType::F64 { run::<f64>(a, b) } else { run::<f32>(a, b) }
 }

@@ -29,6 +29,8 @@ pub struct RunManifest {
     pub profile: String,
     /// The data set really used.
     pub data: String,
+    /// Whether that is a stand-in for the suite's own.
+    pub stand_in: bool,
     /// SHA-256 of its images and labels.
     pub data_sha256: String,
     /// Hash of the whole profile's plan.

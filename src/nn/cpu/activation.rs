@@ -21,6 +21,15 @@ pub(in crate::nn) fn relu<T: Scalar>(x: &[T]) -> Vec<T> {
     y
 }
 
+/// `a + b`.
+pub(in crate::nn) fn add<T: Scalar>(a: &[T], b: &[T]) -> Vec<T> {
+    let mut y = vec![T::zero(); a.len()];
+    y.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((y, a), b)| {
+        y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = *a + *b);
+    });
+    y
+}
+
 /// `max(a + b, 0)`.
 pub(in crate::nn) fn add_relu<T: Scalar>(a: &[T], b: &[T]) -> Vec<T> {
     let mut y = vec![T::zero(); a.len()];

@@ -1,0 +1,36 @@
+//! `sharpbench list`.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use crate::data::DATA_SETS;
+use crate::error::Result;
+use crate::model::MODELS;
+use crate::suite::{OptimizerName, Suite, embedded_names};
+
+pub(super) fn run() -> Result<ExitCode> {
+    super::print(&text()?)
+}
+
+fn text() -> Result<String> {
+    let mut text = String::from("Suites\n");
+    for name in embedded_names() {
+        let suite = Suite::read(&name)?;
+        line(&mut text, &name, &suite.file.description);
+        for (profile, settings) in &suite.file.profiles {
+            line(&mut text, &format!("  {profile}"), settings.description.as_deref().unwrap_or_default());
+        }
+    }
+    text.push_str("Models\n");
+    MODELS.iter().for_each(|m| line(&mut text, m.name, m.about));
+    text.push_str("Data sets\n");
+    DATA_SETS.iter().for_each(|d| line(&mut text, d.name, d.about));
+    text.push_str("Optimizers\n");
+    OptimizerName::ALL.iter().for_each(|o| line(&mut text, &o.to_string(), o.about()));
+    Ok(text)
+}
+
+fn line(text: &mut String, name: &str, about: &str) {
+    // Writing to a string cannot fail.
+    writeln!(text, "  {name:<16}{about}").ok();
+}

@@ -1,0 +1,76 @@
+//! The command line: one file per subcommand, text only. Results go to stdout, everything else to stderr.
+
+mod completions;
+mod list;
+mod parity;
+mod plan;
+mod progress;
+mod report;
+mod suite;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+/// Exit code of wrong usage and of errors.
+pub const EXIT_ERROR: u8 = 2;
+/// Exit code of a comparison that fails.
+pub const EXIT_REGRESSION: u8 = 1;
+/// Exit code of a run that is not complete.
+pub const EXIT_INCOMPLETE: u8 = 3;
+
+/// Compare SGD, SAM and sparse SAM: accuracy, wall-clock and FLOPs, reproducibly.
+///
+/// Exit codes: 0 ok, 1 a comparison failed, 2 wrong usage or an error, 3 the run is incomplete.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train the cells of a suite that have no record yet, then print the table.
+    Suite(suite::Args),
+    /// Show suites, models, data sets and optimizers.
+    List,
+    /// Show the cells of a suite, their FLOPs and, once measured, the time they take.
+    Plan(plan::Args),
+    /// Print the report of a run folder.
+    Report(report::Args),
+    /// Replay a parity case and compare with its expected weights.
+    Parity(parity::Args),
+    /// Print the JSON Schema of suite files.
+    Schema,
+    /// Print a completion script for a shell.
+    Completions(completions::Args),
+}
+
+/// Parses the command line and runs the command.
+///
+/// # Errors
+/// What the command could not do, naming the thing and the remedy.
+pub fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Suite(args) => suite::run(&args),
+        Command::List => list::run(),
+        Command::Plan(args) => plan::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Parity(args) => parity::run(&args),
+        Command::Schema => print(&crate::suite::file::json_schema()),
+        Command::Completions(args) => completions::run::<Cli>(&args),
+    }
+}
+
+/// Writes a result to stdout. A reader that hangs up early (`| head`) is no error.
+fn print(text: &str) -> Result<ExitCode> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "stdout")(e)),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,43 @@
+//! `sharpbench parity CASE.safetensors`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::error::Result;
+use crate::parity::{Comparison, replay};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Parity cases (docs/parity.md).
+    #[arg(required = true)]
+    cases: Vec<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let mut passed = true;
+    for case in &args.cases {
+        let comparison = replay(case)?;
+        passed &= comparison.passes();
+        super::print(&format!("{}\n{}", case.display(), text(&comparison)))?;
+    }
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_REGRESSION) })
+}
+
+fn text(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    for (name, error) in &comparison.errors {
+        let mark = if *error <= comparison.tolerance { "" } else { "  ABOVE TOLERANCE" };
+        writeln!(text, "  {name:<32}{error:.2e}{mark}").ok();
+    }
+    let verdict = if comparison.passes() { "agrees" } else { "DISAGREES" };
+    let (name, error) = comparison.worst().unwrap_or(("nothing", 0.0));
+    writeln!(
+        text,
+        "{verdict} with {} after {} steps: worst relative error {error:.2e} ({name}), tolerance {:.0e}",
+        comparison.generator, comparison.steps, comparison.tolerance
+    )
+    .ok();
+    text
+}

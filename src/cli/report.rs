@@ -1,0 +1,49 @@
+//! `sharpbench report RUN`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::error::{Error, Result};
+use crate::record::RunFolder;
+use crate::report::{Format, Report};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A run folder, such as reports/cifar10-quick-photo-patches.
+    run: PathBuf,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let report = read(&args.run)?;
+    super::print(&report.render(args.format))?;
+    if report.is_complete() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!(
+        "incomplete: {} of {} cells are finished; type the suite command again to train the rest",
+        report.cells_finished, report.cells_planned
+    );
+    Ok(ExitCode::from(super::EXIT_INCOMPLETE))
+}
+
+/// The report of a run folder; damaged and foreign records are named on stderr.
+pub(super) fn read(path: &Path) -> Result<Report> {
+    let folder = RunFolder::at(path);
+    let manifest = folder.manifest()?.ok_or_else(|| Error::Run {
+        path: path.into(),
+        message: "it holds no run (no run.json); give the folder that `sharpbench suite` wrote".into(),
+    })?;
+    let scan = folder.scan()?;
+    for (path, reason) in &scan.damaged {
+        eprintln!("warning: {} is damaged and left out ({reason})", path.display());
+    }
+    let report = Report::new(&manifest, &scan.records);
+    let foreign = scan.records.len() - report.cells_finished;
+    if foreign > 0 {
+        eprintln!("warning: {foreign} records belong to cells that are no longer in the plan and are left out");
+    }
+    Ok(report)
+}

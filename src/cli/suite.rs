@@ -1,0 +1,129 @@
+//! `sharpbench suite NAME|PATH`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::progress::Progress;
+use crate::data::{self, DataSet, DataSource, Fetch};
+use crate::error::{Error, Result};
+use crate::exec;
+use crate::record::{RunFolder, RunManifest, SCHEMA, source_revision};
+use crate::report::Format;
+use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Name of a suite (see `list`) or path of a .toml file.
+    suite: String,
+    /// Size of the experiment.
+    #[arg(long, default_value = DEFAULT_PROFILE)]
+    profile: String,
+    /// Where images come from: auto (cache, hub, stand-in), stand-in, hub, or a directory.
+    #[arg(long, default_value = "auto", value_name = "SOURCE")]
+    data: DataSource,
+    /// Train only some cells, such as optimizer=ssam-f,sparsity=0.9.
+    #[arg(long, default_value = "", value_name = "AXIS=VALUE,...")]
+    filter: Filter,
+    /// Run folder [default: reports/<suite>-<profile>-<data>].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Remove the run that the folder holds and start anew.
+    #[arg(long)]
+    fresh: bool,
+    /// Never use the network.
+    #[arg(long)]
+    offline: bool,
+    /// Threads that compute [default: all CPUs, or RAYON_NUM_THREADS].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// No progress on stderr, only warnings.
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    set_threads(args.threads)?;
+    let suite = Suite::read(&args.suite)?;
+    let wanted = suite.data(&args.profile)?;
+    // A suite that cannot be expanded is refused before any data is fetched.
+    suite.plan(&args.profile, &wanted.name)?;
+
+    let data = load(args, &wanted.name, wanted.train, wanted.test)?;
+    let used = data.provenance.name.as_str();
+    let mut plan = suite.plan(&args.profile, used)?;
+    let suite_hash = plan.hash();
+    args.filter.apply(&mut plan)?;
+
+    let folder = RunFolder::at(args.out.clone().unwrap_or_else(|| default_folder(&plan, used)));
+    if args.fresh {
+        folder.clear()?;
+    }
+    let manifest = folder.open(&RunManifest {
+        schema: SCHEMA,
+        suite: plan.suite.clone(),
+        profile: plan.profile.clone(),
+        data: used.into(),
+        stand_in: used != wanted.name,
+        data_sha256: data.provenance.sha256.clone(),
+        suite_hash,
+        cells: plan.cells.clone(),
+    })?;
+
+    let mut progress = Progress::new(&plan, args.quiet);
+    progress.say(&format!(
+        "{} {}: {} cells on {used} ({}), {} threads, records in {}",
+        plan.suite,
+        plan.profile,
+        plan.cells.len(),
+        data.provenance.source,
+        rayon::current_num_threads(),
+        folder.path().display()
+    ));
+    let git_revision = source_revision();
+    exec::run(
+        &exec::Run { folder: &folder, manifest: &manifest, cells: &plan.cells, data: &data, git_revision },
+        &mut progress,
+    )?;
+    progress.done();
+    publish(args, &folder, &manifest)
+}
+
+/// Prints the report and keeps it beside the records, under names that tell what it is of.
+fn publish(args: &Args, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
+    let report = super::report::read(folder.path())?;
+    let stem = format!("report-{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
+    for (extension, format) in [("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json)] {
+        folder.write(&format!("{stem}.{extension}"), &report.render(format))?;
+    }
+    super::print(&report.render(args.format))
+}
+
+fn load(args: &Args, name: &str, train: usize, test: usize) -> Result<DataSet> {
+    let quiet = args.quiet;
+    let notice = move |message: &str| {
+        if !quiet {
+            eprintln!("{message}");
+        }
+    };
+    let bar = !quiet && std::io::stderr().is_terminal();
+    data::load(name, &args.data, &Fetch { train, test, offline: args.offline, bar, notice: &notice })
+}
+
+/// reports/<suite>-<profile>-<data>
+pub(super) fn default_folder(plan: &Plan, data: &str) -> PathBuf {
+    Path::new("reports").join(format!("{}-{}-{data}", plan.suite, plan.profile))
+}
+
+/// Sets the number of threads that compute; results are the same for any.
+fn set_threads(threads: Option<usize>) -> Result<()> {
+    let Some(n) = threads else { return Ok(()) };
+    if n == 0 {
+        return Err(Error::Usage("--threads 0 cannot compute anything; use at least 1".into()));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build_global();
+    pool.map_err(|e| Error::Usage(format!("--threads {n} cannot be set: {e}")))
+}

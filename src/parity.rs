@@ -1,0 +1,213 @@
+//! Parity cases: a few training steps of a reference implementation, to be repeated and compared.
+//!
+//! The format is described in docs/parity.md; `tests/parity/make_cases.py` makes cases with PyTorch.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use safetensors::SafeTensors;
+use serde::Deserialize;
+
+use crate::data::loader::Batch;
+use crate::error::{Error, Result};
+use crate::mask::Mask;
+use crate::model::{self, Model, ModelSpec, Task};
+use crate::nn::RunningStats;
+use crate::suite::cell::{
+    AscentSpec, BatchNormPass2, FisherMode, MaskScore, MaskSpec, OptimizerName, OptimizerSpec, Pattern, Refresh,
+};
+use crate::train::Trainer;
+
+/// The value of the `format` entry.
+const FORMAT: &str = "sharpbench-parity-1";
+const CLASSES: usize = 10;
+
+/// The result of one case.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The program that made the case.
+    pub generator: String,
+    /// Largest relative error allowed.
+    pub tolerance: f64,
+    /// Steps replayed.
+    pub steps: usize,
+    /// By tensor: max |found - expected| / max |expected|.
+    pub errors: BTreeMap<String, f64>,
+}
+
+impl Comparison {
+    /// The tensor with the largest error.
+    pub fn worst(&self) -> Option<(&str, f64)> {
+        self.errors.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(name, error)| (name.as_str(), *error))
+    }
+
+    /// Whether every error is within the tolerance (NaN is not).
+    pub fn passes(&self) -> bool {
+        self.errors.values().all(|e| *e <= self.tolerance)
+    }
+}
+
+/// The optimizer of a case, in PyTorch's words.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseOptimizer {
+    optimizer: String,
+    momentum: f64,
+    nesterov: bool,
+    weight_decay: f64,
+    rho: Option<f64>,
+}
+
+/// A case as read.
+struct Case<'p> {
+    path: &'p Path,
+    metadata: HashMap<String, String>,
+    tensors: HashMap<String, Tensor>,
+}
+
+/// Replays a case.
+///
+/// # Errors
+/// When the file is no parity case or its tensors do not fit its model.
+pub fn replay(path: &Path) -> Result<Comparison> {
+    let case = Case::read(path)?;
+    let spec: ModelSpec = case.json("model")?;
+    let lrs: Vec<f64> = case.json("lr")?;
+    let (_, channels, height, width) = case.tensor("input.0")?.dims4()?;
+    let task = Task { input: [channels, height, width], classes: CLASSES };
+    let model = model::build(&spec, task).map_err(|e| case.error(e))?;
+
+    let optimizer = case.optimizer()?;
+    let mask = if optimizer.ascent.as_ref().is_some_and(|a| a.mask.is_some()) { Some(case.mask(&*model)?) } else { None };
+    let mut trainer = Trainer::new(&*model, &optimizer, case.weights(&*model)?, case.running(&*model)?);
+    let mut errors = BTreeMap::new();
+    for (k, lr) in lrs.iter().enumerate() {
+        let batch = case.batch(k)?;
+        let loss = trainer.step(&batch, *lr, mask.as_ref(), |_, _| {})?;
+        let name = format!("loss.{k}");
+        let expected = case.values(&name)?;
+        errors.insert(name, relative_error(&[loss as f32], &expected));
+    }
+    for spec in model.layout().specs() {
+        let expected = case.values(&format!("expected.{}", spec.name))?;
+        errors.insert(spec.name.clone(), relative_error(&trainer.weights()[spec.range()], &expected));
+    }
+    for (name, values) in trainer.running().named() {
+        let expected = case.values(&format!("expected.{name}"))?;
+        errors.insert(name, relative_error(values, &expected));
+    }
+    let tolerance = case.json("tolerance")?;
+    let generator = case.text("generator")?.to_string();
+    Ok(Comparison { generator, tolerance, steps: lrs.len(), errors })
+}
+
+fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
+    if found.len() != expected.len() {
+        return f64::NAN;
+    }
+    let scale = expected.iter().fold(0f64, |m, e| m.max(f64::from(e.abs()))).max(f64::from(f32::MIN_POSITIVE));
+    let errors = found.iter().zip(expected).map(|(f, e)| (f64::from(*f) - f64::from(*e)).abs());
+    // A NaN must win, which f64::max would not let it.
+    errors.fold(0f64, |m, e| if e.is_nan() || m.is_nan() { f64::NAN } else { m.max(e) }) / scale
+}
+
+impl<'p> Case<'p> {
+    fn read(path: &'p Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let damaged = |e: &dyn std::fmt::Display| Error::Parity {
+            path: path.into(),
+            message: format!("not a safetensors file ({e})"),
+        };
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| damaged(&e))?;
+        let case = Self { path, metadata, tensors };
+        match case.text("format")? {
+            FORMAT => Ok(case),
+            other => Err(case.error(format!("its format is {other}, this program reads {FORMAT}"))),
+        }
+    }
+
+    fn error(&self, message: String) -> Error {
+        Error::Parity { path: self.path.into(), message }
+    }
+
+    fn text(&self, key: &str) -> Result<&str> {
+        let value = self.metadata.get(key).map(String::as_str);
+        value.ok_or_else(|| self.error(format!("its metadata lack \"{key}\"")))
+    }
+
+    fn json<T: for<'de> Deserialize<'de>>(&self, key: &str) -> Result<T> {
+        serde_json::from_str(self.text(key)?).map_err(|e| self.error(format!("its metadata \"{key}\" are wrong: {e}")))
+    }
+
+    fn tensor(&self, name: &str) -> Result<&Tensor> {
+        self.tensors.get(name).ok_or_else(|| self.error(format!("it lacks the tensor {name}")))
+    }
+
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        Ok(self.tensor(name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
+    fn sized(&self, name: &str, n: usize) -> Result<Vec<f32>> {
+        let values = self.values(name)?;
+        if values.len() == n {
+            return Ok(values);
+        }
+        Err(self.error(format!("its tensor {name} has {} values, the model wants {n}", values.len())))
+    }
+
+    fn weights(&self, model: &dyn Model) -> Result<Vec<f32>> {
+        let specs = model.layout().specs().iter();
+        Ok(specs.map(|s| self.sized(&format!("init.{}", s.name), s.len())).collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    fn mask(&self, model: &dyn Model) -> Result<Mask> {
+        let specs = model.layout().specs().iter();
+        let flags = specs.map(|s| self.sized(&format!("mask.{}", s.name), s.len())).collect::<Result<Vec<_>>>()?;
+        Ok(Mask::from_flags(flags.concat().into_iter().map(|v| v != 0.0).collect()))
+    }
+
+    fn running(&self, model: &dyn Model) -> Result<RunningStats> {
+        let mut running = RunningStats::new(model.layout());
+        for (i, (name, channels)) in model.layout().running().iter().enumerate() {
+            running.mean[i] = self.sized(&format!("init.{name}.running_mean"), *channels)?;
+            running.variance[i] = self.sized(&format!("init.{name}.running_var"), *channels)?;
+        }
+        Ok(running)
+    }
+
+    fn batch(&self, k: usize) -> Result<Batch> {
+        let labels = self.tensor(&format!("target.{k}"))?.to_dtype(DType::U32)?.to_vec1()?;
+        if labels.iter().any(|l: &u32| *l as usize >= CLASSES) {
+            return Err(self.error(format!("its tensor target.{k} has a class outside 0..{CLASSES}")));
+        }
+        Ok(Batch { images: self.tensor(&format!("input.{k}"))?.to_dtype(DType::F32)?.contiguous()?, labels })
+    }
+
+    fn optimizer(&self) -> Result<OptimizerSpec> {
+        let case: CaseOptimizer = self.json("optimizer")?;
+        let rho = || case.rho.ok_or_else(|| self.error(format!("its optimizer {} lacks rho", case.optimizer)));
+        let ascent = |mask| -> Result<_> { Ok(Some(AscentSpec { rho: rho()?, batch_norm: BatchNormPass2::Update, mask })) };
+        let (name, ascent) = match case.optimizer.as_str() {
+            "sgd" => (OptimizerName::Sgd, None),
+            "sam" => (OptimizerName::Sam, ascent(None)?),
+            // The case gives the mask itself; where it came from does not matter.
+            "ssam" => (OptimizerName::SsamF, ascent(Some(given_mask()))?),
+            other => return Err(self.error(format!("its optimizer {other} is not sgd, sam or ssam"))),
+        };
+        let CaseOptimizer { momentum, nesterov, weight_decay, .. } = case;
+        Ok(OptimizerSpec { name, momentum, nesterov, weight_decay, ascent })
+    }
+}
+
+/// A mask whose flags the case supplies: it is never refreshed.
+fn given_mask() -> MaskSpec {
+    MaskSpec {
+        sparsity: 0.0,
+        pattern: Pattern::Unstructured,
+        score: MaskScore::Fisher,
+        refresh: Refresh::Fisher { interval: usize::MAX, samples: 1, mode: FisherMode::Clean },
+    }
+}

@@ -1,0 +1,204 @@
+//! From records to something a person or a program reads. Every exporter is a pure function of a [`Report`].
+
+mod csv;
+mod rows;
+mod table;
+
+use serde::Serialize;
+
+use crate::record::{Record, RunManifest, Status};
+use crate::stats::{Median, Summary};
+use crate::suite::Cell;
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A table for the terminal.
+    Table,
+    /// A table for a README or a pull request.
+    Markdown,
+    /// One line per cell, for data frames.
+    Csv,
+    /// Rows and cells, for programs.
+    Json,
+}
+
+/// One run as a table: a row per setting, over its seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Suite name.
+    pub suite: String,
+    /// Profile name.
+    pub profile: String,
+    /// The data set really used.
+    pub data: String,
+    /// Whether it stands in for the suite's own, so that results must not be taken for that set's.
+    pub stand_in: bool,
+    /// Cells of the plan.
+    pub cells_planned: usize,
+    /// Cells with a record.
+    pub cells_finished: usize,
+    /// The formula of the theoretical FLOPs.
+    pub flops_theoretical_formula: String,
+    /// What was trained, and on what machines, in words.
+    pub notes: Vec<String>,
+    /// One row per setting, in the plan's order.
+    pub rows: Vec<Row>,
+}
+
+/// One setting over its seeds. Accuracies are fractions; differences are paired by seed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Optimizer.
+    pub optimizer: String,
+    /// Fraction of weights not perturbed.
+    pub sparsity: Option<f64>,
+    /// Score of the mask.
+    pub mask: Option<String>,
+    /// Granularity of the mask.
+    pub pattern: Option<String>,
+    /// Radius of the ascent step.
+    pub rho: Option<f64>,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Epochs.
+    pub epochs: usize,
+    /// Seeds planned.
+    pub planned: usize,
+    /// Trainings that diverged; they have no last accuracy.
+    pub diverged: usize,
+    /// Test accuracy after the last epoch.
+    pub test_accuracy_last: Option<Summary>,
+    /// Best test accuracy of any epoch.
+    pub test_accuracy_best: Option<Summary>,
+    /// Last accuracy minus that of the reference SGD with the same seed.
+    pub difference_to_sgd: Option<Summary>,
+    /// Last accuracy minus that of the reference SAM with the same seed.
+    pub difference_to_sam: Option<Summary>,
+    /// Medians of the cells' step times, in seconds.
+    pub step_seconds: Option<Median>,
+    /// Median step time over the reference SGD's.
+    pub step_ratio_to_sgd: Option<f64>,
+    /// Training time of a cell, in seconds.
+    pub train_seconds: Option<Median>,
+    /// Training FLOPs of a cell, everything dense.
+    pub flops_nominal: Option<f64>,
+    /// Training FLOPs of a cell by the formula named in the report.
+    pub flops_theoretical: Option<f64>,
+    /// Training FLOPs of a cell that the kernels ran; not counted yet.
+    pub flops_executed: Option<f64>,
+    /// Nominal FLOPs over the reference SGD's.
+    pub flops_nominal_ratio_to_sgd: Option<f64>,
+    /// Theoretical FLOPs over the reference SGD's.
+    pub flops_theoretical_ratio_to_sgd: Option<f64>,
+    /// The cells behind the row.
+    pub cells: Vec<CellResult>,
+}
+
+/// One finished cell.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CellResult {
+    /// The cell's id.
+    pub id: String,
+    /// Optimizer.
+    pub optimizer: String,
+    /// Fraction of weights not perturbed.
+    pub sparsity: Option<f64>,
+    /// Score of the mask.
+    pub mask: Option<String>,
+    /// Granularity of the mask.
+    pub pattern: Option<String>,
+    /// Radius of the ascent step.
+    pub rho: Option<f64>,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Epochs.
+    pub epochs: usize,
+    /// Seed.
+    pub seed: u64,
+    /// `completed` or `diverged`.
+    pub status: String,
+    /// Test accuracy after the last epoch.
+    pub test_accuracy_last: Option<f64>,
+    /// Best test accuracy of any epoch.
+    pub test_accuracy_best: Option<f64>,
+    /// Training time, in seconds.
+    pub train_seconds: f64,
+    /// Median step time, in seconds.
+    pub step_seconds_median: Option<f64>,
+    /// FLOPs, everything dense.
+    pub flops_nominal: f64,
+    /// FLOPs by the report's formula.
+    pub flops_theoretical: f64,
+    /// FLOPs the kernels ran; not counted yet.
+    pub flops_executed: Option<f64>,
+    /// Peak resident memory, in bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// SHA-256 of the final weights.
+    pub fingerprint: String,
+}
+
+impl CellResult {
+    fn new(record: &Record) -> Self {
+        let (cell, m) = (&record.cell, &record.measures);
+        Self {
+            id: record.id.clone(),
+            optimizer: cell.optimizer.name.to_string(),
+            sparsity: cell.sparsity(),
+            mask: cell.mask().map(|m| m.score.to_string()),
+            pattern: cell.mask().map(|m| m.pattern.to_string()),
+            rho: cell.rho(),
+            weight_decay: cell.optimizer.weight_decay,
+            epochs: cell.epochs,
+            seed: cell.seed,
+            status: if record.status == Status::Completed { "completed" } else { "diverged" }.into(),
+            test_accuracy_last: m.test_accuracy_last,
+            test_accuracy_best: m.test_accuracy_best,
+            train_seconds: m.train_seconds,
+            step_seconds_median: m.step_seconds.map(|s| s.median),
+            flops_nominal: m.flops_nominal,
+            flops_theoretical: m.flops_theoretical,
+            flops_executed: m.flops_executed,
+            peak_memory_bytes: m.peak_memory_bytes,
+            fingerprint: m.fingerprint.clone(),
+        }
+    }
+}
+
+impl Report {
+    /// The report of a run's records. Records of cells outside the plan are left out.
+    pub fn new(manifest: &RunManifest, records: &[Record]) -> Self {
+        let ids: Vec<String> = manifest.cells.iter().map(Cell::id).collect();
+        let records: Vec<&Record> = records.iter().filter(|r| ids.contains(&r.id)).collect();
+        Self {
+            suite: manifest.suite.clone(),
+            profile: manifest.profile.clone(),
+            data: manifest.data.clone(),
+            stand_in: manifest.stand_in,
+            cells_planned: manifest.cells.len(),
+            cells_finished: records.len(),
+            flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),
+            notes: rows::notes(manifest, &records),
+            rows: rows::rows(&manifest.cells, &records),
+        }
+    }
+
+    /// Whether every planned cell has a record.
+    pub fn is_complete(&self) -> bool {
+        self.cells_finished == self.cells_planned
+    }
+
+    /// The report as text.
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Table => table::terminal(self),
+            Format::Markdown => table::markdown(self),
+            Format::Csv => csv::cells(self),
+            Format::Json => {
+                let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+                text.push('\n');
+                text
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Every case under tests/parity/cases agrees with PyTorch. The oracle is tests/parity/make_cases.py.
+
+use std::path::PathBuf;
+
+fn cases() -> Vec<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity/cases");
+    let mut cases: Vec<_> = std::fs::read_dir(folder).expect("the cases").map(|e| e.expect("an entry").path()).collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn every_case_agrees_with_pytorch() {
+    let cases = cases();
+    assert_eq!(cases.len(), 10, "sgd (3), sam and ssam for mlp and resnet8");
+    for case in cases {
+        let comparison = sharpbench::parity::replay(&case).expect("a valid case");
+        println!("{}: worst {:?}", case.display(), comparison.worst());
+        assert_eq!(comparison.steps, 5);
+        assert!(comparison.passes(), "{}: {:?}", case.display(), comparison.worst());
+    }
+}
