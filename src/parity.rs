@@ -13,11 +13,9 @@ use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::mask::Mask;
 use crate::model::{self, Model, ModelSpec, Task};
-use crate::nn::RunningStats;
-use crate::suite::cell::{
-    AscentSpec, BatchNormPass2, FisherMode, MaskScore, MaskSpec, OptimizerName, OptimizerSpec, Pattern, Refresh,
-};
-use crate::train::Trainer;
+use crate::nn::{BatchNormMode, RunningStats};
+use crate::optim::{SAM_EPSILON, SSAM_EPSILON, Sgd};
+use crate::train::{SecondPass, Trainer};
 
 /// The value of the `format` entry.
 const FORMAT: &str = "sharpbench-parity-1";
@@ -53,9 +51,9 @@ impl Comparison {
 #[serde(deny_unknown_fields)]
 struct CaseOptimizer {
     optimizer: String,
-    momentum: f64,
+    momentum: f32,
     nesterov: bool,
-    weight_decay: f64,
+    weight_decay: f32,
     rho: Option<f64>,
 }
 
@@ -78,9 +76,9 @@ pub fn replay(path: &Path) -> Result<Comparison> {
     let task = Task { input: [channels, height, width], classes: CLASSES };
     let model = model::build(&spec, task).map_err(|e| case.error(e))?;
 
-    let optimizer = case.optimizer()?;
-    let mask = if optimizer.ascent.as_ref().is_some_and(|a| a.mask.is_some()) { Some(case.mask(&*model)?) } else { None };
-    let mut trainer = Trainer::new(&*model, &optimizer, case.weights(&*model)?, case.running(&*model)?);
+    let (sgd, second, masked) = case.optimizer()?;
+    let mask = if masked { Some(case.mask(&*model)?) } else { None };
+    let mut trainer = Trainer::new(&*model, sgd, second, case.weights(&*model)?, case.running(&*model)?);
     let mut errors = BTreeMap::new();
     for (k, lr) in lrs.iter().enumerate() {
         let batch = case.batch(k)?;
@@ -186,28 +184,19 @@ impl<'p> Case<'p> {
         Ok(Batch { images: self.tensor(&format!("input.{k}"))?.to_dtype(DType::F32)?.contiguous()?, labels })
     }
 
-    fn optimizer(&self) -> Result<OptimizerSpec> {
+    /// Base step, second pass, and whether the ascent step is masked.
+    fn optimizer(&self) -> Result<(Sgd, Option<SecondPass>, bool)> {
         let case: CaseOptimizer = self.json("optimizer")?;
-        let rho = || case.rho.ok_or_else(|| self.error(format!("its optimizer {} lacks rho", case.optimizer)));
-        let ascent = |mask| -> Result<_> { Ok(Some(AscentSpec { rho: rho()?, batch_norm: BatchNormPass2::Update, mask })) };
-        let (name, ascent) = match case.optimizer.as_str() {
-            "sgd" => (OptimizerName::Sgd, None),
-            "sam" => (OptimizerName::Sam, ascent(None)?),
-            // The case gives the mask itself; where it came from does not matter.
-            "ssam" => (OptimizerName::SsamF, ascent(Some(given_mask()))?),
-            other => return Err(self.error(format!("its optimizer {other} is not sgd, sam or ssam"))),
+        let sgd = Sgd { momentum: case.momentum, nesterov: case.nesterov, weight_decay: case.weight_decay };
+        let second = |epsilon| -> Result<_> {
+            let rho = case.rho.ok_or_else(|| self.error(format!("its optimizer {} lacks rho", case.optimizer)))?;
+            Ok(Some(SecondPass { rho, epsilon, batch_norm: BatchNormMode::Update }))
         };
-        let CaseOptimizer { momentum, nesterov, weight_decay, .. } = case;
-        Ok(OptimizerSpec { name, momentum, nesterov, weight_decay, ascent })
-    }
-}
-
-/// A mask whose flags the case supplies: it is never refreshed.
-fn given_mask() -> MaskSpec {
-    MaskSpec {
-        sparsity: 0.0,
-        pattern: Pattern::Unstructured,
-        score: MaskScore::Fisher,
-        refresh: Refresh::Fisher { interval: usize::MAX, samples: 1, mode: FisherMode::Clean },
+        match case.optimizer.as_str() {
+            "sgd" => Ok((sgd, None, false)),
+            "sam" => Ok((sgd, second(SAM_EPSILON)?, false)),
+            "ssam" => Ok((sgd, second(SSAM_EPSILON)?, true)),
+            other => Err(self.error(format!("its optimizer {other} is not sgd, sam or ssam"))),
+        }
     }
 }

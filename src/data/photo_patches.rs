@@ -1,4 +1,277 @@
-//! placeholder
-use super::*;
-pub(super) const ENTRY: Entry = Entry { name: "photo-patches", about: "", shape: [3,32,32], classes: 10, available: [50_000, 10_000], stand_in: "photo-patches", load };
-fn load(_: &Entry, _: &Fetch<'_>, _: &DataSource) -> Result<DataSet> { Err(Error::Data("later".into())) }
+//! photo-patches: the embedded stand-in for CIFAR-10, whose licence does not allow redistribution.
+//!
+//! 32x32 RGB crops of ten openly licensed photographs (data/photo-patches/README.md); the class is the
+//! photograph. Training and test crops come from tiles that share no pixel. Each crop has its own random
+//! stream, independent of any cell's seed, so the first n images are the same for every n.
+
+use image::RgbImage;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use super::parquet_images::planes;
+use super::source::Fetch;
+use super::{DataSet, DataSource, Entry, FileDigest, Images, Provenance};
+use crate::error::{Error, Result};
+use crate::random::{Stream, below, normal_pair, stream, unit};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "photo-patches",
+    about: "embedded stand-in: crops of ten photographs, the class being the photograph, 32x32 RGB",
+    shape: [3, SIDE, SIDE],
+    classes: PHOTOS.len(),
+    available: [50_000, 10_000],
+    stand_in: "photo-patches",
+    load,
+};
+
+/// Name and PNG of every photograph; the index is the class.
+const PHOTOS: [(&str, &[u8]); 10] = [
+    ("astronaut", include_bytes!("../../data/photo-patches/astronaut.png")),
+    ("camera", include_bytes!("../../data/photo-patches/camera.png")),
+    ("chelsea", include_bytes!("../../data/photo-patches/chelsea.png")),
+    ("china", include_bytes!("../../data/photo-patches/china.png")),
+    ("coffee", include_bytes!("../../data/photo-patches/coffee.png")),
+    ("flower", include_bytes!("../../data/photo-patches/flower.png")),
+    ("grace_hopper", include_bytes!("../../data/photo-patches/grace_hopper.png")),
+    ("hubble", include_bytes!("../../data/photo-patches/hubble.png")),
+    ("retina", include_bytes!("../../data/photo-patches/retina.png")),
+    ("rocket", include_bytes!("../../data/photo-patches/rocket.png")),
+];
+
+const SIDE: usize = 32;
+/// Least side of a tile in photograph pixels; every third diagonal of tiles is for testing.
+const TILE: usize = 57;
+/// Photograph pixels per crop pixel.
+const SCALE: [f64; 2] = [0.7, 1.35];
+/// Largest rotation, in degrees.
+const ANGLE: f64 = 15.0;
+/// A crop flatter than this (standard deviation of grey levels) is drawn again, a few times.
+const LEAST_CONTRAST: f64 = 10.0;
+const TRIES: usize = 10;
+// Distortions that keep colour and brightness from giving the class away.
+const LEAST_SATURATION: f64 = 0.25;
+const CONTRAST: f64 = 0.25;
+const BRIGHTNESS: f64 = 20.0;
+const CHANNEL_GAIN: f64 = 0.2;
+const NOISE: f64 = 8.0;
+
+// Statistics of 10,000 training crops.
+const MEAN: [f32; 3] = [0.4297, 0.3594, 0.3298];
+const STD: [f32; 3] = [0.2981, 0.2590, 0.2486];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Split {
+    Train,
+    Test,
+}
+
+fn load(entry: &Entry, fetch: &Fetch<'_>, source: &DataSource) -> Result<DataSet> {
+    if let DataSource::Directory(path) = source {
+        return Err(Error::Data(format!(
+            "photo-patches is embedded and cannot be read from {}; use --data stand-in",
+            path.display()
+        )));
+    }
+    let mut photos = Vec::new();
+    let mut files = Vec::new();
+    for (name, png) in PHOTOS {
+        let photo = image::load_from_memory(png).map_err(|e| Error::Data(format!("embedded photograph {name}: {e}")))?;
+        photos.push(photo.to_rgb8());
+        files.push(FileDigest { file: format!("{name}.png"), sha256: super::digest::sha256_bytes(png) });
+    }
+    let provenance = Provenance {
+        name: entry.name.into(),
+        source: "embedded".into(),
+        revision: None,
+        files,
+        sha256: String::new(),
+    };
+    Ok(DataSet {
+        train: crops(&photos, Split::Train, fetch.train),
+        test: crops(&photos, Split::Test, fetch.test),
+        classes: entry.classes,
+        mean: MEAN,
+        std: STD,
+        provenance,
+    })
+}
+
+/// The first `n` crops of a split; classes take turns.
+fn crops(photos: &[RgbImage], split: Split, n: usize) -> Images {
+    let name = if split == Split::Train { "train" } else { "test" };
+    let crops: Vec<Vec<u8>> = (0..n)
+        .into_par_iter()
+        .map(|i| {
+            let mut rng = stream(0, Stream::PhotoPatches(name));
+            rng.set_stream(i as u64);
+            crop(&photos[i % photos.len()], split, &mut rng)
+        })
+        .collect();
+    Images {
+        pixels: crops.concat(),
+        labels: (0..n).map(|i| (i % photos.len()) as u8).collect(),
+        shape: [3, SIDE, SIDE],
+    }
+}
+
+fn between(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
+    low + (high - low) * f64::from(unit(rng))
+}
+
+/// A tile of the split, as x0, x1, y0, y1 (the ends excluded); a border of one pixel is left free.
+fn tile(photo: &RgbImage, split: Split, rng: &mut ChaCha8Rng) -> [usize; 4] {
+    let (width, height) = (photo.width() as usize, photo.height() as usize);
+    let (columns, rows) = (width / TILE, height / TILE);
+    loop {
+        let (q, r) = (below(rng, columns), below(rng, rows));
+        if ((q + r) % 3 == 2) == (split == Split::Test) {
+            let edges = |i: usize, n: usize, length: usize| [i * length / n + 1, (i + 1) * length / n - 1];
+            let ([x0, x1], [y0, y1]) = (edges(q, columns, width), edges(r, rows, height));
+            return [x0, x1, y0, y1];
+        }
+    }
+}
+
+/// One crop, [channels, height, width].
+fn crop(photo: &RgbImage, split: Split, rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut pixels = sample(photo, split, rng);
+    for _ in 1..TRIES {
+        if contrast(&pixels) >= LEAST_CONTRAST {
+            break;
+        }
+        pixels = sample(photo, split, rng);
+    }
+    distort(&pixels, rng)
+}
+
+fn grey(pixel: &[f64; 3]) -> f64 {
+    0.299 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2]
+}
+
+fn contrast(pixels: &[[f64; 3]]) -> f64 {
+    let n = pixels.len() as f64;
+    let mean = pixels.iter().map(grey).sum::<f64>() / n;
+    (pixels.iter().map(|p| (grey(p) - mean).powi(2)).sum::<f64>() / n).sqrt()
+}
+
+/// A scaled, rotated and perhaps mirrored window inside one tile, averaged over 2x2 bilinear samples per pixel.
+fn sample(photo: &RgbImage, split: Split, rng: &mut ChaCha8Rng) -> Vec<[f64; 3]> {
+    let [x0, x1, y0, y1] = tile(photo, split, rng);
+    let scale = SCALE[0] * libm::pow(SCALE[1] / SCALE[0], f64::from(unit(rng)));
+    let angle = between(rng, -ANGLE, ANGLE).to_radians();
+    let mirror = if unit(rng) < 0.5 { -1.0 } else { 1.0 };
+    let (cos, sin) = (libm::cos(angle), libm::sin(angle));
+    let middle = (SIDE as f64 - 1.0) / 2.0;
+    let reach = (middle + 0.25) * scale * (cos.abs() + sin.abs());
+    let cx = between(rng, x0 as f64 + reach, (x1 - 1) as f64 - reach);
+    let cy = between(rng, y0 as f64 + reach, (y1 - 1) as f64 - reach);
+    let at = |u: f64, v: f64| {
+        let (x, y) = (cx + cos * u - sin * v, cy + sin * u + cos * v);
+        let xi = (x.floor() as usize).clamp(x0, x1 - 2);
+        let yi = (y.floor() as usize).clamp(y0, y1 - 2);
+        bilinear(photo, [xi, yi], [x - xi as f64, y - yi as f64])
+    };
+    let mut pixels = Vec::with_capacity(SIDE * SIDE);
+    for row in 0..SIDE {
+        for column in 0..SIDE {
+            let mut sum = [0.0; 3];
+            for (dy, dx) in [(-0.25, -0.25), (-0.25, 0.25), (0.25, -0.25), (0.25, 0.25)] {
+                let (u, v) = (column as f64 - middle + dx, row as f64 - middle + dy);
+                let value = at(mirror * u * scale, v * scale);
+                (0..3).for_each(|c| sum[c] += value[c] / 4.0);
+            }
+            pixels.push(sum);
+        }
+    }
+    pixels
+}
+
+fn bilinear(photo: &RgbImage, [x, y]: [usize; 2], [fx, fy]: [f64; 2]) -> [f64; 3] {
+    let pixel = |dx: usize, dy: usize| photo.get_pixel((x + dx) as u32, (y + dy) as u32).0.map(f64::from);
+    let (a, b, c, d) = (pixel(0, 0), pixel(1, 0), pixel(0, 1), pixel(1, 1));
+    std::array::from_fn(|k| {
+        (1.0 - fy) * ((1.0 - fx) * a[k] + fx * b[k]) + fy * ((1.0 - fx) * c[k] + fx * d[k])
+    })
+}
+
+/// Less colour, other contrast, brightness and channel gains, and noise.
+fn distort(pixels: &[[f64; 3]], rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let saturation = between(rng, LEAST_SATURATION, 1.0);
+    let contrast = between(rng, 1.0 - CONTRAST, 1.0 + CONTRAST);
+    let brightness = between(rng, -BRIGHTNESS, BRIGHTNESS);
+    let gain: [f64; 3] = std::array::from_fn(|_| between(rng, 1.0 - CHANNEL_GAIN, 1.0 + CHANNEL_GAIN));
+    let mut spare = None;
+    let mut interleaved = Vec::with_capacity(3 * pixels.len());
+    for pixel in pixels {
+        let grey = grey(pixel);
+        for c in 0..3 {
+            let noise = spare.take().unwrap_or_else(|| {
+                let (first, second) = normal_pair(rng);
+                spare = Some(second);
+                first
+            });
+            let value = grey + saturation * (pixel[c] - grey);
+            let value = ((value - 127.5) * contrast + 127.5 + brightness) * gain[c] + NOISE * noise;
+            interleaved.push((value + 0.5).floor().clamp(0.0, 255.0) as u8);
+        }
+    }
+    planes(&interleaved, 3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(train: usize, test: usize) -> DataSet {
+        let fetch = Fetch { train, test, offline: true, bar: false, notice: &|_| {} };
+        load(&ENTRY, &fetch, &DataSource::StandIn).expect("the embedded set")
+    }
+
+    /// The images are part of every published number: a change here must raise `NUMERICS`.
+    #[test]
+    fn images_are_pinned() {
+        let set = set(20, 10);
+        insta::assert_snapshot!(super::super::digest::content(&[&set.train, &set.test]), @"fc05f92a52f2707639e08fa9d7bbbd019bbf5ede4922b3cf9ced0491e5939a9a");
+    }
+
+    #[test]
+    fn the_first_images_do_not_depend_on_how_many_are_asked_for() {
+        let (few, many) = (set(30, 10), set(60, 20));
+        assert_eq!(few.train.pixels, many.train.pixels[..few.train.pixels.len()]);
+        assert_eq!(few.test.labels, many.test.labels[..10]);
+        assert!((0..10).all(|class| few.train.labels.iter().filter(|l| **l == class).count() == 3));
+    }
+
+    #[test]
+    fn training_and_test_tiles_share_no_pixel() {
+        for (name, png) in PHOTOS {
+            let photo = image::load_from_memory(png).expect("a photograph").to_rgb8();
+            let mut owner = std::collections::HashMap::new();
+            for split in [Split::Train, Split::Test] {
+                let mut rng = stream(1, Stream::PhotoPatches("tiles"));
+                for _ in 0..300 {
+                    let [x0, x1, y0, y1] = tile(&photo, split, &mut rng);
+                    assert!(x1 <= photo.width() as usize && y1 <= photo.height() as usize);
+                    for corner in [(x0, y0), (x1 - 1, y0), (x0, y1 - 1), (x1 - 1, y1 - 1), ((x0 + x1) / 2, (y0 + y1) / 2)] {
+                        assert!(*owner.entry(corner).or_insert(split) == split, "{name}: a pixel in both splits");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn normalisation_fits_the_training_crops() {
+        let set = set(1000, 1);
+        for c in 0..3 {
+            let plane = SIDE * SIDE;
+            let values: Vec<f64> = (0..set.train.len())
+                .flat_map(|i| set.train.image(i)[c * plane..(c + 1) * plane].iter().map(|p| f64::from(*p) / 255.0))
+                .collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
+            assert!((mean - f64::from(MEAN[c])).abs() < 0.01, "mean {mean} of channel {c}");
+            assert!((std - f64::from(STD[c])).abs() < 0.01, "standard deviation {std} of channel {c}");
+        }
+    }
+}

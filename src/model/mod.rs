@@ -102,8 +102,8 @@ mod tests {
             let spec: ModelSpec = serde_json::from_value(json).expect("a valid specification");
             build(&spec, Task { input: [3, 32, 32], classes: 10 }).err().expect("an error")
         };
-        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet9"})), @"");
-        insta::assert_snapshot!(error(serde_json::json!({"name": "mlp", "width": 3})), @"");
-        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet8", "width": 0})), @"");
+        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet9"})), @r#"model.name = "resnet9" is not known; use one of mlp, resnet8, resnet20"#);
+        insta::assert_snapshot!(error(serde_json::json!({"name": "mlp", "width": 3})), @"model.width does not apply to mlp; use model.hidden = [units, ...]");
+        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet8", "width": 0})), @"model.width = 0 must be even and at least 2 (channels are padded on both sides)");
     }
 }

@@ -9,6 +9,8 @@ mod cpu;
 mod layers;
 mod params;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 pub use layers::{BatchNorm, Conv2d, Linear, add_relu, flatten, global_avg_pool, relu, shortcut};
 pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningStats, Weights};

@@ -9,7 +9,7 @@ use candle_nn::init::NormalOrUniform;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::{Error, Result};
-use crate::random::{Stream, stream, unit};
+use crate::random::{Stream, normal_pair, stream, unit};
 
 /// Handle of a parameter (its place in name order).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,20 +147,15 @@ pub(super) fn default_init(fan_in: usize) -> Init {
 /// One value of an initial distribution, from our own stream (candle's initialisers cannot be seeded on a CPU).
 fn draw(init: &Init, shape: &[usize], rng: &mut ChaCha8Rng) -> f32 {
     let uniform = |lo: f64, up: f64, rng: &mut ChaCha8Rng| lo as f32 + (up - lo) as f32 * unit(rng);
-    let mut normal = |mean: f64, stdev: f64| {
-        // Box-Muller; 1 - u keeps the logarithm's argument above zero.
-        let (u, v) = (f64::from(unit(rng)), f64::from(unit(rng)));
-        let z = libm::sqrt(-2.0 * libm::log(1.0 - u)) * libm::cos(std::f64::consts::TAU * v);
-        (mean + stdev * z) as f32
-    };
+    let normal = |mean: f64, stdev: f64, rng: &mut ChaCha8Rng| (mean + stdev * normal_pair(rng).0) as f32;
     match *init {
         Init::Const(value) => value as f32,
-        Init::Randn { mean, stdev } => normal(mean, stdev),
+        Init::Randn { mean, stdev } => normal(mean, stdev, rng),
         Init::Uniform { lo, up } => uniform(lo, up, rng),
         Init::Kaiming { dist, fan, non_linearity } => {
             let stdev = non_linearity.gain() / (fan.for_shape(&Shape::from(shape)) as f64).sqrt();
             match dist {
-                NormalOrUniform::Normal => normal(0.0, stdev),
+                NormalOrUniform::Normal => normal(0.0, stdev, rng),
                 NormalOrUniform::Uniform => uniform(-stdev * 3f64.sqrt(), stdev * 3f64.sqrt(), rng),
             }
         }
@@ -180,14 +175,14 @@ impl Weights {
         Ok(Self { tensors: layout.specs.iter().map(tensor).collect::<std::result::Result<_, _>>()? })
     }
 
+    /// Weights from tensors in name order.
+    pub fn from_tensors(tensors: Vec<Tensor>) -> Self {
+        Self { tensors }
+    }
+
     /// The tensor of a parameter.
     pub fn get(&self, id: ParamId) -> &Tensor {
         &self.tensors[id.0]
-    }
-
-    /// All tensors, in name order.
-    pub fn tensors(&self) -> &[Tensor] {
-        &self.tensors
     }
 }
 

@@ -8,7 +8,7 @@ use super::evaluate::evaluate;
 use super::fisher::fisher_scores;
 use super::masks::MaskState;
 use super::memory;
-use super::step::Trainer;
+use super::step::{Trainer, step_settings};
 use crate::data::DataSet;
 use crate::data::loader::Batch;
 use crate::error::{Error, Result};
@@ -48,7 +48,9 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
     memory::reset_peak();
     let model = model::build(&cell.model, Task { input: data.train.shape, classes: data.classes }).map_err(Error::Usage)?;
     let layout = model.layout();
-    let trainer = Trainer::new(model.as_ref(), &cell.optimizer, layout.init(cell.seed), RunningStats::new(layout));
+    let (sgd, second) = step_settings(&cell.optimizer);
+    let trainer =
+        Trainer::new(model.as_ref(), sgd, second, layout.init(cell.seed), RunningStats::new(layout));
     let mut session = Session {
         cell,
         data,

@@ -8,7 +8,7 @@ use crate::mask::Mask;
 use crate::model::Model;
 use crate::nn::{BatchNormMode, Pass, RunningStats, Weights};
 use crate::optim::{Ascent, Perturbed, SAM_EPSILON, SSAM_EPSILON, Sgd, SgdState};
-use crate::suite::cell::{AscentSpec, BatchNormPass2, OptimizerSpec};
+use crate::suite::cell::{BatchNormPass2, OptimizerSpec};
 
 /// Everything a training changes: weights, running statistics, momentum; and the step that changes it.
 pub struct Trainer<'m> {
@@ -33,30 +33,37 @@ pub struct SecondPass {
     pub batch_norm: BatchNormMode,
 }
 
-impl From<&AscentSpec> for SecondPass {
-    fn from(spec: &AscentSpec) -> Self {
-        Self {
-            rho: spec.rho,
-            epsilon: if spec.mask.is_some() { SSAM_EPSILON } else { SAM_EPSILON },
-            batch_norm: match spec.batch_norm {
-                BatchNormPass2::Update => BatchNormMode::Update,
-                BatchNormPass2::Freeze => BatchNormMode::Freeze,
-            },
-        }
-    }
+/// The base step and the second pass of a cell's optimizer.
+pub(super) fn step_settings(optimizer: &OptimizerSpec) -> (Sgd, Option<SecondPass>) {
+    let sgd = Sgd {
+        momentum: optimizer.momentum as f32,
+        nesterov: optimizer.nesterov,
+        weight_decay: optimizer.weight_decay as f32,
+    };
+    let second = optimizer.ascent.as_ref().map(|ascent| SecondPass {
+        rho: ascent.rho,
+        epsilon: if ascent.mask.is_some() { SSAM_EPSILON } else { SAM_EPSILON },
+        batch_norm: match ascent.batch_norm {
+            BatchNormPass2::Update => BatchNormMode::Update,
+            BatchNormPass2::Freeze => BatchNormMode::Freeze,
+        },
+    });
+    (sgd, second)
 }
 
 impl<'m> Trainer<'m> {
     /// A training that starts from `weights` (flat, in name order).
-    pub fn new(model: &'m dyn Model, optimizer: &OptimizerSpec, weights: Vec<f32>, running: RunningStats) -> Self {
+    pub fn new(
+        model: &'m dyn Model,
+        sgd: Sgd,
+        second: Option<SecondPass>,
+        weights: Vec<f32>,
+        running: RunningStats,
+    ) -> Self {
         Self {
             model,
-            sgd: Sgd {
-                momentum: optimizer.momentum as f32,
-                nesterov: optimizer.nesterov,
-                weight_decay: optimizer.weight_decay as f32,
-            },
-            second: optimizer.ascent.as_ref().map(SecondPass::from),
+            sgd,
+            second,
             state: SgdState::new(weights.len()),
             weights,
             running,

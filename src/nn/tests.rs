@@ -1,0 +1,189 @@
+//! Oracles: candle's own operations where they are right, adjoint identities, and central differences in f64.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
+use rand_chacha::ChaCha8Rng;
+
+use super::cpu::{self, ConvShape};
+use super::{BatchNormMode, Pass, RunningStats, Weights};
+use crate::model::{self, Model, ModelSpec, Task};
+use crate::random::{Stream, stream, unit};
+
+fn values(n: usize, rng: &mut ChaCha8Rng) -> Vec<f64> {
+    (0..n).map(|_| f64::from(2.0 * unit(rng) - 1.0)).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn assert_close(found: f64, expected: f64, tolerance: f64) {
+    let error = (found - expected).abs() / expected.abs().max(1.0);
+    assert!(error < tolerance, "{found} against {expected}");
+}
+
+prop_compose! {
+    fn conv_shapes()(batch in 1usize..11, c_in in 1usize..5, height in 1usize..9, width in 1usize..9,
+                     c_out in 1usize..6, kernel in 1usize..4, stride in 1usize..3, padding in 0usize..3) -> ConvShape {
+        let (height, width) = (height.max(kernel), width.max(kernel));
+        ConvShape { batch, c_in, height, width, c_out, kernel, stride, padding }
+    }
+}
+
+proptest! {
+    /// Forward against candle's conv2d; the gradients by the adjoint identities of a bilinear map:
+    /// <dy, conv(x, w)> = <dX(dy, w), x> = <dW(x, dy), w> for any x, w, dy.
+    #[test]
+    fn convolution_matches_candle_and_its_adjoints(s in conv_shapes(), seed in 0u64..1000) {
+        let rng = &mut stream(seed, Stream::Mask(0));
+        let x = values(s.batch * s.c_in * s.height * s.width, rng);
+        let w = values(s.c_out * s.c_in * s.kernel * s.kernel, rng);
+        let y = cpu::conv2d(&s, &x, &w);
+        let tensor = |v: &[f64], d: [usize; 4]| Tensor::from_slice(v, &d, &Device::Cpu).expect("a tensor");
+        let expected = tensor(&x, [s.batch, s.c_in, s.height, s.width])
+            .conv2d(&tensor(&w, [s.c_out, s.c_in, s.kernel, s.kernel]), s.padding, s.stride, 1, 1)
+            .expect("candle's convolution");
+        prop_assert_eq!(expected.dims(), [s.batch, s.c_out, s.out_height(), s.out_width()]);
+        let expected: Vec<f64> = expected.flatten_all().and_then(|e| e.to_vec1()).expect("values");
+        for (found, expected) in y.iter().zip(&expected) {
+            assert_close(*found, *expected, 1e-12);
+        }
+        let dy = values(y.len(), rng);
+        let whole = dot(&dy, &y);
+        assert_close(dot(&cpu::conv2d_input_grad(&s, &dy, &w), &x), whole, 1e-11);
+        assert_close(dot(&cpu::conv2d_weight_grad(&s, &x, &dy), &w), whole, 1e-11);
+    }
+
+    /// The shortcut is linear: <dy, shortcut(x)> = <backward(dy), x>.
+    #[test]
+    fn shortcut_and_its_adjoint(batch in 1usize..4, c_in in 1usize..4, h in 1usize..8, w in 1usize..8, pad in 0usize..3) {
+        let rng = &mut stream(1, Stream::Mask(0));
+        let (dims, c_out) = ([batch, c_in, h, w], c_in + 2 * pad);
+        let x = values(batch * c_in * h * w, rng);
+        let y = cpu::shortcut(&x, dims, c_out);
+        prop_assert_eq!(y.len(), batch * c_out * h.div_ceil(2) * w.div_ceil(2));
+        prop_assert_eq!(y[pad * h.div_ceil(2) * w.div_ceil(2)], x[0]);
+        let dy = values(y.len(), rng);
+        assert_close(dot(&dy, &y), dot(&cpu::shortcut_backward(&dy, dims, c_out), &x), 1e-12);
+    }
+}
+
+#[test]
+fn convolution_in_f32_does_not_depend_on_threads() {
+    let s = ConvShape { batch: 37, c_in: 3, height: 9, width: 7, c_out: 5, kernel: 3, stride: 1, padding: 1 };
+    let rng = &mut stream(3, Stream::Mask(0));
+    let single = |v: Vec<f64>| v.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
+    let x = single(values(s.batch * s.c_in * s.height * s.width, rng));
+    let dy = single(values(s.batch * s.c_out * s.out_height() * s.out_width(), rng));
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| cpu::conv2d_weight_grad(&s, &x, &dy))
+    };
+    let one = run(1);
+    assert!([2, 3, 8].into_iter().all(|threads| run(threads) == one));
+}
+
+/// A model's loss and gradient in f64 at weights moved by `t` along `direction`.
+struct Probe {
+    model: Box<dyn Model>,
+    base: Vec<f32>,
+    direction: Vec<f64>,
+    images: Tensor,
+    labels: Vec<u32>,
+    mode: BatchNormMode,
+}
+
+impl Probe {
+    fn new(spec: serde_json::Value, mode: BatchNormMode) -> Self {
+        let spec: ModelSpec = serde_json::from_value(spec).expect("a specification");
+        let model = model::build(&spec, Task { input: [3, 9, 9], classes: 10 }).expect("a model");
+        let rng = &mut stream(5, Stream::Mask(0));
+        let images = Tensor::from_vec(values(4 * 3 * 81, rng), (4, 3, 9, 9), &Device::Cpu).expect("a tensor");
+        let direction = values(model.layout().len(), rng);
+        Self { base: model.layout().init(1), model, direction, images, labels: vec![3, 0, 9, 3], mode }
+    }
+
+    fn loss_and_slope(&self, t: f64) -> (f64, f64) {
+        let layout: &Arc<_> = self.model.layout();
+        let tensors = layout.specs().iter().map(|s| {
+            let moved: Vec<f64> = s.range().map(|i| f64::from(self.base[i]) + t * self.direction[i]).collect();
+            Tensor::from_vec(moved, s.shape.as_slice(), &Device::Cpu).expect("a tensor")
+        });
+        let weights = Weights::from_tensors(tensors.collect());
+        let mut running = RunningStats::new(layout);
+        // Statistics of an evaluation that are not the trivial ones.
+        running.variance.iter_mut().flatten().for_each(|v| *v = 0.7);
+        running.mean.iter_mut().flatten().for_each(|m| *m = 0.1);
+        let mut pass = Pass::training(&weights, &mut running, self.mode);
+        let input = pass.input(self.images.clone());
+        let logits = self.model.forward(&input, &mut pass).expect("a forward pass");
+        let loss = pass.cross_entropy::<f64>(&logits, &self.labels).expect("a loss");
+        let gradients = pass.backward::<f64>(&loss, layout.specs().len()).expect("a backward pass");
+        let slope = layout.specs().iter().map(|s| {
+            let gradient = gradients.param(layout.id(&s.name)).expect("a gradient");
+            let gradient: Vec<f64> = gradient.flatten_all().and_then(|g| g.to_vec1()).expect("values");
+            dot(&gradient, &self.direction[s.range()])
+        });
+        (loss.mean, slope.sum())
+    }
+
+    fn check(&self) {
+        // Small enough that hardly any ReLU changes sides.
+        let h = 1e-8;
+        let (_, slope) = self.loss_and_slope(0.0);
+        let central = (self.loss_and_slope(h).0 - self.loss_and_slope(-h).0) / (2.0 * h);
+        assert_close(slope, central, 1e-5);
+    }
+}
+
+#[test]
+fn gradients_match_central_differences() {
+    for mode in [BatchNormMode::Update, BatchNormMode::Freeze, BatchNormMode::Eval] {
+        Probe::new(serde_json::json!({"name": "resnet8", "width": 4}), mode).check();
+        Probe::new(serde_json::json!({"name": "mlp", "hidden": [12, 7]}), mode).check();
+    }
+}
+
+#[test]
+fn cross_entropy_matches_candle() {
+    let rng = &mut stream(7, Stream::Mask(0));
+    let logits = values(6 * 10, rng);
+    let labels = [1u32, 4, 9, 0, 0, 7];
+    let tensor = Tensor::from_slice(&logits, (6, 10), &Device::Cpu).expect("a tensor");
+    let target = Tensor::from_slice(&labels, 6, &Device::Cpu).expect("a tensor");
+    let expected = candle_nn::loss::cross_entropy(&tensor, &target).and_then(|l| l.to_scalar::<f64>()).expect("a loss");
+    let found = cpu::cross_entropy(&logits, &labels, 10);
+    assert_close(found.iter().sum::<f64>() / 6.0, expected, 1e-12);
+}
+
+/// Oracle: torch.nn.BatchNorm2d in training mode: running = .9 running + .1 batch, variance unbiased.
+#[test]
+fn running_statistics_follow_the_policy() {
+    let spec: ModelSpec = serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
+    let model = model::build(&spec, Task { input: [3, 8, 8], classes: 10 }).expect("a model");
+    let weights = Weights::from_flat(model.layout(), &model.layout().init(1), DType::F32).expect("weights");
+    let images = Tensor::from_vec(values(2 * 3 * 64, &mut stream(2, Stream::Mask(0))), (2, 3, 8, 8), &Device::Cpu)
+        .and_then(|t| t.to_dtype(DType::F32))
+        .expect("a tensor");
+    let after = |mode| {
+        let mut running = RunningStats::new(model.layout());
+        let mut pass = Pass::training(&weights, &mut running, mode);
+        let input = pass.input(images.clone());
+        model.forward(&input, &mut pass).expect("a forward pass");
+        running
+    };
+    let fresh = RunningStats::new(model.layout());
+    assert_eq!(after(BatchNormMode::Freeze), fresh);
+    assert_eq!(after(BatchNormMode::Eval), fresh);
+    let updated = after(BatchNormMode::Update);
+    let conv = images
+        .conv2d(weights.get(model.layout().id("conv1.weight")), 1, 1, 1, 1)
+        .and_then(|y| y.transpose(0, 1)?.flatten_from(1))
+        .expect("candle's convolution");
+    let variance: Vec<f32> = conv.var(1).and_then(|v| v.to_vec1()).expect("an unbiased variance");
+    for (found, batch) in updated.variance[0].iter().zip(variance) {
+        assert_close(f64::from(*found), f64::from(0.9 + 0.1 * batch), 1e-5);
+    }
+}

@@ -1,0 +1,204 @@
+//! Properties of the training step and of whole cells, on tiny images.
+
+use candle_core::{Device, Tensor};
+use sharpbench::data::augment::Augment;
+use sharpbench::data::loader::Batch;
+use sharpbench::data::{DataSet, Images, Provenance};
+use sharpbench::mask::Mask;
+use sharpbench::model::{self, MODELS, Model, ModelSpec, Task};
+use sharpbench::nn::{BatchNormMode, RunningStats};
+use sharpbench::optim::{SAM_EPSILON, Sgd};
+use sharpbench::random::{Stream, below, stream, unit};
+use sharpbench::record::{EpochMeasures, Measures, Status};
+use sharpbench::suite::{Cell, OptimizerName, Suite};
+use sharpbench::train::{Observer, SecondPass, Trainer, train};
+
+const TASK: Task = Task { input: [3, 8, 8], classes: 10 };
+const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 5e-4 };
+
+fn build(name: &str) -> Box<dyn Model> {
+    let spec = match name {
+        "mlp" => serde_json::json!({"name": name, "hidden": [16]}),
+        _ => serde_json::json!({"name": name, "width": 4}),
+    };
+    let spec: ModelSpec = serde_json::from_value(spec).expect("a specification");
+    model::build(&spec, TASK).expect("a model")
+}
+
+fn batch(seed: u64) -> Batch {
+    let rng = &mut stream(seed, Stream::Augment(0));
+    let pixels: Vec<f32> = (0..16 * 3 * 64).map(|_| 2.0 * unit(rng) - 1.0).collect();
+    let labels = (0..16).map(|_| below(rng, 10) as u32).collect();
+    Batch { images: Tensor::from_vec(pixels, (16, 3, 8, 8), &Device::Cpu).expect("a tensor"), labels }
+}
+
+/// Weights after five steps.
+fn trained(model: &dyn Model, second: Option<SecondPass>, mask: Option<&Mask>) -> Vec<f32> {
+    let weights = model.layout().init(7);
+    let mut trainer = Trainer::new(model, SGD, second, weights, RunningStats::new(model.layout()));
+    for k in 0..5 {
+        trainer.step(&batch(k), 0.05, mask, |_, _| {}).expect("a step");
+    }
+    trainer.weights().to_vec()
+}
+
+fn sam(rho: f64) -> Option<SecondPass> {
+    Some(SecondPass { rho, epsilon: SAM_EPSILON, batch_norm: BatchNormMode::Update })
+}
+
+/// Identities of the methods, bit for bit: rho = 0 makes SAM SGD; a full mask (s = 0) makes sparse SAM SAM, with
+/// one constant in the denominator; an empty mask makes it SGD.
+#[test]
+fn limits_are_identities() {
+    for name in ["mlp", "resnet8"] {
+        let model = build(name);
+        let n = model.layout().len();
+        let (plain, sharp) = (trained(&*model, None, None), trained(&*model, sam(0.1), None));
+        assert_ne!(plain, sharp, "{name}: SAM must differ from SGD");
+        assert_eq!(trained(&*model, sam(0.0), None), plain, "{name}: rho = 0");
+        assert_eq!(trained(&*model, sam(0.1), Some(&Mask::full(n))), sharp, "{name}: s = 0");
+        assert_eq!(trained(&*model, sam(0.1), Some(&Mask::empty(n))), plain, "{name}: empty mask");
+    }
+}
+
+/// The policy of the second pass changes running statistics, never the weights.
+#[test]
+fn batch_norm_policy_does_not_touch_the_weights() {
+    let model = build("resnet8");
+    let freeze = Some(SecondPass { rho: 0.1, epsilon: SAM_EPSILON, batch_norm: BatchNormMode::Freeze });
+    assert_eq!(trained(&*model, freeze, None), trained(&*model, sam(0.1), None));
+}
+
+#[test]
+fn every_model_trains_a_step_and_is_documented() {
+    for entry in MODELS {
+        assert!(!entry.about.is_empty());
+        let model = build(entry.name);
+        let mut trainer =
+            Trainer::new(&*model, SGD, None, model.layout().init(1), RunningStats::new(model.layout()));
+        let losses: Vec<f64> =
+            (0..8).map(|_| trainer.step(&batch(1), 0.05, None, |_, _| {}).expect("a step")).collect();
+        assert!(losses[7] < losses[0], "{}: {losses:?}", entry.name);
+        let specs = model.layout().specs();
+        assert!(specs.windows(2).all(|pair| pair[0].name < pair[1].name), "{}: name order", entry.name);
+        assert!(model.forward_macs() > 0);
+    }
+}
+
+/// Ten classes of noisy stripes: easy, but not for an untrained network.
+fn stripes(n: usize, name: &str) -> Images {
+    let rng = &mut stream(9, Stream::Init(name));
+    let labels: Vec<u8> = (0..n).map(|i| (i % 10) as u8).collect();
+    let pixels = labels.iter().flat_map(|label| {
+        let label = *label as usize;
+        (0..3 * 64).map(|i| if i % 64 % 10 == label { 200 } else { 60 } + below(rng, 50) as u8).collect::<Vec<u8>>()
+    });
+    Images { pixels: pixels.collect(), labels, shape: TASK.input }
+}
+
+fn stripe_set() -> DataSet {
+    DataSet {
+        train: stripes(160, "train"),
+        test: stripes(50, "test"),
+        classes: 10,
+        mean: [0.3; 3],
+        std: [0.2; 3],
+        provenance: Provenance {
+            name: "stripes".into(),
+            source: "synthetic".into(),
+            revision: None,
+            files: Vec::new(),
+            sha256: String::new(),
+        },
+    }
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn step(&mut self, _: usize, _: usize, _: f64) {}
+    fn epoch(&mut self, _: usize, _: &EpochMeasures) {}
+}
+
+/// A cell of the embedded suite with this optimizer, made tiny.
+fn cell(name: OptimizerName) -> Cell {
+    let plan = Suite::read("cifar10").and_then(|s| s.plan("smoke", "cifar10")).expect("the embedded suite");
+    let mut cell = plan.cells.into_iter().find(|c| c.optimizer.name == name).expect("every optimizer is in the suite");
+    cell.data.train = 160;
+    cell.batch_size = 16;
+    cell.epochs = 4;
+    cell.lr = 0.05;
+    cell.augment = Augment::default();
+    cell.model = serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
+    if let Some(ascent) = &mut cell.optimizer.ascent {
+        ascent.rho = 0.05;
+    }
+    cell
+}
+
+fn measures(cell: &Cell, threads: usize) -> (Status, Measures) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+    pool.install(|| train(cell, &stripe_set(), &mut Silent)).expect("a training")
+}
+
+#[test]
+fn every_optimizer_learns_and_is_documented() {
+    for name in OptimizerName::ALL {
+        assert!(!name.about().is_empty());
+        let (status, m) = measures(&cell(name), 2);
+        assert_eq!(status, Status::Completed);
+        assert!(m.test_accuracy_last > Some(0.5), "{name}: {:?}", m.test_accuracy_last);
+        assert_eq!(m.steps, 40);
+        assert_eq!(m.epochs.len(), 4);
+    }
+}
+
+#[test]
+fn a_cell_has_the_same_bits_with_any_number_of_threads() {
+    for name in OptimizerName::ALL {
+        let cell = cell(name);
+        let (_, one) = measures(&cell, 1);
+        for threads in [1, 2, 3] {
+            let (_, again) = measures(&cell, threads);
+            assert_eq!(again.fingerprint, one.fingerprint, "{name} with {threads} threads");
+            let losses = |m: &Measures| m.epochs.iter().map(|e| (e.train_loss, e.test_loss)).collect::<Vec<_>>();
+            assert_eq!(losses(&again), losses(&one));
+        }
+    }
+}
+
+#[test]
+fn seeds_and_optimizers_share_what_they_should() {
+    let first = measures(&cell(OptimizerName::Sgd), 2).1;
+    let mut other = cell(OptimizerName::Sgd);
+    other.seed += 1;
+    assert_ne!(measures(&other, 2).1.fingerprint, first.fingerprint);
+    // SAM with rho = 0 sees the same weights and the same batches, so it is the same training.
+    let mut sam = cell(OptimizerName::Sam);
+    sam.optimizer.weight_decay = cell(OptimizerName::Sgd).optimizer.weight_decay;
+    sam.optimizer.ascent.as_mut().expect("an ascent step").rho = 0.0;
+    assert_eq!(measures(&sam, 2).1.fingerprint, first.fingerprint);
+}
+
+#[test]
+fn masks_live_as_the_methods_say() {
+    let fisher = measures(&cell(OptimizerName::SsamF), 2).1;
+    assert_eq!(fisher.mask_refreshes.len(), 4, "one refresh an epoch");
+    let dynamic = measures(&cell(OptimizerName::SsamD), 2).1;
+    assert_eq!(dynamic.mask_refreshes.len(), 4);
+    for (m, c) in [(&fisher, cell(OptimizerName::SsamF)), (&dynamic, cell(OptimizerName::SsamD))] {
+        let density = 1.0 - c.sparsity().expect("a sparsity");
+        let n = m.parameters as f64;
+        assert!(m.mask_refreshes.iter().all(|r| (r.live_fraction - density).abs() <= 5.0 / n), "{:?}", m.mask_refreshes);
+    }
+}
+
+#[test]
+fn divergence_is_a_result() {
+    let mut cell = cell(OptimizerName::Sam);
+    cell.lr = 1e30;
+    let (status, m) = measures(&cell, 2);
+    assert!(matches!(status, Status::Diverged { .. }), "{status:?}");
+    assert_eq!(m.test_accuracy_last, None);
+    assert!(m.steps >= 1 && !m.fingerprint.is_empty());
+}
