@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 fn cases() -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity/cases");
-    let mut cases: Vec<_> = std::fs::read_dir(folder).expect("the cases").map(|e| e.expect("an entry").path()).collect();
+    let mut cases: Vec<_> =
+        std::fs::read_dir(folder).expect("the cases").map(|e| e.expect("an entry").path()).collect();
     cases.sort();
     cases
 }

@@ -74,8 +74,7 @@ fn every_model_trains_a_step_and_is_documented() {
     for entry in MODELS {
         assert!(!entry.about.is_empty());
         let model = build(entry.name);
-        let mut trainer =
-            Trainer::new(&*model, SGD, None, model.layout().init(1), RunningStats::new(model.layout()));
+        let mut trainer = Trainer::new(&*model, SGD, None, model.layout().init(1), RunningStats::new(model.layout()));
         let losses: Vec<f64> =
             (0..8).map(|_| trainer.step(&batch(1), 0.05, None, |_, _| {}).expect("a step")).collect();
         assert!(losses[7] < losses[0], "{}: {losses:?}", entry.name);
@@ -189,7 +188,11 @@ fn masks_live_as_the_methods_say() {
     for (m, c) in [(&fisher, cell(OptimizerName::SsamF)), (&dynamic, cell(OptimizerName::SsamD))] {
         let density = 1.0 - c.sparsity().expect("a sparsity");
         let n = m.parameters as f64;
-        assert!(m.mask_refreshes.iter().all(|r| (r.live_fraction - density).abs() <= 5.0 / n), "{:?}", m.mask_refreshes);
+        assert!(
+            m.mask_refreshes.iter().all(|r| (r.live_fraction - density).abs() <= 5.0 / n),
+            "{:?}",
+            m.mask_refreshes
+        );
     }
 }
 

@@ -49,10 +49,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let own = suite.plan(&args.profile, &wanted.name)?;
     let folders = match &args.out {
         Some(folder) => vec![folder.clone()],
-        None => vec![
-            super::suite::default_folder(&own, &wanted.name),
-            super::suite::default_folder(&own, stand_in),
-        ],
+        None => vec![super::suite::default_folder(&own, &wanted.name), super::suite::default_folder(&own, stand_in)],
     };
     let records = measured(&folders)?;
     // Ids depend on the data; those of the measured run are the useful ones.
@@ -121,7 +118,9 @@ fn table(plan: &Plan, planned: &[Planned<'_>]) -> String {
     }
     let total: Option<f64> = planned.iter().map(|p| p.expected_seconds).sum();
     let time = match total {
-        Some(total) => format!("about {} of training", indicatif::HumanDuration(std::time::Duration::from_secs_f64(total))),
+        Some(total) => {
+            format!("about {} of training", indicatif::HumanDuration(std::time::Duration::from_secs_f64(total)))
+        }
         None => "no time measured yet (run the suite once)".into(),
     };
     let mut table = builder.build();

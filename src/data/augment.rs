@@ -57,7 +57,14 @@ impl Normalise {
 impl Augment {
     /// Augments one image into `out` [channels, height, width]. The number of random draws depends on the
     /// settings alone.
-    pub fn image(&self, pixels: &[u8], shape: [usize; 3], normalise: &Normalise, rng: &mut ChaCha8Rng, out: &mut [f32]) {
+    pub fn image(
+        &self,
+        pixels: &[u8],
+        shape: [usize; 3],
+        normalise: &Normalise,
+        rng: &mut ChaCha8Rng,
+        out: &mut [f32],
+    ) {
         let [channels, height, width] = shape;
         let (mut dy, mut dx) = (self.crop, self.crop);
         if self.crop > 0 {

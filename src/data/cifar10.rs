@@ -22,8 +22,7 @@ pub(super) const ENTRY: Entry = Entry {
     load,
 };
 
-const REPOSITORY: Repository =
-    Repository { owner: "uoft-cs", name: "cifar10", revision: "refs/convert/parquet" };
+const REPOSITORY: Repository = Repository { owner: "uoft-cs", name: "cifar10", revision: "refs/convert/parquet" };
 const PARQUET: [&str; 2] = ["plain_text/train/0000.parquet", "plain_text/test/0000.parquet"];
 
 /// Files of `cifar-10-binary.tar.gz` and their SHA-256.

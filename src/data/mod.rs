@@ -7,8 +7,8 @@ pub mod augment;
 mod cifar10;
 mod digest;
 mod hub;
-mod parquet_images;
 pub mod loader;
+mod parquet_images;
 mod photo_patches;
 mod source;
 

@@ -46,7 +46,8 @@ pub(super) fn read(path: &Path, shape: [usize; 3], classes: usize, limit: usize)
             Ok((label, planes(image.as_raw(), channels)))
         })
         .collect::<Result<_>>()?;
-    let mut images = Images { pixels: Vec::with_capacity(decoded.len() * channels * height * width), labels: Vec::new(), shape };
+    let mut images =
+        Images { pixels: Vec::with_capacity(decoded.len() * channels * height * width), labels: Vec::new(), shape };
     for (label, pixels) in decoded {
         images.labels.push(label);
         images.pixels.extend(pixels);

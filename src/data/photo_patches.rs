@@ -75,17 +75,13 @@ fn load(entry: &Entry, fetch: &Fetch<'_>, source: &DataSource) -> Result<DataSet
     let mut photos = Vec::new();
     let mut files = Vec::new();
     for (name, png) in PHOTOS {
-        let photo = image::load_from_memory(png).map_err(|e| Error::Data(format!("embedded photograph {name}: {e}")))?;
+        let photo =
+            image::load_from_memory(png).map_err(|e| Error::Data(format!("embedded photograph {name}: {e}")))?;
         photos.push(photo.to_rgb8());
         files.push(FileDigest { file: format!("{name}.png"), sha256: super::digest::sha256_bytes(png) });
     }
-    let provenance = Provenance {
-        name: entry.name.into(),
-        source: "embedded".into(),
-        revision: None,
-        files,
-        sha256: String::new(),
-    };
+    let provenance =
+        Provenance { name: entry.name.into(), source: "embedded".into(), revision: None, files, sha256: String::new() };
     Ok(DataSet {
         train: crops(&photos, Split::Train, fetch.train),
         test: crops(&photos, Split::Test, fetch.test),
@@ -189,9 +185,7 @@ fn sample(photo: &RgbImage, split: Split, rng: &mut ChaCha8Rng) -> Vec<[f64; 3]>
 fn bilinear(photo: &RgbImage, [x, y]: [usize; 2], [fx, fy]: [f64; 2]) -> [f64; 3] {
     let pixel = |dx: usize, dy: usize| photo.get_pixel((x + dx) as u32, (y + dy) as u32).0.map(f64::from);
     let (a, b, c, d) = (pixel(0, 0), pixel(1, 0), pixel(0, 1), pixel(1, 1));
-    std::array::from_fn(|k| {
-        (1.0 - fy) * ((1.0 - fx) * a[k] + fx * b[k]) + fy * ((1.0 - fx) * c[k] + fx * d[k])
-    })
+    std::array::from_fn(|k| (1.0 - fy) * ((1.0 - fx) * a[k] + fx * b[k]) + fy * ((1.0 - fx) * c[k] + fx * d[k]))
 }
 
 /// Less colour, other contrast, brightness and channel gains, and noise.
@@ -252,7 +246,9 @@ mod tests {
                 for _ in 0..300 {
                     let [x0, x1, y0, y1] = tile(&photo, split, &mut rng);
                     assert!(x1 <= photo.width() as usize && y1 <= photo.height() as usize);
-                    for corner in [(x0, y0), (x1 - 1, y0), (x0, y1 - 1), (x1 - 1, y1 - 1), ((x0 + x1) / 2, (y0 + y1) / 2)] {
+                    for corner in
+                        [(x0, y0), (x1 - 1, y0), (x0, y1 - 1), (x1 - 1, y1 - 1), ((x0 + x1) / 2, (y0 + y1) / 2)]
+                    {
                         assert!(*owner.entry(corner).or_insert(split) == split, "{name}: a pixel in both splits");
                     }
                 }

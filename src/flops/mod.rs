@@ -61,9 +61,8 @@ mod tests {
 
     #[test]
     fn ratios_to_sgd_are_the_published_ones() {
-        let ratio = |cost| {
-            training(1_000, 128, 390, cost).theoretical / training(1_000, 128, 390, StepCost::One).theoretical
-        };
+        let ratio =
+            |cost| training(1_000, 128, 390, cost).theoretical / training(1_000, 128, 390, StepCost::One).theoretical;
         assert_eq!(ratio(StepCost::Two), 2.0);
         // Formula (a): 1.833 at s = .5, 1.700 at s = .9.
         assert!((ratio(StepCost::SparseTwo { sparsity: 0.5 }) - 5.5 / 3.0).abs() < 1e-12);

@@ -29,8 +29,7 @@ impl DropAndGrow<'_> {
     pub fn update(&self, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
         let n = mask.live.len() as f64;
         let moving = n * (1.0 - self.sparsity) * self.death_rate;
-        let (live, dead): (Vec<u32>, Vec<u32>) =
-            (0..mask.live.len() as u32).partition(|i| mask.live[*i as usize]);
+        let (live, dead): (Vec<u32>, Vec<u32>) = (0..mask.live.len() as u32).partition(|i| mask.live[*i as usize]);
         let (keep, grow) = if moving <= n * self.sparsity {
             (floor(n * (1.0 - self.sparsity) * (1.0 - self.death_rate)), floor(moving))
         } else {

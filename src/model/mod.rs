@@ -62,8 +62,16 @@ pub struct Entry {
 /// Every model.
 pub const MODELS: &[Entry] = &[
     Entry { name: "mlp", about: "fully connected layers with ReLU (hidden = [...])", build: mlp::build },
-    Entry { name: "resnet8", about: "CIFAR ResNet with one block per stage (width = 16)", build: |s, t| resnet::build(1, s, t) },
-    Entry { name: "resnet20", about: "CIFAR ResNet of He et al. (2016), three blocks per stage (width = 16)", build: |s, t| resnet::build(3, s, t) },
+    Entry {
+        name: "resnet8",
+        about: "CIFAR ResNet with one block per stage (width = 16)",
+        build: |s, t| resnet::build(1, s, t),
+    },
+    Entry {
+        name: "resnet20",
+        about: "CIFAR ResNet of He et al. (2016), three blocks per stage (width = 16)",
+        build: |s, t| resnet::build(3, s, t),
+    },
 ];
 
 /// Builds the model a suite names.

@@ -122,9 +122,7 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     }
     let relu = layer.relu;
     let y = with_slice::<T, _>(&x.value, |x| {
-        with_slice(&weight, |w| {
-            with_slice(&bias, |b| cpu::batch_norm(x, dims, w, b, &stats, BATCH_NORM_EPS, relu))
-        })
+        with_slice(&weight, |w| with_slice(&bias, |b| cpu::batch_norm(x, dims, w, b, &stats, BATCH_NORM_EPS, relu)))
     })???;
     let y = tensor(y, x.value.dims())?;
     let (x, saved, weight_id, bias_id) = (x.clone(), relu.then(|| y.clone()), layer.weight, layer.bias);

@@ -171,7 +171,8 @@ pub struct Weights {
 impl Weights {
     /// Copies a flat vector in name order into tensors of type `dtype`.
     pub fn from_flat(layout: &ParamLayout, flat: &[f32], dtype: DType) -> Result<Self> {
-        let tensor = |s: &ParamSpec| Tensor::from_slice(&flat[s.range()], s.shape.as_slice(), &Device::Cpu)?.to_dtype(dtype);
+        let tensor =
+            |s: &ParamSpec| Tensor::from_slice(&flat[s.range()], s.shape.as_slice(), &Device::Cpu)?.to_dtype(dtype);
         Ok(Self { tensors: layout.specs.iter().map(tensor).collect::<std::result::Result<_, _>>()? })
     }
 

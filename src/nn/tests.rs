@@ -161,7 +161,8 @@ fn cross_entropy_matches_candle() {
 /// Oracle: torch.nn.BatchNorm2d in training mode: running = .9 running + .1 batch, variance unbiased.
 #[test]
 fn running_statistics_follow_the_policy() {
-    let spec: ModelSpec = serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
+    let spec: ModelSpec =
+        serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
     let model = model::build(&spec, Task { input: [3, 8, 8], classes: 10 }).expect("a model");
     let weights = Weights::from_flat(model.layout(), &model.layout().init(1), DType::F32).expect("weights");
     let images = Tensor::from_vec(values(2 * 3 * 64, &mut stream(2, Stream::Mask(0))), (2, 3, 8, 8), &Device::Cpu)

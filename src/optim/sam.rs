@@ -52,9 +52,8 @@ impl Ascent<'_> {
         let moved = weights.iter().zip(gradient).map(|(w, g)| w + scale * g);
         match self.mask {
             None => perturbed.extend(moved),
-            Some(mask) => perturbed.extend(
-                moved.zip(weights).zip(mask.flags()).map(|((moved, w), live)| if *live { moved } else { *w }),
-            ),
+            Some(mask) => perturbed
+                .extend(moved.zip(weights).zip(mask.flags()).map(|((moved, w), live)| if *live { moved } else { *w })),
         }
     }
 }

@@ -96,8 +96,7 @@ fn crate_versions() -> BTreeMap<String, String> {
         name: String,
         version: String,
     }
-    let lock: Lock =
-        toml::from_str(include_str!("../../Cargo.lock")).unwrap_or(Lock { package: Vec::new() });
+    let lock: Lock = toml::from_str(include_str!("../../Cargo.lock")).unwrap_or(Lock { package: Vec::new() });
     let wanted = lock.package.into_iter().filter(|p| CRATES.contains(&p.name.as_str()));
     let mut versions: BTreeMap<String, String> = BTreeMap::new();
     for package in wanted {

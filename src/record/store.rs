@@ -140,8 +140,9 @@ impl RunFolder {
             Err(e) => return Err(Error::io("read", &path)(e)),
         };
         let damaged = |message: String| Error::Run { path: path.clone(), message };
-        let manifest: RunManifest = serde_json::from_str(&text)
-            .map_err(|e| damaged(format!("damaged or of another version ({e}); use another --out, or --fresh to start anew")))?;
+        let manifest: RunManifest = serde_json::from_str(&text).map_err(|e| {
+            damaged(format!("damaged or of another version ({e}); use another --out, or --fresh to start anew"))
+        })?;
         if manifest.schema != SCHEMA {
             return Err(damaged(format!(
                 "its schema is {}, this program reads {SCHEMA}; use another --out, or --fresh to start anew",
@@ -214,7 +215,8 @@ impl RunFolder {
     /// When the lock file cannot be made.
     pub fn lock(&self, cell: &Cell) -> Result<Option<CellLock>> {
         let path = self.root.join("locks").join(cell.id());
-        let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io("create", &path))?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io("create", &path))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(CellLock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),

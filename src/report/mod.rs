@@ -3,6 +3,8 @@
 mod csv;
 mod rows;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
@@ -71,9 +73,9 @@ pub struct Row {
     pub test_accuracy_last: Option<Summary>,
     /// Best test accuracy of any epoch.
     pub test_accuracy_best: Option<Summary>,
-    /// Last accuracy minus that of the reference SGD with the same seed.
+    /// Last accuracy minus that of the reference SGD with the same seed; none for the reference itself.
     pub difference_to_sgd: Option<Summary>,
-    /// Last accuracy minus that of the reference SAM with the same seed.
+    /// Last accuracy minus that of the reference SAM with the same seed; none for the reference itself.
     pub difference_to_sam: Option<Summary>,
     /// Medians of the cells' step times, in seconds.
     pub step_seconds: Option<Median>,
@@ -98,6 +100,12 @@ pub struct Row {
 /// One finished cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CellResult {
+    /// Suite name.
+    pub suite: String,
+    /// Profile name.
+    pub profile: String,
+    /// The data set really used.
+    pub data: String,
     /// The cell's id.
     pub id: String,
     /// Optimizer.
@@ -142,6 +150,9 @@ impl CellResult {
     fn new(record: &Record) -> Self {
         let (cell, m) = (&record.cell, &record.measures);
         Self {
+            suite: record.suite.clone(),
+            profile: record.profile.clone(),
+            data: cell.data.name.clone(),
             id: record.id.clone(),
             optimizer: cell.optimizer.name.to_string(),
             sparsity: cell.sparsity(),

@@ -16,7 +16,7 @@ pub(super) fn rows(plan: &[Cell], records: &[&Record]) -> Vec<Row> {
     }
     let reference = |name: OptimizerName| {
         let setting = settings.iter().find(|s| s.optimizer.name == name)?;
-        Some(Reference::new(&of_setting(records, setting)))
+        Some(Reference::new(setting, &of_setting(records, setting)))
     };
     let (sgd, sam) = (reference(OptimizerName::Sgd), reference(OptimizerName::Sam));
     settings
@@ -36,14 +36,16 @@ fn of_setting<'r>(records: &[&'r Record], setting: &Cell) -> Vec<&'r Record> {
 
 /// What other rows are compared with.
 struct Reference {
+    setting: Cell,
     accuracies: Vec<(u64, f64)>,
     step_seconds: Option<f64>,
     flops: Option<(f64, f64)>,
 }
 
 impl Reference {
-    fn new(records: &[&Record]) -> Self {
+    fn new(setting: &Cell, records: &[&Record]) -> Self {
         Self {
+            setting: setting.clone(),
             accuracies: accuracies(records),
             step_seconds: median(&step_medians(records)).map(|m| m.median),
             flops: flops(records),
@@ -66,10 +68,13 @@ fn flops(records: &[&Record]) -> Option<(f64, f64)> {
 }
 
 fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Reference>, sam: Option<&Reference>) -> Row {
-    let own = Reference::new(records);
+    let own = Reference::new(setting, records);
     let values = |pairs: &[(u64, f64)]| pairs.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
     let best: Vec<f64> = records.iter().filter_map(|r| r.measures.test_accuracy_best).collect();
-    let difference = |to: Option<&Reference>| paired_difference(&own.accuracies, &to?.accuracies);
+    let difference = |to: Option<&Reference>| {
+        let to = to.filter(|to| to.setting != own.setting)?;
+        paired_difference(&own.accuracies, &to.accuracies)
+    };
     let ratio = |part: fn(&(f64, f64)) -> f64| Some(part(&own.flops?) / part(&sgd?.flops?));
     let mask = setting.mask();
     Row {

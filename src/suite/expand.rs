@@ -48,10 +48,7 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
             let place = format!("grid[{index}]");
             for cell in grid_cells(entry, &template, seed).map_err(|e| format!("{place}.{e}"))? {
                 if let Some(first) = seen.insert(cell.id(), place.clone()) {
-                    return Err(format!(
-                        "{place} repeats a cell of {first} ({}); remove one of them",
-                        cell.label()
-                    ));
+                    return Err(format!("{place} repeats a cell of {first} ({}); remove one of them", cell.label()));
                 }
                 cells.push(cell);
             }
@@ -91,7 +88,19 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
     }
     let optimizer =
         OptimizerSpec { name: OptimizerName::Sgd, momentum: 0.9, nesterov: false, weight_decay: 5e-4, ascent: None };
-    Ok(Cell { numerics: NUMERICS, data, model, epochs, batch_size, lr, decay, warmup_epochs, augment, optimizer, seed: 0 })
+    Ok(Cell {
+        numerics: NUMERICS,
+        data,
+        model,
+        epochs,
+        batch_size,
+        lr,
+        decay,
+        warmup_epochs,
+        augment,
+        optimizer,
+        seed: 0,
+    })
 }
 
 /// The cells of one grid entry with one seed.
@@ -170,7 +179,8 @@ fn masks(grid: &GridFile, name: OptimizerName, train: usize) -> Checked<Vec<Opti
         OptimizerName::SsamF => true,
         OptimizerName::SsamD => false,
     };
-    let sparsity = grid.sparsity.as_ref().ok_or_else(|| format!("sparsity is missing for {name}; add sparsity = 0.9"))?;
+    let sparsity =
+        grid.sparsity.as_ref().ok_or_else(|| format!("sparsity is missing for {name}; add sparsity = 0.9"))?;
     let default_score = if fisher { MaskScore::Fisher } else { MaskScore::Gradient };
     let mut masks = Vec::new();
     for sparsity in values("sparsity", sparsity)? {
@@ -226,7 +236,11 @@ fn required<T>(key: &str, value: Option<T>) -> Checked<T> {
 }
 
 fn within(key: &str, value: usize, least: usize, most: usize) -> Checked<usize> {
-    if (least..=most).contains(&value) { Ok(value) } else { Err(format!("{key} = {value} must be from {least} to {most}")) }
+    if (least..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!("{key} = {value} must be from {least} to {most}"))
+    }
 }
 
 fn positive(key: &str, value: f64) -> Checked<f64> {

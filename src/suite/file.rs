@@ -2,9 +2,13 @@
 //! when the suite is expanded.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::cell::{BatchNormPass2, FisherMode, Grow, MaskScore, OptimizerName, Pattern};
 use crate::data::augment::Augment;
@@ -77,13 +81,46 @@ pub struct ScheduleFile {
 }
 
 /// A value, or a list of values to try.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a value or a list of values of the right type")]
+#[derive(Clone, Debug, JsonSchema)]
+#[serde(untagged)]
 pub enum Axis<T> {
     /// One value.
     One(T),
     /// One cell for each.
     Many(Vec<T>),
+}
+
+/// By hand: a derived untagged enum would answer every mistake with "did not match any variant".
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Axis<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AxisVisitor(PhantomData))
+    }
+}
+
+struct AxisVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for AxisVisitor<T> {
+    type Value = Axis<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value or a list of values")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(values)).map(Axis::Many)
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        T::deserialize(value.into_deserializer()).map(Axis::One)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        T::deserialize(value.into_deserializer()).map(Axis::One)
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        T::deserialize(value.into_deserializer()).map(Axis::One)
+    }
 }
 
 impl<T: Clone> Axis<T> {

@@ -2,8 +2,8 @@
 
 use std::str::FromStr;
 
-use super::cell::Cell;
 use super::Plan;
+use super::cell::Cell;
 use crate::error::{Error, Result};
 
 /// Conditions on the axes of a cell: different keys must all hold, of one key's values any.

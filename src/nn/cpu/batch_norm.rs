@@ -111,9 +111,7 @@ fn output_grad_sums<T: Scalar>(
             let terms = |i: usize, dy: f64| [dy, dy * (x[i].to_f64() - mean)];
             let [sum, dot] = match y {
                 None => channel_sum(dims, c, |i| terms(i, dy[i].to_f64())),
-                Some(y) => channel_sum(dims, c, |i| {
-                    terms(i, if y[i] > T::zero() { dy[i].to_f64() } else { 0.0 })
-                }),
+                Some(y) => channel_sum(dims, c, |i| terms(i, if y[i] > T::zero() { dy[i].to_f64() } else { 0.0 })),
             };
             [sum, dot * inv]
         })

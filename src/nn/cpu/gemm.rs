@@ -91,12 +91,7 @@ pub(in crate::nn) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: Ma
 }
 
 /// [`gemm`] over blocks of output rows in parallel; the blocks are the same for any number of threads.
-pub(in crate::nn) fn par_gemm<T: Scalar>(
-    out: MatMut<'_, T>,
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    accumulate: bool,
-) {
+pub(in crate::nn) fn par_gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
     let cols = out.cols;
     let blocks = out.data.par_chunks_mut(ROWS_PER_TASK * cols).enumerate();
     blocks.for_each(|(block, data)| {

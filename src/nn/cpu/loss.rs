@@ -4,11 +4,7 @@ use super::Scalar;
 
 /// Per-sample losses `-log softmax(logits)[label]` of `logits` [batch, classes].
 pub(in crate::nn) fn cross_entropy<T: Scalar>(logits: &[T], labels: &[u32], classes: usize) -> Vec<f64> {
-    logits
-        .chunks(classes)
-        .zip(labels)
-        .map(|(row, &label)| log_sum_exp(row) - row[label as usize].to_f64())
-        .collect()
+    logits.chunks(classes).zip(labels).map(|(row, &label)| log_sum_exp(row) - row[label as usize].to_f64()).collect()
 }
 
 /// The gradient of `scale` times the summed loss: `scale (softmax - one_hot)`.

@@ -12,12 +12,10 @@ mod loss;
 mod pool;
 
 pub(super) use activation::{add, add_relu, relu, relu_backward, shortcut, shortcut_backward};
-pub(super) use batch_norm::{
-    ChannelStats, batch_norm, batch_norm_backward, batch_norm_backward_fixed, batch_stats,
-};
+pub(super) use batch_norm::{ChannelStats, batch_norm, batch_norm_backward, batch_norm_backward_fixed, batch_stats};
 pub(super) use conv::{ConvShape, conv2d, conv2d_input_grad, conv2d_weight_grad};
-pub(super) use gemm::{MatMut, MatRef, par_gemm};
 use gemm::gemm;
+pub(super) use gemm::{MatMut, MatRef, par_gemm};
 pub(super) use loss::{cross_entropy, cross_entropy_backward};
 pub(super) use pool::{global_avg_pool, global_avg_pool_backward};
 

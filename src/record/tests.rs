@@ -1,0 +1,115 @@
+//! What a run folder promises.
+
+use super::{Published, Record, RunFolder, RunManifest, SCHEMA};
+use crate::suite::{Cell, Suite};
+
+fn cells() -> Vec<Cell> {
+    Suite::read("cifar10").and_then(|s| s.plan("smoke", "photo-patches")).expect("the embedded suite").cells
+}
+
+fn manifest(cells: &[Cell]) -> RunManifest {
+    RunManifest {
+        schema: SCHEMA,
+        suite: "cifar10".into(),
+        profile: "smoke".into(),
+        data: "photo-patches".into(),
+        stand_in: true,
+        data_sha256: "sha".into(),
+        suite_hash: "hash".into(),
+        cells: cells.to_vec(),
+    }
+}
+
+fn record(cell: &Cell, fingerprint: &str) -> Record {
+    let json = serde_json::json!({
+        "schema": SCHEMA, "id": cell.id(), "suite": "cifar10", "profile": "smoke", "suite_hash": "hash", "cell": cell,
+        "status": "completed",
+        "measures": {
+            "test_accuracy_last": 0.5, "test_accuracy_best": 0.5, "best_epoch": 0, "epochs": [], "steps": 1,
+            "parameters": 1, "train_seconds": 1.0, "mask_seconds": 0.0, "step_seconds": null,
+            "peak_memory_bytes": null, "flops_nominal": 1.0, "flops_theoretical": 1.0,
+            "flops_theoretical_formula": "", "flops_executed": null, "mask_refreshes": [], "fingerprint": fingerprint,
+        },
+        "data": {"name": "photo-patches", "source": "embedded", "revision": null, "files": [], "sha256": "sha"},
+        "provenance": {
+            "sharpbench": "0", "git_revision": null, "crates": {}, "threads": 1, "finished_unix": 0,
+            "machine": {"cpu": "", "features": [], "cpus": 1, "platform": ""},
+        },
+    });
+    serde_json::from_value(json).expect("a record")
+}
+
+struct Fixture {
+    _temporary: tempfile::TempDir,
+    folder: RunFolder,
+    cells: Vec<Cell>,
+}
+
+fn fixture() -> Fixture {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let folder = RunFolder::at(temporary.path().join("run"));
+    let cells = cells();
+    folder.open(&manifest(&cells)).expect("an empty folder opens");
+    Fixture { _temporary: temporary, folder, cells }
+}
+
+#[test]
+fn the_first_writer_wins_and_nothing_temporary_stays() {
+    let Fixture { folder, cells, .. } = &fixture();
+    assert!(!folder.has(&cells[0]));
+    assert_eq!(folder.publish(&record(&cells[0], "first")).expect("published"), Published::First);
+    assert_eq!(folder.publish(&record(&cells[0], "second")).expect("no error"), Published::AlreadyThere);
+    let scan = folder.scan().expect("a scan");
+    assert_eq!(scan.records.len(), 1);
+    assert_eq!(scan.records[0].measures.fingerprint, "first");
+    assert_eq!(std::fs::read_dir(folder.path().join("cells")).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_damaged_record_is_named_and_can_be_set_aside() {
+    let Fixture { folder, cells, .. } = &fixture();
+    folder.publish(&record(&cells[0], "good")).expect("published");
+    let path = std::fs::read_dir(folder.path().join("cells"))
+        .expect("a folder")
+        .next()
+        .expect("a record")
+        .expect("an entry")
+        .path();
+    let text = std::fs::read_to_string(&path).expect("text");
+    for broken in [text[..text.len() / 2].to_string(), text.replace("\"seed\": 1234", "\"seed\": 7"), String::new()] {
+        std::fs::write(&path, broken).expect("written");
+        let scan = folder.scan().expect("a scan");
+        assert!(scan.records.is_empty() && scan.damaged.len() == 1 && !folder.has(&cells[0]));
+    }
+    folder.set_aside(&path).expect("renamed");
+    assert!(folder.scan().expect("a scan").damaged.is_empty());
+    assert_eq!(folder.publish(&record(&cells[0], "again")).expect("published"), Published::First);
+}
+
+#[test]
+fn a_cell_is_locked_by_one_holder_at_a_time() {
+    let Fixture { folder, cells, .. } = &fixture();
+    let lock = folder.lock(&cells[0]).expect("no error");
+    assert!(lock.is_some());
+    assert!(folder.lock(&cells[0]).expect("no error").is_none());
+    assert!(folder.lock(&cells[1]).expect("no error").is_some());
+    drop(lock);
+    assert!(folder.lock(&cells[0]).expect("no error").is_some());
+}
+
+#[test]
+fn a_folder_keeps_to_one_run() {
+    let Fixture { folder, cells, .. } = &fixture();
+    let error = |changed: RunManifest| folder.open(&changed).expect_err("refused").to_string();
+    let other_data = RunManifest { data: "cifar10".into(), ..manifest(cells) };
+    assert!(error(other_data).contains("it holds cifar10-smoke-photo-patches, not cifar10-smoke-cifar10"));
+    let other_images = RunManifest { data_sha256: "another".into(), ..manifest(cells) };
+    assert!(error(other_images).contains("made with other photo-patches images"));
+    // A filtered run adds to the plan, an edited suite replaces it.
+    folder.open(&manifest(&cells[..1])).expect("opens");
+    assert_eq!(folder.manifest().expect("readable").expect("there").cells.len(), cells.len());
+    folder.open(&RunManifest { suite_hash: "edited".into(), ..manifest(&cells[..2]) }).expect("opens");
+    assert_eq!(folder.manifest().expect("readable").expect("there").cells.len(), 2);
+    folder.clear().expect("cleared");
+    assert!(folder.manifest().expect("readable").is_none());
+}

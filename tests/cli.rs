@@ -1,0 +1,232 @@
+//! The real binary: the main job, what it prints, and how it refuses.
+
+mod support;
+
+use predicates::prelude::*;
+use support::{Place, TINY, error};
+
+#[test]
+fn a_suite_trains_reports_and_resumes() {
+    let place = Place::new();
+    let run = "suite tiny.toml --data stand-in --format json";
+    let first = place.sharpbench(run).assert().success();
+    let json: serde_json::Value = serde_json::from_slice(&first.get_output().stdout).expect("only JSON on stdout");
+    assert_eq!(
+        (&json["suite"], &json["profile"], &json["data"]),
+        (&"tiny".into(), &"quick".into(), &"photo-patches".into())
+    );
+    assert_eq!(json["stand_in"], true);
+    assert_eq!(json["rows"].as_array().map(Vec::len), Some(2));
+    assert_eq!(json["rows"][1]["test_accuracy_last"]["n"], 2);
+    let folder = "reports/tiny-quick-photo-patches";
+    for name in ["md", "csv", "json"] {
+        assert!(place.path(&format!("{folder}/report-tiny-quick-photo-patches.{name}")).is_file());
+    }
+    // The same command again trains nothing and prints the same.
+    place
+        .sharpbench(run)
+        .assert()
+        .success()
+        .stderr(predicate::str::contains("4 of 4 cells already have records").and(predicate::str::contains("[").not()))
+        .stdout(String::from_utf8(first.get_output().stdout.clone()).expect("text"));
+    // --fresh trains all again, to the same bits with any number of threads.
+    let fingerprints = place.fingerprints(folder);
+    assert_eq!(fingerprints.len(), 4);
+    for threads in [1, 2] {
+        place.sharpbench(&format!("{run} --fresh --threads {threads} --quiet")).assert().success().stderr("");
+        assert_eq!(place.fingerprints(folder), fingerprints, "{threads} threads");
+    }
+}
+
+#[test]
+fn a_filter_trains_a_part_and_the_rest_follows() {
+    let place = Place::new();
+    place
+        .sharpbench("suite tiny.toml --data stand-in --out run --filter optimizer=ssam-f,sparsity=.90,seed=2")
+        .assert()
+        .success();
+    assert_eq!(place.fingerprints("run").len(), 1);
+    place
+        .sharpbench("suite tiny.toml --data stand-in --out run")
+        .assert()
+        .success()
+        .stderr(predicate::str::contains("1 of 4 cells already"));
+    assert_eq!(place.fingerprints("run").len(), 4);
+}
+
+#[test]
+fn an_unfinished_run_is_reported_with_exit_code_3() {
+    let place = Place::new();
+    place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
+    let record =
+        std::fs::read_dir(place.path("run/cells")).expect("records").next().expect("a record").expect("an entry");
+    std::fs::remove_file(record.path()).expect("removed");
+    place
+        .sharpbench("report run")
+        .assert()
+        .code(3)
+        .stdout(predicate::str::contains("INCOMPLETE: 3 of 4 cells"))
+        .stderr(predicate::str::contains("incomplete: 3 of 4 cells are finished"));
+}
+
+#[test]
+fn a_damaged_record_is_named_kept_aside_and_trained_again() {
+    let place = Place::new();
+    place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
+    let fingerprints = place.fingerprints("run");
+    let record = std::fs::read_dir(place.path("run/cells"))
+        .expect("records")
+        .next()
+        .expect("a record")
+        .expect("an entry")
+        .path();
+    let text = std::fs::read_to_string(&record).expect("text");
+    std::fs::write(&record, &text[..100]).expect("written");
+    place.sharpbench("report run").assert().code(3).stderr(predicate::str::contains("is damaged and left out"));
+    place
+        .sharpbench("suite tiny.toml --data stand-in --out run")
+        .assert()
+        .success()
+        .stderr(predicate::str::contains("its cell is trained again"));
+    assert_eq!(place.fingerprints("run"), fingerprints);
+}
+
+/// A suite with one change.
+fn refused(from: &str, to: &str) -> String {
+    let place = Place::new();
+    assert!(TINY.contains(from), "{from}");
+    std::fs::write(place.path("tiny.toml"), TINY.replacen(from, to, 1)).expect("a suite");
+    error(place.sharpbench("suite tiny.toml --data stand-in"))
+}
+
+#[test]
+fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
+    insta::assert_snapshot!(refused("rho = 0.05", "rho = 0.05\nsparcity = 0.9"), @"
+    error: suite tiny.toml: TOML parse error at line 20, column 1
+       |
+    20 | sparcity = 0.9
+       | ^^^^^^^^
+    unknown field `sparcity`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `epochs_factor`, `rho`, `batch_norm`, `sparsity`, `pattern`, `mask`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`
+    ");
+    insta::assert_snapshot!(refused("rho = 0.05", "rho = -0.1"), @"error: suite tiny.toml: profile quick: grid[1].rho = -0.1 must be 0 or more");
+    insta::assert_snapshot!(refused("rho = 0.05", ""), @"error: suite tiny.toml: profile quick: grid[1].rho is missing for ssam-f; add rho = 0.1");
+    insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = 1.5"), @"error: suite tiny.toml: profile quick: grid[1].sparsity = 1.5 must be from 0 to 1");
+    insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = [0.9, 0.5, 0.9]"), @"error: suite tiny.toml: profile quick: grid[1] repeats a cell of grid[1] (ssam-f sparsity=0.9 mask=fisher rho=0.05 weight_decay=0.0005 epochs=2 seed=1); remove one of them");
+    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"adam\""), @r#"
+    error: suite tiny.toml: TOML parse error at line 15, column 13
+       |
+    15 | optimizer = "adam"
+       |             ^^^^^^
+    unknown variant `adam`, expected one of `sgd`, `sam`, `ssam-f`, `ssam-d`
+    "#);
+    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"sgd\"\nrho = 0.1"), @"error: suite tiny.toml: profile quick: grid[0].rho does not apply to sgd, only to sam, ssam-f, ssam-d; remove it");
+    insta::assert_snapshot!(refused("width = 4", "width = 5"), @"error: suite tiny.toml: profile quick: model.width = 5 must be even and at least 2 (channels are padded on both sides)");
+    insta::assert_snapshot!(refused("train = 40", "train = 60000"), @"error: suite tiny.toml: profile quick: data.train = 60000 must be from 1 to 50000, the images cifar10 has");
+    insta::assert_snapshot!(refused("batch_size = 10", "batch_size = 50"), @"error: suite tiny.toml: profile quick: schedule.batch_size = 50 must be from 1 to 40");
+    insta::assert_snapshot!(refused("lr = 0.05", "lr = nan"), @"error: suite tiny.toml: profile quick: schedule.lr = NaN must be a number above 0");
+    insta::assert_snapshot!(refused("seeds = [1, 2]", "seeds = []"), @"error: suite tiny.toml: profile quick: seeds is missing or empty; give at least one, such as seeds = [1234, 4321, 6789]");
+    insta::assert_snapshot!(refused("name = \"cifar10\"", "name = \"cifar11\""), @r#"error: suite tiny.toml: profile quick: data.name = "cifar11" is not known; use one of cifar10, photo-patches"#);
+}
+
+#[test]
+fn wrong_usage_is_refused() {
+    let place = Place::new();
+    let run = |arguments: &str| error(place.sharpbench(arguments));
+    insta::assert_snapshot!(run("suite nope"), @"error: suite nope: there is no such suite; use cifar10 or the path of a .toml file");
+    insta::assert_snapshot!(run("suite nope.toml"), @"error: cannot read nope.toml: No such file or directory (os error 2)");
+    insta::assert_snapshot!(run("suite cifar10 --profile huge"), @"error: suite suites/cifar10.toml: there is no profile huge; use one of full, paper, quick, smoke");
+    insta::assert_snapshot!(run("suite tiny.toml --data stand-in --filter speed=9"), @"
+    error: invalid value 'speed=9' for '--filter <AXIS=VALUE,...>': there is no axis speed; use optimizer, sparsity, mask, pattern, rho, weight_decay, epochs, seed
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(run("suite tiny.toml --data stand-in --quiet --filter sparsity=0.3"), @"error: no cell passes the filter; the plan has optimizer: sgd ssam-f; sparsity: 0.9; mask: fisher; pattern: unstructured; rho: 0.05; weight_decay: 0.0005; epochs: 2; seed: 1 2");
+    insta::assert_snapshot!(run("suite tiny.toml --data stand-in --threads 0"), @"error: --threads 0 cannot compute anything; use at least 1");
+    insta::assert_snapshot!(run("report tiny"), @"error: run tiny: it holds no run (no run.json); give the folder that `sharpbench suite` wrote");
+    std::fs::write(place.path("file"), "").expect("written");
+    insta::assert_snapshot!(run("suite tiny.toml --data stand-in --quiet --out file/run"), @"error: cannot create file/run/cells: Not a directory (os error 20)");
+    insta::assert_snapshot!(run("parity file"), @"error: parity case file: not a safetensors file (header too small)");
+}
+
+#[test]
+fn a_run_folder_of_other_data_is_refused() {
+    let place = Place::new();
+    place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
+    std::fs::write(place.path("tiny.toml"), TINY.replace("\"tiny\"", "\"other\"")).expect("a suite");
+    insta::assert_snapshot!(error(place.sharpbench("suite tiny.toml --data stand-in --out run --quiet")), @"error: run run: it holds tiny-quick-photo-patches, not other-quick-photo-patches; use another --out, or --fresh to start anew");
+}
+
+#[test]
+fn the_plan_shows_cells_costs_and_measured_times() {
+    let place = Place::new();
+    insta::assert_snapshot!(String::from_utf8_lossy(&place.sharpbench("plan tiny.toml").assert().success().get_output().stdout), @"
+    tiny quick: 4 cells, 0.0 nominal TFLOPs, no time measured yet (run the suite once)
+    ┌──────────────────┬──────────────────────────────────────────────────────────────────────────────┬───────┬────────────────┬────────────────────┬────────────┐
+    │ cell             │ setting                                                                      │ steps │ GFLOPs nominal │ GFLOPs theoretical │ expected s │
+    ├──────────────────┼──────────────────────────────────────────────────────────────────────────────┼───────┼────────────────┼────────────────────┼────────────┤
+    │ 0282b33235d2b360 │ sgd weight_decay=0.0005 epochs=2 seed=1                                      │ 8     │ 0.4            │ 0.4                │ -          │
+    │ 2af18bf77d2a354a │ ssam-f sparsity=0.9 mask=fisher rho=0.05 weight_decay=0.0005 epochs=2 seed=1 │ 8     │ 0.8            │ 0.7                │ -          │
+    │ f6a041ab0d170735 │ sgd weight_decay=0.0005 epochs=2 seed=2                                      │ 8     │ 0.4            │ 0.4                │ -          │
+    │ 17bec660f583f802 │ ssam-f sparsity=0.9 mask=fisher rho=0.05 weight_decay=0.0005 epochs=2 seed=2 │ 8     │ 0.8            │ 0.7                │ -          │
+    └──────────────────┴──────────────────────────────────────────────────────────────────────────────┴───────┴────────────────┴────────────────────┴────────────┘
+    theoretical: (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density
+    ");
+    place.sharpbench("suite tiny.toml --data stand-in --quiet --filter seed=1").assert().success();
+    let output = place.sharpbench("plan tiny.toml --json").assert().success().get_output().stdout.clone();
+    let cells: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!(cells.as_array().map(Vec::len), Some(4));
+    assert!(cells[3]["expected_seconds"].as_f64() > Some(0.0), "{cells}");
+    assert!(
+        place.fingerprints("reports/tiny-quick-photo-patches").contains_key(cells[0]["id"].as_str().expect("an id"))
+    );
+}
+
+#[test]
+fn every_embedded_suite_expands_and_says_what_it_is() {
+    let list = String::from_utf8(Place::new().sharpbench("list").assert().success().get_output().stdout.clone())
+        .expect("text");
+    for name in sharpbench::suite::embedded_names() {
+        let suite = sharpbench::suite::Suite::read(&name).expect("a valid suite");
+        assert_eq!(suite.file.name, name);
+        assert!(!suite.file.description.is_empty() && list.contains(&suite.file.description));
+        for profile in ["smoke", "quick", "full", "paper"] {
+            let data = suite.data(profile).expect("a data set");
+            let plan = suite.plan(profile, &data.name).expect("a plan");
+            assert!(suite.file.profiles[profile].description.is_some() && !plan.cells.is_empty());
+        }
+    }
+}
+
+/// suites/suite.schema.json is what `sharpbench schema` prints.
+#[test]
+fn the_committed_schema_is_current() {
+    let committed = include_str!("../suites/suite.schema.json");
+    Place::new().sharpbench("schema").assert().success().stdout(committed);
+}
+
+#[test]
+fn parity_exits_with_1_above_the_tolerance() {
+    let place = Place::new();
+    let case = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parity/cases/mlp-sam.safetensors");
+    place
+        .sharpbench(&format!("parity {case}"))
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("agrees with PyTorch"));
+    let mut bytes = std::fs::read(case).expect("the case");
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&bytes[8..header]).expect("a header");
+    let start = header + json["expected.fc2.weight"]["data_offsets"][0].as_u64().expect("an offset") as usize;
+    bytes[start..start + 4].copy_from_slice(&9f32.to_le_bytes());
+    std::fs::write(place.path("wrong.safetensors"), bytes).expect("written");
+    place
+        .sharpbench("parity wrong.safetensors")
+        .assert()
+        .code(1)
+        .stdout(predicate::str::contains("DISAGREES").and(predicate::str::contains("fc2.weight")));
+}
+
+#[test]
+fn completions_are_printed_for_a_shell() {
+    Place::new().sharpbench("completions bash").assert().success().stdout(predicate::str::contains("_sharpbench"));
+}

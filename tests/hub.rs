@@ -1,0 +1,155 @@
+//! The real hf-hub client against a local server that speaks the hub's protocol.
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use predicates::prelude::*;
+use sharpbench::data::sha256_file;
+use support::{Place, error, write_parquet};
+use tiny_http::{Header, Method, Response, Server, StatusCode};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const SPLITS: [(&str, usize); 2] = [("train", 0), ("test", 50_000)];
+
+/// A hub that serves one repository.
+struct Hub {
+    endpoint: String,
+    requests: Arc<AtomicUsize>,
+    server: Arc<Server>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+fn header(name: &str, value: &str) -> Header {
+    Header::from_bytes(name.as_bytes(), value.as_bytes()).expect("a header")
+}
+
+impl Hub {
+    fn start(place: &Place) -> Self {
+        let mut files = HashMap::new();
+        for (split, first) in SPLITS {
+            let path = place.path(&format!("served/{split}.parquet"));
+            write_parquet(&path, first, 40);
+            let tag = sha256_file(&path).expect("a digest");
+            files.insert(format!("plain_text/{split}/0000.parquet"), (std::fs::read(path).expect("bytes"), tag));
+        }
+        let server = Arc::new(Server::http("127.0.0.1:0").expect("a server"));
+        let endpoint = format!("http://{}", server.server_addr().to_ip().expect("an address"));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (listener, counter, files) = (server.clone(), requests.clone(), Mutex::new(files));
+        let thread = std::thread::spawn(move || {
+            for request in listener.incoming_requests() {
+                counter.fetch_add(1, Ordering::Relaxed);
+                let files = files.lock().expect("no panic");
+                let repository =
+                    request.url().starts_with("/datasets/uoft-cs/cifar10/resolve/refs%2Fconvert%2Fparquet/");
+                let file = files.iter().find(|(name, _)| repository && request.url().ends_with(name.as_str()));
+                let Some((_, (bytes, tag))) = file else {
+                    request.respond(Response::empty(404)).ok();
+                    continue;
+                };
+                let headers = vec![header("ETag", &format!("\"{tag}\"")), header("X-Repo-Commit", COMMIT)];
+                let body = if *request.method() == Method::Head { Vec::new() } else { bytes.clone() };
+                let response =
+                    Response::new(StatusCode(200), headers, std::io::Cursor::new(body), Some(bytes.len()), None);
+                request.respond(response).ok();
+            }
+        });
+        Self { endpoint, requests, server, thread: Some(thread) }
+    }
+
+    fn sharpbench(&self, place: &Place, arguments: &str) -> assert_cmd::Command {
+        let mut command = place.sharpbench(&format!("suite tiny.toml --filter optimizer=sgd,seed=1 {arguments}"));
+        command.env("HF_ENDPOINT", &self.endpoint);
+        command
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.server.unblock();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+#[test]
+fn images_come_from_the_hub_then_from_its_cache() {
+    let place = Place::new();
+    let hub = Hub::start(&place);
+    hub.sharpbench(&place, "--data auto --out run")
+        .assert()
+        .success()
+        .stderr(predicate::str::contains("data: fetching uoft-cs/cifar10 from http://127.0.0.1"))
+        .stdout(predicate::str::contains("tiny quick on cifar10").and(predicate::str::contains("STAND-IN").not()));
+    let record = std::fs::read_dir(place.path("run/cells"))
+        .expect("records")
+        .next()
+        .expect("a record")
+        .expect("an entry")
+        .path();
+    let record: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&record).expect("text")).expect("JSON");
+    assert_eq!((&record["data"]["source"], &record["data"]["revision"]), (&"hub".into(), &COMMIT.into()));
+    let served = sha256_file(&place.path("served/train.parquet")).expect("a digest");
+    assert_eq!(record["data"]["files"][0]["sha256"], served.as_str());
+
+    // The cache is enough, with and without the network.
+    let asked = hub.requests.load(Ordering::Relaxed);
+    assert!(asked > 0);
+    hub.sharpbench(&place, "--data hub --out again --quiet").assert().success();
+    hub.sharpbench(&place, "--data hub --offline --out offline --quiet").assert().success();
+    assert_eq!(hub.requests.load(Ordering::Relaxed), asked, "the cache was not used");
+    assert_eq!(place.fingerprints("again"), place.fingerprints("run"));
+
+    // A damaged cache is noticed and the remedy works.
+    let snapshot =
+        place.path(&format!("hf/hub/datasets--uoft-cs--cifar10/snapshots/{COMMIT}/plain_text/train/0000.parquet"));
+    let blob = std::fs::canonicalize(&snapshot).expect("a blob");
+    let mut bytes = std::fs::read(&blob).expect("bytes");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&blob, bytes).expect("written");
+    let message = error(hub.sharpbench(&place, "--data auto --out damaged --quiet"));
+    assert!(message.contains("is damaged or not the original: sha256") && message.contains("delete "), "{message}");
+    std::fs::remove_file(&blob).expect("removed");
+    hub.sharpbench(&place, "--data hub --out healed --quiet").assert().success();
+    assert_eq!(place.fingerprints("healed"), place.fingerprints("run"));
+}
+
+#[test]
+fn without_a_hub_the_stand_in_serves_and_says_so() {
+    let place = Place::new();
+    place
+        .sharpbench("suite tiny.toml --filter optimizer=sgd,seed=1")
+        .assert()
+        .success()
+        .stderr(
+            predicate::str::contains("could not be had").and(predicate::str::contains("These are not cifar10 results")),
+        )
+        .stdout(predicate::str::contains("STAND-IN"));
+    assert!(place.path("reports/tiny-quick-photo-patches/run.json").exists());
+    let message = error(place.sharpbench("suite tiny.toml --data hub"));
+    assert!(message.contains("http://127.0.0.1:1 cannot be reached"), "{message}");
+    let message = error(place.sharpbench("suite tiny.toml --data hub --offline"));
+    insta::assert_snapshot!(message, @"error: hub: uoft-cs/cifar10 is not in the cache and --offline forbids the network; run once without it");
+}
+
+#[test]
+fn a_hub_without_the_data_set_is_an_error() {
+    let place = Place::new();
+    let server = Server::http("127.0.0.1:0").expect("a server");
+    let endpoint = format!("http://{}", server.server_addr().to_ip().expect("an address"));
+    std::thread::spawn(move || {
+        for request in server.incoming_requests() {
+            request.respond(Response::empty(404)).ok();
+        }
+    });
+    let mut command = place.sharpbench("suite tiny.toml --data hub");
+    command.env("HF_ENDPOINT", endpoint);
+    let message = error(command);
+    assert!(message.contains("error: hub:"), "{message}");
+}

@@ -1,0 +1,159 @@
+//! What the tests of the real binary share.
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use parquet::basic::{ConvertedType, Repetition, Type as Physical};
+use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::{PrimitiveTypeBuilder, Type};
+
+/// A suite of four cells, each a second or less.
+pub(crate) const TINY: &str = r#"
+name = "tiny"
+description = "for tests"
+
+[base]
+data = { name = "cifar10", train = 40, test = 20 }
+model = { name = "resnet8", width = 4 }
+schedule = { epochs = 2, batch_size = 10, lr = 0.05 }
+augment = { crop = 2, flip = true }
+seeds = [1, 2]
+
+[profiles.quick]
+
+[[base.grid]]
+optimizer = "sgd"
+
+[[base.grid]]
+optimizer = "ssam-f"
+rho = 0.05
+sparsity = 0.9
+fisher_samples = 8
+"#;
+
+/// A folder for one test, with the tiny suite in it.
+pub(crate) struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("tiny.toml"), TINY).expect("a suite");
+        Self { folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The binary, in this folder, cut off from the user's cache, settings and network.
+    pub(crate) fn sharpbench(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sharpbench"));
+        command.current_dir(self.folder.path());
+        isolate(&mut command, self.folder.path());
+        command.args(arguments.split_whitespace());
+        command
+    }
+
+    /// The same for std, where the process is to be watched.
+    pub(crate) fn spawn(&self, arguments: &str) -> std::process::Child {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sharpbench"));
+        command.current_dir(self.folder.path()).args(arguments.split_whitespace());
+        command.env("HF_HOME", self.path("hf")).env("HF_ENDPOINT", "http://127.0.0.1:1");
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command.spawn().expect("the binary starts")
+    }
+
+    /// Fingerprints by cell id, from the report of a run folder.
+    pub(crate) fn fingerprints(&self, run: &str) -> std::collections::BTreeMap<String, String> {
+        let output = self.sharpbench(&format!("report {run} --format json")).output().expect("the binary runs");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let rows = report["rows"].as_array().expect("rows");
+        let cells = rows.iter().flat_map(|r| r["cells"].as_array().expect("cells"));
+        let text = |value: &serde_json::Value| value.as_str().expect("a string").to_string();
+        cells.map(|c| (text(&c["id"]), text(&c["fingerprint"]))).collect()
+    }
+}
+
+fn isolate(command: &mut Command, folder: &Path) {
+    command.env("HF_HOME", folder.join("hf")).env("HF_ENDPOINT", "http://127.0.0.1:1");
+    for name in
+        ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "HF_HUB_CACHE", "HF_TOKEN"]
+    {
+        command.env_remove(name);
+    }
+}
+
+/// stderr of a command that must fail with exit code 2, without the temporary folder's name.
+pub(crate) fn error(mut command: Command) -> String {
+    let output = command.assert().code(2).get_output().clone();
+    assert!(output.stdout.is_empty(), "an error must not print a result");
+    let text = String::from_utf8(output.stderr).expect("text");
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// An image whose pixels tell channel, row, column and index apart: transposed or swapped ones are noticed.
+pub(crate) fn pixel(index: usize, channel: usize, row: usize, column: usize) -> u8 {
+    ((index * 31 + channel * 67 + row * 5 + column * 3) % 256) as u8
+}
+
+/// The class of an image.
+pub(crate) fn label(index: usize) -> u8 {
+    (index % 10) as u8
+}
+
+/// Writes a parquet file of the hub's shape with `n` images, the first having index `first`.
+pub(crate) fn write_parquet(path: &Path, first: usize, n: usize) {
+    let png = |index: usize| {
+        let image = image::RgbImage::from_fn(32, 32, |x, y| {
+            image::Rgb(std::array::from_fn(|c| pixel(index, c, y as usize, x as usize)))
+        });
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut bytes, image::ImageFormat::Png).expect("a PNG");
+        ByteArray::from(bytes.into_inner())
+    };
+    write_columns(
+        path,
+        (first..first + n).map(png).collect(),
+        (first..first + n).map(|i| i64::from(label(i))).collect(),
+    );
+}
+
+fn optional(name: &str, physical: Physical) -> PrimitiveTypeBuilder<'_> {
+    Type::primitive_type_builder(name, physical).with_repetition(Repetition::OPTIONAL)
+}
+
+/// Writes the columns `img { bytes, path }` and `label`.
+pub(crate) fn write_columns(path: &Path, images: Vec<ByteArray>, labels: Vec<i64>) {
+    let bytes = optional("bytes", Physical::BYTE_ARRAY).build().expect("a type");
+    let file_name =
+        optional("path", Physical::BYTE_ARRAY).with_converted_type(ConvertedType::UTF8).build().expect("a type");
+    let image = Type::group_type_builder("img")
+        .with_repetition(Repetition::OPTIONAL)
+        .with_fields(vec![bytes.into(), file_name.into()])
+        .build()
+        .expect("a type");
+    let label = optional("label", Physical::INT64).build().expect("a type");
+    let schema =
+        Type::group_type_builder("schema").with_fields(vec![image.into(), label.into()]).build().expect("a schema");
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+    let file = std::fs::File::create(path).expect("a file");
+    let mut writer =
+        SerializedFileWriter::new(file, schema.into(), WriterProperties::builder().build().into()).expect("a writer");
+    let mut rows = writer.next_row_group().expect("a row group");
+    let names: Vec<ByteArray> = (0..images.len()).map(|i| ByteArray::from(format!("{i}.png").into_bytes())).collect();
+    for values in [images, names] {
+        let mut column = rows.next_column().expect("no error").expect("a column");
+        column.typed::<ByteArrayType>().write_batch(&values, Some(&vec![2; values.len()]), None).expect("written");
+        column.close().expect("closed");
+    }
+    let mut column = rows.next_column().expect("no error").expect("a column");
+    column.typed::<Int64Type>().write_batch(&labels, Some(&vec![1; labels.len()]), None).expect("written");
+    column.close().expect("closed");
+    rows.close().expect("closed");
+    writer.close().expect("closed");
+}
