@@ -19,19 +19,14 @@ fn lane_sum<const K: usize>(n: usize, f: impl Fn(usize) -> [f64; K]) -> [f64; K]
     let mut lanes = [[0f64; LANES]; K];
     let whole = n / LANES * LANES;
     for start in (0..whole).step_by(LANES) {
-        for lane in 0..LANES {
-            let values = f(start + lane);
-            for k in 0..K {
-                lanes[k][lane] += values[k];
-            }
+        let values: [[f64; K]; LANES] = std::array::from_fn(|lane| f(start + lane));
+        for (k, lanes) in lanes.iter_mut().enumerate() {
+            lanes.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value[k]);
         }
     }
     let mut sums = lanes.map(|l| l.iter().sum());
-    for i in whole..n {
-        let values = f(i);
-        for k in 0..K {
-            sums[k] += values[k];
-        }
+    for value in (whole..n).map(f) {
+        sums.iter_mut().zip(value).for_each(|(sum, v)| *sum += v);
     }
     sums
 }
@@ -46,9 +41,7 @@ fn channel_sum<const K: usize>(
     for image in 0..batch {
         let base = (image * channels + channel) * pixels;
         let sums = lane_sum(pixels, |i| f(base + i));
-        for k in 0..K {
-            total[k] += sums[k];
-        }
+        total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
     }
     total
 }
