@@ -13,7 +13,7 @@ use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::mask::Mask;
 use crate::model::{self, Model, ModelSpec, Task};
-use crate::nn::{BatchNormMode, RunningStats};
+use crate::nn::{BatchNormMode, assemble};
 use crate::optim::{SAM_EPSILON, SSAM_EPSILON, Sgd};
 use crate::train::{SecondPass, Trainer};
 
@@ -78,7 +78,8 @@ pub fn replay(path: &Path) -> Result<Comparison> {
 
     let (sgd, second, masked) = case.optimizer()?;
     let mask = if masked { Some(case.mask(&*model)?) } else { None };
-    let mut trainer = Trainer::new(&*model, sgd, second, case.weights(&*model)?, case.running(&*model)?);
+    let (weights, running) = assemble(model.layout(), |name| case.values(&format!("init.{name}")))?;
+    let mut trainer = Trainer::new(&*model, sgd, second, weights, running);
     let mut errors = BTreeMap::new();
     for (k, lr) in lrs.iter().enumerate() {
         let batch = case.batch(k)?;
@@ -148,32 +149,15 @@ impl<'p> Case<'p> {
         Ok(self.tensor(name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
-    fn sized(&self, name: &str, n: usize) -> Result<Vec<f32>> {
-        let values = self.values(name)?;
-        if values.len() == n {
-            return Ok(values);
-        }
-        Err(self.error(format!("its tensor {name} has {} values, the model wants {n}", values.len())))
-    }
-
-    fn weights(&self, model: &dyn Model) -> Result<Vec<f32>> {
-        let specs = model.layout().specs().iter();
-        Ok(specs.map(|s| self.sized(&format!("init.{}", s.name), s.len())).collect::<Result<Vec<_>>>()?.concat())
-    }
-
     fn mask(&self, model: &dyn Model) -> Result<Mask> {
-        let specs = model.layout().specs().iter();
-        let flags = specs.map(|s| self.sized(&format!("mask.{}", s.name), s.len())).collect::<Result<Vec<_>>>()?;
-        Ok(Mask::from_flags(flags.concat().into_iter().map(|v| v != 0.0).collect()))
-    }
-
-    fn running(&self, model: &dyn Model) -> Result<RunningStats> {
-        let mut running = RunningStats::new(model.layout());
-        for (i, (name, channels)) in model.layout().running().iter().enumerate() {
-            running.mean[i] = self.sized(&format!("init.{name}.running_mean"), *channels)?;
-            running.variance[i] = self.sized(&format!("init.{name}.running_var"), *channels)?;
+        let mut flags = Vec::with_capacity(model.layout().len());
+        for spec in model.layout().specs() {
+            flags.extend(self.values(&format!("mask.{}", spec.name))?.into_iter().map(|v| v != 0.0));
         }
-        Ok(running)
+        if flags.len() != model.layout().len() {
+            return Err(self.error(format!("its mask has {} values, the model wants {}", flags.len(), model.layout().len())));
+        }
+        Ok(Mask::from_flags(flags))
     }
 
     fn batch(&self, k: usize) -> Result<Batch> {

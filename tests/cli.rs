@@ -46,12 +46,14 @@ fn a_filter_trains_a_part_and_the_rest_follows() {
         .assert()
         .success();
     assert_eq!(place.fingerprints("run").len(), 1);
+    assert!(!place.path("run/weights").exists());
     place
-        .sharpbench("suite tiny.toml --data stand-in --out run")
+        .sharpbench("suite tiny.toml --data stand-in --out run --save-weights")
         .assert()
         .success()
         .stderr(predicate::str::contains("1 of 4 cells already"));
     assert_eq!(place.fingerprints("run").len(), 4);
+    assert_eq!(std::fs::read_dir(place.path("run/weights")).expect("weights").count(), 3);
 }
 
 #[test]
@@ -120,11 +122,12 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
     unknown variant `adam`, expected one of `sgd`, `sam`, `ssam-f`, `ssam-d`
     "#);
     insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"sgd\"\nrho = 0.1"), @"error: suite tiny.toml: profile quick: grid[0].rho does not apply to sgd, only to sam, ssam-f, ssam-d; remove it");
-    insta::assert_snapshot!(refused("width = 4", "width = 5"), @"error: suite tiny.toml: profile quick: model.width = 5 must be even and at least 2 (channels are padded on both sides)");
+    insta::assert_snapshot!(refused("width = 4", "width = 5"), @"error: suite tiny.toml: profile quick: model.width = 5 must be even and from 2 to 1024 (channels are padded on both sides)");
     insta::assert_snapshot!(refused("train = 40", "train = 60000"), @"error: suite tiny.toml: profile quick: data.train = 60000 must be from 1 to 50000, the images cifar10 has");
     insta::assert_snapshot!(refused("batch_size = 10", "batch_size = 50"), @"error: suite tiny.toml: profile quick: schedule.batch_size = 50 must be from 1 to 40");
     insta::assert_snapshot!(refused("lr = 0.05", "lr = nan"), @"error: suite tiny.toml: profile quick: schedule.lr = NaN must be a number above 0");
     insta::assert_snapshot!(refused("seeds = [1, 2]", "seeds = []"), @"error: suite tiny.toml: profile quick: seeds is missing or empty; give at least one, such as seeds = [1234, 4321, 6789]");
+    insta::assert_snapshot!(refused("\"tiny\"", "\"../tiny\""), @r#"error: suite tiny.toml: the name "../tiny" must consist of letters, digits, - and _ (it names a folder)"#);
     insta::assert_snapshot!(refused("name = \"cifar10\"", "name = \"cifar11\""), @r#"error: suite tiny.toml: profile quick: data.name = "cifar11" is not known; use one of cifar10, photo-patches"#);
 }
 

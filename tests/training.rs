@@ -6,10 +6,10 @@ use sharpbench::data::loader::Batch;
 use sharpbench::data::{DataSet, Images, Provenance};
 use sharpbench::mask::Mask;
 use sharpbench::model::{self, MODELS, Model, ModelSpec, Task};
-use sharpbench::nn::{BatchNormMode, RunningStats};
+use sharpbench::nn::{BatchNormMode, RunningStats, from_safetensors, to_safetensors};
 use sharpbench::optim::{SAM_EPSILON, Sgd};
 use sharpbench::random::{Stream, below, stream, unit};
-use sharpbench::record::{EpochMeasures, Measures, Status};
+use sharpbench::record::{EpochMeasures, Measures, Status, fingerprint};
 use sharpbench::suite::{Cell, OptimizerName, Suite};
 use sharpbench::train::{Observer, SecondPass, Trainer, train};
 
@@ -137,7 +137,8 @@ fn cell(name: OptimizerName) -> Cell {
 
 fn measures(cell: &Cell, threads: usize) -> (Status, Measures) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-    pool.install(|| train(cell, &stripe_set(), &mut Silent)).expect("a training")
+    let trained = pool.install(|| train(cell, &stripe_set(), &mut Silent)).expect("a training");
+    (trained.status, trained.measures)
 }
 
 #[test]
@@ -194,6 +195,22 @@ fn masks_live_as_the_methods_say() {
             m.mask_refreshes
         );
     }
+}
+
+/// The fingerprint is of the weights that are saved, and they come back as they were.
+#[test]
+fn saved_weights_come_back() {
+    let cell = cell(OptimizerName::Sgd);
+    let trained = train(&cell, &stripe_set(), &mut Silent).expect("a training");
+    let model = model::build(&cell.model, TASK).expect("a model");
+    let (weights, running) = from_safetensors(model.layout(), &trained.safetensors).expect("weights");
+    assert_eq!(fingerprint(&weights), trained.measures.fingerprint);
+    assert_ne!(running, RunningStats::new(model.layout()));
+    let again = to_safetensors(model.layout(), &weights, &running).expect("bytes");
+    assert_eq!(again, trained.safetensors);
+    let other = model::build(&ModelSpec { width: Some(6), ..cell.model }, TASK).expect("a model");
+    let error = from_safetensors(other.layout(), &trained.safetensors).expect_err("other sizes").to_string();
+    assert_eq!(error, "the tensor bn1.bias has 4 values, the model wants 6");
 }
 
 #[test]

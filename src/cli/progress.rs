@@ -38,8 +38,7 @@ fn work(cell: &Cell) -> u64 {
 impl Progress {
     pub(super) fn new(plan: &Plan, quiet: bool) -> Self {
         let bars = (!quiet && std::io::stderr().is_terminal()).then(Bars::new);
-        let work_left = plan.cells.iter().map(work).sum();
-        Self { quiet, bars, total: plan.cells.len(), finished: 0, work_done: 0, work_left, started: Instant::now() }
+        Self { quiet, bars, total: plan.cells.len(), finished: 0, work_done: 0, work_left: 0, started: Instant::now() }
     }
 
     /// A line for a person, unless quiet.
@@ -98,8 +97,9 @@ impl Observer for Progress {
 }
 
 impl Watcher for Progress {
-    fn resumed(&mut self, finished: usize) {
+    fn resumed(&mut self, finished: usize, open: &[&Cell]) {
         self.finished = finished;
+        self.work_left = open.iter().copied().map(work).sum();
         if finished > 0 {
             self.say(&format!("{finished} of {} cells already have records", self.total));
         }

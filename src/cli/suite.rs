@@ -31,6 +31,9 @@ pub(super) struct Args {
     /// Remove the run that the folder holds and start anew.
     #[arg(long)]
     fresh: bool,
+    /// Keep the final weights of the cells trained now, as safetensors with PyTorch's names, under weights/.
+    #[arg(long)]
+    save_weights: bool,
     /// Never use the network.
     #[arg(long)]
     offline: bool,
@@ -85,7 +88,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     ));
     let git_revision = source_revision();
     exec::run(
-        &exec::Run { folder: &folder, manifest: &manifest, cells: &plan.cells, data: &data, git_revision },
+        &exec::Run { folder: &folder, manifest: &manifest, cells: &plan.cells, data: &data, git_revision, save_weights: args.save_weights },
         &mut progress,
     )?;
     progress.done();
@@ -97,7 +100,7 @@ fn publish(args: &Args, folder: &RunFolder, manifest: &RunManifest) -> Result<Ex
     let report = super::report::read(folder.path())?;
     let stem = format!("report-{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
     for (extension, format) in [("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json)] {
-        folder.write(&format!("{stem}.{extension}"), &report.render(format))?;
+        folder.write(&format!("{stem}.{extension}"), report.render(format))?;
     }
     super::print(&report.render(args.format))
 }

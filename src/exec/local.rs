@@ -7,7 +7,7 @@ use crate::data::DataSet;
 use crate::error::Result;
 use crate::record::{Provenance, Published, Record, RunFolder, RunManifest, SCHEMA};
 use crate::suite::Cell;
-use crate::train::{Observer, train};
+use crate::train::{Observer, Trained, train};
 
 /// How often to look whether another process has finished a cell it holds.
 const POLL: Duration = Duration::from_millis(500);
@@ -24,12 +24,14 @@ pub struct Run<'a> {
     pub data: &'a DataSet,
     /// Revision of the program's sources.
     pub git_revision: Option<String>,
+    /// Keep every trained cell's final weights.
+    pub save_weights: bool,
 }
 
 /// Told which cell is at work and what became of it.
 pub trait Watcher: Observer {
-    /// Cells that need no training: they have records.
-    fn resumed(&mut self, finished: usize);
+    /// Cells that need no training (they have records), and those that do.
+    fn resumed(&mut self, finished: usize, open: &[&Cell]);
     /// A cell starts.
     fn start(&mut self, cell: &Cell);
     /// A cell's record was published.
@@ -54,7 +56,7 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
         ));
     }
     let mut open: Vec<&Cell> = run.cells.iter().filter(|c| !run.folder.has(c)).collect();
-    watcher.resumed(run.cells.len() - open.len());
+    watcher.resumed(run.cells.len() - open.len(), &open);
     while !open.is_empty() {
         let before = open.len();
         let mut held = Vec::new();
@@ -78,7 +80,10 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
 
 fn train_and_publish(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<()> {
     watcher.start(cell);
-    let (status, measures) = train(cell, run.data, watcher)?;
+    let Trained { status, measures, safetensors } = train(cell, run.data, watcher)?;
+    if run.save_weights {
+        run.folder.write_weights(cell, &safetensors)?;
+    }
     let record = Record {
         schema: SCHEMA,
         id: cell.id(),

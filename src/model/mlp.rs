@@ -17,8 +17,11 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Result<Box<dyn Model>, Stri
         return Err("model.width does not apply to mlp; use model.hidden = [units, ...]".into());
     }
     let hidden = spec.hidden.clone().unwrap_or_else(|| vec![256, 128]);
-    if hidden.contains(&0) {
-        return Err("model.hidden has a layer of 0 units; use at least 1".into());
+    if let Some(units) = hidden.iter().find(|units| !(1..=65_536).contains(*units)) {
+        return Err(format!("model.hidden has a layer of {units} units; use from 1 to 65536"));
+    }
+    if hidden.len() > 9 {
+        return Err(format!("model.hidden has {} layers; use at most 9", hidden.len()));
     }
     let mut widths = vec![task.input.iter().product()];
     widths.extend(hidden);

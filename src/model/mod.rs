@@ -112,6 +112,6 @@ mod tests {
         };
         insta::assert_snapshot!(error(serde_json::json!({"name": "resnet9"})), @r#"model.name = "resnet9" is not known; use one of mlp, resnet8, resnet20"#);
         insta::assert_snapshot!(error(serde_json::json!({"name": "mlp", "width": 3})), @"model.width does not apply to mlp; use model.hidden = [units, ...]");
-        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet8", "width": 0})), @"model.width = 0 must be even and at least 2 (channels are padded on both sides)");
+        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet8", "width": 0})), @"model.width = 0 must be even and from 2 to 1024 (channels are padded on both sides)");
     }
 }

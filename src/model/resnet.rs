@@ -47,8 +47,8 @@ pub(super) fn build(blocks_per_stage: usize, spec: &ModelSpec, task: Task) -> Re
         return Err(format!("model.hidden does not apply to {}; use model.width", spec.name));
     }
     let width = spec.width.unwrap_or(16);
-    if width == 0 || !width.is_multiple_of(2) {
-        return Err(format!("model.width = {width} must be even and at least 2 (channels are padded on both sides)"));
+    if !(2..=1024).contains(&width) || !width.is_multiple_of(2) {
+        return Err(format!("model.width = {width} must be even and from 2 to 1024 (channels are padded on both sides)"));
     }
     let [channels, height, image_width] = task.input;
     let blocks = plan(blocks_per_stage, width);

@@ -3,6 +3,7 @@
 //! ```text
 //! run.json                          the plan: which cells belong to the run, on which data
 //! cells/<data>-<optimizer>-<id>.json   one record per finished cell
+//! weights/<data>-<optimizer>-<id>.safetensors   final weights, where asked for
 //! locks/<id>                        held by the process that trains the cell
 //! ```
 
@@ -86,7 +87,7 @@ impl RunFolder {
     }
 
     fn record_path(&self, cell: &Cell) -> PathBuf {
-        self.cells_path().join(format!("{}-{}-{}.json", cell.data.name, cell.optimizer.name, cell.id()))
+        self.cells_path().join(format!("{}.json", file_stem(cell)))
     }
 
     /// Opens the folder for training: creates it, or adds the manifest's cells to the run it holds.
@@ -101,7 +102,7 @@ impl RunFolder {
             None => manifest.clone(),
             Some(old) => self.merge(old, manifest)?,
         };
-        self.write("run.json", &to_json(&merged))?;
+        self.write("run.json", to_json(&merged))?;
         Ok(merged)
     }
 
@@ -157,7 +158,7 @@ impl RunFolder {
     /// # Errors
     /// When a file cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        for path in [self.cells_path(), self.root.join("locks")] {
+        for path in [self.cells_path(), self.root.join("locks"), self.root.join("weights")] {
             remove(&path, |p| fs::remove_dir_all(p))?;
         }
         let Ok(entries) = fs::read_dir(&self.root) else { return Ok(()) };
@@ -230,7 +231,7 @@ impl RunFolder {
     /// When the record cannot be written; nothing half-written is left under its name.
     pub fn publish(&self, record: &Record) -> Result<Published> {
         let path = self.record_path(&record.cell);
-        let file = temporary(&self.cells_path(), &path, &to_json(record))?;
+        let file = temporary(&self.cells_path(), &path, to_json(record).as_bytes())?;
         let published = match file.persist_noclobber(&path) {
             Ok(_) => Published::First,
             Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Published::AlreadyThere,
@@ -240,17 +241,32 @@ impl RunFolder {
         Ok(published)
     }
 
+    /// Keeps a cell's final weights, as a safetensors file.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_weights(&self, cell: &Cell, safetensors: &[u8]) -> Result<()> {
+        let folder = self.root.join("weights");
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        self.write(&format!("weights/{}.safetensors", file_stem(cell)), safetensors)?;
+        Ok(())
+    }
+
     /// Writes a file of the run folder atomically, replacing an older one.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, name: &str, contents: &str) -> Result<PathBuf> {
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<PathBuf> {
         let path = self.root.join(name);
-        let file = temporary(&self.root, &path, contents)?;
+        let file = temporary(&self.root, &path, contents.as_ref())?;
         file.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
         sync_folder(&self.root);
         Ok(path)
     }
+}
+
+fn file_stem(cell: &Cell) -> String {
+    format!("{}-{}-{}", cell.data.name, cell.optimizer.name, cell.id())
 }
 
 fn to_json<T: Serialize>(value: &T) -> String {
@@ -260,11 +276,11 @@ fn to_json<T: Serialize>(value: &T) -> String {
 }
 
 /// A synced temporary file beside its destination. It removes itself unless persisted.
-fn temporary(folder: &Path, destination: &Path, contents: &str) -> Result<NamedTempFile> {
+fn temporary(folder: &Path, destination: &Path, contents: &[u8]) -> Result<NamedTempFile> {
     let error = |e| Error::io("write", destination)(e);
     let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(error)?;
     let error = |e| Error::io("write", destination)(e);
-    file.write_all(contents.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(error)?;
+    file.write_all(contents).and_then(|()| file.as_file().sync_all()).map_err(error)?;
     Ok(file)
 }
 

@@ -61,7 +61,11 @@ impl Suite {
         };
         let file = toml::from_str(&text)
             .map_err(|e| Error::Suite { file: origin.clone(), message: e.to_string().trim_end().to_string() })?;
-        Ok(Self { origin, file })
+        let suite = Self { origin, file };
+        for name in std::iter::once(suite.file.name.as_str()).chain(suite.profiles()) {
+            suite.check_name(name)?;
+        }
+        Ok(suite)
     }
 
     /// Names of the profiles.
@@ -86,6 +90,18 @@ impl Suite {
         let settings = self.settings(profile)?;
         let cells = expand::cells(&settings, data).map_err(|message| self.error(profile, message))?;
         Ok(Plan { suite: self.file.name.clone(), profile: profile.into(), cells })
+    }
+
+    /// Names become folder names, so they must not lead elsewhere.
+    fn check_name(&self, name: &str) -> Result<()> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if !name.is_empty() && name.chars().all(allowed) {
+            return Ok(());
+        }
+        Err(Error::Suite {
+            file: self.origin.clone(),
+            message: format!("the name \"{name}\" must consist of letters, digits, - and _ (it names a folder)"),
+        })
     }
 
     fn settings(&self, profile: &str) -> Result<file::Settings> {

@@ -14,7 +14,7 @@ use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::flops;
 use crate::model::{self, Model, Task};
-use crate::nn::RunningStats;
+use crate::nn::{RunningStats, to_safetensors};
 use crate::record::{EpochMeasures, MaskRefresh, Measures, Status, StepSeconds, fingerprint};
 use crate::suite::{Cell, Refresh};
 
@@ -40,11 +40,21 @@ struct Session<'a> {
     refreshes: Vec<MaskRefresh>,
 }
 
+/// A finished training.
+pub struct Trained {
+    /// How it ended.
+    pub status: Status,
+    /// What was measured.
+    pub measures: Measures,
+    /// Final weights and running statistics, as a safetensors file with PyTorch's names.
+    pub safetensors: Vec<u8>,
+}
+
 /// Trains a cell on its data set.
 ///
 /// # Errors
 /// When a tensor operation fails. Divergence is a result, not an error.
-pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<(Status, Measures)> {
+pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<Trained> {
     memory::reset_peak();
     let model =
         model::build(&cell.model, Task { input: data.train.shape, classes: data.classes }).map_err(Error::Usage)?;
@@ -79,7 +89,10 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
         observer.epoch(epoch, &measures);
         epochs.push(measures);
     }
-    Ok((status, session.measures(model.as_ref(), status, epochs)))
+    let measures = session.measures(model.as_ref(), status, epochs);
+    let trainer = &session.trainer;
+    let safetensors = to_safetensors(layout, trainer.weights(), trainer.running())?;
+    Ok(Trained { status, measures, safetensors })
 }
 
 impl Session<'_> {

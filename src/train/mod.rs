@@ -7,5 +7,5 @@ mod masks;
 mod memory;
 mod step;
 
-pub use cell::{Observer, train};
+pub use cell::{Observer, Trained, train};
 pub use step::{SecondPass, Trainer};
