@@ -72,17 +72,18 @@ pub fn replay(path: &Path) -> Result<Comparison> {
     let case = Case::read(path)?;
     let spec: ModelSpec = case.json("model")?;
     let lrs: Vec<f64> = case.json("lr")?;
-    let (_, channels, height, width) = case.tensor("input.0")?.dims4()?;
-    let task = Task { input: [channels, height, width], classes: CLASSES };
+    let input = case.shape("input.0")?;
+    let task = Task { input, classes: CLASSES };
     let model = model::build(&spec, task).map_err(|e| case.error(e))?;
 
     let (sgd, second, masked) = case.optimizer()?;
     let mask = if masked { Some(case.mask(&*model)?) } else { None };
-    let (weights, running) = assemble(model.layout(), |name| case.values(&format!("init.{name}")))?;
+    let (weights, running) =
+        assemble(model.layout(), |name| case.values(&format!("init.{name}"))).map_err(|e| case.error(e.to_string()))?;
     let mut trainer = Trainer::new(&*model, sgd, second, weights, running);
     let mut errors = BTreeMap::new();
     for (k, lr) in lrs.iter().enumerate() {
-        let batch = case.batch(k)?;
+        let batch = case.batch(k, input)?;
         let loss = trainer.step(&batch, *lr, mask.as_ref(), |_, _| {})?;
         let name = format!("loss.{k}");
         let expected = case.values(&name)?;
@@ -152,20 +153,45 @@ impl<'p> Case<'p> {
     fn mask(&self, model: &dyn Model) -> Result<Mask> {
         let mut flags = Vec::with_capacity(model.layout().len());
         for spec in model.layout().specs() {
-            flags.extend(self.values(&format!("mask.{}", spec.name))?.into_iter().map(|v| v != 0.0));
-        }
-        if flags.len() != model.layout().len() {
-            return Err(self.error(format!("its mask has {} values, the model wants {}", flags.len(), model.layout().len())));
+            let name = format!("mask.{}", spec.name);
+            let values = self.values(&name)?;
+            if values.len() != spec.len() {
+                return Err(self.error(format!(
+                    "its tensor {name} has {} values, the model wants {}",
+                    values.len(),
+                    spec.len()
+                )));
+            }
+            flags.extend(values.into_iter().map(|v| v != 0.0));
         }
         Ok(Mask::from_flags(flags))
     }
 
-    fn batch(&self, k: usize) -> Result<Batch> {
-        let labels = self.tensor(&format!("target.{k}"))?.to_dtype(DType::U32)?.to_vec1()?;
-        if labels.iter().any(|l: &u32| *l as usize >= CLASSES) {
-            return Err(self.error(format!("its tensor target.{k} has a class outside 0..{CLASSES}")));
+    /// Channels, height and width of a batch of images.
+    fn shape(&self, name: &str) -> Result<[usize; 3]> {
+        match *self.tensor(name)?.dims() {
+            [batch, channels, height, width] if batch * channels * height * width > 0 => Ok([channels, height, width]),
+            ref other => {
+                Err(self
+                    .error(format!("its tensor {name} has shape {other:?}, expected [batch, channels, height, width]")))
+            }
         }
-        Ok(Batch { images: self.tensor(&format!("input.{k}"))?.to_dtype(DType::F32)?.contiguous()?, labels })
+    }
+
+    fn batch(&self, k: usize, input: [usize; 3]) -> Result<Batch> {
+        let (image, target) = (format!("input.{k}"), format!("target.{k}"));
+        let shape = self.shape(&image)?;
+        if shape != input {
+            return Err(
+                self.error(format!("its tensor {image} holds images of {shape:?}, those of input.0 are {input:?}"))
+            );
+        }
+        let images = self.tensor(&image)?.to_dtype(DType::F32)?.contiguous()?;
+        let labels: Vec<u32> = self.tensor(&target)?.to_dtype(DType::U32)?.flatten_all()?.to_vec1()?;
+        if labels.len() != images.dims()[0] || labels.iter().any(|l| *l as usize >= CLASSES) {
+            return Err(self.error(format!("its tensor {target} is not one class in 0..{CLASSES} for each image")));
+        }
+        Ok(Batch { images, labels })
     }
 
     /// Base step, second pass, and whether the ascent step is masked.

@@ -23,12 +23,26 @@ pub enum Stream<'a> {
     PhotoPatches(&'a str),
 }
 
+impl Stream<'_> {
+    /// The text that keys the stream: part of every published number.
+    fn tag(self) -> String {
+        match self {
+            Self::Init(name) => format!("init {name}"),
+            Self::Shuffle(epoch) => format!("shuffle {epoch}"),
+            Self::Augment(epoch) => format!("augment {epoch}"),
+            Self::InitialMask => "initial mask".into(),
+            Self::Mask(epoch) => format!("mask {epoch}"),
+            Self::PhotoPatches(split) => format!("photo-patches {split}"),
+        }
+    }
+}
+
 /// A generator for one stream of one seed.
 pub fn stream(seed: u64, stream: Stream<'_>) -> ChaCha8Rng {
     let mut key = Sha256::new();
     key.update(b"sharpbench stream v1\0");
     key.update(seed.to_le_bytes());
-    key.update(format!("{stream:?}"));
+    key.update(stream.tag());
     ChaCha8Rng::from_seed(key.finalize().into())
 }
 
@@ -78,7 +92,7 @@ mod tests {
         let first = |s| stream(1234, s).next_u64();
         assert_ne!(first(Stream::Shuffle(0)), first(Stream::Shuffle(1)));
         assert_ne!(first(Stream::Shuffle(0)), first(Stream::Augment(0)));
-        insta::assert_snapshot!(first(Stream::Init("conv1.weight")), @"12670246399578159965");
+        insta::assert_snapshot!(first(Stream::Init("conv1.weight")), @"16096317304998719211");
     }
 
     #[test]

@@ -18,6 +18,7 @@ fn a_suite_trains_reports_and_resumes() {
     assert_eq!(json["stand_in"], true);
     assert_eq!(json["rows"].as_array().map(Vec::len), Some(2));
     assert_eq!(json["rows"][1]["test_accuracy_last"]["n"], 2);
+    assert_eq!((&json["rows"][1]["sparsity"], &json["rows"][1]["fisher_samples"]), (&0.9.into(), &8.into()));
     let folder = "reports/tiny-quick-photo-patches";
     for name in ["md", "csv", "json"] {
         assert!(place.path(&format!("{folder}/report-tiny-quick-photo-patches.{name}")).is_file());
@@ -56,6 +57,24 @@ fn a_filter_trains_a_part_and_the_rest_follows() {
     assert_eq!(std::fs::read_dir(place.path("run/weights")).expect("weights").count(), 3);
 }
 
+/// A default written out is the same cell as the default.
+#[test]
+fn equal_settings_are_one_cell() {
+    let place = Place::new();
+    let ids = |place: &Place| {
+        let output = place.sharpbench("plan tiny.toml --json").assert().success().get_output().stdout.clone();
+        let cells: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+        cells.as_array().expect("cells").iter().map(|c| c["id"].to_string()).collect::<Vec<_>>()
+    };
+    let written = |place: &Place, model: &str| {
+        let suite = TINY.replace("name = \"resnet8\", width = 4", model);
+        std::fs::write(place.path("tiny.toml"), suite).expect("a suite");
+        ids(place)
+    };
+    assert_eq!(written(&place, "name = \"resnet8\""), written(&place, "name = \"resnet8\", width = 16"));
+    assert_ne!(written(&place, "name = \"resnet8\""), written(&place, "name = \"resnet8\", width = 8"));
+}
+
 #[test]
 fn an_unfinished_run_is_reported_with_exit_code_3() {
     let place = Place::new();
@@ -89,7 +108,7 @@ fn a_damaged_record_is_named_kept_aside_and_trained_again() {
         .sharpbench("suite tiny.toml --data stand-in --out run")
         .assert()
         .success()
-        .stderr(predicate::str::contains("its cell is trained again"));
+        .stderr(predicate::str::contains("and the cell is trained again"));
     assert_eq!(place.fingerprints("run"), fingerprints);
 }
 
@@ -113,7 +132,7 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
     insta::assert_snapshot!(refused("rho = 0.05", "rho = -0.1"), @"error: suite tiny.toml: profile quick: grid[1].rho = -0.1 must be 0 or more");
     insta::assert_snapshot!(refused("rho = 0.05", ""), @"error: suite tiny.toml: profile quick: grid[1].rho is missing for ssam-f; add rho = 0.1");
     insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = 1.5"), @"error: suite tiny.toml: profile quick: grid[1].sparsity = 1.5 must be from 0 to 1");
-    insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = [0.9, 0.5, 0.9]"), @"error: suite tiny.toml: profile quick: grid[1] repeats a cell of grid[1] (ssam-f sparsity=0.9 mask=fisher rho=0.05 weight_decay=0.0005 epochs=2 seed=1); remove one of them");
+    insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = [0.9, 0.5, 0.9]"), @"error: suite tiny.toml: profile quick: grid[1] repeats a cell of grid[1] (ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 weight_decay=0.0005 epochs=2 seed=1); remove one of them");
     insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"adam\""), @r#"
     error: suite tiny.toml: TOML parse error at line 15, column 13
        |
@@ -126,6 +145,7 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
     insta::assert_snapshot!(refused("train = 40", "train = 60000"), @"error: suite tiny.toml: profile quick: data.train = 60000 must be from 1 to 50000, the images cifar10 has");
     insta::assert_snapshot!(refused("batch_size = 10", "batch_size = 50"), @"error: suite tiny.toml: profile quick: schedule.batch_size = 50 must be from 1 to 40");
     insta::assert_snapshot!(refused("lr = 0.05", "lr = nan"), @"error: suite tiny.toml: profile quick: schedule.lr = NaN must be a number above 0");
+    insta::assert_snapshot!(refused("seeds = [1, 2]", "seeds = [1, 1]"), @"error: suite tiny.toml: profile quick: seeds names 1 twice; remove one of them");
     insta::assert_snapshot!(refused("seeds = [1, 2]", "seeds = []"), @"error: suite tiny.toml: profile quick: seeds is missing or empty; give at least one, such as seeds = [1234, 4321, 6789]");
     insta::assert_snapshot!(refused("\"tiny\"", "\"../tiny\""), @r#"error: suite tiny.toml: the name "../tiny" must consist of letters, digits, - and _ (it names a folder)"#);
     insta::assert_snapshot!(refused("name = \"cifar10\"", "name = \"cifar11\""), @r#"error: suite tiny.toml: profile quick: data.name = "cifar11" is not known; use one of cifar10, photo-patches"#);
@@ -139,15 +159,15 @@ fn wrong_usage_is_refused() {
     insta::assert_snapshot!(run("suite nope.toml"), @"error: cannot read nope.toml: No such file or directory (os error 2)");
     insta::assert_snapshot!(run("suite cifar10 --profile huge"), @"error: suite suites/cifar10.toml: there is no profile huge; use one of full, paper, quick, smoke");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --filter speed=9"), @"
-    error: invalid value 'speed=9' for '--filter <AXIS=VALUE,...>': there is no axis speed; use optimizer, sparsity, mask, pattern, rho, weight_decay, epochs, seed
+    error: invalid value 'speed=9' for '--filter <AXIS=VALUE,...>': there is no axis speed; use optimizer, sparsity, mask, pattern, mask_interval, fisher_samples, fisher_mode, drop_rate, grow, rho, batch_norm, momentum, nesterov, weight_decay, epochs, seed
 
     For more information, try '--help'.
     ");
-    insta::assert_snapshot!(run("suite tiny.toml --data stand-in --quiet --filter sparsity=0.3"), @"error: no cell passes the filter; the plan has optimizer: sgd ssam-f; sparsity: 0.9; mask: fisher; pattern: unstructured; rho: 0.05; weight_decay: 0.0005; epochs: 2; seed: 1 2");
+    insta::assert_snapshot!(run("suite tiny.toml --data stand-in --quiet --filter sparsity=0.3"), @"error: no cell passes the filter; these axes vary: optimizer: sgd ssam-f; seed: 1 2");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --threads 0"), @"error: --threads 0 cannot compute anything; use at least 1");
     insta::assert_snapshot!(run("report tiny"), @"error: run tiny: it holds no run (no run.json); give the folder that `sharpbench suite` wrote");
     std::fs::write(place.path("file"), "").expect("written");
-    insta::assert_snapshot!(run("suite tiny.toml --data stand-in --quiet --out file/run"), @"error: cannot create file/run/cells: Not a directory (os error 20)");
+    insta::assert_snapshot!(run("suite tiny.toml --data stand-in --quiet --out file/run"), @"error: cannot create file/run: Not a directory (os error 20)");
     insta::assert_snapshot!(run("parity file"), @"error: parity case file: not a safetensors file (header too small)");
 }
 
@@ -164,14 +184,14 @@ fn the_plan_shows_cells_costs_and_measured_times() {
     let place = Place::new();
     insta::assert_snapshot!(String::from_utf8_lossy(&place.sharpbench("plan tiny.toml").assert().success().get_output().stdout), @"
     tiny quick: 4 cells, 0.0 nominal TFLOPs, no time measured yet (run the suite once)
-    ┌──────────────────┬──────────────────────────────────────────────────────────────────────────────┬───────┬────────────────┬────────────────────┬────────────┐
-    │ cell             │ setting                                                                      │ steps │ GFLOPs nominal │ GFLOPs theoretical │ expected s │
-    ├──────────────────┼──────────────────────────────────────────────────────────────────────────────┼───────┼────────────────┼────────────────────┼────────────┤
-    │ 0282b33235d2b360 │ sgd weight_decay=0.0005 epochs=2 seed=1                                      │ 8     │ 0.4            │ 0.4                │ -          │
-    │ 2af18bf77d2a354a │ ssam-f sparsity=0.9 mask=fisher rho=0.05 weight_decay=0.0005 epochs=2 seed=1 │ 8     │ 0.8            │ 0.7                │ -          │
-    │ f6a041ab0d170735 │ sgd weight_decay=0.0005 epochs=2 seed=2                                      │ 8     │ 0.4            │ 0.4                │ -          │
-    │ 17bec660f583f802 │ ssam-f sparsity=0.9 mask=fisher rho=0.05 weight_decay=0.0005 epochs=2 seed=2 │ 8     │ 0.8            │ 0.7                │ -          │
-    └──────────────────┴──────────────────────────────────────────────────────────────────────────────┴───────┴────────────────┴────────────────────┴────────────┘
+    ┌──────────────────┬───────────────────────────────────────────────────────────────────────────────────────────────┬───────┬────────────────┬────────────────────┬────────────┐
+    │ cell             │ setting                                                                                       │ steps │ GFLOPs nominal │ GFLOPs theoretical │ expected s │
+    ├──────────────────┼───────────────────────────────────────────────────────────────────────────────────────────────┼───────┼────────────────┼────────────────────┼────────────┤
+    │ 0282b33235d2b360 │ sgd weight_decay=0.0005 epochs=2 seed=1                                                       │ 8     │ 0.4            │ 0.4                │ -          │
+    │ 2af18bf77d2a354a │ ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 weight_decay=0.0005 epochs=2 seed=1 │ 8     │ 0.8            │ 0.7                │ -          │
+    │ f6a041ab0d170735 │ sgd weight_decay=0.0005 epochs=2 seed=2                                                       │ 8     │ 0.4            │ 0.4                │ -          │
+    │ 17bec660f583f802 │ ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 weight_decay=0.0005 epochs=2 seed=2 │ 8     │ 0.8            │ 0.7                │ -          │
+    └──────────────────┴───────────────────────────────────────────────────────────────────────────────────────────────┴───────┴────────────────┴────────────────────┴────────────┘
     theoretical: (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density
     ");
     place.sharpbench("suite tiny.toml --data stand-in --quiet --filter seed=1").assert().success();

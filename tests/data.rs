@@ -12,7 +12,7 @@ use support::{Place, error, label, pixel, write_columns, write_parquet};
 const RUN: &str = "suite tiny.toml --quiet --out run --data";
 
 fn load(directory: &Path) -> DataSet {
-    let fetch = Fetch { train: 30, test: 20, offline: true, bar: false, notice: &|_| {} };
+    let fetch = Fetch { train: 30, test: 20, offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
     data::load("cifar10", &DataSource::Directory(directory.into()), &fetch).expect("a data set")
 }
 

@@ -6,68 +6,110 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use predicates::prelude::*;
-use support::Place;
+use support::{Place, TINY};
 
-const RUN: &str = "suite tiny.toml --data stand-in --quiet --out run";
+const RUN: &str = "suite tiny.toml --data stand-in --out run";
+
+/// The tiny suite with longer cells, so that a kill hits one at work.
+fn place(epochs: usize) -> Place {
+    let place = Place::new();
+    let suite = TINY.replace("epochs = 2", &format!("epochs = {epochs}"));
+    std::fs::write(place.path("tiny.toml"), suite).expect("a suite");
+    place
+}
 
 /// The fingerprints of an undisturbed run.
-fn undisturbed() -> BTreeMap<String, String> {
-    let place = Place::new();
+fn undisturbed(epochs: usize) -> BTreeMap<String, String> {
+    let place = place(epochs);
     place.sharpbench(RUN).assert().success();
     place.fingerprints("run")
 }
 
+fn records(place: &Place) -> usize {
+    let entries = std::fs::read_dir(place.path("run/cells")).into_iter().flatten().flatten();
+    entries.filter(|e| e.path().extension().is_some_and(|x| x == "json")).count()
+}
+
 #[test]
 fn killed_at_any_instant_only_the_running_cell_is_lost() {
-    let expected = undisturbed();
-    let place = Place::new();
+    let expected = undisturbed(6);
+    let place = place(6);
     let mut finished = BTreeMap::new();
-    for milliseconds in [1, 20, 60, 100, 140, 180, 220, 300] {
+    // Kill when the next record has just appeared, and a little later: before, in and after the writing of others.
+    for (target, later) in [(0, 30), (1, 0), (1, 5), (2, 1), (3, 20), (3, 40)] {
         let mut child = place.spawn(RUN);
-        std::thread::sleep(Duration::from_millis(milliseconds));
+        while records(&place) < target && child.try_wait().expect("a status").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(later));
         child.kill().expect("killed");
         child.wait().expect("ended");
-        if !place.path("run/run.json").exists() {
+        if records(&place) == 0 {
             continue;
         }
         let now = place.fingerprints("run");
         assert!(finished.iter().all(|(id, print)| now.get(id) == Some(print)), "a finished cell was lost");
+        assert!(now.iter().all(|(id, print)| expected.get(id) == Some(print)), "a record differs");
         finished = now;
     }
-    place.sharpbench(RUN).assert().success().stderr("");
+    assert!(finished.len() >= 3, "the kills came before any work: {finished:?}");
+    place.sharpbench(RUN).assert().success();
     assert_eq!(place.fingerprints("run"), expected);
 }
 
 #[test]
-fn two_processes_share_a_run() {
-    let expected = undisturbed();
-    let place = Place::new();
-    let mut children = [place.spawn(RUN), place.spawn(RUN)];
-    for child in &mut children {
-        assert!(child.wait().expect("ended").success());
+fn two_processes_share_a_run_and_train_each_cell_once() {
+    let expected = undisturbed(6);
+    let place = place(6);
+    let children = [place.spawn(RUN), place.spawn(RUN)];
+    let mut trained = 0;
+    for child in children {
+        let output = child.wait_with_output().expect("ended");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        trained += stderr.lines().filter(|l| l.starts_with('[')).count();
     }
+    assert_eq!(trained, expected.len(), "every cell is trained by one process");
     assert_eq!(place.fingerprints("run"), expected);
-    let names: Vec<_> = std::fs::read_dir(place.path("run/cells")).expect("records").collect();
-    assert_eq!(names.len(), expected.len(), "one record per cell and nothing else: {names:?}");
+    assert_eq!(std::fs::read_dir(place.path("run/cells")).expect("records").count(), expected.len());
 }
 
-/// RLIMIT_FSIZE stands in for a full disk: writes beyond it fail. 16 blocks of 512 bytes hold run.json and no record
-/// of a training this long.
+#[test]
+fn processes_with_different_filters_do_not_lose_each_others_cells() {
+    let place = Place::new();
+    let children = [1, 2].map(|seed| place.spawn(&format!("{RUN} --filter seed={seed}")));
+    for child in children {
+        let code = child.wait_with_output().expect("ended").status.code();
+        assert!(matches!(code, Some(0 | 3)), "finished, though perhaps before the other: {code:?}");
+    }
+    place.sharpbench("report run").assert().success();
+    assert_eq!(place.fingerprints("run").len(), 4);
+}
+
+/// RLIMIT_FSIZE stands in for a full disk: writes beyond it fail. The plan of two cells fits under the limit, the
+/// record of 60 epochs does not.
 #[cfg(unix)]
 #[test]
 fn a_full_disk_is_an_error_and_finished_cells_stay() {
-    let place = Place::new();
-    place.sharpbench(&format!("{RUN} --filter optimizer=sgd,seed=1")).assert().success();
+    let place = place(60);
+    let run = format!("{RUN} --filter optimizer=sgd");
+    place.sharpbench(&format!("{run},seed=1")).assert().success();
     let before = place.fingerprints("run");
     assert_eq!(before.len(), 1);
-    let script = format!("trap '' XFSZ; ulimit -f 1; exec {} {RUN}", env!("CARGO_BIN_EXE_sharpbench"));
+    let size = |path: &str| std::fs::metadata(place.path(path)).expect("metadata").len();
+    let record =
+        std::fs::read_dir(place.path("run/cells")).expect("records").next().expect("a record").expect("an entry");
+    let blocks = record.metadata().expect("metadata").len() / 1024 - 1;
+    assert!(2 * size("run/run.json") < blocks * 512, "the limit must let the plan pass");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec {} {run}", env!("CARGO_BIN_EXE_sharpbench"));
     assert_cmd::Command::new("sh")
         .args(["-c", &script])
         .current_dir(place.path(""))
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("cannot write").and(predicate::str::contains("free some space")));
+        .stderr(predicate::str::contains("cannot write run/cells/").and(predicate::str::contains("free some space")));
     assert_eq!(place.fingerprints("run"), before);
-    place.sharpbench(RUN).assert().success();
-    assert_eq!(place.fingerprints("run"), undisturbed());
+    assert_eq!(std::fs::read_dir(place.path("run/cells")).expect("records").count(), 1, "nothing half-written stays");
+    place.sharpbench(&run).assert().success();
+    assert_eq!(place.fingerprints("run").len(), 2);
 }

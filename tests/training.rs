@@ -4,13 +4,14 @@ use candle_core::{Device, Tensor};
 use sharpbench::data::augment::Augment;
 use sharpbench::data::loader::Batch;
 use sharpbench::data::{DataSet, Images, Provenance};
-use sharpbench::mask::Mask;
+use sharpbench::mask::{Mask, dynamic_keep};
 use sharpbench::model::{self, MODELS, Model, ModelSpec, Task};
 use sharpbench::nn::{BatchNormMode, RunningStats, from_safetensors, to_safetensors};
-use sharpbench::optim::{SAM_EPSILON, Sgd};
+use sharpbench::optim::{SAM_EPSILON, SSAM_EPSILON, Sgd};
 use sharpbench::random::{Stream, below, stream, unit};
 use sharpbench::record::{EpochMeasures, Measures, Status, fingerprint};
-use sharpbench::suite::{Cell, OptimizerName, Suite};
+use sharpbench::suite::cell::FisherMode;
+use sharpbench::suite::{Cell, OptimizerName, Refresh, Suite};
 use sharpbench::train::{Observer, SecondPass, Trainer, train};
 
 const TASK: Task = Task { input: [3, 8, 8], classes: 10 };
@@ -197,19 +198,93 @@ fn masks_live_as_the_methods_say() {
     }
 }
 
+/// SSAM-F's mask starts empty and is chosen after the first step, so one step is SGD's and two are not.
+#[test]
+fn the_first_step_of_ssam_f_is_plain_sgd() {
+    let run = |name, images| {
+        let mut cell = cell(name);
+        cell.optimizer.weight_decay = 5e-4;
+        (cell.data.train, cell.batch_size, cell.epochs) = (images, 16, 1);
+        let mut data = stripe_set();
+        data.train.labels.truncate(images);
+        train(&cell, &data, &mut Silent).expect("a training").measures.fingerprint
+    };
+    assert_eq!(run(OptimizerName::SsamF, 16), run(OptimizerName::Sgd, 16));
+    assert_ne!(run(OptimizerName::SsamF, 32), run(OptimizerName::Sgd, 32));
+}
+
+/// SSAM-D's first step uses its random initial mask; the update made in that step is in force from the next batch.
+#[test]
+fn the_first_step_of_ssam_d_uses_its_initial_mask() {
+    let mut cell = cell(OptimizerName::SsamD);
+    (cell.data.train, cell.batch_size, cell.epochs) = (16, 16, 1);
+    let mut data = stripe_set();
+    data.train.labels.truncate(16);
+    let found = train(&cell, &data, &mut Silent).expect("a training").measures.fingerprint;
+
+    let model = model::build(&cell.model, TASK).expect("a model");
+    let n = model.layout().len();
+    let keep = dynamic_keep(n, cell.sparsity().expect("a sparsity"));
+    let mask = Mask::random(n, keep, &mut stream(cell.seed, Stream::InitialMask));
+    let sgd = Sgd { weight_decay: cell.optimizer.weight_decay as f32, ..SGD };
+    let second = Some(SecondPass {
+        rho: cell.rho().expect("a radius"),
+        epsilon: SSAM_EPSILON,
+        batch_norm: BatchNormMode::Update,
+    });
+    let mut trainer =
+        Trainer::new(&*model, sgd, second, model.layout().init(cell.seed), RunningStats::new(model.layout()));
+    data.epoch(cell.seed, 0, 16, &cell.augment, |batches| {
+        let batch = batches.recv().expect("one batch")?;
+        trainer.step(&batch, cell.schedule().lr(0, 0), Some(&mask), |_, _| {})?;
+        Ok(())
+    })
+    .expect("an epoch");
+    assert_eq!(fingerprint(trainer.weights()), found);
+}
+
+#[test]
+fn masks_are_refreshed_every_interval_epochs() {
+    for name in [OptimizerName::SsamF, OptimizerName::SsamD] {
+        let mut cell = cell(name);
+        let mask = cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask");
+        let (Refresh::Fisher { interval, .. } | Refresh::Dynamic { interval, .. }) = &mut mask.refresh;
+        *interval = 3;
+        let refreshed: Vec<usize> = measures(&cell, 2).1.mask_refreshes.iter().map(|r| r.epoch).collect();
+        assert_eq!(refreshed, [0, 3], "{name}");
+    }
+}
+
+/// Mode `paper` runs in training mode: it changes running statistics, hence test results, and sees other gradients.
+#[test]
+fn fisher_modes_differ() {
+    let run = |wanted| {
+        let mut cell = cell(OptimizerName::SsamF);
+        let mask = cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask");
+        if let Refresh::Fisher { mode, samples, .. } = &mut mask.refresh {
+            (*mode, *samples) = (wanted, 8);
+        }
+        train(&cell, &stripe_set(), &mut Silent).expect("a training")
+    };
+    let (paper, clean) = (run(FisherMode::Paper), run(FisherMode::Clean));
+    assert_ne!(paper.measures.fingerprint, clean.measures.fingerprint);
+    assert_ne!(paper.running, clean.running);
+}
+
 /// The fingerprint is of the weights that are saved, and they come back as they were.
 #[test]
 fn saved_weights_come_back() {
     let cell = cell(OptimizerName::Sgd);
     let trained = train(&cell, &stripe_set(), &mut Silent).expect("a training");
+    let saved = trained.to_safetensors().expect("bytes");
     let model = model::build(&cell.model, TASK).expect("a model");
-    let (weights, running) = from_safetensors(model.layout(), &trained.safetensors).expect("weights");
+    let (weights, running) = from_safetensors(model.layout(), &saved).expect("weights");
     assert_eq!(fingerprint(&weights), trained.measures.fingerprint);
     assert_ne!(running, RunningStats::new(model.layout()));
     let again = to_safetensors(model.layout(), &weights, &running).expect("bytes");
-    assert_eq!(again, trained.safetensors);
+    assert_eq!(again, saved);
     let other = model::build(&ModelSpec { width: Some(6), ..cell.model }, TASK).expect("a model");
-    let error = from_safetensors(other.layout(), &trained.safetensors).expect_err("other sizes").to_string();
+    let error = from_safetensors(other.layout(), &saved).expect_err("other sizes").to_string();
     assert_eq!(error, "the tensor bn1.bias has 4 values, the model wants 6");
 }
 

@@ -65,6 +65,12 @@ pub fn run() -> Result<ExitCode> {
     }
 }
 
+/// A line on stderr, whose reader may be gone.
+fn tell(line: &str) {
+    use std::io::Write;
+    writeln!(std::io::stderr(), "{line}").ok();
+}
+
 /// Writes a result to stdout. A reader that hangs up early (`| head`) is no error.
 fn print(text: &str) -> Result<ExitCode> {
     use std::io::Write;

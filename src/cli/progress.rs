@@ -3,12 +3,15 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::exec::Watcher;
 use crate::record::{EpochMeasures, Record, Status};
 use crate::suite::{Cell, Plan};
 use crate::train::Observer;
+
+/// Without a terminal, an epoch is told of at most this often.
+const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Draws or prints what happens.
 pub(super) struct Progress {
@@ -16,10 +19,16 @@ pub(super) struct Progress {
     bars: Option<Bars>,
     total: usize,
     finished: usize,
-    /// Steps weighted by their gradient evaluations: done in this process, and left.
+    /// Work in gradient evaluations: done in this process, left over all, and of one step of the running cell.
     work_done: u64,
     work_left: u64,
+    step_work: u64,
+    /// The running cell, and what of it is done.
+    label: String,
+    epochs: usize,
+    cell_done: u64,
     started: Instant,
+    told: Instant,
 }
 
 struct Bars {
@@ -29,24 +38,45 @@ struct Bars {
     steps: ProgressBar,
 }
 
+/// Gradient evaluations of a step.
+fn step_work(cell: &Cell) -> u64 {
+    if cell.rho().is_some() { 2 } else { 1 }
+}
+
 /// Gradient evaluations of a cell: a measure of its length.
 fn work(cell: &Cell) -> u64 {
-    let per_step = if cell.rho().is_some() { 2 } else { 1 };
-    (cell.epochs * cell.steps_per_epoch() * per_step) as u64
+    (cell.epochs * cell.steps_per_epoch()) as u64 * step_work(cell)
 }
 
 impl Progress {
     pub(super) fn new(plan: &Plan, quiet: bool) -> Self {
-        let bars = (!quiet && std::io::stderr().is_terminal()).then(Bars::new);
-        Self { quiet, bars, total: plan.cells.len(), finished: 0, work_done: 0, work_left: 0, started: Instant::now() }
+        Self {
+            quiet,
+            bars: (!quiet && std::io::stderr().is_terminal()).then(Bars::new),
+            total: plan.cells.len(),
+            finished: 0,
+            work_done: 0,
+            work_left: 0,
+            step_work: 0,
+            label: String::new(),
+            epochs: 0,
+            cell_done: 0,
+            started: Instant::now(),
+            told: Instant::now(),
+        }
     }
 
     /// A line for a person, unless quiet.
     pub(super) fn say(&self, line: &str) {
+        if !self.quiet {
+            self.line(line);
+        }
+    }
+
+    fn line(&self, line: &str) {
         match &self.bars {
             Some(bars) => bars.all.println(line).unwrap_or_default(),
-            None if !self.quiet => eprintln!("{line}"),
-            None => {}
+            None => super::tell(line),
         }
     }
 
@@ -57,10 +87,24 @@ impl Progress {
         }
     }
 
-    /// Time left, from the work done so far in this process.
-    fn left(&self) -> Option<Duration> {
-        let rate = self.started.elapsed().as_secs_f64() / self.work_done as f64;
-        rate.is_finite().then(|| Duration::from_secs_f64(rate * self.work_left as f64))
+    /// "about 5 minutes left", from the work done so far in this process; empty while that says nothing.
+    fn left(&self) -> String {
+        let done = self.work_done + self.cell_done;
+        let left = self.work_left.saturating_sub(self.cell_done);
+        if done == 0 || left == 0 {
+            return String::new();
+        }
+        let seconds = self.started.elapsed().as_secs_f64() / done as f64 * left as f64;
+        format!(", about {} left", HumanDuration(Duration::from_secs_f64(seconds)))
+    }
+
+    fn cell_is_done(&mut self, cell: &Cell) {
+        self.finished += 1;
+        self.work_left = self.work_left.saturating_sub(work(cell));
+        self.cell_done = 0;
+        if let Some(bars) = &self.bars {
+            bars.cells.set_position(self.finished as u64);
+        }
     }
 }
 
@@ -82,16 +126,22 @@ impl Bars {
 
 impl Observer for Progress {
     fn step(&mut self, _epoch: usize, step: usize, loss: f64) {
+        self.cell_done += self.step_work;
         if let Some(bars) = &self.bars {
             bars.steps.set_position(step as u64 + 1);
             bars.steps.set_message(format!("loss {loss:.3}"));
+            bars.cells.set_message(format!("{}{}", self.label, self.left()));
         }
     }
 
     fn epoch(&mut self, epoch: usize, measures: &EpochMeasures) {
+        let accuracy = format!("test accuracy {:.2}%", 100.0 * measures.test_accuracy);
         if let Some(bars) = &self.bars {
             bars.epochs.set_position(epoch as u64 + 1);
-            bars.epochs.set_message(format!("test accuracy {:.2}%", 100.0 * measures.test_accuracy));
+            bars.epochs.set_message(accuracy);
+        } else if self.told.elapsed() > LINE_INTERVAL {
+            self.told = Instant::now();
+            self.say(&format!("  {} epoch {}/{}: {accuracy}{}", self.label, epoch + 1, self.epochs, self.left()));
         }
     }
 }
@@ -100,6 +150,7 @@ impl Watcher for Progress {
     fn resumed(&mut self, finished: usize, open: &[&Cell]) {
         self.finished = finished;
         self.work_left = open.iter().copied().map(work).sum();
+        self.started = Instant::now();
         if finished > 0 {
             self.say(&format!("{finished} of {} cells already have records", self.total));
         }
@@ -110,8 +161,12 @@ impl Watcher for Progress {
     }
 
     fn start(&mut self, cell: &Cell) {
+        self.told = Instant::now();
+        self.label = cell.label();
+        self.epochs = cell.epochs;
+        self.step_work = step_work(cell);
         let Some(bars) = &self.bars else { return };
-        bars.cells.set_message(cell.label());
+        bars.cells.set_message(self.label.clone());
         bars.epochs.set_length(cell.epochs as u64);
         bars.epochs.set_position(0);
         bars.steps.set_length(cell.steps_per_epoch() as u64);
@@ -119,39 +174,32 @@ impl Watcher for Progress {
     }
 
     fn finish(&mut self, record: &Record) {
-        self.finished += 1;
         self.work_done += work(&record.cell);
-        self.work_left = self.work_left.saturating_sub(work(&record.cell));
+        self.cell_is_done(&record.cell);
         let outcome = match (record.status, record.measures.test_accuracy_last) {
             (Status::Diverged { epoch, step }, _) => format!("DIVERGED in epoch {epoch}, step {step}"),
             (Status::Completed, Some(accuracy)) => format!("{:.2}%", 100.0 * accuracy),
             (Status::Completed, None) => "finished".into(),
         };
-        let left = self.left().filter(|_| self.finished < self.total);
-        let left = left.map(|d| format!(", about {} left", indicatif::HumanDuration(d))).unwrap_or_default();
         self.say(&format!(
-            "[{}/{}] {}: {outcome} in {:.1} s{left}",
+            "[{}/{}] {}: {outcome} in {:.1} s{}",
             self.finished,
             self.total,
             record.cell.label(),
-            record.measures.train_seconds
+            record.measures.train_seconds,
+            self.left()
         ));
-        if let Some(bars) = &self.bars {
-            bars.cells.set_position(self.finished as u64);
-        }
+    }
+
+    fn finished_elsewhere(&mut self, cell: &Cell) {
+        self.cell_is_done(cell);
     }
 
     fn wait(&mut self, cells: usize) {
-        if let Some(bars) = &self.bars {
-            bars.cells.set_message(format!("waiting for {cells} cells that another process trains"));
-        }
+        self.say(&format!("waiting for {cells} cells that another process trains"));
     }
 
     fn warn(&mut self, message: &str) {
-        let line = format!("warning: {message}");
-        match &self.bars {
-            Some(bars) => bars.all.println(line).unwrap_or_default(),
-            None => eprintln!("{line}"),
-        }
+        self.line(&format!("warning: {message}"));
     }
 }

@@ -19,14 +19,19 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let report = read(&args.run)?;
     super::print(&report.render(args.format))?;
+    Ok(exit_code(&report))
+}
+
+/// 0 for a complete run; 3, with a word on stderr, for one that lacks cells.
+pub(super) fn exit_code(report: &Report) -> ExitCode {
     if report.is_complete() {
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
-    eprintln!(
+    super::tell(&format!(
         "incomplete: {} of {} cells are finished; type the suite command again to train the rest",
         report.cells_finished, report.cells_planned
-    );
-    Ok(ExitCode::from(super::EXIT_INCOMPLETE))
+    ));
+    ExitCode::from(super::EXIT_INCOMPLETE)
 }
 
 /// The report of a run folder; damaged and foreign records are named on stderr.
@@ -38,12 +43,14 @@ pub(super) fn read(path: &Path) -> Result<Report> {
     })?;
     let scan = folder.scan()?;
     for (path, reason) in &scan.damaged {
-        eprintln!("warning: {} is damaged and left out ({reason})", path.display());
+        super::tell(&format!("warning: {} is damaged and left out ({reason})", path.display()));
     }
     let report = Report::new(&manifest, &scan.records);
     let foreign = scan.records.len() - report.cells_finished;
     if foreign > 0 {
-        eprintln!("warning: {foreign} records belong to cells that are no longer in the plan and are left out");
+        super::tell(&format!(
+            "warning: {foreign} records belong to cells that are no longer in the plan and are left out"
+        ));
     }
     Ok(report)
 }

@@ -8,7 +8,7 @@ use super::progress::Progress;
 use crate::data::{self, DataSet, DataSource, Fetch};
 use crate::error::{Error, Result};
 use crate::exec;
-use crate::record::{RunFolder, RunManifest, SCHEMA, source_revision};
+use crate::record::{RunFolder, RunManifest, SCHEMA};
 use crate::report::Format;
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
 
@@ -62,9 +62,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     args.filter.apply(&mut plan)?;
 
     let folder = RunFolder::at(args.out.clone().unwrap_or_else(|| default_folder(&plan, used)));
-    if args.fresh {
-        folder.clear()?;
-    }
+    let _working = folder.claim(args.fresh)?;
     let manifest = folder.open(&RunManifest {
         schema: SCHEMA,
         suite: plan.suite.clone(),
@@ -86,9 +84,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         rayon::current_num_threads(),
         folder.path().display()
     ));
-    let git_revision = source_revision();
     exec::run(
-        &exec::Run { folder: &folder, manifest: &manifest, cells: &plan.cells, data: &data, git_revision, save_weights: args.save_weights },
+        &exec::Run {
+            folder: &folder,
+            manifest: &manifest,
+            cells: &plan.cells,
+            data: &data,
+            save_weights: args.save_weights,
+        },
         &mut progress,
     )?;
     progress.done();
@@ -102,18 +105,20 @@ fn publish(args: &Args, folder: &RunFolder, manifest: &RunManifest) -> Result<Ex
     for (extension, format) in [("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json)] {
         folder.write(&format!("{stem}.{extension}"), report.render(format))?;
     }
-    super::print(&report.render(args.format))
+    super::print(&report.render(args.format))?;
+    Ok(super::report::exit_code(&report))
 }
 
 fn load(args: &Args, name: &str, train: usize, test: usize) -> Result<DataSet> {
-    let quiet = args.quiet;
-    let notice = move |message: &str| {
-        if !quiet {
-            eprintln!("{message}");
+    let say = |message: &str| {
+        if !args.quiet {
+            super::tell(message);
         }
     };
-    let bar = !quiet && std::io::stderr().is_terminal();
-    data::load(name, &args.data, &Fetch { train, test, offline: args.offline, bar, notice: &notice })
+    let warn = |message: &str| super::tell(&format!("warning: {message}"));
+    let bar = !args.quiet && std::io::stderr().is_terminal();
+    let fetch = Fetch { train, test, offline: args.offline, bar, say: &say, warn: &warn };
+    data::load(name, &args.data, &fetch)
 }
 
 /// reports/<suite>-<profile>-<data>

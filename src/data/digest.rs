@@ -48,7 +48,7 @@ pub(super) fn content(splits: &[&Images]) -> String {
     hex(&digest.finalize())
 }
 
-/// Checks every file against a `SHA256SUMS` file beside it, in `sha256sum`'s format, where one exists.
+/// Compares a digest with the expected one.
 ///
 /// # Errors
 /// Names the file, the expected and the found digest.
@@ -59,7 +59,7 @@ pub(super) fn check(file: &str, found: &str, expected: &str, remedy: &str) -> Re
     Err(Error::Data(format!("{file} is damaged or not the original: sha256 {found}, expected {expected}; {remedy}")))
 }
 
-/// The digest that a `SHA256SUMS` file in `directory` names for `file`.
+/// The digest that a `SHA256SUMS` file (in `sha256sum`'s format) in `directory` names for `file`, if there is one.
 ///
 /// # Errors
 /// When the sums exist but cannot be read.

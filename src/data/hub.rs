@@ -55,7 +55,7 @@ pub(super) fn files(repo: &Repository, names: &[&str], fetch: &Fetch<'_>) -> Res
         Err(_) => {
             let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".into());
             reach(&endpoint)?;
-            (fetch.notice)(&format!("data: fetching {}/{} from {endpoint}", repo.owner, repo.name));
+            (fetch.say)(&format!("data: fetching {}/{} from {endpoint}", repo.owner, repo.name));
             let bar = || fetch.bar.then(|| Progress::from(Bar::new()));
             names.iter().map(|n| get(n, false, bar())).collect::<std::result::Result<_, _>>().map_err(hub_error)?
         }
@@ -96,10 +96,14 @@ fn reach(endpoint: &str) -> Result<()> {
         format!("{host}:{}", if scheme == "http" { 80 } else { 443 })
     };
     let unreachable = |reason: String| Error::Hub(format!("{endpoint} cannot be reached: {reason}"));
-    let mut addresses = address.to_socket_addrs().map_err(|e| unreachable(e.to_string()))?;
-    let Some(first) = addresses.next() else { return Err(unreachable("it has no address".into())) };
-    TcpStream::connect_timeout(&first, REACH_TIMEOUT).map_err(|e| unreachable(e.to_string()))?;
-    Ok(())
+    let mut reason = "it has no address".to_string();
+    for address in address.to_socket_addrs().map_err(|e| unreachable(e.to_string()))? {
+        match TcpStream::connect_timeout(&address, REACH_TIMEOUT) {
+            Ok(_) => return Ok(()),
+            Err(e) => reason = e.to_string(),
+        }
+    }
+    Err(unreachable(reason))
 }
 
 fn hub_error(error: HFError) -> Error {

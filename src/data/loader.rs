@@ -32,7 +32,7 @@ impl DataSet {
     }
 
     /// Runs `consume` over the training batches of an epoch: shuffled, augmented, the incomplete last one
-    /// dropped. `consume` stops the epoch early by returning false.
+    /// dropped. `consume` stops the epoch early by returning.
     ///
     /// # Errors
     /// The first error of `consume` or of a tensor operation.

@@ -95,12 +95,14 @@ fn load(entry: &Entry, fetch: &Fetch<'_>, source: &DataSource) -> Result<DataSet
 /// The first `n` crops of a split; classes take turns.
 fn crops(photos: &[RgbImage], split: Split, n: usize) -> Images {
     let name = if split == Split::Train { "train" } else { "test" };
+    let photos: Vec<_> = photos.iter().map(|photo| (photo, tiles(photo, split))).collect();
     let crops: Vec<Vec<u8>> = (0..n)
         .into_par_iter()
         .map(|i| {
             let mut rng = stream(0, Stream::PhotoPatches(name));
             rng.set_stream(i as u64);
-            crop(&photos[i % photos.len()], split, &mut rng)
+            let (photo, tiles) = &photos[i % photos.len()];
+            crop(photo, tiles, &mut rng)
         })
         .collect();
     Images {
@@ -114,28 +116,28 @@ fn between(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
     low + (high - low) * f64::from(unit(rng))
 }
 
-/// A tile of the split, as x0, x1, y0, y1 (the ends excluded); a border of one pixel is left free.
-fn tile(photo: &RgbImage, split: Split, rng: &mut ChaCha8Rng) -> [usize; 4] {
+/// The tiles of a split, as x0, x1, y0, y1 (the ends excluded); a border of one pixel is left free.
+fn tiles(photo: &RgbImage, split: Split) -> Vec<[usize; 4]> {
     let (width, height) = (photo.width() as usize, photo.height() as usize);
     let (columns, rows) = (width / TILE, height / TILE);
-    loop {
-        let (q, r) = (below(rng, columns), below(rng, rows));
-        if ((q + r) % 3 == 2) == (split == Split::Test) {
-            let edges = |i: usize, n: usize, length: usize| [i * length / n + 1, (i + 1) * length / n - 1];
+    let edges = |i: usize, n: usize, length: usize| [i * length / n + 1, (i + 1) * length / n - 1];
+    let all = (0..rows).flat_map(|r| (0..columns).map(move |q| (q, r)));
+    all.filter(|(q, r)| ((q + r) % 3 == 2) == (split == Split::Test))
+        .map(|(q, r)| {
             let ([x0, x1], [y0, y1]) = (edges(q, columns, width), edges(r, rows, height));
-            return [x0, x1, y0, y1];
-        }
-    }
+            [x0, x1, y0, y1]
+        })
+        .collect()
 }
 
 /// One crop, [channels, height, width].
-fn crop(photo: &RgbImage, split: Split, rng: &mut ChaCha8Rng) -> Vec<u8> {
-    let mut pixels = sample(photo, split, rng);
+fn crop(photo: &RgbImage, tiles: &[[usize; 4]], rng: &mut ChaCha8Rng) -> Vec<u8> {
+    let mut pixels = sample(photo, tiles, rng);
     for _ in 1..TRIES {
         if contrast(&pixels) >= LEAST_CONTRAST {
             break;
         }
-        pixels = sample(photo, split, rng);
+        pixels = sample(photo, tiles, rng);
     }
     distort(&pixels, rng)
 }
@@ -151,8 +153,8 @@ fn contrast(pixels: &[[f64; 3]]) -> f64 {
 }
 
 /// A scaled, rotated and perhaps mirrored window inside one tile, averaged over 2x2 bilinear samples per pixel.
-fn sample(photo: &RgbImage, split: Split, rng: &mut ChaCha8Rng) -> Vec<[f64; 3]> {
-    let [x0, x1, y0, y1] = tile(photo, split, rng);
+fn sample(photo: &RgbImage, tiles: &[[usize; 4]], rng: &mut ChaCha8Rng) -> Vec<[f64; 3]> {
+    let [x0, x1, y0, y1] = tiles[below(rng, tiles.len())];
     let scale = SCALE[0] * libm::pow(SCALE[1] / SCALE[0], f64::from(unit(rng)));
     let angle = between(rng, -ANGLE, ANGLE).to_radians();
     let mirror = if unit(rng) < 0.5 { -1.0 } else { 1.0 };
@@ -217,7 +219,7 @@ mod tests {
     use super::*;
 
     fn set(train: usize, test: usize) -> DataSet {
-        let fetch = Fetch { train, test, offline: true, bar: false, notice: &|_| {} };
+        let fetch = Fetch { train, test, offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
         load(&ENTRY, &fetch, &DataSource::StandIn).expect("the embedded set")
     }
 
@@ -225,7 +227,7 @@ mod tests {
     #[test]
     fn images_are_pinned() {
         let set = set(20, 10);
-        insta::assert_snapshot!(super::super::digest::content(&[&set.train, &set.test]), @"fc05f92a52f2707639e08fa9d7bbbd019bbf5ede4922b3cf9ced0491e5939a9a");
+        insta::assert_snapshot!(super::super::digest::content(&[&set.train, &set.test]), @"ef539d31eb1d4332a4cee25c9d6c6b2c80eb714e7cda88da2f2906b1e32b42e8");
     }
 
     #[test]
@@ -240,17 +242,18 @@ mod tests {
     fn training_and_test_tiles_share_no_pixel() {
         for (name, png) in PHOTOS {
             let photo = image::load_from_memory(png).expect("a photograph").to_rgb8();
-            let mut owner = std::collections::HashMap::new();
-            for split in [Split::Train, Split::Test] {
-                let mut rng = stream(1, Stream::PhotoPatches("tiles"));
-                for _ in 0..300 {
-                    let [x0, x1, y0, y1] = tile(&photo, split, &mut rng);
-                    assert!(x1 <= photo.width() as usize && y1 <= photo.height() as usize);
-                    for corner in
-                        [(x0, y0), (x1 - 1, y0), (x0, y1 - 1), (x1 - 1, y1 - 1), ((x0 + x1) / 2, (y0 + y1) / 2)]
-                    {
-                        assert!(*owner.entry(corner).or_insert(split) == split, "{name}: a pixel in both splits");
-                    }
+            let (train, test) = (tiles(&photo, Split::Train), tiles(&photo, Split::Test));
+            assert!(train.len() > test.len() && test.len() > 5, "{name}: {} and {} tiles", train.len(), test.len());
+            // Room for the largest crop, so that its centre can be drawn.
+            let reach = 2.0 * 15.75 * SCALE[1] * (libm::cos(ANGLE.to_radians()) + libm::sin(ANGLE.to_radians()));
+            for a in train.iter().chain(&test) {
+                assert!(a[1] <= photo.width() as usize && a[3] <= photo.height() as usize);
+                assert!((a[1] - 1 - a[0]) as f64 > reach && (a[3] - 1 - a[2]) as f64 > reach, "{name}: {a:?}");
+            }
+            for a in &train {
+                for b in &test {
+                    let apart = a[1] <= b[0] || b[1] <= a[0] || a[3] <= b[2] || b[3] <= a[2];
+                    assert!(apart, "{name}: {a:?} and {b:?} share pixels");
                 }
             }
         }

@@ -42,8 +42,10 @@ pub struct Fetch<'a> {
     pub offline: bool,
     /// Draw a progress bar for downloads.
     pub bar: bool,
-    /// Receives what a person should know.
-    pub notice: &'a dyn Fn(&str),
+    /// Receives what a person may like to know.
+    pub say: &'a dyn Fn(&str),
+    /// Receives what a person must know.
+    pub warn: &'a dyn Fn(&str),
 }
 
 /// The data set from its source; none where the stand-in is to be used.
@@ -53,13 +55,13 @@ pub(super) fn resolve(entry: &'static Entry, source: &DataSource, fetch: &Fetch<
     }
     match source {
         DataSource::StandIn => {
-            (fetch.notice)(&format!("data: {} stands in for {}, as asked", entry.stand_in, entry.name));
+            (fetch.say)(&format!("data: {} stands in for {}, as asked", entry.stand_in, entry.name));
             Ok(None)
         }
         DataSource::Auto => match (entry.load)(entry, fetch, source) {
             Ok(set) => Ok(Some(set)),
             Err(Error::Hub(reason)) => {
-                (fetch.notice)(&format!(
+                (fetch.warn)(&format!(
                     "data: {} could not be had ({reason}); the embedded {} stands in for it. These are not {} results.",
                     entry.name, entry.stand_in, entry.name
                 ));

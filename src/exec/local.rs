@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::data::DataSet;
 use crate::error::Result;
-use crate::record::{Provenance, Published, Record, RunFolder, RunManifest, SCHEMA};
+use crate::record::{CellState, Provenance, Published, Record, RunFolder, RunManifest, SCHEMA};
 use crate::suite::Cell;
-use crate::train::{Observer, Trained, train};
+use crate::train::{Observer, train};
 
 /// How often to look whether another process has finished a cell it holds.
 const POLL: Duration = Duration::from_millis(500);
@@ -22,8 +22,6 @@ pub struct Run<'a> {
     pub cells: &'a [Cell],
     /// The data they train on.
     pub data: &'a DataSet,
-    /// Revision of the program's sources.
-    pub git_revision: Option<String>,
     /// Keep every trained cell's final weights.
     pub save_weights: bool,
 }
@@ -36,6 +34,8 @@ pub trait Watcher: Observer {
     fn start(&mut self, cell: &Cell);
     /// A cell's record was published.
     fn finish(&mut self, record: &Record);
+    /// Another process finished a cell.
+    fn finished_elsewhere(&mut self, cell: &Cell);
     /// Cells are held by other processes; waiting for them.
     fn wait(&mut self, cells: usize);
     /// Something a person should know.
@@ -45,33 +45,45 @@ pub trait Watcher: Observer {
 /// Trains every cell that has no record yet.
 ///
 /// # Errors
-/// When a record cannot be written or a tensor operation fails; records already written stay.
+/// When a record cannot be read or written or a tensor operation fails; records already written stay.
 pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
-    for (path, reason) in run.folder.scan()?.damaged {
-        let aside = run.folder.set_aside(&path)?;
-        watcher.warn(&format!(
-            "{} is damaged ({reason}); it is kept as {} and its cell is trained again",
-            path.display(),
-            aside.display()
-        ));
+    let mut open = Vec::new();
+    for cell in run.cells {
+        if run.folder.state(cell)? != CellState::Finished {
+            open.push(cell);
+        }
     }
-    let mut open: Vec<&Cell> = run.cells.iter().filter(|c| !run.folder.has(c)).collect();
     watcher.resumed(run.cells.len() - open.len(), &open);
+    let mut waiting = false;
     while !open.is_empty() {
         let before = open.len();
         let mut held = Vec::new();
         for cell in open {
-            match run.folder.lock(cell)? {
-                None => held.push(cell),
-                // It may have been finished elsewhere since the last look.
-                Some(_) if run.folder.has(cell) => {}
-                Some(_lock) => train_and_publish(run, cell, watcher)?,
+            let Some(_lock) = run.folder.lock(cell)? else {
+                held.push(cell);
+                continue;
+            };
+            match run.folder.state(cell)? {
+                // Since the last look, by another process.
+                CellState::Finished => watcher.finished_elsewhere(cell),
+                CellState::Open => train_and_publish(run, cell, watcher)?,
+                CellState::Damaged(reason) => {
+                    let aside = run.folder.set_aside(cell)?;
+                    watcher.warn(&format!(
+                        "the record of {} is damaged ({reason}); it is kept as {} and the cell is trained again",
+                        cell.label(),
+                        aside.display()
+                    ));
+                    train_and_publish(run, cell, watcher)?;
+                }
             }
         }
         open = held;
-        open.retain(|cell| !run.folder.has(cell));
-        if !open.is_empty() && open.len() == before {
-            watcher.wait(open.len());
+        if open.len() == before {
+            if !waiting {
+                watcher.wait(open.len());
+            }
+            waiting = true;
             std::thread::sleep(POLL);
         }
     }
@@ -80,9 +92,9 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
 
 fn train_and_publish(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<()> {
     watcher.start(cell);
-    let Trained { status, measures, safetensors } = train(cell, run.data, watcher)?;
+    let trained = train(cell, run.data, watcher)?;
     if run.save_weights {
-        run.folder.write_weights(cell, &safetensors)?;
+        run.folder.write_weights(cell, &trained.to_safetensors()?)?;
     }
     let record = Record {
         schema: SCHEMA,
@@ -91,10 +103,11 @@ fn train_and_publish(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> R
         profile: run.manifest.profile.clone(),
         suite_hash: run.manifest.suite_hash.clone(),
         cell: cell.clone(),
-        status,
-        measures,
+        status: trained.status,
+        measures: trained.measures,
+        stand_in: run.manifest.stand_in,
         data: run.data.provenance.clone(),
-        provenance: Provenance::now(run.git_revision.clone()),
+        provenance: Provenance::now(),
     };
     if run.folder.publish(&record)? == Published::AlreadyThere {
         watcher.warn(&format!("{} was finished by another process first; its record stands", cell.label()));

@@ -7,6 +7,7 @@ use crate::flops::linear_macs;
 use crate::nn::{Linear, Node, ParamLayout, ParamsBuilder, Pass, flatten, relu};
 
 struct Mlp {
+    spec: ModelSpec,
     layout: Arc<ParamLayout>,
     layers: Vec<Linear>,
     macs: u64,
@@ -23,6 +24,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Result<Box<dyn Model>, Stri
     if hidden.len() > 9 {
         return Err(format!("model.hidden has {} layers; use at most 9", hidden.len()));
     }
+    let spec = ModelSpec { hidden: Some(hidden.clone()), ..spec.clone() };
     let mut widths = vec![task.input.iter().product()];
     widths.extend(hidden);
     widths.push(task.classes);
@@ -34,10 +36,14 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Result<Box<dyn Model>, Stri
     let layout = Arc::new(params.build());
     let layers = names.iter().map(|name| Linear::new(&layout, name)).collect();
     let macs = widths.windows(2).map(|pair| linear_macs(pair[0], pair[1])).sum();
-    Ok(Box::new(Mlp { layout, layers, macs }))
+    Ok(Box::new(Mlp { spec, layout, layers, macs }))
 }
 
 impl Model for Mlp {
+    fn spec(&self) -> ModelSpec {
+        self.spec.clone()
+    }
+
     fn layout(&self) -> &Arc<ParamLayout> {
         &self.layout
     }

@@ -35,6 +35,9 @@ pub struct Task {
 
 /// A network: a function of weights, running statistics and a batch.
 pub trait Model: Send + Sync {
+    /// Its specification with every default filled in.
+    fn spec(&self) -> ModelSpec;
+
     /// Its parameters, in name order.
     fn layout(&self) -> &Arc<ParamLayout>;
 

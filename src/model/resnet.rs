@@ -19,6 +19,7 @@ struct Block {
 }
 
 struct ResNet {
+    spec: ModelSpec,
     layout: Arc<ParamLayout>,
     conv1: Conv2d,
     bn1: BatchNorm,
@@ -48,7 +49,9 @@ pub(super) fn build(blocks_per_stage: usize, spec: &ModelSpec, task: Task) -> Re
     }
     let width = spec.width.unwrap_or(16);
     if !(2..=1024).contains(&width) || !width.is_multiple_of(2) {
-        return Err(format!("model.width = {width} must be even and from 2 to 1024 (channels are padded on both sides)"));
+        return Err(format!(
+            "model.width = {width} must be even and from 2 to 1024 (channels are padded on both sides)"
+        ));
     }
     let [channels, height, image_width] = task.input;
     let blocks = plan(blocks_per_stage, width);
@@ -79,6 +82,7 @@ pub(super) fn build(blocks_per_stage: usize, spec: &ModelSpec, task: Task) -> Re
         widens_to: (c_in != c_out).then_some(*c_out),
     };
     Ok(Box::new(ResNet {
+        spec: ModelSpec { width: Some(width), ..spec.clone() },
         conv1: Conv2d::new(&layout, "conv1", 1, 1),
         bn1: BatchNorm::new(&layout, "bn1", true),
         blocks: blocks.iter().map(block).collect(),
@@ -89,6 +93,10 @@ pub(super) fn build(blocks_per_stage: usize, spec: &ModelSpec, task: Task) -> Re
 }
 
 impl Model for ResNet {
+    fn spec(&self) -> ModelSpec {
+        self.spec.clone()
+    }
+
     fn layout(&self) -> &Arc<ParamLayout> {
         &self.layout
     }

@@ -15,5 +15,5 @@ mod weights_file;
 
 pub use layers::{BatchNorm, Conv2d, Linear, add_relu, flatten, global_avg_pool, relu, shortcut};
 pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningStats, Weights};
-pub use weights_file::{assemble, from_safetensors, to_safetensors};
 pub use tape::{BatchNormMode, Gradients, Loss, Node, Pass};
+pub use weights_file::{assemble, from_safetensors, to_safetensors};

@@ -188,7 +188,7 @@ impl Weights {
 }
 
 /// Running mean and (unbiased) variance of every BatchNorm layer; not trained, used in evaluation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct RunningStats {
     layout: Arc<ParamLayout>,
     /// Means by layer and channel.
@@ -197,9 +197,9 @@ pub struct RunningStats {
     pub variance: Vec<Vec<f32>>,
 }
 
-impl PartialEq for ParamLayout {
+impl PartialEq for RunningStats {
     fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
+        (&self.mean, &self.variance) == (&other.mean, &other.variance)
     }
 }
 
@@ -231,4 +231,35 @@ pub(super) fn flatten(layout: &ParamLayout, tensors: &[Option<Tensor>], flat: &m
         super::cpu::with_slice::<f32, _>(tensor, |values| flat.extend_from_slice(values))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_nn::init::{DEFAULT_KAIMING_NORMAL, DEFAULT_KAIMING_UNIFORM};
+
+    use super::*;
+
+    /// Every initialiser has the moments its definition gives: Kaiming's variance is gain^2 / fan_in, ReLU's gain
+    /// sqrt 2.
+    #[test]
+    fn initial_values_have_the_moments_of_their_distribution() {
+        let shape = [50, 40];
+        for (init, mean, variance) in [
+            (Init::Const(3.0), 3.0, 0.0),
+            (Init::Randn { mean: 1.0, stdev: 0.5 }, 1.0, 0.25),
+            (Init::Uniform { lo: -1.0, up: 3.0 }, 1.0, 16.0 / 12.0),
+            (default_init(100), 0.0, 4e-2 / 12.0),
+            (DEFAULT_KAIMING_NORMAL, 0.0, 2.0 / 40.0),
+            (DEFAULT_KAIMING_UNIFORM, 0.0, 2.0 / 40.0),
+        ] {
+            let rng = &mut stream(1, Stream::Init("weight"));
+            let values: Vec<f64> = (0..20_000).map(|_| f64::from(draw(&init, &shape, rng))).collect();
+            let m = values.iter().sum::<f64>() / 20_000.0;
+            let v = values.iter().map(|x| (x - m).powi(2)).sum::<f64>() / 20_000.0;
+            assert!(
+                (m - mean).abs() < 0.02 * (1.0 + variance) && (v - variance).abs() <= 0.04 * variance,
+                "{init:?}: {m} {v}"
+            );
+        }
+    }
 }

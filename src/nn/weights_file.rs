@@ -18,9 +18,9 @@ pub fn to_safetensors(layout: &ParamLayout, weights: &[f32], running: &RunningSt
     let parameters = layout.specs().iter().map(|s| (s.name.clone(), s.shape.clone(), bytes(&weights[s.range()])));
     let statistics = running.named().map(|(name, values)| (name, vec![values.len()], bytes(values)));
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = parameters.chain(statistics).collect();
-    let views = tensors.iter().map(|(name, shape, data)| {
-        Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?))
-    });
+    let views = tensors
+        .iter()
+        .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?)));
     let views = views.collect::<std::result::Result<Vec<_>, _>>();
     views
         .and_then(|views| safetensors::serialize(views, None))

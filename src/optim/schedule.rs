@@ -11,7 +11,7 @@ pub enum Decay {
     Cosine,
     /// lr gamma^k after k of the milestones, given as fractions of the training.
     MultiStep {
-        /// Fractions in (0, 1), increasing.
+        /// Fractions of all epochs (warm-up included) in (0, 1), increasing.
         milestones: Vec<f64>,
         /// Factor at each.
         gamma: f64,
@@ -42,12 +42,15 @@ impl Schedule {
             let done = (epoch * self.steps_per_epoch + step + 1) as f64;
             return self.lr * done / (self.warmup_epochs * self.steps_per_epoch) as f64;
         }
-        let (epoch, epochs) = ((epoch - self.warmup_epochs) as f64, (self.epochs - self.warmup_epochs) as f64);
         match &self.decay {
-            Decay::Cosine => self.lr * (1.0 + libm::cos(std::f64::consts::PI * epoch / epochs)) / 2.0,
+            Decay::Cosine => {
+                let done = (epoch - self.warmup_epochs) as f64 / (self.epochs - self.warmup_epochs) as f64;
+                self.lr * (1.0 + libm::cos(std::f64::consts::PI * done)) / 2.0
+            }
             Decay::MultiStep { milestones, gamma } => {
-                let passed = milestones.iter().filter(|m| epoch >= **m * epochs).count();
-                self.lr * gamma.powi(passed as i32)
+                // 0.55 * 100 is a rounding error above 55.
+                let reached = |m: &&f64| epoch as f64 + 1e-6 >= **m * self.epochs as f64;
+                self.lr * gamma.powi(milestones.iter().filter(reached).count() as i32)
             }
             Decay::Constant => self.lr,
         }
@@ -77,6 +80,13 @@ mod tests {
         for (found, expected) in lrs.iter().zip([0.1, 0.01, 0.001]) {
             assert!((found - expected).abs() < 1e-12);
         }
+    }
+
+    #[test]
+    fn a_milestone_is_reached_in_its_epoch_in_spite_of_rounding() {
+        let decay = Decay::MultiStep { milestones: vec![0.55], gamma: 0.1 };
+        let s = Schedule { lr: 1.0, decay, warmup_epochs: 5, epochs: 100, steps_per_epoch: 1 };
+        assert_eq!((s.lr(54, 0), s.lr(55, 0)), (1.0, 0.1));
     }
 
     #[test]

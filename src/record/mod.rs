@@ -8,8 +8,8 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use provenance::{Machine, Provenance, source_revision};
-pub use store::{CellLock, Published, RunFolder, RunManifest, Scan};
+pub use provenance::{Machine, Provenance};
+pub use store::{CellLock, CellState, Published, RunFolder, RunLock, RunManifest, Scan};
 
 use crate::data;
 use crate::suite::Cell;
@@ -37,6 +37,8 @@ pub struct Record {
     pub status: Status,
     /// What was measured.
     pub measures: Measures,
+    /// Whether that data stands in for the suite's own.
+    pub stand_in: bool,
     /// The data it was trained on.
     pub data: data::Provenance,
     /// Program and machine.

@@ -1,8 +1,6 @@
 //! Program and machine behind a record.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +13,7 @@ const CRATES: [&str; 6] = ["candle-core", "candle-nn", "candle-datasets", "gemm"
 pub struct Provenance {
     /// Version of this program.
     pub sharpbench: String,
-    /// Git revision of its sources, `+dirty` where they had changes; none where there is no repository.
+    /// Git revision it was built from, `+dirty` where the sources had changes; none outside a repository.
     pub git_revision: Option<String>,
     /// Versions of the crates that compute.
     pub crates: BTreeMap<String, String>,
@@ -43,11 +41,11 @@ pub struct Machine {
 
 impl Provenance {
     /// Of this process, now.
-    pub fn now(git_revision: Option<String>) -> Self {
+    pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
             sharpbench: env!("CARGO_PKG_VERSION").into(),
-            git_revision,
+            git_revision: option_env!("SHARPBENCH_GIT_REVISION").map(str::to_string),
             crates: crate_versions(),
             machine: Machine::this(),
             threads: rayon::current_num_threads(),
@@ -108,19 +106,4 @@ fn crate_versions() -> BTreeMap<String, String> {
         entry.push_str(&package.version);
     }
     versions
-}
-
-/// Git revision of the sources this program was built from, where they are still there.
-pub fn source_revision() -> Option<String> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let git = |args: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(sources).args(args).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
-    if !sources.join(".git").exists() {
-        return None;
-    }
-    let revision = git(&["rev-parse", "HEAD"])?;
-    let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;
-    Some(if changed.is_empty() { revision } else { format!("{revision}+dirty") })
 }

@@ -5,11 +5,13 @@
 //! cells/<data>-<optimizer>-<id>.json   one record per finished cell
 //! weights/<data>-<optimizer>-<id>.safetensors   final weights, where asked for
 //! locks/<id>                        held by the process that trains the cell
+//! run.lock                          held by every process that works on the run
 //! ```
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -17,6 +19,11 @@ use tempfile::NamedTempFile;
 use super::{Record, SCHEMA};
 use crate::error::{Error, Result};
 use crate::suite::Cell;
+
+/// Prefix of files that are being written.
+const TEMPORARY: &str = ".tmp-";
+/// Age at which such a file must have been left by a killed process.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// What a run is: enough to resume and to report without the suite file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +55,20 @@ pub struct RunFolder {
 
 /// Held while a cell is trained; released when dropped or when the process dies.
 pub struct CellLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+/// Held by a process that works on a run; --fresh needs that nobody does.
+pub struct RunLock(#[expect(dead_code, reason = "the open file is the lock")] File);
+
+/// What a run folder knows of a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CellState {
+    /// It has no record.
+    Open,
+    /// It has a readable record.
+    Finished,
+    /// Its record is damaged, for the reason given.
+    Damaged(String),
+}
 
 /// What became of a record that was to be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +111,49 @@ impl RunFolder {
         self.cells_path().join(format!("{}.json", file_stem(cell)))
     }
 
-    /// Opens the folder for training: creates it, or adds the manifest's cells to the run it holds.
+    /// Claims the folder for a process that works on its run; `fresh` removes the run it holds before.
+    ///
+    /// # Errors
+    /// When the folder cannot be written, or is to be cleared while another process works in it.
+    pub fn claim(&self, fresh: bool) -> Result<RunLock> {
+        if fresh && self.cells_path().exists() && !self.manifest_path().exists() {
+            return Err(
+                self.error("--fresh would empty it, but it holds no run.json; remove it by hand if it is a run")
+            );
+        }
+        for folder in [self.root.clone(), self.cells_path(), self.root.join("locks")] {
+            fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        }
+        let path = self.root.join("run.lock");
+        let file = lock_file(&path)?;
+        if fresh {
+            match file.try_lock() {
+                Ok(()) => self.clear()?,
+                Err(TryLockError::WouldBlock) => {
+                    return Err(self.error("another process works on it; wait for it, or use another --out"));
+                }
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+            }
+            file.unlock().map_err(Error::io("unlock", &path))?;
+        }
+        file.lock_shared().map_err(Error::io("lock", &path))?;
+        Ok(RunLock(file))
+    }
+
+    fn error(&self, message: impl Into<String>) -> Error {
+        Error::Run { path: self.root.clone(), message: message.into() }
+    }
+
+    /// Makes the folder this run's, or adds the manifest's cells to the run it holds.
     ///
     /// # Errors
     /// When it holds another suite, profile or data; when it cannot be written.
     pub fn open(&self, manifest: &RunManifest) -> Result<RunManifest> {
-        for folder in [self.cells_path(), self.root.join("locks")] {
-            fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        }
+        // Two processes that start at once must not overwrite each other's cells.
+        let path = self.root.join("locks").join("plan");
+        let lock = lock_file(&path)?;
+        lock.lock().map_err(Error::io("lock", &path))?;
+        self.sweep();
         let merged = match self.manifest()? {
             None => manifest.clone(),
             Some(old) => self.merge(old, manifest)?,
@@ -106,16 +162,30 @@ impl RunFolder {
         Ok(merged)
     }
 
+    /// Removes temporary files that killed processes left behind.
+    fn sweep(&self) {
+        for folder in [self.root.clone(), self.cells_path(), self.root.join("weights")] {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            for entry in entries.filter(|e| e.file_name().to_string_lossy().starts_with(TEMPORARY)) {
+                let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|m| m.elapsed().ok());
+                if age.is_some_and(|age| age > ABANDONED) {
+                    fs::remove_file(entry.path()).ok();
+                }
+            }
+        }
+    }
+
     /// Cells already in the run stay as long as the suite still has them; new ones are added.
     fn merge(&self, old: RunManifest, new: &RunManifest) -> Result<RunManifest> {
-        let refuse = |message: String| Err(Error::Run { path: self.root.clone(), message });
+        let refuse = |message: String| Err(self.error(message));
         if (&old.suite, &old.profile, &old.data) != (&new.suite, &new.profile, &new.data) {
             return refuse(format!(
                 "it holds {}-{}-{}, not {}-{}-{}; use another --out, or --fresh to start anew",
                 old.suite, old.profile, old.data, new.suite, new.profile, new.data
             ));
         }
-        if old.data_sha256 != new.data_sha256 {
+        let amount = |m: &RunManifest| m.cells.first().map(|c| c.data.clone());
+        if amount(&old) == amount(new) && old.data_sha256 != new.data_sha256 {
             return refuse(format!(
                 "its records were made with other {} images (sha256 {}, now {}); use another --out, or --fresh to start anew",
                 old.data, old.data_sha256, new.data_sha256
@@ -153,19 +223,20 @@ impl RunFolder {
         Ok(Some(manifest))
     }
 
-    /// Removes the run the folder holds, and nothing else.
-    ///
-    /// # Errors
-    /// When a file cannot be removed.
-    pub fn clear(&self) -> Result<()> {
-        for path in [self.cells_path(), self.root.join("locks"), self.root.join("weights")] {
-            remove(&path, |p| fs::remove_dir_all(p))?;
-        }
-        let Ok(entries) = fs::read_dir(&self.root) else { return Ok(()) };
-        let name = |p: &Path| p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        for path in entries.filter_map(|e| e.ok().map(|e| e.path())) {
-            if name(&path) == "run.json" || name(&path).starts_with("report-") {
-                remove(&path, |p| fs::remove_file(p))?;
+    /// Removes the run the folder holds, and no file that is not of it.
+    fn clear(&self) -> Result<()> {
+        let id = |name: &str| name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
+        let own: [(PathBuf, &dyn Fn(&str) -> bool); 4] = [
+            (self.root.clone(), &|n| n == "run.json" || n.starts_with("report-") || n.starts_with(TEMPORARY)),
+            (self.cells_path(), &|n| n.ends_with(".json") || n.ends_with(".damaged") || n.starts_with(TEMPORARY)),
+            (self.root.join("weights"), &|n| n.ends_with(".safetensors") || n.starts_with(TEMPORARY)),
+            (self.root.join("locks"), &|n| id(n)),
+        ];
+        for (folder, is_own) in own {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if is_own(&entry.file_name().to_string_lossy()) {
+                    fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
+                }
             }
         }
         Ok(())
@@ -187,7 +258,7 @@ impl RunFolder {
         paths.retain(|p| p.extension().is_some_and(|e| e == "json"));
         paths.sort();
         for path in paths {
-            match read_record(&path) {
+            match read_record(&path)? {
                 Ok(record) => scan.records.push(record),
                 Err(reason) => scan.damaged.push((path, reason)),
             }
@@ -195,19 +266,31 @@ impl RunFolder {
         Ok(scan)
     }
 
-    /// Renames a damaged record out of the way, so that its cell is trained again.
+    /// Renames a cell's damaged record out of the way, so that it can be trained again. To be called by the holder of
+    /// the cell's lock.
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn set_aside(&self, damaged: &Path) -> Result<PathBuf> {
+    pub fn set_aside(&self, cell: &Cell) -> Result<PathBuf> {
+        let damaged = self.record_path(cell);
         let aside = damaged.with_extension("json.damaged");
-        fs::rename(damaged, &aside).map_err(Error::io("rename", damaged))?;
+        fs::rename(&damaged, &aside).map_err(Error::io("rename", &damaged))?;
         Ok(aside)
     }
 
-    /// Whether a cell has a readable record.
-    pub fn has(&self, cell: &Cell) -> bool {
-        read_record(&self.record_path(cell)).is_ok()
+    /// What the folder knows of a cell.
+    ///
+    /// # Errors
+    /// When its record is there but cannot be read.
+    pub fn state(&self, cell: &Cell) -> Result<CellState> {
+        let path = self.record_path(cell);
+        if !path.exists() {
+            return Ok(CellState::Open);
+        }
+        Ok(match read_record(&path)? {
+            Ok(_) => CellState::Finished,
+            Err(reason) => CellState::Damaged(reason),
+        })
     }
 
     /// Claims a cell for this process; none where another process is training it.
@@ -216,8 +299,7 @@ impl RunFolder {
     /// When the lock file cannot be made.
     pub fn lock(&self, cell: &Cell) -> Result<Option<CellLock>> {
         let path = self.root.join("locks").join(cell.id());
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&path).map_err(Error::io("create", &path))?;
+        let file = lock_file(&path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(CellLock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -275,13 +357,23 @@ fn to_json<T: Serialize>(value: &T) -> String {
     text
 }
 
+fn lock_file(path: &Path) -> Result<File> {
+    File::options().create(true).truncate(false).write(true).open(path).map_err(Error::io("create", path))
+}
+
 /// A synced temporary file beside its destination. It removes itself unless persisted.
 fn temporary(folder: &Path, destination: &Path, contents: &[u8]) -> Result<NamedTempFile> {
-    let error = |e| Error::io("write", destination)(e);
-    let mut file = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder).map_err(error)?;
-    let error = |e| Error::io("write", destination)(e);
-    file.write_all(contents).and_then(|()| file.as_file().sync_all()).map_err(error)?;
-    Ok(file)
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
+    // As any other new file, not only for the owner; the umask applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let written = builder.tempfile_in(folder).and_then(|mut file| {
+        file.write_all(contents)?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    });
+    written.map_err(Error::io("write", destination))
 }
 
 /// Makes a rename durable. Some file systems cannot sync a folder; the record itself is safe then too.
@@ -291,21 +383,25 @@ fn sync_folder(folder: &Path) {
     }
 }
 
-fn remove(path: &Path, how: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
-    match how(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-        _ => Ok(()),
-    }
-}
-
-fn read_record(path: &Path) -> std::result::Result<Record, String> {
-    let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
-    let record: Record = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+/// A record, or why the file is none.
+///
+/// # Errors
+/// When the file cannot be read: it may be good, so it is not called damaged.
+fn read_record(path: &Path) -> Result<std::result::Result<Record, String>> {
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let record: Record = match serde_json::from_slice(&bytes) {
+        Ok(record) => record,
+        Err(e) => return Ok(Err(e.to_string())),
+    };
     if record.schema != SCHEMA {
-        return Err(format!("its schema is {}, this program reads {SCHEMA}", record.schema));
+        return Ok(Err(format!("its schema is {}, this program reads {SCHEMA}", record.schema)));
     }
     if record.id != record.cell.id() {
-        return Err(format!("its id {} is not that of its cell ({})", record.id, record.cell.id()));
+        return Ok(Err(format!("its id {} is not that of its cell ({})", record.id, record.cell.id())));
     }
-    Ok(record)
+    let name = format!("{}.json", file_stem(&record.cell));
+    if path.file_name().is_none_or(|n| n != name.as_str()) {
+        return Ok(Err(format!("it is a copy: the record of its cell is named {name}")));
+    }
+    Ok(Ok(record))
 }

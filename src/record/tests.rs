@@ -1,6 +1,6 @@
 //! What a run folder promises.
 
-use super::{Published, Record, RunFolder, RunManifest, SCHEMA};
+use super::{CellState, Published, Record, RunFolder, RunLock, RunManifest, SCHEMA};
 use crate::suite::{Cell, Suite};
 
 fn cells() -> Vec<Cell> {
@@ -30,6 +30,7 @@ fn record(cell: &Cell, fingerprint: &str) -> Record {
             "peak_memory_bytes": null, "flops_nominal": 1.0, "flops_theoretical": 1.0,
             "flops_theoretical_formula": "", "flops_executed": null, "mask_refreshes": [], "fingerprint": fingerprint,
         },
+        "stand_in": true,
         "data": {"name": "photo-patches", "source": "embedded", "revision": null, "files": [], "sha256": "sha"},
         "provenance": {
             "sharpbench": "0", "git_revision": null, "crates": {}, "threads": 1, "finished_unix": 0,
@@ -41,6 +42,7 @@ fn record(cell: &Cell, fingerprint: &str) -> Record {
 
 struct Fixture {
     _temporary: tempfile::TempDir,
+    lock: RunLock,
     folder: RunFolder,
     cells: Vec<Cell>,
 }
@@ -49,14 +51,15 @@ fn fixture() -> Fixture {
     let temporary = tempfile::tempdir().expect("a folder");
     let folder = RunFolder::at(temporary.path().join("run"));
     let cells = cells();
+    let lock = folder.claim(false).expect("an empty folder can be claimed");
     folder.open(&manifest(&cells)).expect("an empty folder opens");
-    Fixture { _temporary: temporary, folder, cells }
+    Fixture { _temporary: temporary, lock, folder, cells }
 }
 
 #[test]
 fn the_first_writer_wins_and_nothing_temporary_stays() {
     let Fixture { folder, cells, .. } = &fixture();
-    assert!(!folder.has(&cells[0]));
+    assert_eq!(folder.state(&cells[0]).expect("a state"), CellState::Open);
     assert_eq!(folder.publish(&record(&cells[0], "first")).expect("published"), Published::First);
     assert_eq!(folder.publish(&record(&cells[0], "second")).expect("no error"), Published::AlreadyThere);
     let scan = folder.scan().expect("a scan");
@@ -79,9 +82,10 @@ fn a_damaged_record_is_named_and_can_be_set_aside() {
     for broken in [text[..text.len() / 2].to_string(), text.replace("\"seed\": 1234", "\"seed\": 7"), String::new()] {
         std::fs::write(&path, broken).expect("written");
         let scan = folder.scan().expect("a scan");
-        assert!(scan.records.is_empty() && scan.damaged.len() == 1 && !folder.has(&cells[0]));
+        assert!(scan.records.is_empty() && scan.damaged.len() == 1);
+        assert!(matches!(folder.state(&cells[0]).expect("a state"), CellState::Damaged(_)));
     }
-    folder.set_aside(&path).expect("renamed");
+    folder.set_aside(&cells[0]).expect("renamed");
     assert!(folder.scan().expect("a scan").damaged.is_empty());
     assert_eq!(folder.publish(&record(&cells[0], "again")).expect("published"), Published::First);
 }
@@ -110,6 +114,54 @@ fn a_folder_keeps_to_one_run() {
     assert_eq!(folder.manifest().expect("readable").expect("there").cells.len(), cells.len());
     folder.open(&RunManifest { suite_hash: "edited".into(), ..manifest(&cells[..2]) }).expect("opens");
     assert_eq!(folder.manifest().expect("readable").expect("there").cells.len(), 2);
-    folder.clear().expect("cleared");
+    let longer = Cell { data: crate::suite::CellData { train: 300, ..cells[0].data.clone() }, ..cells[0].clone() };
+    let more_images =
+        RunManifest { data_sha256: "more".into(), suite_hash: "edited again".into(), ..manifest(&[longer]) };
+    assert!(folder.open(&more_images).is_ok(), "other amounts of data are other cells, not other images");
+}
+
+#[test]
+fn fresh_removes_the_run_and_nothing_else() {
+    let Fixture { _temporary: _kept, folder, cells, lock } = fixture();
+    folder.publish(&record(&cells[0], "old")).expect("published");
+    std::fs::write(folder.path().join("cells/notes.txt"), "mine").expect("written");
+    let error = folder.claim(true).err().expect("refused while a process works on it").to_string();
+    assert!(error.contains("another process works on it"), "{error}");
+    drop(lock);
+    drop(folder.claim(true).expect("cleared"));
     assert!(folder.manifest().expect("readable").is_none());
+    assert_eq!(folder.state(&cells[0]).expect("a state"), CellState::Open);
+    assert!(folder.path().join("cells/notes.txt").exists());
+    let error = folder.claim(true).err().expect("refused without run.json").to_string();
+    assert!(error.contains("it holds no run.json"), "{error}");
+}
+
+#[test]
+fn a_copied_record_is_not_counted_twice() {
+    let Fixture { folder, cells, .. } = &fixture();
+    folder.publish(&record(&cells[0], "good")).expect("published");
+    let cells_folder = folder.path().join("cells");
+    let path = std::fs::read_dir(&cells_folder).expect("a folder").next().expect("a record").expect("an entry").path();
+    std::fs::copy(&path, cells_folder.join("copy.json")).expect("copied");
+    let scan = folder.scan().expect("a scan");
+    assert_eq!((scan.records.len(), scan.damaged.len()), (1, 1));
+    assert!(scan.damaged[0].1.contains("it is a copy"), "{:?}", scan.damaged);
+}
+
+#[cfg(unix)]
+#[test]
+fn records_can_be_read_by_whom_the_umask_lets() {
+    use std::os::unix::fs::PermissionsExt;
+    let Fixture { folder, cells, .. } = &fixture();
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, "").expect("written");
+    folder.publish(&record(&cells[0], "good")).expect("published");
+    let path = std::fs::read_dir(folder.path().join("cells"))
+        .expect("a folder")
+        .next()
+        .expect("a record")
+        .expect("an entry")
+        .path();
+    let mode = |p: &std::path::Path| std::fs::metadata(p).expect("metadata").permissions().mode();
+    assert_eq!(mode(&path), mode(&plain));
 }

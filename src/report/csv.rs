@@ -1,13 +1,28 @@
 //! One line per cell. Accuracies are fractions, times seconds, FLOPs of the whole training.
 
+use serde_json::Value;
+
 use super::Report;
 
-/// Every finished cell with its run's names.
+/// Every finished cell, with the keys of the JSON report's cells as header.
 pub(super) fn cells(report: &Report) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    for cell in report.rows.iter().flat_map(|r| &r.cells) {
+    let cells = report.rows.iter().flat_map(|r| &r.cells).filter_map(|c| serde_json::to_value(c).ok());
+    for (index, cell) in cells.enumerate() {
+        let Value::Object(fields) = cell else { continue };
         // Writing to memory cannot fail.
-        writer.serialize(cell).ok();
+        if index == 0 {
+            writer.write_record(fields.keys()).ok();
+        }
+        writer.write_record(fields.values().map(text)).ok();
     }
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }

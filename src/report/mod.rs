@@ -48,9 +48,9 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-/// One setting over its seeds. Accuracies are fractions; differences are paired by seed.
+/// What distinguishes rows: every axis of the grid, null where it does not apply.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct Setting {
     /// Optimizer.
     pub optimizer: String,
     /// Fraction of weights not perturbed.
@@ -59,30 +59,84 @@ pub struct Row {
     pub mask: Option<String>,
     /// Granularity of the mask.
     pub pattern: Option<String>,
+    /// Epochs between mask refreshes.
+    pub mask_interval: Option<usize>,
+    /// Samples in the Fisher score.
+    pub fisher_samples: Option<usize>,
+    /// How the Fisher score is taken.
+    pub fisher_mode: Option<String>,
+    /// Initial fraction of live weights dropped at a refresh.
+    pub drop_rate: Option<f64>,
+    /// Score by which dead weights come alive.
+    pub grow: Option<String>,
     /// Radius of the ascent step.
     pub rho: Option<f64>,
+    /// BatchNorm running statistics in the second pass.
+    pub batch_norm: Option<String>,
+    /// Momentum.
+    pub momentum: f64,
+    /// Nesterov momentum.
+    pub nesterov: bool,
     /// Weight decay.
     pub weight_decay: f64,
     /// Epochs.
     pub epochs: usize,
+}
+
+impl Setting {
+    fn new(cell: &Cell) -> Self {
+        let axes = cell.axes();
+        let text = |name: &str| axes.iter().find(|(axis, _)| *axis == name).map(|(_, value)| value.clone());
+        Self {
+            optimizer: cell.optimizer.name.to_string(),
+            sparsity: cell.sparsity(),
+            mask: text("mask"),
+            pattern: text("pattern"),
+            mask_interval: text("mask_interval").and_then(|v| v.parse().ok()),
+            fisher_samples: text("fisher_samples").and_then(|v| v.parse().ok()),
+            fisher_mode: text("fisher_mode"),
+            drop_rate: text("drop_rate").and_then(|v| v.parse().ok()),
+            grow: text("grow"),
+            rho: cell.rho(),
+            batch_norm: text("batch_norm"),
+            momentum: cell.optimizer.momentum,
+            nesterov: cell.optimizer.nesterov,
+            weight_decay: cell.optimizer.weight_decay,
+            epochs: cell.epochs,
+        }
+    }
+}
+
+/// One setting over its seeds. Accuracies are fractions; measures are of completed cells; differences and ratios are
+/// paired by seed, and null for the reference itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The setting.
+    #[serde(flatten)]
+    pub setting: Setting,
+    /// Its axes as a suite writes them, for tables.
+    #[serde(skip)]
+    pub axes: Vec<(&'static str, String)>,
     /// Seeds planned.
     pub planned: usize,
-    /// Trainings that diverged; they have no last accuracy.
+    /// Trainings that diverged.
     pub diverged: usize,
     /// Test accuracy after the last epoch.
     pub test_accuracy_last: Option<Summary>,
     /// Best test accuracy of any epoch.
     pub test_accuracy_best: Option<Summary>,
-    /// Last accuracy minus that of the reference SGD with the same seed; none for the reference itself.
+    /// Last accuracy minus that of the reference SGD with the same seed.
     pub difference_to_sgd: Option<Summary>,
-    /// Last accuracy minus that of the reference SAM with the same seed; none for the reference itself.
+    /// Last accuracy minus that of the reference SAM with the same seed.
     pub difference_to_sam: Option<Summary>,
-    /// Medians of the cells' step times, in seconds.
+    /// The cells' median step times, in seconds; mask refreshes excluded.
     pub step_seconds: Option<Median>,
-    /// Median step time over the reference SGD's.
-    pub step_ratio_to_sgd: Option<f64>,
-    /// Training time of a cell, in seconds.
+    /// The same over the reference SGD's with the same seed.
+    pub step_ratio_to_sgd: Option<Median>,
+    /// Training time of a cell, in seconds; mask refreshes included.
     pub train_seconds: Option<Median>,
+    /// The same over the reference SGD's with the same seed.
+    pub train_ratio_to_sgd: Option<Median>,
     /// Training FLOPs of a cell, everything dense.
     pub flops_nominal: Option<f64>,
     /// Training FLOPs of a cell by the formula named in the report.
@@ -106,22 +160,13 @@ pub struct CellResult {
     pub profile: String,
     /// The data set really used.
     pub data: String,
+    /// Whether it stands in for the suite's own.
+    pub stand_in: bool,
     /// The cell's id.
     pub id: String,
-    /// Optimizer.
-    pub optimizer: String,
-    /// Fraction of weights not perturbed.
-    pub sparsity: Option<f64>,
-    /// Score of the mask.
-    pub mask: Option<String>,
-    /// Granularity of the mask.
-    pub pattern: Option<String>,
-    /// Radius of the ascent step.
-    pub rho: Option<f64>,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Epochs.
-    pub epochs: usize,
+    /// The setting.
+    #[serde(flatten)]
+    pub setting: Setting,
     /// Seed.
     pub seed: u64,
     /// `completed` or `diverged`.
@@ -130,8 +175,10 @@ pub struct CellResult {
     pub test_accuracy_last: Option<f64>,
     /// Best test accuracy of any epoch.
     pub test_accuracy_best: Option<f64>,
-    /// Training time, in seconds.
+    /// Training time, in seconds; mask refreshes included.
     pub train_seconds: f64,
+    /// Part of it spent refreshing masks.
+    pub mask_seconds: f64,
     /// Median step time, in seconds.
     pub step_seconds_median: Option<f64>,
     /// FLOPs, everything dense.
@@ -153,19 +200,15 @@ impl CellResult {
             suite: record.suite.clone(),
             profile: record.profile.clone(),
             data: cell.data.name.clone(),
+            stand_in: record.stand_in,
             id: record.id.clone(),
-            optimizer: cell.optimizer.name.to_string(),
-            sparsity: cell.sparsity(),
-            mask: cell.mask().map(|m| m.score.to_string()),
-            pattern: cell.mask().map(|m| m.pattern.to_string()),
-            rho: cell.rho(),
-            weight_decay: cell.optimizer.weight_decay,
-            epochs: cell.epochs,
+            setting: Setting::new(cell),
             seed: cell.seed,
             status: if record.status == Status::Completed { "completed" } else { "diverged" }.into(),
             test_accuracy_last: m.test_accuracy_last,
             test_accuracy_best: m.test_accuracy_best,
             train_seconds: m.train_seconds,
+            mask_seconds: m.mask_seconds,
             step_seconds_median: m.step_seconds.map(|s| s.median),
             flops_nominal: m.flops_nominal,
             flops_theoretical: m.flops_theoretical,

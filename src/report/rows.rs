@@ -1,8 +1,8 @@
 //! Rows of a report: cells of one setting gathered over their seeds.
 
-use super::{CellResult, Row};
-use crate::record::{Record, RunManifest};
-use crate::stats::{median, paired_difference, summary};
+use super::{CellResult, Row, Setting};
+use crate::record::{Measures, Record, RunManifest, Status};
+use crate::stats::{median, paired_difference, paired_ratios, summary};
 use crate::suite::{Cell, OptimizerName};
 
 /// One row per setting, in the plan's order. The references are the plan's first SGD and first SAM setting.
@@ -34,66 +34,54 @@ fn of_setting<'r>(records: &[&'r Record], setting: &Cell) -> Vec<&'r Record> {
     found
 }
 
-/// What other rows are compared with.
+/// By seed, the measures of a setting that others are compared with.
 struct Reference {
     setting: Cell,
     accuracies: Vec<(u64, f64)>,
-    step_seconds: Option<f64>,
+    step_seconds: Vec<(u64, f64)>,
+    train_seconds: Vec<(u64, f64)>,
     flops: Option<(f64, f64)>,
 }
 
 impl Reference {
+    /// Of completed cells: a diverged one stopped early and would make everything look cheaper.
     fn new(setting: &Cell, records: &[&Record]) -> Self {
+        let completed: Vec<&Record> = records.iter().copied().filter(|r| r.status == Status::Completed).collect();
+        let by_seed = |value: fn(&Measures) -> Option<f64>| {
+            completed.iter().filter_map(|r| Some((r.cell.seed, value(&r.measures)?))).collect::<Vec<_>>()
+        };
         Self {
             setting: setting.clone(),
-            accuracies: accuracies(records),
-            step_seconds: median(&step_medians(records)).map(|m| m.median),
-            flops: flops(records),
+            accuracies: by_seed(|m| m.test_accuracy_last),
+            step_seconds: by_seed(|m| Some(m.step_seconds?.median)),
+            train_seconds: by_seed(|m| Some(m.train_seconds)),
+            // Equal over seeds.
+            flops: completed.first().map(|r| (r.measures.flops_nominal, r.measures.flops_theoretical)),
         }
     }
-}
-
-fn accuracies(records: &[&Record]) -> Vec<(u64, f64)> {
-    records.iter().filter_map(|r| Some((r.cell.seed, r.measures.test_accuracy_last?))).collect()
-}
-
-fn step_medians(records: &[&Record]) -> Vec<f64> {
-    records.iter().filter_map(|r| Some(r.measures.step_seconds?.median)).collect()
-}
-
-/// Nominal and theoretical FLOPs of a completed cell; equal over seeds.
-fn flops(records: &[&Record]) -> Option<(f64, f64)> {
-    let completed = records.iter().find(|r| r.measures.test_accuracy_last.is_some())?;
-    Some((completed.measures.flops_nominal, completed.measures.flops_theoretical))
 }
 
 fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Reference>, sam: Option<&Reference>) -> Row {
     let own = Reference::new(setting, records);
     let values = |pairs: &[(u64, f64)]| pairs.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
-    let best: Vec<f64> = records.iter().filter_map(|r| r.measures.test_accuracy_best).collect();
-    let difference = |to: Option<&Reference>| {
-        let to = to.filter(|to| to.setting != own.setting)?;
-        paired_difference(&own.accuracies, &to.accuracies)
-    };
+    let completed = records.iter().filter(|r| r.status == Status::Completed);
+    let best: Vec<f64> = completed.clone().filter_map(|r| r.measures.test_accuracy_best).collect();
+    let sgd_other = sgd.filter(|to| to.setting != own.setting);
+    let sam_other = sam.filter(|to| to.setting != own.setting);
     let ratio = |part: fn(&(f64, f64)) -> f64| Some(part(&own.flops?) / part(&sgd?.flops?));
-    let mask = setting.mask();
     Row {
-        optimizer: setting.optimizer.name.to_string(),
-        sparsity: setting.sparsity(),
-        mask: mask.map(|m| m.score.to_string()),
-        pattern: mask.map(|m| m.pattern.to_string()),
-        rho: setting.rho(),
-        weight_decay: setting.optimizer.weight_decay,
-        epochs: setting.epochs,
+        setting: Setting::new(setting),
+        axes: setting.axes(),
         planned,
-        diverged: records.len() - own.accuracies.len(),
+        diverged: records.len() - completed.count(),
         test_accuracy_last: summary(&values(&own.accuracies)),
         test_accuracy_best: summary(&best),
-        difference_to_sgd: difference(sgd),
-        difference_to_sam: difference(sam),
-        step_seconds: median(&step_medians(records)),
-        step_ratio_to_sgd: sgd.and_then(|s| Some(own.step_seconds? / s.step_seconds?)),
-        train_seconds: median(&records.iter().map(|r| r.measures.train_seconds).collect::<Vec<_>>()),
+        difference_to_sgd: sgd_other.and_then(|to| paired_difference(&own.accuracies, &to.accuracies)),
+        difference_to_sam: sam_other.and_then(|to| paired_difference(&own.accuracies, &to.accuracies)),
+        step_seconds: median(&values(&own.step_seconds)),
+        step_ratio_to_sgd: sgd_other.and_then(|to| median(&paired_ratios(&own.step_seconds, &to.step_seconds))),
+        train_seconds: median(&values(&own.train_seconds)),
+        train_ratio_to_sgd: sgd_other.and_then(|to| median(&paired_ratios(&own.train_seconds, &to.train_seconds))),
         flops_nominal: own.flops.map(|f| f.0),
         flops_theoretical: own.flops.map(|f| f.1),
         flops_executed: None,
@@ -121,16 +109,11 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> 
             cell.lr
         ));
     }
-    let mut machines: Vec<String> = records
-        .iter()
-        .map(|r| {
-            let m = &r.provenance.machine;
-            format!("{}, {} CPUs, {} threads, {}", m.cpu, m.cpus, r.provenance.threads, m.platform)
-        })
-        .collect();
-    machines.sort();
-    machines.dedup();
-    match machines.as_slice() {
+    let machine = |r: &Record| {
+        let m = &r.provenance.machine;
+        format!("{}, {} CPUs, {} threads, {}", m.cpu, m.cpus, r.provenance.threads, m.platform)
+    };
+    match distinct(records, machine).as_slice() {
         [] => {}
         [one] => notes.push(format!("measured on {one}")),
         several => notes.push(format!(
@@ -138,5 +121,22 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> 
             several.join("; ")
         )),
     }
+    let version = |r: &Record| {
+        let p = &r.provenance;
+        format!("{} ({})", p.sharpbench, p.git_revision.as_deref().map_or("no revision", |r| r))
+    };
+    match distinct(records, version).as_slice() {
+        [] => {}
+        [one] => notes.push(format!("sharpbench {one}")),
+        several => notes.push(format!(
+            "records are of different versions of sharpbench, whose times may differ: {}",
+            several.join("; ")
+        )),
+    }
     notes
+}
+
+fn distinct(records: &[&Record], text: impl Fn(&Record) -> String) -> Vec<String> {
+    let texts: std::collections::BTreeSet<String> = records.iter().map(|r| text(r)).collect();
+    texts.into_iter().collect()
 }

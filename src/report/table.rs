@@ -1,11 +1,14 @@
 //! The table people read, for the terminal and as markdown: same cells, other frame.
 
+use std::collections::BTreeSet;
+
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Style};
 
 use super::{Report, Row};
-use crate::stats::Summary;
+use crate::stats::{Median, Summary};
+use crate::suite::cell::AXES;
 
 /// For the terminal.
 pub(super) fn terminal(report: &Report) -> String {
@@ -34,33 +37,27 @@ struct Grid {
 }
 
 fn grid(report: &Report) -> Grid {
-    let optional = |value: Option<f64>| value.map_or_else(dash, |v| v.to_string());
-    type Setting<'s> = (&'static str, &'s dyn Fn(&Row) -> String);
-    let settings: [Setting<'_>; 5] = [
-        ("s", &|r| optional(r.sparsity)),
-        ("mask", &|r| r.mask.clone().unwrap_or_else(dash)),
-        ("rho", &|r| optional(r.rho)),
-        ("wd", &|r| r.weight_decay.to_string()),
-        ("epochs", &|r| r.epochs.to_string()),
-    ];
-    let mut columns: Vec<Setting<'_>> = vec![("optimizer", &|r| r.optimizer.clone())];
+    let value = |row: &Row, axis: &str| row.axes.iter().find(|(name, _)| *name == axis).map(|(_, value)| value.clone());
+    let mut columns = Vec::new();
     let mut constants = Vec::new();
-    for (name, value) in settings {
-        let mut values: Vec<String> = report.rows.iter().map(value).filter(|v| *v != dash()).collect();
-        values.sort();
-        values.dedup();
-        match values.as_slice() {
-            [] => {}
-            [one] => constants.push(format!("{name} {one}")),
-            _ => columns.push((name, value)),
+    for axis in AXES.into_iter().filter(|axis| *axis != "seed") {
+        let values: BTreeSet<String> = report.rows.iter().filter_map(|row| value(row, axis)).collect();
+        match values.len() {
+            0 => {}
+            1 if axis != "optimizer" => constants.extend(values.into_iter().map(|v| format!("{axis} {v}"))),
+            _ => columns.push(axis),
         }
     }
-    let header = columns.iter().map(|(name, _)| (*name).to_string()).chain(MEASURES.map(str::to_string)).collect();
-    let rows = report.rows.iter().map(|row| columns.iter().map(|(_, value)| value(row)).chain(measures(row)).collect());
+    let header = columns.iter().copied().chain(MEASURES).map(str::to_string).collect();
+    let rows = report.rows.iter().map(|row| {
+        let setting = columns.iter().map(|axis| value(row, axis).unwrap_or_else(dash));
+        setting.chain(measures(row)).collect()
+    });
     Grid { texts: columns.len(), records: std::iter::once(header).chain(rows).collect(), constants }
 }
 
-const MEASURES: [&str; 8] = ["n", "accuracy %", "best %", "vs SGD", "vs SAM", "ms/step", "time/SGD", "FLOPs/SGD"];
+const MEASURES: [&str; 10] =
+    ["n", "accuracy %", "best %", "vs SGD", "vs SAM", "ms/step", "step/SGD", "train s", "train/SGD", "FLOPs/SGD"];
 
 fn title(report: &Report) -> String {
     let stand_in = if report.stand_in { " (STAND-IN: not results on the suite's own data set)" } else { "" };
@@ -72,26 +69,27 @@ fn title(report: &Report) -> String {
     format!("{} {} on {}{stand_in}{progress}", report.suite, report.profile, report.data)
 }
 
-fn measures(row: &Row) -> [String; 8] {
+fn measures(row: &Row) -> [String; 10] {
     let n = row.test_accuracy_last.map_or(0, |s| s.n);
     let diverged = if row.diverged > 0 { format!(" ({} diverged)", row.diverged) } else { String::new() };
-    let count = if n + row.diverged == row.planned {
-        format!("{n}{diverged}")
-    } else {
-        format!("{n} of {}{diverged}", row.planned)
+    let of = if n + row.diverged == row.planned { String::new() } else { format!(" of {}", row.planned) };
+    let difference = |d: Option<Summary>| {
+        let pairs = d.filter(|d| d.n != n).map(|d| format!(" (n = {})", d.n)).unwrap_or_default();
+        d.map_or_else(dash, |d| percent(&d, true) + &pairs)
     };
-    let ratio = |r: Option<f64>| r.map_or_else(dash, |r| format!("{r:.2}"));
-    let flops = [ratio(row.flops_nominal_ratio_to_sgd), ratio(row.flops_theoretical_ratio_to_sgd), dash()];
+    let flops = |r: Option<f64>| r.map_or_else(dash, |r| format!("{r:.2}"));
+    let flops =
+        [flops(row.flops_nominal_ratio_to_sgd), flops(row.flops_theoretical_ratio_to_sgd), flops(row.flops_executed)];
     [
-        count,
+        format!("{n}{of}{diverged}"),
         row.test_accuracy_last.map_or_else(dash, |s| percent(&s, false)),
         row.test_accuracy_best.map_or_else(dash, |s| percent(&s, false)),
-        row.difference_to_sgd.map_or_else(dash, |s| percent(&s, true)),
-        row.difference_to_sam.map_or_else(dash, |s| percent(&s, true)),
-        row.step_seconds.map_or_else(dash, |m| {
-            format!("{} ({}-{})", milliseconds(m.median), milliseconds(m.min), milliseconds(m.max))
-        }),
-        ratio(row.step_ratio_to_sgd),
+        difference(row.difference_to_sgd),
+        difference(row.difference_to_sam),
+        range(row.step_seconds, |s| digits(1000.0 * s)),
+        range(row.step_ratio_to_sgd, |r| format!("{r:.2}")),
+        range(row.train_seconds, digits),
+        range(row.train_ratio_to_sgd, |r| format!("{r:.2}")),
         flops.join("/"),
     ]
 }
@@ -109,25 +107,35 @@ fn percent(s: &Summary, signed: bool) -> String {
     }
 }
 
-fn milliseconds(seconds: f64) -> String {
-    let ms = 1000.0 * seconds;
-    if ms < 10.0 {
-        format!("{ms:.2}")
-    } else if ms < 100.0 {
-        format!("{ms:.1}")
-    } else {
-        format!("{ms:.0}")
+/// Median with the range, or alone where there is one value.
+fn range(m: Option<Median>, text: impl Fn(f64) -> String) -> String {
+    match m {
+        None => dash(),
+        Some(m) if m.n == 1 => text(m.median),
+        Some(m) => format!("{} ({}-{})", text(m.median), text(m.min), text(m.max)),
     }
+}
+
+/// Three significant digits, or all before the point.
+fn digits(value: f64) -> String {
+    let decimals = if value < 10.0 {
+        2
+    } else if value < 100.0 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.decimals$}")
 }
 
 fn notes(report: &Report, constants: Vec<String>, bullet: &str) -> String {
     let mut lines = report.notes.clone();
     if !constants.is_empty() {
-        lines.push(format!("all rows where it applies: {}", constants.join(", ")));
+        lines.push(format!("wherever it applies: {}", constants.join(", ")));
     }
     lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
     lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance".into());
-    lines.push("ms/step: median over cells of each cell's median step (range), mask refreshes excluded; time/SGD: ratio of the medians".into());
+    lines.push("ms/step: the cells' median steps, mask refreshes excluded; train s: whole training of a cell, mask refreshes included, evaluation not; both and their ratios to the first SGD row (paired by seed): median over seeds (range)".into());
     lines.push(format!(
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}; executed is not counted yet",
         report.flops_theoretical_formula

@@ -31,6 +31,12 @@ pub fn paired_difference<K: PartialEq>(a: &[(K, f64)], b: &[(K, f64)]) -> Option
     summary(&differences)
 }
 
+/// `a / b` over the keys both have (seeds).
+pub fn paired_ratios<K: PartialEq>(a: &[(K, f64)], b: &[(K, f64)]) -> Vec<f64> {
+    let partner = |key: &K| b.iter().find(|(k, _)| k == key).map(|(_, v)| *v);
+    a.iter().filter_map(|(k, v)| Some(v / partner(k)?)).collect()
+}
+
 /// Median of sorted values.
 ///
 /// # Panics

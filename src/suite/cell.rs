@@ -86,12 +86,7 @@ impl OptimizerName {
 
 impl fmt::Display for OptimizerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Sgd => "sgd",
-            Self::Sam => "sam",
-            Self::SsamF => "ssam-f",
-            Self::SsamD => "ssam-d",
-        })
+        f.pad(&word(self))
     }
 }
 
@@ -156,9 +151,7 @@ pub enum Pattern {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unstructured => f.pad("unstructured"),
-        }
+        f.pad(&word(self))
     }
 }
 
@@ -178,12 +171,7 @@ pub enum MaskScore {
 
 impl fmt::Display for MaskScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Fisher => "fisher",
-            Self::Gradient => "gradient",
-            Self::Weight => "weight",
-            Self::Random => "random",
-        })
+        f.pad(&word(self))
     }
 }
 
@@ -285,28 +273,85 @@ impl Cell {
         Self { seed: 0, ..self.clone() }
     }
 
-    /// Axes for filters and labels: name and value as a suite writes them.
+    /// Every axis a grid can vary, with the value as a suite writes it; those that apply to this cell.
     pub fn axes(&self) -> Vec<(&'static str, String)> {
-        let mut axes = vec![("optimizer", self.optimizer.name.to_string())];
+        let o = &self.optimizer;
+        let mut axes = vec![("optimizer", o.name.to_string())];
         if let Some(mask) = self.mask() {
             axes.push(("sparsity", mask.sparsity.to_string()));
             axes.push(("mask", mask.score.to_string()));
             axes.push(("pattern", mask.pattern.to_string()));
+            match &mask.refresh {
+                Refresh::Fisher { interval, samples, mode } => {
+                    axes.push(("mask_interval", interval.to_string()));
+                    axes.push(("fisher_samples", samples.to_string()));
+                    axes.push(("fisher_mode", word(mode)));
+                }
+                Refresh::Dynamic { interval, drop_rate, grow } => {
+                    axes.push(("mask_interval", interval.to_string()));
+                    axes.push(("drop_rate", drop_rate.to_string()));
+                    axes.push(("grow", word(grow)));
+                }
+            }
         }
-        if let Some(rho) = self.rho() {
-            axes.push(("rho", rho.to_string()));
+        if let Some(ascent) = &o.ascent {
+            axes.push(("rho", ascent.rho.to_string()));
+            axes.push(("batch_norm", word(&ascent.batch_norm)));
         }
-        axes.push(("weight_decay", self.optimizer.weight_decay.to_string()));
+        axes.push(("momentum", o.momentum.to_string()));
+        axes.push(("nesterov", o.nesterov.to_string()));
+        axes.push(("weight_decay", o.weight_decay.to_string()));
         axes.push(("epochs", self.epochs.to_string()));
         axes.push(("seed", self.seed.to_string()));
         axes
     }
 
-    /// A short label for progress lines.
+    /// A label for progress lines: the axes, without those that have a grid's default value.
     pub fn label(&self) -> String {
         let axes = self.axes();
-        let (name, rest) = (&axes[0].1, &axes[1..]);
-        let rest = rest.iter().filter(|(key, _)| *key != "pattern").map(|(key, value)| format!("{key}={value}"));
-        std::iter::once(name.clone()).chain(rest).collect::<Vec<_>>().join(" ")
+        let told = axes.iter().skip(1).filter(|axis| !DEFAULTS.contains(&(axis.0, axis.1.as_str())));
+        let told = told.map(|(name, value)| format!("{name}={value}"));
+        std::iter::once(axes[0].1.clone()).chain(told).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Names of all axes, in the order of reports.
+pub const AXES: [&str; 16] = [
+    "optimizer",
+    "sparsity",
+    "mask",
+    "pattern",
+    "mask_interval",
+    "fisher_samples",
+    "fisher_mode",
+    "drop_rate",
+    "grow",
+    "rho",
+    "batch_norm",
+    "momentum",
+    "nesterov",
+    "weight_decay",
+    "epochs",
+    "seed",
+];
+
+/// Axis values that go without saying.
+const DEFAULTS: [(&str, &str); 9] = [
+    ("pattern", "unstructured"),
+    ("mask_interval", "1"),
+    ("fisher_samples", "128"),
+    ("fisher_mode", "clean"),
+    ("drop_rate", "0.5"),
+    ("grow", "random"),
+    ("batch_norm", "update"),
+    ("momentum", "0.9"),
+    ("nesterov", "false"),
+];
+
+/// The word that stands for a value in a suite file.
+fn word<T: Serialize>(value: &T) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        other => format!("{other:?}"),
     }
 }

@@ -14,6 +14,9 @@ use crate::optim::Decay;
 /// What is wrong, in words: key, value, remedy.
 type Checked<T> = Result<T, String>;
 
+/// Masks index scalars by u32.
+const MOST_PARAMETERS: usize = u32::MAX as usize;
+
 /// The data set of the settings.
 pub(super) fn data(settings: &Settings) -> Checked<CellData> {
     let name = settings.data.name.clone().ok_or("data.name is missing; name a data set, such as \"cifar10\"")?;
@@ -36,6 +39,9 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
     let seeds = settings.seeds.clone().unwrap_or_default();
     if seeds.is_empty() {
         return Err("seeds is missing or empty; give at least one, such as seeds = [1234, 4321, 6789]".into());
+    }
+    if let Some(i) = (1..seeds.len()).find(|i| seeds[..*i].contains(&seeds[*i])) {
+        return Err(format!("seeds names {} twice; remove one of them", seeds[i]));
     }
     let grid = settings.grid.as_deref().unwrap_or_default();
     if grid.is_empty() {
@@ -62,7 +68,14 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
     let data = CellData { name: name.to_string(), ..data(settings)? };
     let entry = data::find(name)?;
     let model = settings.model.clone().ok_or("model is missing; add model = { name = \"resnet8\" }")?;
-    model::build(&model, Task { input: entry.shape, classes: entry.classes })?;
+    let built = model::build(&model, Task { input: entry.shape, classes: entry.classes })?;
+    if built.layout().len() > MOST_PARAMETERS {
+        return Err(format!(
+            "model has {} parameters, at most {MOST_PARAMETERS} are supported; make it smaller",
+            built.layout().len()
+        ));
+    }
+    let model = built.spec();
     let s = &settings.schedule;
     let epochs = within("schedule.epochs", required("schedule.epochs", s.epochs)?, 1, 100_000)?;
     let batch_size = within("schedule.batch_size", required("schedule.batch_size", s.batch_size)?, 1, data.train)?;

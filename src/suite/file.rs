@@ -74,7 +74,7 @@ pub struct ScheduleFile {
     pub batch_size: Option<usize>,
     /// Peak learning rate.
     pub lr: Option<f64>,
-    /// How it falls: `"cosine"`, `"constant"` or `{ multi-step = { milestones = [.5, .75], gamma = .1 } }`.
+    /// How it falls: `"cosine"`, `"constant"` or `{ multi-step = { milestones = [0.5, 0.75], gamma = 0.1 } }`.
     pub decay: Option<Decay>,
     /// Epochs of linear warm-up, counted in `epochs`.
     pub warmup_epochs: Option<usize>,

@@ -3,15 +3,12 @@
 use std::str::FromStr;
 
 use super::Plan;
-use super::cell::Cell;
+use super::cell::{AXES, Cell};
 use crate::error::{Error, Result};
 
 /// Conditions on the axes of a cell: different keys must all hold, of one key's values any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter(Vec<(String, String)>);
-
-/// Keys a filter may use.
-pub const KEYS: [&str; 8] = ["optimizer", "sparsity", "mask", "pattern", "rho", "weight_decay", "epochs", "seed"];
 
 impl FromStr for Filter {
     type Err = String;
@@ -21,8 +18,8 @@ impl FromStr for Filter {
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             let (key, value) = part.split_once('=').ok_or_else(|| format!("{part} is not of the form key=value"))?;
             let key = key.trim();
-            if !KEYS.contains(&key) {
-                return Err(format!("there is no axis {key}; use {}", KEYS.join(", ")));
+            if !AXES.contains(&key) {
+                return Err(format!("there is no axis {key}; use {}", AXES.join(", ")));
             }
             conditions.push((key.to_string(), value.trim().to_string()));
         }
@@ -54,14 +51,16 @@ impl Filter {
             return Ok(());
         }
         let mut known: Vec<String> = Vec::new();
-        for key in KEYS {
+        for key in AXES {
             let mut values: Vec<String> =
                 all.iter().flat_map(Cell::axes).filter(|(k, _)| *k == key).map(|(_, v)| v).collect();
             values.sort();
             values.dedup();
-            known.push(format!("{key}: {}", values.join(" ")));
+            if values.len() > 1 {
+                known.push(format!("{key}: {}", values.join(" ")));
+            }
         }
-        Err(Error::Usage(format!("no cell passes the filter; the plan has {}", known.join("; "))))
+        Err(Error::Usage(format!("no cell passes the filter; these axes vary: {}", known.join("; "))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! One cell from its seed to its measures.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::flops;
 use crate::model::{self, Model, Task};
-use crate::nn::{RunningStats, to_safetensors};
+use crate::nn::{ParamLayout, RunningStats, to_safetensors};
 use crate::record::{EpochMeasures, MaskRefresh, Measures, Status, StepSeconds, fingerprint};
 use crate::suite::{Cell, Refresh};
 
@@ -38,6 +39,8 @@ struct Session<'a> {
     step_seconds: Vec<f64>,
     mask_seconds: f64,
     refreshes: Vec<MaskRefresh>,
+    /// Whether the peak memory is this cell's, not the process's so far.
+    peak_is_own: bool,
 }
 
 /// A finished training.
@@ -46,8 +49,22 @@ pub struct Trained {
     pub status: Status,
     /// What was measured.
     pub measures: Measures,
-    /// Final weights and running statistics, as a safetensors file with PyTorch's names.
-    pub safetensors: Vec<u8>,
+    /// The model's parameters.
+    pub layout: Arc<ParamLayout>,
+    /// Final weights, flat in name order.
+    pub weights: Vec<f32>,
+    /// Final running statistics.
+    pub running: RunningStats,
+}
+
+impl Trained {
+    /// Weights and running statistics as a safetensors file with PyTorch's names.
+    ///
+    /// # Errors
+    /// When serialisation fails.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
+        to_safetensors(&self.layout, &self.weights, &self.running)
+    }
 }
 
 /// Trains a cell on its data set.
@@ -55,7 +72,7 @@ pub struct Trained {
 /// # Errors
 /// When a tensor operation fails. Divergence is a result, not an error.
 pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<Trained> {
-    memory::reset_peak();
+    let peak_is_own = memory::reset_peak();
     let model =
         model::build(&cell.model, Task { input: data.train.shape, classes: data.classes }).map_err(Error::Usage)?;
     let layout = model.layout();
@@ -69,6 +86,7 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
         step_seconds: Vec::new(),
         mask_seconds: 0.0,
         refreshes: Vec::new(),
+        peak_is_own,
     };
     let mut epochs = Vec::new();
     let mut status = Status::Completed;
@@ -90,9 +108,8 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
         epochs.push(measures);
     }
     let measures = session.measures(model.as_ref(), status, epochs);
-    let trainer = &session.trainer;
-    let safetensors = to_safetensors(layout, trainer.weights(), trainer.running())?;
-    Ok(Trained { status, measures, safetensors })
+    let (weights, running) = session.trainer.into_parts();
+    Ok(Trained { status, measures, layout: layout.clone(), weights, running })
 }
 
 impl Session<'_> {
@@ -180,7 +197,7 @@ impl Session<'_> {
             train_seconds: self.step_seconds.iter().sum::<f64>() + self.mask_seconds,
             mask_seconds: self.mask_seconds,
             step_seconds: step_seconds(&self.step_seconds),
-            peak_memory_bytes: memory::peak_bytes(),
+            peak_memory_bytes: if self.peak_is_own { memory::peak_bytes() } else { None },
             flops_nominal: flops.nominal,
             flops_theoretical: flops.theoretical,
             flops_theoretical_formula: flops::THEORETICAL_FORMULA.into(),

@@ -1,11 +1,13 @@
 //! The empirical Fisher score: the sum of squared per-sample gradients with the true labels
 //! (Mi et al. 2022, equation 7).
 
+use candle_core::DType;
+
 use crate::data::DataSet;
 use crate::data::augment::Augment;
 use crate::error::Result;
 use crate::model::Model;
-use crate::nn::{BatchNormMode, RunningStats};
+use crate::nn::{BatchNormMode, RunningStats, Weights};
 use crate::random::{Stream, sample, stream};
 use crate::suite::cell::FisherMode;
 
@@ -27,14 +29,67 @@ pub(super) fn fisher_scores(
     let mut rng = stream(seed, Stream::Mask(epoch));
     let chosen = sample(&mut rng, data.train.len(), samples);
     let mut scores = vec![0f32; weights.len()];
+    let tensors = Weights::from_flat(model.layout(), weights, DType::F32)?;
     let mut gradient = Vec::new();
     for index in chosen {
         let (batch, batch_norm) = match mode {
             FisherMode::Paper => (data.training_sample(index, Some((augment, &mut rng)))?, BatchNormMode::Update),
             FisherMode::Clean => (data.training_sample(index, None)?, BatchNormMode::Eval),
         };
-        loss_gradient(model, weights, running, &batch, batch_norm, &mut gradient)?;
+        loss_gradient(model, &tensors, running, &batch, batch_norm, &mut gradient)?;
         scores.iter_mut().zip(&gradient).for_each(|(s, g)| *s += g * g);
     }
     Ok(scores)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::augment::Normalise;
+    use crate::data::{Images, Provenance};
+    use crate::model::{ModelSpec, Task, build};
+
+    /// Softmax regression has a closed form: dL/dW = (p - y) x^T, dL/db = p - y, so its Fisher score is the sum over
+    /// samples of ((p - y)_k x_j)^2.
+    #[test]
+    fn scores_of_softmax_regression_are_the_closed_form() {
+        let (shape, n) = ([1, 2, 2], 6);
+        let pixels: Vec<u8> = (0..n * 4).map(|i| (i * 37 % 256) as u8).collect();
+        let images = Images { pixels, labels: (0..n).map(|i| (i % 10) as u8).collect(), shape };
+        let provenance = Provenance {
+            name: String::new(),
+            source: String::new(),
+            revision: None,
+            files: vec![],
+            sha256: String::new(),
+        };
+        let data =
+            DataSet { train: images.clone(), test: images, classes: 10, mean: [0.4; 3], std: [0.3; 3], provenance };
+        let spec = ModelSpec { name: "mlp".into(), width: None, hidden: Some(Vec::new()) };
+        let model = build(&spec, Task { input: shape, classes: 10 }).expect("a model");
+        let weights = model.layout().init(3);
+        let mut running = RunningStats::new(model.layout());
+        let parts = (model.as_ref(), weights.as_slice(), &mut running);
+        let scores = fisher_scores(parts, &data, &Augment::default(), (n, FisherMode::Clean), (1, 0)).expect("scores");
+
+        // Name order: 10 biases, then the weight [10, 4].
+        let (bias, weight) = weights.split_at(10);
+        let mut expected = vec![0f64; 50];
+        for i in 0..n {
+            let mut x = [0f32; 4];
+            Normalise { mean: [0.4; 3], std: [0.3; 3] }.image(data.train.image(i), shape, &mut x);
+            let logits: Vec<f64> = (0..10)
+                .map(|k| f64::from(bias[k]) + (0..4).map(|j| f64::from(weight[4 * k + j] * x[j])).sum::<f64>())
+                .collect();
+            let sum: f64 = logits.iter().map(|l| l.exp()).sum();
+            for k in 0..10 {
+                let error = logits[k].exp() / sum - f64::from(u8::from(k == usize::from(data.train.labels[i])));
+                expected[k] += error.powi(2);
+                (0..4).for_each(|j| expected[10 + 4 * k + j] += (error * f64::from(x[j])).powi(2));
+            }
+        }
+        for (found, expected) in scores.iter().zip(&expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-5 * expected.max(1e-3), "{found} against {expected}");
+        }
+    }
 }

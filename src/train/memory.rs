@@ -1,8 +1,8 @@
 //! Peak resident memory of this process, where Linux tells it.
 
-/// Starts a new peak. Where it cannot be reset, the peak is the process's so far.
-pub(super) fn reset_peak() {
-    std::fs::write("/proc/self/clear_refs", "5").ok();
+/// Starts a new peak; false where the system does not let it.
+pub(super) fn reset_peak() -> bool {
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
 /// The peak since the last reset, in bytes.

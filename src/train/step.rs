@@ -72,6 +72,11 @@ impl<'m> Trainer<'m> {
         }
     }
 
+    /// Gives up the weights (flat, in name order) and the running statistics.
+    pub fn into_parts(self) -> (Vec<f32>, RunningStats) {
+        (self.weights, self.running)
+    }
+
     /// The weights, flat in name order.
     pub fn weights(&self) -> &[f32] {
         &self.weights
@@ -100,8 +105,10 @@ impl<'m> Trainer<'m> {
         mask: Option<&Mask>,
         after_ascent: impl FnOnce(&[f32], &[f32]),
     ) -> Result<f64> {
+        let layout = self.model.layout();
         let Self { model, running, gradient, .. } = self;
-        let loss = loss_gradient(*model, &self.weights, running, batch, BatchNormMode::Update, gradient)?;
+        let tensors = Weights::from_flat(layout, &self.weights, DType::F32)?;
+        let loss = loss_gradient(*model, &tensors, running, batch, BatchNormMode::Update, gradient)?;
         if let Some(second) = self.second {
             Ascent { rho: second.rho, epsilon: second.epsilon, mask }.perturb(
                 &self.weights,
@@ -109,8 +116,8 @@ impl<'m> Trainer<'m> {
                 &mut self.perturbed,
             );
             after_ascent(&self.weights, &self.gradient);
-            let Self { running, gradient, perturbed, .. } = self;
-            loss_gradient(self.model, perturbed.weights(), running, batch, second.batch_norm, gradient)?;
+            let tensors = Weights::from_flat(layout, self.perturbed.weights(), DType::F32)?;
+            loss_gradient(self.model, &tensors, &mut self.running, batch, second.batch_norm, &mut self.gradient)?;
         }
         self.sgd.step(&mut self.state, &mut self.weights, &self.gradient, lr as f32);
         Ok(loss)
@@ -123,15 +130,14 @@ impl<'m> Trainer<'m> {
 /// When a tensor operation fails.
 pub(super) fn loss_gradient(
     model: &dyn Model,
-    weights: &[f32],
+    weights: &Weights,
     running: &mut RunningStats,
     batch: &Batch,
     batch_norm: BatchNormMode,
     gradient: &mut Vec<f32>,
 ) -> Result<f64> {
     let layout = model.layout();
-    let tensors = Weights::from_flat(layout, weights, DType::F32)?;
-    let mut pass = Pass::training(&tensors, running, batch_norm);
+    let mut pass = Pass::training(weights, running, batch_norm);
     let input = pass.input(batch.images.clone());
     let logits = model.forward(&input, &mut pass)?;
     let loss = pass.cross_entropy::<f32>(&logits, &batch.labels)?;

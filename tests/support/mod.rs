@@ -59,12 +59,12 @@ impl Place {
         command
     }
 
-    /// The same for std, where the process is to be watched.
+    /// The same for std, where the process is to be watched; stderr is piped.
     pub(crate) fn spawn(&self, arguments: &str) -> std::process::Child {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sharpbench"));
         command.current_dir(self.folder.path()).args(arguments.split_whitespace());
         command.env("HF_HOME", self.path("hf")).env("HF_ENDPOINT", "http://127.0.0.1:1");
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
         command.spawn().expect("the binary starts")
     }
 

@@ -65,8 +65,8 @@ impl ConvShape {
                 for kx in 0..self.kernel {
                     let row = (c * self.kernel + ky) * self.kernel + kx;
                     for oy in 0..self.out_height() {
-                        let iy = (oy * self.stride + ky).wrapping_sub(self.padding);
-                        let input = (iy < self.height).then_some((c * self.height + iy) * self.width);
+                        let inside = (oy * self.stride + ky).checked_sub(self.padding).filter(|iy| *iy < self.height);
+                        let input = inside.map(|iy| (c * self.height + iy) * self.width);
                         f(row, kx, oy, input);
                     }
                 }

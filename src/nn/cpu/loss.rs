@@ -1,4 +1,5 @@
-//! Softmax cross-entropy with integer labels, in f64 inside.
+//! Softmax cross-entropy with integer labels, in f64 inside. libm in place of the platform's functions: the same bits
+//! with every C library.
 
 use super::Scalar;
 
@@ -19,7 +20,7 @@ pub(in crate::nn) fn cross_entropy_backward<T: Scalar>(
         let norm = log_sum_exp(row);
         grad.extend(row.iter().enumerate().map(|(class, logit)| {
             let hit = if class == label as usize { 1.0 } else { 0.0 };
-            T::from_f64(scale * ((logit.to_f64() - norm).exp() - hit))
+            T::from_f64(scale * (libm::exp(logit.to_f64() - norm) - hit))
         }));
     }
     grad
@@ -27,5 +28,5 @@ pub(in crate::nn) fn cross_entropy_backward<T: Scalar>(
 
 fn log_sum_exp<T: Scalar>(row: &[T]) -> f64 {
     let max = row.iter().map(|v| v.to_f64()).fold(f64::NEG_INFINITY, f64::max);
-    max + row.iter().map(|v| (v.to_f64() - max).exp()).sum::<f64>().ln()
+    max + libm::log(row.iter().map(|v| libm::exp(v.to_f64() - max)).sum::<f64>())
 }
