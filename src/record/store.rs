@@ -226,7 +226,8 @@ impl RunFolder {
     /// Removes the run the folder holds, and no file that is not of it.
     fn clear(&self) -> Result<()> {
         let id = |name: &str| name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
-        let own: [(PathBuf, &dyn Fn(&str) -> bool); 4] = [
+        type Rule<'r> = (PathBuf, &'r dyn Fn(&str) -> bool);
+        let own: [Rule<'_>; 4] = [
             (self.root.clone(), &|n| n == "run.json" || n.starts_with("report-") || n.starts_with(TEMPORARY)),
             (self.cells_path(), &|n| n.ends_with(".json") || n.ends_with(".damaged") || n.starts_with(TEMPORARY)),
             (self.root.join("weights"), &|n| n.ends_with(".safetensors") || n.starts_with(TEMPORARY)),
