@@ -18,8 +18,15 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let report = read(&args.run)?;
-    super::print(&report.render(args.format))?;
+    print(&report, args.format)?;
     Ok(exit_code(&report))
+}
+
+/// Prints a report, the table within the terminal's width where there is one.
+pub(super) fn print(report: &Report, format: Format) -> Result<()> {
+    let width = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    super::print(&report.render_within(format, width))?;
+    Ok(())
 }
 
 /// 0 for a complete run; 3, with a word on stderr, for one that lacks cells.

@@ -105,7 +105,7 @@ fn publish(args: &Args, folder: &RunFolder, manifest: &RunManifest) -> Result<Ex
     for (extension, format) in [("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json)] {
         folder.write(&format!("{stem}.{extension}"), report.render(format))?;
     }
-    super::print(&report.render(args.format))?;
+    super::report::print(&report, args.format)?;
     Ok(super::report::exit_code(&report))
 }
 

@@ -244,8 +244,13 @@ impl Report {
 
     /// The report as text.
     pub fn render(&self, format: Format) -> String {
+        self.render_within(format, None)
+    }
+
+    /// The report as text, the table wrapped to `width` columns.
+    pub fn render_within(&self, format: Format, width: Option<usize>) -> String {
         match format {
-            Format::Table => table::terminal(self),
+            Format::Table => table::terminal(self, width),
             Format::Markdown => table::markdown(self),
             Format::Csv => csv::cells(self),
             Format::Json => {

@@ -4,17 +4,21 @@ use std::collections::BTreeSet;
 
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
-use tabled::settings::{Alignment, Style};
+use tabled::settings::peaker::Priority;
+use tabled::settings::{Alignment, Style, Width};
 
 use super::{Report, Row};
 use crate::stats::{Median, Summary};
 use crate::suite::cell::AXES;
 
-/// For the terminal.
-pub(super) fn terminal(report: &Report) -> String {
+/// For the terminal; cells are wrapped where it is narrower than the table.
+pub(super) fn terminal(report: &Report, width: Option<usize>) -> String {
     let Grid { records, texts, constants } = grid(report);
     let mut table = Builder::from_iter(records).build();
     table.with(Style::sharp()).modify(Columns::new(texts..), Alignment::right());
+    if let Some(width) = width {
+        table.with(Width::wrap(width).keep_words(true).priority(Priority::max(true)));
+    }
     format!("{}\n{table}\n{}", title(report), notes(report, constants, ""))
 }
 
@@ -56,8 +60,8 @@ fn grid(report: &Report) -> Grid {
     Grid { texts: columns.len(), records: std::iter::once(header).chain(rows).collect(), constants }
 }
 
-const MEASURES: [&str; 10] =
-    ["n", "accuracy %", "best %", "vs SGD", "vs SAM", "ms/step", "step/SGD", "train s", "train/SGD", "FLOPs/SGD"];
+const MEASURES: [&str; 9] =
+    ["n", "accuracy %", "best %", "vs SGD", "vs SAM", "ms/step", "step/SGD", "train/SGD", "FLOPs/SGD"];
 
 fn title(report: &Report) -> String {
     let stand_in = if report.stand_in { " (STAND-IN: not results on the suite's own data set)" } else { "" };
@@ -69,7 +73,7 @@ fn title(report: &Report) -> String {
     format!("{} {} on {}{stand_in}{progress}", report.suite, report.profile, report.data)
 }
 
-fn measures(row: &Row) -> [String; 10] {
+fn measures(row: &Row) -> [String; 9] {
     let n = row.test_accuracy_last.map_or(0, |s| s.n);
     let diverged = if row.diverged > 0 { format!(" ({} diverged)", row.diverged) } else { String::new() };
     let of = if n + row.diverged == row.planned { String::new() } else { format!(" of {}", row.planned) };
@@ -88,7 +92,6 @@ fn measures(row: &Row) -> [String; 10] {
         difference(row.difference_to_sam),
         range(row.step_seconds, |s| digits(1000.0 * s)),
         range(row.step_ratio_to_sgd, |r| format!("{r:.2}")),
-        range(row.train_seconds, digits),
         range(row.train_ratio_to_sgd, |r| format!("{r:.2}")),
         flops.join("/"),
     ]
@@ -135,7 +138,7 @@ fn notes(report: &Report, constants: Vec<String>, bullet: &str) -> String {
     }
     lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
     lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance".into());
-    lines.push("ms/step: the cells' median steps, mask refreshes excluded; train s: whole training of a cell, mask refreshes included, evaluation not; both and their ratios to the first SGD row (paired by seed): median over seeds (range)".into());
+    lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
     lines.push(format!(
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}; executed is not counted yet",
         report.flops_theoretical_formula

@@ -92,24 +92,31 @@ fn report() -> Report {
 fn terminal_table() {
     insta::assert_snapshot!(report().render(Format::Table), @"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
-    ┌───────────┬──────────────┬────────┬────────────────┬──────────────┬──────────────┬──────────────┬──────────────┬──────────────────┬──────────────────┬──────────────────┬──────────────────┬─────────────┐
-    │ optimizer │ weight_decay │ epochs │              n │   accuracy % │       best % │       vs SGD │       vs SAM │          ms/step │         step/SGD │          train s │        train/SGD │   FLOPs/SGD │
-    ├───────────┼──────────────┼────────┼────────────────┼──────────────┼──────────────┼──────────────┼──────────────┼──────────────────┼──────────────────┼──────────────────┼──────────────────┼─────────────┤
-    │ sgd       │ 0.0005       │ 2      │              2 │ 53.00 ± 4.24 │ 54.00 ± 4.24 │            - │ -3.30 ± 0.42 │ 22.5 (10.0-35.0) │                - │ 0.36 (0.16-0.56) │                - │ 1.00/1.00/- │
-    │ sgd       │ 0.001        │ 2      │              2 │ 54.10 ± 4.38 │ 55.10 ± 4.38 │ +1.10 ± 0.14 │ -2.20 ± 0.28 │ 27.5 (15.0-40.0) │ 1.32 (1.14-1.50) │ 0.44 (0.24-0.64) │ 1.32 (1.14-1.50) │ 1.00/1.00/- │
-    │ sgd       │ 0.0005       │ 4      │              2 │ 55.20 ± 4.53 │ 56.20 ± 4.53 │ +2.20 ± 0.28 │ -1.10 ± 0.14 │ 32.5 (20.0-45.0) │ 1.64 (1.29-2.00) │ 0.52 (0.32-0.72) │ 1.64 (1.29-2.00) │ 2.00/2.00/- │
-    │ sam       │ 0.001        │ 2      │              2 │ 56.30 ± 4.67 │ 57.30 ± 4.67 │ +3.30 ± 0.42 │            - │ 37.5 (25.0-50.0) │ 1.96 (1.43-2.50) │ 0.60 (0.40-0.80) │ 1.96 (1.43-2.50) │ 2.00/2.00/- │
-    │ ssam-f    │ 0.001        │ 2      │ 1 (1 diverged) │        54.00 │        55.00 │        +4.00 │        +1.00 │             30.0 │             3.00 │             0.48 │             3.00 │ 2.00/2.00/- │
-    └───────────┴──────────────┴────────┴────────────────┴──────────────┴──────────────┴──────────────┴──────────────┴──────────────────┴──────────────────┴──────────────────┴──────────────────┴─────────────┘
+    ┌───────────┬──────────────┬────────┬────────────────┬──────────────┬──────────────┬──────────────┬──────────────┬──────────────────┬──────────────────┬──────────────────┬─────────────┐
+    │ optimizer │ weight_decay │ epochs │              n │   accuracy % │       best % │       vs SGD │       vs SAM │          ms/step │         step/SGD │        train/SGD │   FLOPs/SGD │
+    ├───────────┼──────────────┼────────┼────────────────┼──────────────┼──────────────┼──────────────┼──────────────┼──────────────────┼──────────────────┼──────────────────┼─────────────┤
+    │ sgd       │ 0.0005       │ 2      │              2 │ 53.00 ± 4.24 │ 54.00 ± 4.24 │            - │ -3.30 ± 0.42 │ 22.5 (10.0-35.0) │                - │                - │ 1.00/1.00/- │
+    │ sgd       │ 0.001        │ 2      │              2 │ 54.10 ± 4.38 │ 55.10 ± 4.38 │ +1.10 ± 0.14 │ -2.20 ± 0.28 │ 27.5 (15.0-40.0) │ 1.32 (1.14-1.50) │ 1.32 (1.14-1.50) │ 1.00/1.00/- │
+    │ sgd       │ 0.0005       │ 4      │              2 │ 55.20 ± 4.53 │ 56.20 ± 4.53 │ +2.20 ± 0.28 │ -1.10 ± 0.14 │ 32.5 (20.0-45.0) │ 1.64 (1.29-2.00) │ 1.64 (1.29-2.00) │ 2.00/2.00/- │
+    │ sam       │ 0.001        │ 2      │              2 │ 56.30 ± 4.67 │ 57.30 ± 4.67 │ +3.30 ± 0.42 │            - │ 37.5 (25.0-50.0) │ 1.96 (1.43-2.50) │ 1.96 (1.43-2.50) │ 2.00/2.00/- │
+    │ ssam-f    │ 0.001        │ 2      │ 1 (1 diverged) │        54.00 │        55.00 │        +4.00 │        +1.00 │             30.0 │             3.00 │             3.00 │ 2.00/2.00/- │
+    └───────────┴──────────────┴────────┴────────────────┴──────────────┴──────────────┴──────────────┴──────────────┴──────────────────┴──────────────────┴──────────────────┴─────────────┘
     resnet8 width 8 (19218 parameters), 256 training and 200 test images, batch 32, lr 0.05
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     sharpbench 0.0.0 (no revision)
     wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, batch_norm update, momentum 0.9, nesterov false
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
     vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
-    ms/step: the cells' median steps, mask refreshes excluded; train s: whole training of a cell, mask refreshes included, evaluation not; both and their ratios to the first SGD row (paired by seed): median over seeds (range)
+    ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
     FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density; executed is not counted yet
     ");
+}
+
+#[test]
+fn a_narrow_terminal_gets_a_narrow_table() {
+    let text = report().render_within(Format::Table, Some(100));
+    let table: Vec<usize> = text.lines().filter(|l| l.contains('│')).map(|l| l.chars().count()).collect();
+    assert!(table.iter().all(|width| *width == table[0] && *width <= 100), "{text}");
 }
 
 #[test]
@@ -117,13 +124,13 @@ fn markdown_table() {
     insta::assert_snapshot!(report().render(Format::Markdown), @"
     ## cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
 
-    | optimizer | weight_decay | epochs |              n |   accuracy % |       best % |       vs SGD |       vs SAM |          ms/step |         step/SGD |          train s |        train/SGD |   FLOPs/SGD |
-    |-----------|--------------|--------|----------------|--------------|--------------|--------------|--------------|------------------|------------------|------------------|------------------|-------------|
-    | sgd       | 0.0005       | 2      |              2 | 53.00 ± 4.24 | 54.00 ± 4.24 |            - | -3.30 ± 0.42 | 22.5 (10.0-35.0) |                - | 0.36 (0.16-0.56) |                - | 1.00/1.00/- |
-    | sgd       | 0.001        | 2      |              2 | 54.10 ± 4.38 | 55.10 ± 4.38 | +1.10 ± 0.14 | -2.20 ± 0.28 | 27.5 (15.0-40.0) | 1.32 (1.14-1.50) | 0.44 (0.24-0.64) | 1.32 (1.14-1.50) | 1.00/1.00/- |
-    | sgd       | 0.0005       | 4      |              2 | 55.20 ± 4.53 | 56.20 ± 4.53 | +2.20 ± 0.28 | -1.10 ± 0.14 | 32.5 (20.0-45.0) | 1.64 (1.29-2.00) | 0.52 (0.32-0.72) | 1.64 (1.29-2.00) | 2.00/2.00/- |
-    | sam       | 0.001        | 2      |              2 | 56.30 ± 4.67 | 57.30 ± 4.67 | +3.30 ± 0.42 |            - | 37.5 (25.0-50.0) | 1.96 (1.43-2.50) | 0.60 (0.40-0.80) | 1.96 (1.43-2.50) | 2.00/2.00/- |
-    | ssam-f    | 0.001        | 2      | 1 (1 diverged) |        54.00 |        55.00 |        +4.00 |        +1.00 |             30.0 |             3.00 |             0.48 |             3.00 | 2.00/2.00/- |
+    | optimizer | weight_decay | epochs |              n |   accuracy % |       best % |       vs SGD |       vs SAM |          ms/step |         step/SGD |        train/SGD |   FLOPs/SGD |
+    |-----------|--------------|--------|----------------|--------------|--------------|--------------|--------------|------------------|------------------|------------------|-------------|
+    | sgd       | 0.0005       | 2      |              2 | 53.00 ± 4.24 | 54.00 ± 4.24 |            - | -3.30 ± 0.42 | 22.5 (10.0-35.0) |                - |                - | 1.00/1.00/- |
+    | sgd       | 0.001        | 2      |              2 | 54.10 ± 4.38 | 55.10 ± 4.38 | +1.10 ± 0.14 | -2.20 ± 0.28 | 27.5 (15.0-40.0) | 1.32 (1.14-1.50) | 1.32 (1.14-1.50) | 1.00/1.00/- |
+    | sgd       | 0.0005       | 4      |              2 | 55.20 ± 4.53 | 56.20 ± 4.53 | +2.20 ± 0.28 | -1.10 ± 0.14 | 32.5 (20.0-45.0) | 1.64 (1.29-2.00) | 1.64 (1.29-2.00) | 2.00/2.00/- |
+    | sam       | 0.001        | 2      |              2 | 56.30 ± 4.67 | 57.30 ± 4.67 | +3.30 ± 0.42 |            - | 37.5 (25.0-50.0) | 1.96 (1.43-2.50) | 1.96 (1.43-2.50) | 2.00/2.00/- |
+    | ssam-f    | 0.001        | 2      | 1 (1 diverged) |        54.00 |        55.00 |        +4.00 |        +1.00 |             30.0 |             3.00 |             3.00 | 2.00/2.00/- |
 
     - resnet8 width 8 (19218 parameters), 256 training and 200 test images, batch 32, lr 0.05
     - measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
@@ -131,7 +138,7 @@ fn markdown_table() {
     - wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, batch_norm update, momentum 0.9, nesterov false
     - accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
     - vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
-    - ms/step: the cells' median steps, mask refreshes excluded; train s: whole training of a cell, mask refreshes included, evaluation not; both and their ratios to the first SGD row (paired by seed): median over seeds (range)
+    - ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
     - FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density; executed is not counted yet
     ");
 }
