@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{Model, ModelSpec, Task};
 use crate::flops::{conv2d_macs, linear_macs};
 use crate::nn::{
-    BatchNorm, Conv2d, Linear, Node, ParamLayout, ParamsBuilder, Pass, add_relu, global_avg_pool, shortcut,
+    BatchNorm, Conv2d, Linear, Node, ParamLayout, ParamsBuilder, Pass, add_relu, channels_last, global_avg_pool,
+    shortcut,
 };
 
 struct Block {
@@ -102,7 +103,7 @@ impl Model for ResNet {
     }
 
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
-        let x = self.conv1.forward(x, pass)?;
+        let x = self.conv1.forward(&channels_last(x, pass)?, pass)?;
         let mut x = self.bn1.forward(&x, pass)?;
         for block in &self.blocks {
             let y = block.conv1.forward(&x, pass)?;

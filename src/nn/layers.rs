@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use candle_nn::Init;
 
-use super::cpu::{self, ConvShape, MatMut, MatRef, Scalar, par_gemm, tensor, with_slice};
+use super::cpu::{self, BatchNormGrad, ConvShape, MatMut, MatRef, Scalar, Statistics, par_gemm, tensor, with_slice};
 use super::params::{ParamId, ParamLayout, ParamsBuilder, RunningId, default_init};
 use super::tape::{BatchNormMode, Node, Pass};
 use crate::error::Result;
@@ -43,19 +43,19 @@ impl Conv2d {
         Self { weight, c_out: shape[0], kernel: shape[2], stride, padding }
     }
 
-    /// [batch, c_in, h, w] -> [batch, c_out, oh, ow].
+    /// [batch, h, w, c_in] -> [batch, oh, ow, c_out].
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         by_dtype!(x.value, conv2d(self, x, pass))
     }
 }
 
 fn conv2d<T: Scalar>(layer: &Conv2d, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-    let (batch, c_in, height, width) = x.value.dims4()?;
+    let (batch, height, width, c_in) = x.value.dims4()?;
     let Conv2d { weight: id, c_out, kernel, stride, padding } = *layer;
     let s = ConvShape { batch, c_in, height, width, c_out, kernel, stride, padding };
     let weight = pass.weights.get(id).clone();
     let y = with_slice::<T, _>(&x.value, |x| with_slice(&weight, |w| cpu::conv2d(&s, x, w)))??;
-    let y = tensor(y, &[batch, c_out, s.out_height(), s.out_width()])?;
+    let y = tensor(y, &[batch, s.out_height(), s.out_width(), c_out])?;
     let x = x.clone();
     Ok(pass.record(y, move |dy, gradients| {
         let dw = with_slice::<T, _>(&x.value, |x| with_slice(dy, |dy| cpu::conv2d_weight_grad(&s, x, dy)))??;
@@ -94,15 +94,14 @@ impl BatchNorm {
         }
     }
 
-    /// [batch, channels, h, w] -> the same shape.
+    /// [batch, h, w, channels] -> the same shape.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         by_dtype!(x.value, batch_norm(self, x, pass))
     }
 }
 
 fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-    let (batch, channels, height, width) = x.value.dims4()?;
-    let dims = (batch, channels, height * width);
+    let (batch, height, width, channels) = x.value.dims4()?;
     let (weight, bias) = (pass.weights.get(layer.weight).clone(), pass.weights.get(layer.bias).clone());
     let (mean, variance) = (&mut pass.running.mean[layer.running.0], &mut pass.running.variance[layer.running.0]);
     let fixed = pass.batch_norm == BatchNormMode::Eval;
@@ -110,7 +109,7 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
         let pairs = mean.iter().zip(variance.iter());
         pairs.map(|(m, v)| cpu::ChannelStats { mean: f64::from(*m), variance: f64::from(*v) }).collect()
     } else {
-        with_slice::<T, _>(&x.value, |x| cpu::batch_stats(x, dims))?
+        with_slice::<T, _>(&x.value, |x| cpu::batch_stats(x, channels))?
     };
     if pass.batch_norm == BatchNormMode::Update {
         let count = (batch * height * width) as f64;
@@ -122,23 +121,25 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     }
     let relu = layer.relu;
     let y = with_slice::<T, _>(&x.value, |x| {
-        with_slice(&weight, |w| with_slice(&bias, |b| cpu::batch_norm(x, dims, w, b, &stats, BATCH_NORM_EPS, relu)))
+        with_slice(&weight, |w| with_slice(&bias, |b| cpu::batch_norm(x, w, b, &stats, BATCH_NORM_EPS, relu)))
     })???;
     let y = tensor(y, x.value.dims())?;
     let (x, saved, weight_id, bias_id) = (x.clone(), relu.then(|| y.clone()), layer.weight, layer.bias);
     Ok(pass.record(y, move |dy, gradients| {
-        let backward = if fixed { cpu::batch_norm_backward_fixed } else { cpu::batch_norm_backward };
+        let statistics = if fixed { Statistics::Fixed } else { Statistics::Batch };
         let run = |y: Option<&[T]>| {
             with_slice::<T, _>(&x.value, |x| {
-                with_slice(dy, |dy| with_slice(&weight, |w| backward(x, dy, y, dims, w, &stats, BATCH_NORM_EPS)))
+                with_slice(dy, |dy| {
+                    with_slice(&weight, |w| cpu::batch_norm_backward(x, dy, y, w, (&stats, statistics), BATCH_NORM_EPS))
+                })
             })
         };
-        let (dx, dw, db) = match &saved {
+        let BatchNormGrad { dx, dgamma, dbeta } = match &saved {
             Some(y) => with_slice(y, |y| run(Some(y)))?,
             None => run(None),
         }???;
-        gradients.add_param(weight_id, tensor(dw, &[channels])?)?;
-        gradients.add_param(bias_id, tensor(db, &[channels])?)?;
+        gradients.add_param(weight_id, tensor(dgamma, &[channels])?)?;
+        gradients.add_param(bias_id, tensor(dbeta, &[channels])?)?;
         gradients.add(&x, tensor(dx, x.value.dims())?)
     }))
 }
@@ -240,11 +241,11 @@ fn relu_backward<T: Scalar>(y: &Tensor, dy: &Tensor) -> Result<Tensor> {
 /// He et al.'s parameter-free shortcut (option A): subsample by 2, pad channels with zeros to `c_out`.
 pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
-        let (batch, c_in, h, w) = x.value.dims4()?;
-        let dims = [batch, c_in, h, w];
+        let (batch, h, w, c_in) = x.value.dims4()?;
+        let dims = [batch, h, w, c_in];
         let y = with_slice::<T, _>(&x.value, |x| cpu::shortcut(x, dims, c_out))?;
         let x = x.clone();
-        Ok(pass.record(tensor(y, &[batch, c_out, h.div_ceil(2), w.div_ceil(2)])?, move |dy, gradients| {
+        Ok(pass.record(tensor(y, &[batch, h.div_ceil(2), w.div_ceil(2), c_out])?, move |dy, gradients| {
             let dx = with_slice::<T, _>(dy, |dy| cpu::shortcut_backward(dy, dims, c_out))?;
             gradients.add(&x, tensor(dx, &dims)?)
         }))
@@ -252,15 +253,15 @@ pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
     by_dtype!(x.value, run(x, c_out, pass))
 }
 
-/// Mean over the pixels: [batch, channels, h, w] -> [batch, channels].
+/// Mean over the pixels: [batch, h, w, channels] -> [batch, channels].
 pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        let (batch, channels, h, w) = x.value.dims4()?;
-        let y = with_slice::<T, _>(&x.value, |x| cpu::global_avg_pool(x, h * w))?;
+        let (batch, h, w, channels) = x.value.dims4()?;
+        let y = with_slice::<T, _>(&x.value, |x| cpu::global_avg_pool(x, h * w, channels))?;
         let x = x.clone();
         Ok(pass.record(tensor(y, &[batch, channels])?, move |dy, gradients| {
-            let dx = with_slice::<T, _>(dy, |dy| cpu::global_avg_pool_backward(dy, h * w))?;
-            gradients.add(&x, tensor(dx, &[batch, channels, h, w])?)
+            let dx = with_slice::<T, _>(dy, |dy| cpu::global_avg_pool_backward(dy, h * w, channels))?;
+            gradients.add(&x, tensor(dx, &[batch, h, w, channels])?)
         }))
     }
     by_dtype!(x.value, run(x, pass))
@@ -271,4 +272,17 @@ pub fn flatten(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let y = x.value.flatten_from(1)?;
     let x = x.clone();
     Ok(pass.record(y, move |dy, gradients| gradients.add(&x, dy.reshape(x.value.dims())?)))
+}
+
+/// Input images [batch, c, h, w] to the layout of convolutions, [batch, h, w, c].
+///
+/// # Errors
+/// When the tensor has another rank.
+pub fn channels_last(x: &Node, pass: &Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(x: &Node, pass: &Pass<'_>) -> Result<Node> {
+        let (batch, channels, h, w) = x.value.dims4()?;
+        let y = with_slice::<T, _>(&x.value, |x| cpu::channels_last(x, channels, h * w))?;
+        Ok(pass.input(tensor(y, &[batch, h, w, channels])?))
+    }
+    by_dtype!(x.value, run(x, pass))
 }

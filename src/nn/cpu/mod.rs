@@ -1,8 +1,11 @@
-//! CPU kernels on contiguous slices, NCHW layout, generic over f32 (training) and f64 (gradient checks).
+//! CPU kernels on contiguous slices, images channels-last, generic over f32 (training) and f64 (gradient checks).
 //!
 //! Every reduction runs in an order fixed by the shapes alone, so results are the same bits for any
 //! number of threads. This is the only folder that may contain `unsafe`.
-#![allow(unsafe_code, reason = "calls into the gemm crate; each call has a SAFETY comment")]
+#![allow(
+    unsafe_code,
+    reason = "calls into the gemm crate and unchecked loads in inner loops; each has a SAFETY comment"
+)]
 
 mod activation;
 mod batch_norm;
@@ -10,23 +13,19 @@ mod conv;
 mod gemm;
 mod loss;
 mod pool;
+mod simd;
 
-pub(super) use activation::{add, add_relu, relu, relu_backward, shortcut, shortcut_backward};
-pub(super) use batch_norm::{ChannelStats, batch_norm, batch_norm_backward, batch_norm_backward_fixed, batch_stats};
+pub(super) use activation::{add, add_relu, relu, relu_backward};
+pub(super) use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm, batch_norm_backward, batch_stats};
 pub(super) use conv::{ConvShape, conv2d, conv2d_input_grad, conv2d_weight_grad};
-use gemm::gemm;
 pub(super) use gemm::{MatMut, MatRef, par_gemm};
 pub(super) use loss::{cross_entropy, cross_entropy_backward};
-pub(super) use pool::{global_avg_pool, global_avg_pool_backward};
+pub(super) use pool::{channels_last, global_avg_pool, global_avg_pool_backward, shortcut, shortcut_backward};
+pub(super) use simd::Scalar;
 
-use candle_core::{Device, Storage, Tensor, WithDType};
+use candle_core::{Device, Storage, Tensor};
 
 use crate::error::{Error, Result};
-
-/// A floating-point type the kernels run in.
-pub trait Scalar: WithDType {}
-impl Scalar for f32 {}
-impl Scalar for f64 {}
 
 /// Runs `f` on the elements of a contiguous CPU tensor.
 pub(super) fn with_slice<T: Scalar, R>(x: &Tensor, f: impl FnOnce(&[T]) -> R) -> Result<R> {
