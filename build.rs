@@ -8,7 +8,7 @@ fn git(arguments: &[&str]) -> Option<String> {
 }
 
 fn main() {
-    // The index and the log of HEAD change with every commit and checkout; sources with every edit.
+    // The log of HEAD changes with every commit and checkout, sources with every edit.
     for path in ["build.rs", "src", "suites", "data", "Cargo.toml", "Cargo.lock", ".git/HEAD", ".git/logs/HEAD"] {
         if std::path::Path::new(path).exists() {
             println!("cargo::rerun-if-changed={path}");

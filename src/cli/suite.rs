@@ -57,22 +57,23 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
     let data = load(args, &wanted.name, wanted.train, wanted.test)?;
     let used = data.provenance.name.as_str();
-    let mut plan = suite.plan(&args.profile, used)?;
-    let suite_hash = plan.hash();
+    let whole = suite.plan(&args.profile, used)?;
+    let mut plan = whole.clone();
     args.filter.apply(&mut plan)?;
 
     let folder = RunFolder::at(args.out.clone().unwrap_or_else(|| default_folder(&plan, used)));
     let _working = folder.claim(args.fresh)?;
-    let manifest = folder.open(&RunManifest {
+    let manifest = RunManifest {
         schema: SCHEMA,
         suite: plan.suite.clone(),
         profile: plan.profile.clone(),
         data: used.into(),
         stand_in: used != wanted.name,
         data_sha256: data.provenance.sha256.clone(),
-        suite_hash,
-        cells: plan.cells.clone(),
-    })?;
+        suite_hash: whole.hash(),
+        cells: whole.cells,
+    };
+    let manifest = folder.open(&manifest, &plan.cells)?;
 
     let mut progress = Progress::new(&plan, args.quiet);
     progress.say(&format!(
@@ -84,17 +85,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         rayon::current_num_threads(),
         folder.path().display()
     ));
-    exec::run(
-        &exec::Run {
-            folder: &folder,
-            manifest: &manifest,
-            cells: &plan.cells,
-            data: &data,
-            save_weights: args.save_weights,
-        },
-        &mut progress,
-    )?;
+    let work = exec::Run {
+        folder: &folder,
+        manifest: &manifest,
+        cells: &plan.cells,
+        data: &data,
+        save_weights: args.save_weights,
+    };
+    let ended = exec::run(&work, &mut progress);
     progress.done();
+    ended?;
     publish(args, &folder, &manifest)
 }
 

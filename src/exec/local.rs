@@ -49,7 +49,7 @@ pub trait Watcher: Observer {
 pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
     let mut open = Vec::new();
     for cell in run.cells {
-        if run.folder.state(cell)? != CellState::Finished {
+        if run.folder.state(cell, &run.manifest.data_sha256)? != CellState::Finished {
             open.push(cell);
         }
     }
@@ -63,7 +63,7 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
                 held.push(cell);
                 continue;
             };
-            match run.folder.state(cell)? {
+            match run.folder.state(cell, &run.manifest.data_sha256)? {
                 // Since the last look, by another process.
                 CellState::Finished => watcher.finished_elsewhere(cell),
                 CellState::Open => train_and_publish(run, cell, watcher)?,

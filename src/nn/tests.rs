@@ -27,7 +27,8 @@ fn assert_close(found: f64, expected: f64, tolerance: f64) {
 prop_compose! {
     fn conv_shapes()(batch in 1usize..20, c_in in 1usize..36, height in 1usize..20, width in 1usize..20,
                      c_out in 1usize..36, kernel in 1usize..6, stride in 1usize..4, padding in 0usize..4) -> ConvShape {
-        let (height, width) = (height.max(kernel), width.max(kernel));
+        let least = kernel.saturating_sub(2 * padding);
+        let (height, width) = (height.max(least), width.max(least));
         ConvShape { batch, c_in, height, width, c_out, kernel, stride, padding }
     }
 }
@@ -72,16 +73,43 @@ proptest! {
     }
 }
 
+fn single(values: &[f64]) -> Vec<f32> {
+    values.iter().map(|v| *v as f32).collect()
+}
+
+/// The three products of a convolution in f32.
+fn products(s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+    [cpu::conv2d(s, x, w), cpu::conv2d_input_grad(s, dy, w), cpu::conv2d_weight_grad(s, x, dy)]
+}
+
+proptest! {
+    /// f32 uses other register tiles than f64, whose results are checked above.
+    #[test]
+    fn convolution_in_f32_is_that_in_f64_rounded(s in conv_shapes(), seed in 0u64..1000) {
+        let rng = &mut stream(seed, Stream::Mask(0));
+        let x = values(s.batch * s.c_in * s.height * s.width, rng);
+        let w = values(s.c_out * s.c_in * s.kernel * s.kernel, rng);
+        let dy = values(s.batch * s.c_out * s.out_height() * s.out_width(), rng);
+        let expected = [cpu::conv2d(&s, &x, &w), cpu::conv2d_input_grad(&s, &dy, &w), cpu::conv2d_weight_grad(&s, &x, &dy)];
+        for (found, expected) in products(&s, &single(&x), &single(&w), &single(&dy)).iter().zip(&expected) {
+            let scale = expected.iter().fold(1f64, |m, e| m.max(e.abs()));
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((f64::from(*found) - expected).abs() < 1e-5 * scale, "{found} against {expected}");
+            }
+        }
+    }
+}
+
 #[test]
 fn convolution_in_f32_does_not_depend_on_threads() {
-    let s = ConvShape { batch: 37, c_in: 3, height: 9, width: 7, c_out: 5, kernel: 3, stride: 1, padding: 1 };
+    let s = ConvShape { batch: 37, c_in: 18, height: 9, width: 7, c_out: 35, kernel: 3, stride: 2, padding: 1 };
     let rng = &mut stream(3, Stream::Mask(0));
-    let single = |v: Vec<f64>| v.into_iter().map(|v| v as f32).collect::<Vec<f32>>();
-    let x = single(values(s.batch * s.c_in * s.height * s.width, rng));
-    let dy = single(values(s.batch * s.c_out * s.out_height() * s.out_width(), rng));
+    let x = single(&values(s.batch * s.c_in * s.height * s.width, rng));
+    let w = single(&values(s.c_out * s.c_in * s.kernel * s.kernel, rng));
+    let dy = single(&values(s.batch * s.c_out * s.out_height() * s.out_width(), rng));
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| cpu::conv2d_weight_grad(&s, &x, &dy))
+        pool.install(|| products(&s, &x, &w, &dy))
     };
     let one = run(1);
     assert!([2, 3, 8].into_iter().all(|threads| run(threads) == one));

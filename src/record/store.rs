@@ -8,6 +8,7 @@
 //! run.lock                          held by every process that works on the run
 //! ```
 
+use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -116,11 +117,6 @@ impl RunFolder {
     /// # Errors
     /// When the folder cannot be written, or is to be cleared while another process works in it.
     pub fn claim(&self, fresh: bool) -> Result<RunLock> {
-        if fresh && self.cells_path().exists() && !self.manifest_path().exists() {
-            return Err(
-                self.error("--fresh would empty it, but it holds no run.json; remove it by hand if it is a run")
-            );
-        }
         for folder in [self.root.clone(), self.cells_path(), self.root.join("locks")] {
             fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         }
@@ -128,7 +124,11 @@ impl RunFolder {
         let file = lock_file(&path)?;
         if fresh {
             match file.try_lock() {
-                Ok(()) => self.clear()?,
+                Ok(()) if self.manifest_path().exists() || self.record_paths()?.is_empty() => self.clear()?,
+                Ok(()) => {
+                    return Err(self
+                        .error("--fresh would empty it, but it holds no run.json; remove it by hand if it is a run"));
+                }
                 Err(TryLockError::WouldBlock) => {
                     return Err(self.error("another process works on it; wait for it, or use another --out"));
                 }
@@ -144,22 +144,29 @@ impl RunFolder {
         Error::Run { path: self.root.clone(), message: message.into() }
     }
 
-    /// Makes the folder this run's, or adds the manifest's cells to the run it holds.
+    /// Makes the folder this run's, or adds the selected cells to the run it holds. `plan` is of the whole profile: the
+    /// run's cells keep its order whatever is selected.
     ///
     /// # Errors
     /// When it holds another suite, profile or data; when it cannot be written.
-    pub fn open(&self, manifest: &RunManifest) -> Result<RunManifest> {
+    pub fn open(&self, plan: &RunManifest, selected: &[Cell]) -> Result<RunManifest> {
         // Two processes that start at once must not overwrite each other's cells.
         let path = self.root.join("locks").join("plan");
         let lock = lock_file(&path)?;
         lock.lock().map_err(Error::io("lock", &path))?;
         self.sweep();
-        let merged = match self.manifest()? {
-            None => manifest.clone(),
-            Some(old) => self.merge(old, manifest)?,
-        };
-        self.write("run.json", to_json(&merged))?;
-        Ok(merged)
+        let mut ids: HashSet<String> = selected.iter().map(Cell::id).collect();
+        if let Some(old) = self.manifest()? {
+            self.check_same(&old, plan)?;
+            // Cells of an edited suite are judged anew.
+            if old.suite_hash == plan.suite_hash {
+                ids.extend(old.cells.iter().map(Cell::id));
+            }
+        }
+        let mut manifest = plan.clone();
+        manifest.cells.retain(|cell| ids.contains(&cell.id()));
+        self.write("run.json", to_json(&manifest))?;
+        Ok(manifest)
     }
 
     /// Removes temporary files that killed processes left behind.
@@ -175,28 +182,22 @@ impl RunFolder {
         }
     }
 
-    /// Cells already in the run stay as long as the suite still has them; new ones are added.
-    fn merge(&self, old: RunManifest, new: &RunManifest) -> Result<RunManifest> {
-        let refuse = |message: String| Err(self.error(message));
+    fn check_same(&self, old: &RunManifest, new: &RunManifest) -> Result<()> {
         if (&old.suite, &old.profile, &old.data) != (&new.suite, &new.profile, &new.data) {
-            return refuse(format!(
+            return Err(self.error(format!(
                 "it holds {}-{}-{}, not {}-{}-{}; use another --out, or --fresh to start anew",
                 old.suite, old.profile, old.data, new.suite, new.profile, new.data
-            ));
+            )));
         }
         let amount = |m: &RunManifest| m.cells.first().map(|c| c.data.clone());
-        if amount(&old) == amount(new) && old.data_sha256 != new.data_sha256 {
-            return refuse(format!(
-                "its records were made with other {} images (sha256 {}, now {}); use another --out, or --fresh to start anew",
+        if amount(old) == amount(new) && old.data_sha256 != new.data_sha256 {
+            return Err(self.error(format!(
+                "its records were made with other {} images (sha256 {}, now {}); use another --out, or --fresh to start \
+                 anew",
                 old.data, old.data_sha256, new.data_sha256
-            ));
+            )));
         }
-        let mut merged = new.clone();
-        if old.suite_hash == new.suite_hash {
-            let ids: Vec<String> = new.cells.iter().map(Cell::id).collect();
-            merged.cells.extend(old.cells.into_iter().filter(|c| !ids.contains(&c.id())));
-        }
-        Ok(merged)
+        Ok(())
     }
 
     /// What the folder says it is; none where there is no run.
@@ -243,25 +244,30 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Reads every record; what is damaged is named, never taken for good.
-    ///
-    /// # Errors
-    /// When the folder cannot be listed.
-    pub fn scan(&self) -> Result<Scan> {
-        let mut scan = Scan::default();
+    fn record_paths(&self) -> Result<Vec<PathBuf>> {
         let folder = self.cells_path();
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(scan),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(Error::io("list", &folder)(e)),
         };
         let mut paths: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
         paths.retain(|p| p.extension().is_some_and(|e| e == "json"));
         paths.sort();
-        for path in paths {
+        Ok(paths)
+    }
+
+    /// Reads every record; what is damaged is named, never taken for good.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed or a file cannot be read.
+    pub fn scan(&self) -> Result<Scan> {
+        let mut scan = Scan::default();
+        for path in self.record_paths()? {
             match read_record(&path)? {
-                Ok(record) => scan.records.push(record),
-                Err(reason) => scan.damaged.push((path, reason)),
+                None => {}
+                Some(Ok(record)) => scan.records.push(record),
+                Some(Err(reason)) => scan.damaged.push((path, reason)),
             }
         }
         Ok(scan)
@@ -274,23 +280,29 @@ impl RunFolder {
     /// When it cannot be renamed.
     pub fn set_aside(&self, cell: &Cell) -> Result<PathBuf> {
         let damaged = self.record_path(cell);
-        let aside = damaged.with_extension("json.damaged");
+        let mut aside = damaged.with_extension("json.damaged");
+        for n in 2.. {
+            if !aside.exists() {
+                break;
+            }
+            aside = damaged.with_extension(format!("json.{n}.damaged"));
+        }
         fs::rename(&damaged, &aside).map_err(Error::io("rename", &damaged))?;
         Ok(aside)
     }
 
-    /// What the folder knows of a cell.
+    /// What the folder knows of a cell of a run on the images with digest `data_sha256`.
     ///
     /// # Errors
     /// When its record is there but cannot be read.
-    pub fn state(&self, cell: &Cell) -> Result<CellState> {
-        let path = self.record_path(cell);
-        if !path.exists() {
-            return Ok(CellState::Open);
-        }
-        Ok(match read_record(&path)? {
-            Ok(_) => CellState::Finished,
-            Err(reason) => CellState::Damaged(reason),
+    pub fn state(&self, cell: &Cell, data_sha256: &str) -> Result<CellState> {
+        Ok(match read_record(&self.record_path(cell))? {
+            None => CellState::Open,
+            Some(Ok(record)) if record.data.sha256 == data_sha256 => CellState::Finished,
+            Some(Ok(record)) => {
+                CellState::Damaged(format!("it was made with other images, sha256 {}", record.data.sha256))
+            }
+            Some(Err(reason)) => CellState::Damaged(reason),
         })
     }
 
@@ -343,7 +355,7 @@ impl RunFolder {
         let path = self.root.join(name);
         let file = temporary(&self.root, &path, contents.as_ref())?;
         file.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
-        sync_folder(&self.root);
+        sync_folder(path.parent().unwrap_or(&self.root));
         Ok(path)
     }
 }
@@ -384,25 +396,30 @@ fn sync_folder(folder: &Path) {
     }
 }
 
-/// A record, or why the file is none.
+/// A record, or why the file is none; nothing where there is no file (any more).
 ///
 /// # Errors
 /// When the file cannot be read: it may be good, so it is not called damaged.
-fn read_record(path: &Path) -> Result<std::result::Result<Record, String>> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let record: Record = match serde_json::from_slice(&bytes) {
-        Ok(record) => record,
-        Err(e) => return Ok(Err(e.to_string())),
+fn read_record(path: &Path) -> Result<Option<std::result::Result<Record, String>>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("read", path)(e)),
     };
+    Ok(Some(parse_record(path, &bytes)))
+}
+
+fn parse_record(path: &Path, bytes: &[u8]) -> std::result::Result<Record, String> {
+    let record: Record = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     if record.schema != SCHEMA {
-        return Ok(Err(format!("its schema is {}, this program reads {SCHEMA}", record.schema)));
+        return Err(format!("its schema is {}, this program reads {SCHEMA}", record.schema));
     }
     if record.id != record.cell.id() {
-        return Ok(Err(format!("its id {} is not that of its cell ({})", record.id, record.cell.id())));
+        return Err(format!("its id {} is not that of its cell ({})", record.id, record.cell.id()));
     }
     let name = format!("{}.json", file_stem(&record.cell));
     if path.file_name().is_none_or(|n| n != name.as_str()) {
-        return Ok(Err(format!("it is a copy: the record of its cell is named {name}")));
+        return Err(format!("it is a copy: the record of its cell is named {name}"));
     }
-    Ok(Ok(record))
+    Ok(record)
 }

@@ -52,14 +52,14 @@ fn fixture() -> Fixture {
     let folder = RunFolder::at(temporary.path().join("run"));
     let cells = cells();
     let lock = folder.claim(false).expect("an empty folder can be claimed");
-    folder.open(&manifest(&cells)).expect("an empty folder opens");
+    folder.open(&manifest(&cells), &cells).expect("an empty folder opens");
     Fixture { _temporary: temporary, lock, folder, cells }
 }
 
 #[test]
 fn the_first_writer_wins_and_nothing_temporary_stays() {
     let Fixture { folder, cells, .. } = &fixture();
-    assert_eq!(folder.state(&cells[0]).expect("a state"), CellState::Open);
+    assert_eq!(folder.state(&cells[0], "sha").expect("a state"), CellState::Open);
     assert_eq!(folder.publish(&record(&cells[0], "first")).expect("published"), Published::First);
     assert_eq!(folder.publish(&record(&cells[0], "second")).expect("no error"), Published::AlreadyThere);
     let scan = folder.scan().expect("a scan");
@@ -83,7 +83,7 @@ fn a_damaged_record_is_named_and_can_be_set_aside() {
         std::fs::write(&path, broken).expect("written");
         let scan = folder.scan().expect("a scan");
         assert!(scan.records.is_empty() && scan.damaged.len() == 1);
-        assert!(matches!(folder.state(&cells[0]).expect("a state"), CellState::Damaged(_)));
+        assert!(matches!(folder.state(&cells[0], "sha").expect("a state"), CellState::Damaged(_)));
     }
     folder.set_aside(&cells[0]).expect("renamed");
     assert!(folder.scan().expect("a scan").damaged.is_empty());
@@ -104,20 +104,40 @@ fn a_cell_is_locked_by_one_holder_at_a_time() {
 #[test]
 fn a_folder_keeps_to_one_run() {
     let Fixture { folder, cells, .. } = &fixture();
-    let error = |changed: RunManifest| folder.open(&changed).expect_err("refused").to_string();
+    let open = |plan: &RunManifest, selected: &[Cell]| folder.open(plan, selected);
+    let error = |changed: RunManifest| open(&changed, cells).expect_err("refused").to_string();
     let other_data = RunManifest { data: "cifar10".into(), ..manifest(cells) };
     assert!(error(other_data).contains("it holds cifar10-smoke-photo-patches, not cifar10-smoke-cifar10"));
     let other_images = RunManifest { data_sha256: "another".into(), ..manifest(cells) };
     assert!(error(other_images).contains("made with other photo-patches images"));
-    // A filtered run adds to the plan, an edited suite replaces it.
-    folder.open(&manifest(&cells[..1])).expect("opens");
-    assert_eq!(folder.manifest().expect("readable").expect("there").cells.len(), cells.len());
-    folder.open(&RunManifest { suite_hash: "edited".into(), ..manifest(&cells[..2]) }).expect("opens");
-    assert_eq!(folder.manifest().expect("readable").expect("there").cells.len(), 2);
+    // A filtered run changes neither the plan nor its order: reports compare with the plan's first SGD cell.
+    open(&manifest(cells), &cells[3..5]).expect("opens");
+    assert_eq!(folder.manifest().expect("readable").expect("there").cells, *cells);
+    // An edited suite replaces the plan.
+    let edited = RunManifest { suite_hash: "edited".into(), ..manifest(&cells[..4]) };
+    open(&edited, &cells[1..3]).expect("opens");
+    assert_eq!(folder.manifest().expect("readable").expect("there").cells, cells[1..3]);
     let longer = Cell { data: crate::suite::CellData { train: 300, ..cells[0].data.clone() }, ..cells[0].clone() };
+    let longer = [longer];
     let more_images =
-        RunManifest { data_sha256: "more".into(), suite_hash: "edited again".into(), ..manifest(&[longer]) };
-    assert!(folder.open(&more_images).is_ok(), "other amounts of data are other cells, not other images");
+        RunManifest { data_sha256: "more".into(), suite_hash: "edited again".into(), ..manifest(&longer) };
+    assert!(open(&more_images, &longer).is_ok(), "other amounts of data are other cells, not other images");
+}
+
+#[test]
+fn a_record_of_other_images_is_not_taken() {
+    let Fixture { folder, cells, .. } = &fixture();
+    folder.publish(&record(&cells[0], "good")).expect("published");
+    assert_eq!(folder.state(&cells[0], "sha").expect("a state"), CellState::Finished);
+    let CellState::Damaged(reason) = folder.state(&cells[0], "another").expect("a state") else {
+        panic!("taken for finished")
+    };
+    assert!(reason.contains("made with other images"), "{reason}");
+    let aside = [folder.set_aside(&cells[0]).expect("renamed"), {
+        folder.publish(&record(&cells[0], "again")).expect("published");
+        folder.set_aside(&cells[0]).expect("renamed")
+    }];
+    assert!(aside[0] != aside[1] && aside.iter().all(|p| p.exists()), "an older one was overwritten: {aside:?}");
 }
 
 #[test]
@@ -130,8 +150,10 @@ fn fresh_removes_the_run_and_nothing_else() {
     drop(lock);
     drop(folder.claim(true).expect("cleared"));
     assert!(folder.manifest().expect("readable").is_none());
-    assert_eq!(folder.state(&cells[0]).expect("a state"), CellState::Open);
+    assert_eq!(folder.state(&cells[0], "sha").expect("a state"), CellState::Open);
     assert!(folder.path().join("cells/notes.txt").exists());
+    drop(folder.claim(true).expect("an empty folder may be cleared again, as after a kill before run.json"));
+    std::fs::write(folder.path().join("cells/theirs.json"), "{}").expect("written");
     let error = folder.claim(true).err().expect("refused without run.json").to_string();
     assert!(error.contains("it holds no run.json"), "{error}");
 }

@@ -107,8 +107,8 @@ impl Setting {
     }
 }
 
-/// One setting over its seeds. Accuracies are fractions; measures are of completed cells; differences and ratios are
-/// paired by seed, and null for the reference itself.
+/// One setting over its seeds. Accuracies are fractions; measures are of completed cells; differences and ratios of
+/// times are paired by seed, and null for the reference itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     /// The setting.
@@ -147,6 +147,8 @@ pub struct Row {
     pub flops_nominal_ratio_to_sgd: Option<f64>,
     /// Theoretical FLOPs over the reference SGD's.
     pub flops_theoretical_ratio_to_sgd: Option<f64>,
+    /// Executed FLOPs over the reference SGD's; not counted yet.
+    pub flops_executed_ratio_to_sgd: Option<f64>,
     /// The cells behind the row.
     pub cells: Vec<CellResult>,
 }
@@ -220,10 +222,11 @@ impl CellResult {
 }
 
 impl Report {
-    /// The report of a run's records. Records of cells outside the plan are left out.
+    /// The report of a run's records. Records of cells outside the plan or of other images are left out.
     pub fn new(manifest: &RunManifest, records: &[Record]) -> Self {
         let ids: Vec<String> = manifest.cells.iter().map(Cell::id).collect();
-        let records: Vec<&Record> = records.iter().filter(|r| ids.contains(&r.id)).collect();
+        let belongs = |r: &&Record| ids.contains(&r.id) && r.data.sha256 == manifest.data_sha256;
+        let records: Vec<&Record> = records.iter().filter(belongs).collect();
         Self {
             suite: manifest.suite.clone(),
             profile: manifest.profile.clone(),

@@ -87,6 +87,7 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
         flops_executed: None,
         flops_nominal_ratio_to_sgd: ratio(|f| f.0),
         flops_theoretical_ratio_to_sgd: ratio(|f| f.1),
+        flops_executed_ratio_to_sgd: None,
         cells: records.iter().map(|r| CellResult::new(r)).collect(),
     }
 }

@@ -77,13 +77,16 @@ fn measures(row: &Row) -> [String; 9] {
     let n = row.test_accuracy_last.map_or(0, |s| s.n);
     let diverged = if row.diverged > 0 { format!(" ({} diverged)", row.diverged) } else { String::new() };
     let of = if n + row.diverged == row.planned { String::new() } else { format!(" of {}", row.planned) };
-    let difference = |d: Option<Summary>| {
-        let pairs = d.filter(|d| d.n != n).map(|d| format!(" (n = {})", d.n)).unwrap_or_default();
-        d.map_or_else(dash, |d| percent(&d, true) + &pairs)
-    };
+    // Pairs may be fewer than the row's seeds.
+    let pairs = |found: usize| if found == n { String::new() } else { format!(" (n = {found})") };
+    let difference = |d: Option<Summary>| d.map_or_else(dash, |d| percent(&d, true) + &pairs(d.n));
+    let ratio = |m: Option<Median>| m.map_or_else(dash, |m| range(Some(m), |r| format!("{r:.2}")) + &pairs(m.n));
     let flops = |r: Option<f64>| r.map_or_else(dash, |r| format!("{r:.2}"));
-    let flops =
-        [flops(row.flops_nominal_ratio_to_sgd), flops(row.flops_theoretical_ratio_to_sgd), flops(row.flops_executed)];
+    let flops = [
+        flops(row.flops_nominal_ratio_to_sgd),
+        flops(row.flops_theoretical_ratio_to_sgd),
+        flops(row.flops_executed_ratio_to_sgd),
+    ];
     [
         format!("{n}{of}{diverged}"),
         row.test_accuracy_last.map_or_else(dash, |s| percent(&s, false)),
@@ -91,8 +94,8 @@ fn measures(row: &Row) -> [String; 9] {
         difference(row.difference_to_sgd),
         difference(row.difference_to_sam),
         range(row.step_seconds, |s| digits(1000.0 * s)),
-        range(row.step_ratio_to_sgd, |r| format!("{r:.2}")),
-        range(row.train_ratio_to_sgd, |r| format!("{r:.2}")),
+        ratio(row.step_ratio_to_sgd),
+        ratio(row.train_ratio_to_sgd),
         flops.join("/"),
     ]
 }

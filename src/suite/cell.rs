@@ -12,8 +12,8 @@ use crate::model::ModelSpec;
 use crate::optim::{Decay, Schedule};
 use crate::record::sha256_text;
 
-/// Raised whenever a cell's numbers change for reasons its settings do not show (kernels, streams, data
-/// preparation): records of older numerics are then other cells.
+/// Raised by every release in which a cell's numbers change for reasons its settings do not show (kernels, streams,
+/// data preparation): records of older numerics are then other cells.
 pub const NUMERICS: u32 = 1;
 
 /// One training.

@@ -162,8 +162,8 @@ pub(in crate::nn) fn batch_norm_backward<T: Scalar>(
     }
 }
 
-/// Adds, by channel, dy to `plain` and dy (x - mean) to `dot`, where the fused ReLU let values pass. A type, not a
-/// closure: only so is the loop sure to be compiled for the CPU's vectors.
+/// Adds, by channel, dy to `plain` and dy (x - mean) to `dot`, where the fused ReLU let values pass. A type, since a
+/// closure with this much in it was not compiled for the CPU's vectors.
 struct GradSums<'a, T> {
     x: &'a [T],
     dy: &'a [T],

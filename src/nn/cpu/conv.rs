@@ -36,12 +36,22 @@ pub(in crate::nn) struct ConvShape {
 impl ConvShape {
     /// Output height.
     pub(in crate::nn) fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.kernel) / self.stride + 1
+        self.out_length(self.height)
+    }
+
+    /// Output length of an axis.
+    ///
+    /// # Panics
+    /// When the kernel is larger than the padded image, or the stride 0. The kernels' unchecked loads rely on this.
+    fn out_length(&self, length: usize) -> usize {
+        let padded = length + 2 * self.padding;
+        assert!(self.stride > 0 && self.kernel > 0 && self.kernel <= padded, "impossible convolution {self:?}");
+        (padded - self.kernel) / self.stride + 1
     }
 
     /// Output width.
     pub(in crate::nn) fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.kernel) / self.stride + 1
+        self.out_length(self.width)
     }
 
     fn image(&self) -> usize {

@@ -1,5 +1,5 @@
 //! Matrix product on slices: a safe wrapper around the `gemm` crate, single-threaded by design. Callers
-//! parallelise over images or output rows, which keeps the order of sums fixed.
+//! parallelise over blocks of output rows, which keeps the order of sums fixed.
 
 use rayon::prelude::*;
 

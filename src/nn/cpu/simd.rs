@@ -17,7 +17,7 @@ pub trait Scalar: WithDType + Pod {
     /// All lanes `value`.
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
 
-    /// `a b + c` by lane, rounded once where the CPU can, so that AVX2 and AVX-512 give the same bits.
+    /// `a b + c` by lane, rounded once where the CPU can.
     fn mul_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
 }
 
