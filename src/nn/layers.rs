@@ -151,7 +151,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Declares `name.weight` [d_out, d_in] and `name.bias` [d_out].
+    /// Declares `name.weight` `[d_out, d_in]` and `name.bias` `[d_out]`.
     pub fn declare(params: &mut ParamsBuilder, name: &str, d_in: usize, d_out: usize) {
         let init = default_init(d_in);
         params.param(&format!("{name}.weight"), &[d_out, d_in], init);

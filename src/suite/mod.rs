@@ -1,4 +1,4 @@
-//! From a suite file to a plan of cells: what the user wrote ([`file`]) becomes what the program runs
+//! From a suite file to a plan of cells: what the user wrote ([`mod@file`]) becomes what the program runs
 //! ([`Suite`], [`Cell`]), checked once and complete.
 
 pub mod cell;
