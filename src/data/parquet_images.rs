@@ -27,7 +27,8 @@ pub(super) fn read(path: &Path, shape: [usize; 3], classes: usize, limit: usize)
         })?);
     }
     let [channels, height, width] = shape;
-    let decoded: Vec<(u8, Vec<u8>)> = encoded
+    // Every row, so that the error told is the first row's in every run.
+    let decoded: Vec<Result<(u8, Vec<u8>)>> = encoded
         .into_par_iter()
         .enumerate()
         .map(|(index, (bytes, label))| {
@@ -45,10 +46,11 @@ pub(super) fn read(path: &Path, shape: [usize; 3], classes: usize, limit: usize)
             let label = label.ok_or_else(|| damaged(format!("row {index} has a label outside 0..{classes}")))?;
             Ok((label, planes(image.as_raw(), channels)))
         })
-        .collect::<Result<_>>()?;
+        .collect();
     let mut images =
         Images { pixels: Vec::with_capacity(decoded.len() * channels * height * width), labels: Vec::new(), shape };
-    for (label, pixels) in decoded {
+    for image in decoded {
+        let (label, pixels) = image?;
         images.labels.push(label);
         images.pixels.extend(pixels);
     }
