@@ -3,6 +3,7 @@
 //! Data flows one way: a suite file ([`suite`]) becomes a plan of cells, [`exec`] runs them, [`train`] trains
 //! one, [`record`] keeps what was measured, [`stats`] and [`report`] turn records into tables.
 
+pub mod bench;
 pub mod cli;
 pub mod data;
 mod error;

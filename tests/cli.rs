@@ -250,6 +250,26 @@ fn parity_exits_with_1_above_the_tolerance() {
 }
 
 #[test]
+fn bench_measures_a_step_and_its_parts() {
+    let place = Place::new();
+    let run = "bench --model resnet8 --width 4 --input 3x16x16 --batch-size 8 --steps 3 --warmup 1 --optimizer ssam-f";
+    let output = place.sharpbench(&format!("{run} --json")).assert().success().get_output().stdout.clone();
+    let json: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!((&json["steps"], &json["step_seconds"]["n"], &json["input"]), (&3.into(), &3.into(), &"3x16x16".into()));
+    let median = |part: &str| json["parts"][part]["median"].as_f64().expect("a part");
+    let parts: f64 = ["data", "pass1", "perturb", "pass2", "update"].into_iter().map(median).sum();
+    let step = json["step_seconds"]["max"].as_f64().expect("a time");
+    assert!(parts > 0.0 && parts <= 2.0 * step, "{json}");
+    assert!(json["flops_executed"].as_f64() > Some(1e6) && json["gemm_peak_gflops_per_second"].as_f64() > Some(0.1));
+    place.sharpbench(run).assert().success().stdout(predicate::str::contains("matrix-product peak"));
+    insta::assert_snapshot!(error(place.sharpbench("bench --input 32x32")), @"
+    error: invalid value '32x32' for '--input <CxHxW>': 32x32 is not of the form CxHxW with 1 to 3 channels, such as 3x32x32
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
 fn completions_are_printed_for_a_shell() {
     Place::new().sharpbench("completions bash").assert().success().stdout(predicate::str::contains("_sharpbench"));
 }

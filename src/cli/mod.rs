@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, text only. Results go to stdout, everything else to stderr.
 
+mod bench;
 mod completions;
 mod list;
 mod parity;
@@ -39,6 +40,8 @@ enum Command {
     List,
     /// Show the cells of a suite, their FLOPs and, once measured, the time they take.
     Plan(plan::Args),
+    /// Time training steps on synthetic images: parts, executed FLOPs, fraction of the machine's peak.
+    Bench(bench::Args),
     /// Print the report of a run folder.
     Report(report::Args),
     /// Replay a parity case and compare with its expected weights.
@@ -58,6 +61,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Suite(args) => suite::run(&args),
         Command::List => list::run(),
         Command::Plan(args) => plan::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Parity(args) => parity::run(&args),
         Command::Schema => print(&crate::suite::file::json_schema()),
@@ -79,4 +83,14 @@ fn print(text: &str) -> Result<ExitCode> {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "stdout")(e)),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Sets the number of threads that compute; results are the same for any.
+fn set_threads(threads: Option<usize>) -> Result<()> {
+    let Some(n) = threads else { return Ok(()) };
+    if n == 0 {
+        return Err(Error::Usage("--threads 0 cannot compute anything; use at least 1".into()));
+    }
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build_global();
+    pool.map_err(|e| Error::Usage(format!("--threads {n} cannot be set: {e}")))
 }

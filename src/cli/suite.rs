@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::progress::Progress;
 use crate::data::{self, DataSet, DataSource, Fetch};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exec;
 use crate::record::{RunFolder, RunManifest, SCHEMA};
 use crate::report::Format;
@@ -49,7 +49,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    set_threads(args.threads)?;
+    super::set_threads(args.threads)?;
     let suite = Suite::read(&args.suite)?;
     let wanted = suite.data(&args.profile)?;
     // A suite that cannot be expanded is refused before any data is fetched.
@@ -124,14 +124,4 @@ fn load(args: &Args, name: &str, train: usize, test: usize) -> Result<DataSet> {
 /// reports/<suite>-<profile>-<data>
 pub(super) fn default_folder(plan: &Plan, data: &str) -> PathBuf {
     Path::new("reports").join(format!("{}-{}-{data}", plan.suite, plan.profile))
-}
-
-/// Sets the number of threads that compute; results are the same for any.
-fn set_threads(threads: Option<usize>) -> Result<()> {
-    let Some(n) = threads else { return Ok(()) };
-    if n == 0 {
-        return Err(Error::Usage("--threads 0 cannot compute anything; use at least 1".into()));
-    }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build_global();
-    pool.map_err(|e| Error::Usage(format!("--threads {n} cannot be set: {e}")))
 }

@@ -91,7 +91,7 @@ pub struct Measures {
     pub flops_theoretical: f64,
     /// The formula of the theoretical figure.
     pub flops_theoretical_formula: String,
-    /// FLOPs the kernels ran; not counted yet.
+    /// FLOPs the kernels ran, mask refreshes included; none in records of programs that did not count.
     pub flops_executed: Option<f64>,
     /// Every mask refresh.
     pub mask_refreshes: Vec<MaskRefresh>,

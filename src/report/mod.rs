@@ -141,13 +141,13 @@ pub struct Row {
     pub flops_nominal: Option<f64>,
     /// Training FLOPs of a cell by the formula named in the report.
     pub flops_theoretical: Option<f64>,
-    /// Training FLOPs of a cell that the kernels ran; not counted yet.
+    /// Training FLOPs of a cell that the kernels ran, mask refreshes included.
     pub flops_executed: Option<f64>,
     /// Nominal FLOPs over the reference SGD's.
     pub flops_nominal_ratio_to_sgd: Option<f64>,
     /// Theoretical FLOPs over the reference SGD's.
     pub flops_theoretical_ratio_to_sgd: Option<f64>,
-    /// Executed FLOPs over the reference SGD's; not counted yet.
+    /// Executed FLOPs over the reference SGD's.
     pub flops_executed_ratio_to_sgd: Option<f64>,
     /// The cells behind the row.
     pub cells: Vec<CellResult>,
@@ -187,7 +187,7 @@ pub struct CellResult {
     pub flops_nominal: f64,
     /// FLOPs by the report's formula.
     pub flops_theoretical: f64,
-    /// FLOPs the kernels ran; not counted yet.
+    /// FLOPs the kernels ran, mask refreshes included.
     pub flops_executed: Option<f64>,
     /// Peak resident memory, in bytes.
     pub peak_memory_bytes: Option<u64>,

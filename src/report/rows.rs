@@ -40,7 +40,7 @@ struct Reference {
     accuracies: Vec<(u64, f64)>,
     step_seconds: Vec<(u64, f64)>,
     train_seconds: Vec<(u64, f64)>,
-    flops: Option<(f64, f64)>,
+    flops: Option<Flops>,
 }
 
 impl Reference {
@@ -56,9 +56,21 @@ impl Reference {
             step_seconds: by_seed(|m| Some(m.step_seconds?.median)),
             train_seconds: by_seed(|m| Some(m.train_seconds)),
             // Equal over seeds.
-            flops: completed.first().map(|r| (r.measures.flops_nominal, r.measures.flops_theoretical)),
+            flops: completed.first().map(|r| Flops {
+                nominal: r.measures.flops_nominal,
+                theoretical: r.measures.flops_theoretical,
+                executed: r.measures.flops_executed,
+            }),
         }
     }
+}
+
+/// FLOPs of a cell's training, the three columns that must not be mixed.
+#[derive(Clone, Copy)]
+struct Flops {
+    nominal: f64,
+    theoretical: f64,
+    executed: Option<f64>,
 }
 
 fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Reference>, sam: Option<&Reference>) -> Row {
@@ -68,7 +80,7 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
     let best: Vec<f64> = completed.clone().filter_map(|r| r.measures.test_accuracy_best).collect();
     let sgd_other = sgd.filter(|to| to.setting != own.setting);
     let sam_other = sam.filter(|to| to.setting != own.setting);
-    let ratio = |part: fn(&(f64, f64)) -> f64| Some(part(&own.flops?) / part(&sgd?.flops?));
+    let ratio = |part: fn(Flops) -> Option<f64>| Some(part(own.flops?)? / part(sgd?.flops?)?);
     Row {
         setting: Setting::new(setting),
         axes: setting.axes(),
@@ -82,12 +94,12 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
         step_ratio_to_sgd: sgd_other.and_then(|to| median(&paired_ratios(&own.step_seconds, &to.step_seconds))),
         train_seconds: median(&values(&own.train_seconds)),
         train_ratio_to_sgd: sgd_other.and_then(|to| median(&paired_ratios(&own.train_seconds, &to.train_seconds))),
-        flops_nominal: own.flops.map(|f| f.0),
-        flops_theoretical: own.flops.map(|f| f.1),
-        flops_executed: None,
-        flops_nominal_ratio_to_sgd: ratio(|f| f.0),
-        flops_theoretical_ratio_to_sgd: ratio(|f| f.1),
-        flops_executed_ratio_to_sgd: None,
+        flops_nominal: own.flops.map(|f| f.nominal),
+        flops_theoretical: own.flops.map(|f| f.theoretical),
+        flops_executed: own.flops.and_then(|f| f.executed),
+        flops_nominal_ratio_to_sgd: ratio(|f| Some(f.nominal)),
+        flops_theoretical_ratio_to_sgd: ratio(|f| Some(f.theoretical)),
+        flops_executed_ratio_to_sgd: ratio(|f| f.executed),
         cells: records.iter().map(|r| CellResult::new(r)).collect(),
     }
 }

@@ -143,7 +143,7 @@ fn notes(report: &Report, constants: Vec<String>, bullet: &str) -> String {
     lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance".into());
     lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
     lines.push(format!(
-        "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}; executed is not counted yet",
+        "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}; executed: counted by the kernels, mask refreshes included",
         report.flops_theoretical_formula
     ));
     lines.iter().map(|l| format!("{bullet}{l}\n")).collect()

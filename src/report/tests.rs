@@ -37,7 +37,7 @@ fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
             flops_nominal: 1e9 * gradients * cell.epochs as f64,
             flops_theoretical: 0.9e9 * gradients * cell.epochs as f64,
             flops_theoretical_formula: "the formula".into(),
-            flops_executed: None,
+            flops_executed: Some(0.95e9 * gradients * cell.epochs as f64),
             mask_refreshes: Vec::new(),
             fingerprint: format!("fingerprint-{}", cell.seed),
         },
@@ -92,15 +92,15 @@ fn report() -> Report {
 fn terminal_table() {
     insta::assert_snapshot!(report().render(Format::Table), @"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
-    ┌───────────┬──────────────┬────────┬────────────────┬──────────────┬──────────────┬──────────────┬──────────────┬──────────────────┬──────────────────┬──────────────────┬─────────────┐
-    │ optimizer │ weight_decay │ epochs │              n │   accuracy % │       best % │       vs SGD │       vs SAM │          ms/step │         step/SGD │        train/SGD │   FLOPs/SGD │
-    ├───────────┼──────────────┼────────┼────────────────┼──────────────┼──────────────┼──────────────┼──────────────┼──────────────────┼──────────────────┼──────────────────┼─────────────┤
-    │ sgd       │ 0.0005       │ 2      │              2 │ 53.00 ± 4.24 │ 54.00 ± 4.24 │            - │ -3.30 ± 0.42 │ 22.5 (10.0-35.0) │                - │                - │ 1.00/1.00/- │
-    │ sgd       │ 0.001        │ 2      │              2 │ 54.10 ± 4.38 │ 55.10 ± 4.38 │ +1.10 ± 0.14 │ -2.20 ± 0.28 │ 27.5 (15.0-40.0) │ 1.32 (1.14-1.50) │ 1.32 (1.14-1.50) │ 1.00/1.00/- │
-    │ sgd       │ 0.0005       │ 4      │              2 │ 55.20 ± 4.53 │ 56.20 ± 4.53 │ +2.20 ± 0.28 │ -1.10 ± 0.14 │ 32.5 (20.0-45.0) │ 1.64 (1.29-2.00) │ 1.64 (1.29-2.00) │ 2.00/2.00/- │
-    │ sam       │ 0.001        │ 2      │              2 │ 56.30 ± 4.67 │ 57.30 ± 4.67 │ +3.30 ± 0.42 │            - │ 37.5 (25.0-50.0) │ 1.96 (1.43-2.50) │ 1.96 (1.43-2.50) │ 2.00/2.00/- │
-    │ ssam-f    │ 0.001        │ 2      │ 1 (1 diverged) │        54.00 │        55.00 │        +4.00 │        +1.00 │             30.0 │             3.00 │             3.00 │ 2.00/2.00/- │
-    └───────────┴──────────────┴────────┴────────────────┴──────────────┴──────────────┴──────────────┴──────────────┴──────────────────┴──────────────────┴──────────────────┴─────────────┘
+    ┌───────────┬──────────────┬────────┬────────────────┬──────────────┬──────────────┬──────────────┬──────────────┬──────────────────┬──────────────────┬──────────────────┬────────────────┐
+    │ optimizer │ weight_decay │ epochs │              n │   accuracy % │       best % │       vs SGD │       vs SAM │          ms/step │         step/SGD │        train/SGD │      FLOPs/SGD │
+    ├───────────┼──────────────┼────────┼────────────────┼──────────────┼──────────────┼──────────────┼──────────────┼──────────────────┼──────────────────┼──────────────────┼────────────────┤
+    │ sgd       │ 0.0005       │ 2      │              2 │ 53.00 ± 4.24 │ 54.00 ± 4.24 │            - │ -3.30 ± 0.42 │ 22.5 (10.0-35.0) │                - │                - │ 1.00/1.00/1.00 │
+    │ sgd       │ 0.001        │ 2      │              2 │ 54.10 ± 4.38 │ 55.10 ± 4.38 │ +1.10 ± 0.14 │ -2.20 ± 0.28 │ 27.5 (15.0-40.0) │ 1.32 (1.14-1.50) │ 1.32 (1.14-1.50) │ 1.00/1.00/1.00 │
+    │ sgd       │ 0.0005       │ 4      │              2 │ 55.20 ± 4.53 │ 56.20 ± 4.53 │ +2.20 ± 0.28 │ -1.10 ± 0.14 │ 32.5 (20.0-45.0) │ 1.64 (1.29-2.00) │ 1.64 (1.29-2.00) │ 2.00/2.00/2.00 │
+    │ sam       │ 0.001        │ 2      │              2 │ 56.30 ± 4.67 │ 57.30 ± 4.67 │ +3.30 ± 0.42 │            - │ 37.5 (25.0-50.0) │ 1.96 (1.43-2.50) │ 1.96 (1.43-2.50) │ 2.00/2.00/2.00 │
+    │ ssam-f    │ 0.001        │ 2      │ 1 (1 diverged) │        54.00 │        55.00 │        +4.00 │        +1.00 │             30.0 │             3.00 │             3.00 │ 2.00/2.00/2.00 │
+    └───────────┴──────────────┴────────┴────────────────┴──────────────┴──────────────┴──────────────┴──────────────┴──────────────────┴──────────────────┴──────────────────┴────────────────┘
     resnet8 width 8 (19218 parameters), 256 training and 200 test images, batch 32, lr 0.05
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     sharpbench 0.0.0 (no revision)
@@ -108,7 +108,7 @@ fn terminal_table() {
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
     vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
     ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
-    FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density; executed is not counted yet
+    FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density; executed: counted by the kernels, mask refreshes included
     ");
 }
 
@@ -124,13 +124,13 @@ fn markdown_table() {
     insta::assert_snapshot!(report().render(Format::Markdown), @"
     ## cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
 
-    | optimizer | weight_decay | epochs |              n |   accuracy % |       best % |       vs SGD |       vs SAM |          ms/step |         step/SGD |        train/SGD |   FLOPs/SGD |
-    |-----------|--------------|--------|----------------|--------------|--------------|--------------|--------------|------------------|------------------|------------------|-------------|
-    | sgd       | 0.0005       | 2      |              2 | 53.00 ± 4.24 | 54.00 ± 4.24 |            - | -3.30 ± 0.42 | 22.5 (10.0-35.0) |                - |                - | 1.00/1.00/- |
-    | sgd       | 0.001        | 2      |              2 | 54.10 ± 4.38 | 55.10 ± 4.38 | +1.10 ± 0.14 | -2.20 ± 0.28 | 27.5 (15.0-40.0) | 1.32 (1.14-1.50) | 1.32 (1.14-1.50) | 1.00/1.00/- |
-    | sgd       | 0.0005       | 4      |              2 | 55.20 ± 4.53 | 56.20 ± 4.53 | +2.20 ± 0.28 | -1.10 ± 0.14 | 32.5 (20.0-45.0) | 1.64 (1.29-2.00) | 1.64 (1.29-2.00) | 2.00/2.00/- |
-    | sam       | 0.001        | 2      |              2 | 56.30 ± 4.67 | 57.30 ± 4.67 | +3.30 ± 0.42 |            - | 37.5 (25.0-50.0) | 1.96 (1.43-2.50) | 1.96 (1.43-2.50) | 2.00/2.00/- |
-    | ssam-f    | 0.001        | 2      | 1 (1 diverged) |        54.00 |        55.00 |        +4.00 |        +1.00 |             30.0 |             3.00 |             3.00 | 2.00/2.00/- |
+    | optimizer | weight_decay | epochs |              n |   accuracy % |       best % |       vs SGD |       vs SAM |          ms/step |         step/SGD |        train/SGD |      FLOPs/SGD |
+    |-----------|--------------|--------|----------------|--------------|--------------|--------------|--------------|------------------|------------------|------------------|----------------|
+    | sgd       | 0.0005       | 2      |              2 | 53.00 ± 4.24 | 54.00 ± 4.24 |            - | -3.30 ± 0.42 | 22.5 (10.0-35.0) |                - |                - | 1.00/1.00/1.00 |
+    | sgd       | 0.001        | 2      |              2 | 54.10 ± 4.38 | 55.10 ± 4.38 | +1.10 ± 0.14 | -2.20 ± 0.28 | 27.5 (15.0-40.0) | 1.32 (1.14-1.50) | 1.32 (1.14-1.50) | 1.00/1.00/1.00 |
+    | sgd       | 0.0005       | 4      |              2 | 55.20 ± 4.53 | 56.20 ± 4.53 | +2.20 ± 0.28 | -1.10 ± 0.14 | 32.5 (20.0-45.0) | 1.64 (1.29-2.00) | 1.64 (1.29-2.00) | 2.00/2.00/2.00 |
+    | sam       | 0.001        | 2      |              2 | 56.30 ± 4.67 | 57.30 ± 4.67 | +3.30 ± 0.42 |            - | 37.5 (25.0-50.0) | 1.96 (1.43-2.50) | 1.96 (1.43-2.50) | 2.00/2.00/2.00 |
+    | ssam-f    | 0.001        | 2      | 1 (1 diverged) |        54.00 |        55.00 |        +4.00 |        +1.00 |             30.0 |             3.00 |             3.00 | 2.00/2.00/2.00 |
 
     - resnet8 width 8 (19218 parameters), 256 training and 200 test images, batch 32, lr 0.05
     - measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
@@ -139,7 +139,7 @@ fn markdown_table() {
     - accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
     - vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
     - ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
-    - FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density; executed is not counted yet
+    - FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density; executed: counted by the kernels, mask refreshes included
     ");
 }
 
@@ -147,16 +147,16 @@ fn markdown_table() {
 fn csv_has_a_line_per_cell() {
     insta::assert_snapshot!(report().render(Format::Csv), @"
     suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,batch_norm,momentum,nesterov,weight_decay,epochs,seed,status,test_accuracy_last,test_accuracy_best,train_seconds,mask_seconds,step_seconds_median,flops_nominal,flops_theoretical,flops_executed,peak_memory_bytes,fingerprint
-    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,0.9,false,0.0005,2,1234,completed,0.5,0.51,0.16,0.0,0.01,2000000000.0,1800000000.0,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,0.56,0.0,0.035,2000000000.0,1800000000.0,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,0.9,false,0.001,2,1234,completed,0.51,0.52,0.24,0.0,0.015,2000000000.0,1800000000.0,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,0.9,false,0.001,2,4321,completed,0.5720000000000001,0.5820000000000001,0.64,0.0,0.04,2000000000.0,1800000000.0,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,0.9,false,0.0005,4,1234,completed,0.52,0.53,0.32,0.0,0.02,4000000000.0,3600000000.0,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,0.9,false,0.0005,4,4321,completed,0.5840000000000001,0.5940000000000001,0.7200000000000001,0.0,0.045000000000000005,4000000000.0,3600000000.0,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,0.05,update,0.9,false,0.001,2,1234,completed,0.53,0.54,0.4,0.0,0.025,4000000000.0,3600000000.0,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,0.05,update,0.9,false,0.001,2,4321,completed,0.596,0.606,0.8,0.0,0.05,4000000000.0,3600000000.0,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,1,128,clean,,,0.05,update,0.9,false,0.001,2,1234,completed,0.54,0.55,0.48,0.0,0.03,4000000000.0,3600000000.0,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,1,128,clean,,,0.05,update,0.9,false,0.001,2,4321,diverged,,0.11,0.88,0.0,0.055,4000000000.0,3600000000.0,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,0.9,false,0.0005,2,1234,completed,0.5,0.51,0.16,0.0,0.01,2000000000.0,1800000000.0,1900000000.0,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,0.56,0.0,0.035,2000000000.0,1800000000.0,1900000000.0,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,0.9,false,0.001,2,1234,completed,0.51,0.52,0.24,0.0,0.015,2000000000.0,1800000000.0,1900000000.0,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,0.9,false,0.001,2,4321,completed,0.5720000000000001,0.5820000000000001,0.64,0.0,0.04,2000000000.0,1800000000.0,1900000000.0,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,0.9,false,0.0005,4,1234,completed,0.52,0.53,0.32,0.0,0.02,4000000000.0,3600000000.0,3800000000.0,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,0.9,false,0.0005,4,4321,completed,0.5840000000000001,0.5940000000000001,0.7200000000000001,0.0,0.045000000000000005,4000000000.0,3600000000.0,3800000000.0,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,0.05,update,0.9,false,0.001,2,1234,completed,0.53,0.54,0.4,0.0,0.025,4000000000.0,3600000000.0,3800000000.0,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,0.05,update,0.9,false,0.001,2,4321,completed,0.596,0.606,0.8,0.0,0.05,4000000000.0,3600000000.0,3800000000.0,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,1,128,clean,,,0.05,update,0.9,false,0.001,2,1234,completed,0.54,0.55,0.48,0.0,0.03,4000000000.0,3600000000.0,3800000000.0,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,1,128,clean,,,0.05,update,0.9,false,0.001,2,4321,diverged,,0.11,0.88,0.0,0.055,4000000000.0,3600000000.0,3800000000.0,134217728,fingerprint-4321
     ");
 }
 
@@ -186,7 +186,7 @@ fn json_has_the_documented_keys() {
     ] {
         assert!(cell.get(key).is_some(), "a cell lacks {key}");
     }
-    assert!(cell["flops_executed"].is_null());
+    assert!(cell["flops_executed"].is_f64());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::flops;
 use crate::model::{self, Model, Task};
-use crate::nn::{ParamLayout, RunningStats, to_safetensors};
+use crate::nn::{ParamLayout, RunningStats, executed_flops, to_safetensors};
 use crate::record::{EpochMeasures, MaskRefresh, Measures, Status, StepSeconds, fingerprint};
 use crate::suite::{Cell, Refresh};
 
@@ -39,6 +39,7 @@ struct Session<'a> {
     step_seconds: Vec<f64>,
     mask_seconds: f64,
     refreshes: Vec<MaskRefresh>,
+    flops_executed: u64,
     /// Whether the peak memory is this cell's, not the process's so far.
     peak_is_own: bool,
 }
@@ -86,6 +87,7 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
         step_seconds: Vec::new(),
         mask_seconds: 0.0,
         refreshes: Vec::new(),
+        flops_executed: 0,
         peak_is_own,
     };
     let mut epochs = Vec::new();
@@ -137,8 +139,9 @@ impl Session<'_> {
             let start = Instant::now();
             let Ok(batch) = batches.recv() else { break };
             lr = schedule.lr(epoch, step);
-            let masking = self.mask_seconds;
+            let (masking, executed) = (self.mask_seconds, executed_flops());
             let loss = self.step(epoch, step, &batch?, lr)?;
+            self.flops_executed += executed_flops() - executed;
             self.step_seconds.push(start.elapsed().as_secs_f64() - (self.mask_seconds - masking));
             if !loss.is_finite() {
                 return Ok(ControlFlow::Break(step));
@@ -201,7 +204,7 @@ impl Session<'_> {
             flops_nominal: flops.nominal,
             flops_theoretical: flops.theoretical,
             flops_theoretical_formula: flops::THEORETICAL_FORMULA.into(),
-            flops_executed: None,
+            flops_executed: Some(self.flops_executed as f64),
             mask_refreshes: self.refreshes.clone(),
             fingerprint: fingerprint(self.trainer.weights()),
             epochs,

@@ -19,7 +19,7 @@ use super::step::loss_gradient;
 ///
 /// # Errors
 /// When a tensor operation fails.
-pub(super) fn fisher_scores(
+pub fn fisher_scores(
     (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
     data: &DataSet,
     augment: &Augment,

@@ -8,4 +8,6 @@ mod memory;
 mod step;
 
 pub use cell::{Observer, Trained, train};
-pub use step::{SecondPass, Trainer};
+pub use fisher::fisher_scores;
+pub use memory::peak_bytes as peak_memory_bytes;
+pub use step::{SecondPass, StepParts, Trainer};

@@ -1,5 +1,7 @@
 //! The one training step: SGD, SAM and every sparse SAM are this step with another ascent.
 
+use std::time::Instant;
+
 use candle_core::DType;
 
 use crate::data::loader::Batch;
@@ -20,6 +22,20 @@ pub struct Trainer<'m> {
     state: SgdState,
     gradient: Vec<f32>,
     perturbed: Perturbed,
+    parts: StepParts,
+}
+
+/// Where the time of a step went, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepParts {
+    /// The gradient at w.
+    pub pass1: f64,
+    /// The ascent step.
+    pub perturb: f64,
+    /// The gradient at w + eps.
+    pub pass2: f64,
+    /// The base step.
+    pub update: f64,
 }
 
 /// What makes a step a SAM step: the radius, the constant in the denominator, BatchNorm's policy.
@@ -69,7 +85,13 @@ impl<'m> Trainer<'m> {
             running,
             gradient: Vec::new(),
             perturbed: Perturbed::default(),
+            parts: StepParts::default(),
         }
+    }
+
+    /// Where the time of the last step went.
+    pub fn step_parts(&self) -> StepParts {
+        self.parts
     }
 
     /// Gives up the weights (flat, in name order) and the running statistics.
@@ -105,22 +127,42 @@ impl<'m> Trainer<'m> {
         mask: Option<&Mask>,
         after_ascent: impl FnOnce(&[f32], &[f32]),
     ) -> Result<f64> {
+        let mut clock = Clock::start();
         let layout = self.model.layout();
         let Self { model, running, gradient, .. } = self;
         let tensors = Weights::from_flat(layout, &self.weights, DType::F32)?;
         let loss = loss_gradient(*model, &tensors, running, batch, BatchNormMode::Update, gradient)?;
+        self.parts = StepParts { pass1: clock.lap(), ..StepParts::default() };
         if let Some(second) = self.second {
             Ascent { rho: second.rho, epsilon: second.epsilon, mask }.perturb(
                 &self.weights,
                 &self.gradient,
                 &mut self.perturbed,
             );
+            self.parts.perturb = clock.lap();
             after_ascent(&self.weights, &self.gradient);
+            clock.lap();
             let tensors = Weights::from_flat(layout, self.perturbed.weights(), DType::F32)?;
             loss_gradient(self.model, &tensors, &mut self.running, batch, second.batch_norm, &mut self.gradient)?;
+            self.parts.pass2 = clock.lap();
         }
         self.sgd.step(&mut self.state, &mut self.weights, &self.gradient, lr as f32);
+        self.parts.update = clock.lap();
         Ok(loss)
+    }
+}
+
+/// Seconds since the last look.
+struct Clock(Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    fn lap(&mut self) -> f64 {
+        let now = Instant::now();
+        now.duration_since(std::mem::replace(&mut self.0, now)).as_secs_f64()
     }
 }
 

@@ -11,6 +11,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::executed::count;
 use super::simd::{Scalar, load, store};
 
 /// Channels of a scratch block, at most.
@@ -56,6 +57,11 @@ impl ConvShape {
 
     fn image(&self) -> usize {
         self.height * self.width * self.c_in
+    }
+
+    /// Multiply-adds of one of the three products, taps in the padding included.
+    fn multiply_adds(&self) -> usize {
+        self.batch * self.out_image() * self.c_in * self.kernel * self.kernel
     }
 
     fn out_image(&self) -> usize {
@@ -387,6 +393,7 @@ fn accumulate_taps<S: Simd, T: Scalar, const V: usize, const M: usize, const B: 
 pub(in crate::nn) fn conv2d<T: Scalar>(s: &ConvShape, x: &[T], w: &[T]) -> Vec<T> {
     let layout = Layout::new::<T>(s.c_in, s.c_out, s.kernel, s.stride, (s.out_height(), s.out_width()));
     let weight = pack(s, &layout, w, |co, ci, ky, kx| layout.packed_index(co, ci, ky, kx));
+    count(s.multiply_adds());
     let mut out = vec![T::zero(); s.batch * s.out_image()];
     out.par_chunks_mut(s.out_image()).zip(x.par_chunks(s.image())).for_each_init(
         || (vec![T::zero(); layout.scratch()], vec![T::zero(); layout.sums()]),
@@ -404,6 +411,8 @@ pub(in crate::nn) fn conv2d_input_grad<T: Scalar>(s: &ConvShape, dy: &[T], w: &[
     let layout = Layout::new::<T>(s.c_out, s.c_in, s.kernel, 1, (s.height, s.width));
     let last = s.kernel - 1;
     let weight = pack(s, &layout, w, |co, ci, ky, kx| layout.packed_index(ci, co, last - ky, last - kx));
+    // The zeros of the dilation are multiplied too.
+    count(s.batch * s.image() * s.c_out * s.kernel * s.kernel);
     let mut dx = vec![T::zero(); s.batch * s.image()];
     dx.par_chunks_mut(s.image()).zip(dy.par_chunks(s.out_image())).for_each_init(
         || (vec![T::zero(); layout.scratch()], vec![T::zero(); layout.sums()]),
@@ -420,6 +429,7 @@ pub(in crate::nn) fn conv2d_input_grad<T: Scalar>(s: &ConvShape, dy: &[T], w: &[
 pub(in crate::nn) fn conv2d_weight_grad<T: Scalar>(s: &ConvShape, x: &[T], dy: &[T]) -> Vec<T> {
     let layout = Layout::new::<T>(s.c_in, s.c_out, s.kernel, s.stride, (s.out_height(), s.out_width()));
     let padded = s.c_out.next_multiple_of(layout.tile.channels);
+    count(s.multiply_adds());
     let partials: Vec<Vec<T>> = x
         .par_chunks(IMAGES_PER_PARTIAL * s.image())
         .zip(dy.par_chunks(IMAGES_PER_PARTIAL * s.out_image()))

@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use super::Scalar;
+use super::executed::count;
 
 /// Output rows of one task of [`par_gemm`].
 const ROWS_PER_TASK: usize = 32;
@@ -92,10 +93,33 @@ pub(in crate::nn) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: Ma
 
 /// [`gemm`] over blocks of output rows in parallel; the blocks are the same for any number of threads.
 pub(in crate::nn) fn par_gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
+    count(out.rows * out.cols * a.cols);
     let cols = out.cols;
     let blocks = out.data.par_chunks_mut(ROWS_PER_TASK * cols).enumerate();
     blocks.for_each(|(block, data)| {
         let rows = data.len() / cols;
         gemm(MatMut { data, rows, cols }, a.rows_from(block * ROWS_PER_TASK, rows), b, accumulate);
     });
+}
+
+/// Side of the matrices whose product measures the peak: 4 MiB of f32, which the caches hold.
+const PEAK_SIDE: usize = 576;
+/// Rounds of which the best counts.
+const PEAK_ROUNDS: usize = 12;
+
+/// The machine's matrix-product peak in FLOP/s: every thread multiplies matrices of its own; the best round counts.
+pub fn gemm_peak() -> f64 {
+    let n = PEAK_SIDE;
+    let threads = rayon::current_num_threads();
+    let mut work: Vec<[Vec<f32>; 3]> =
+        (0..threads).map(|_| [vec![1.0; n * n], vec![1.0; n * n], vec![0.0; n * n]]).collect();
+    let rounds = (0..PEAK_ROUNDS).map(|_| {
+        let start = std::time::Instant::now();
+        work.par_iter_mut().with_max_len(1).for_each(|[a, b, c]| {
+            let (a, b) = (MatRef::new(a, n, n), MatRef::new(b, n, n));
+            gemm(MatMut { data: c, rows: n, cols: n }, a, b, false);
+        });
+        (2 * n * n * n * threads) as f64 / start.elapsed().as_secs_f64()
+    });
+    rounds.fold(0.0, f64::max)
 }

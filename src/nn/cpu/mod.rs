@@ -10,6 +10,7 @@
 mod activation;
 mod batch_norm;
 mod conv;
+mod executed;
 mod gemm;
 mod loss;
 mod pool;
@@ -18,6 +19,8 @@ mod simd;
 pub(super) use activation::{add, add_relu, relu, relu_backward};
 pub(super) use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm, batch_norm_backward, batch_stats};
 pub(super) use conv::{ConvShape, conv2d, conv2d_input_grad, conv2d_weight_grad};
+pub use executed::executed_flops;
+pub use gemm::gemm_peak;
 pub(super) use gemm::{MatMut, MatRef, par_gemm};
 pub(super) use loss::{cross_entropy, cross_entropy_backward};
 pub(super) use pool::{channels_last, global_avg_pool, global_avg_pool_backward, shortcut, shortcut_backward};

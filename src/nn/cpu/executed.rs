@@ -1,0 +1,16 @@
+//! Counts the floating-point operations that the kernels execute, over all threads of the process.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static FLOPS: AtomicU64 = AtomicU64::new(0);
+
+/// Adds `multiply_adds` multiply-adds, of 2 FLOPs each.
+pub(super) fn count(multiply_adds: usize) {
+    FLOPS.fetch_add(2 * multiply_adds as u64, Ordering::Relaxed);
+}
+
+/// FLOPs of convolutions and matrix products executed by this process so far. Differences of it measure a piece of work
+/// while nothing else computes.
+pub fn executed_flops() -> u64 {
+    FLOPS.load(Ordering::Relaxed)
+}

@@ -1,0 +1,36 @@
+//! The kernels' own count of FLOPs. A test binary of one test: the count is of the whole process.
+
+use candle_core::{Device, Tensor};
+use sharpbench::data::loader::Batch;
+use sharpbench::model::{self, ModelSpec, Task};
+use sharpbench::nn::{BatchNormMode, RunningStats, executed_flops};
+use sharpbench::optim::{SAM_EPSILON, Sgd};
+use sharpbench::train::{SecondPass, Trainer};
+
+/// By hand: resnet8 of width 4 on 8x8 images. Forward and dW of every layer, dX of all but the first, the two stride-2
+/// dX four times their size; SAM twice that.
+#[test]
+fn a_step_executes_what_its_layers_owe() {
+    let spec: ModelSpec =
+        serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
+    let model = model::build(&spec, Task { input: [3, 8, 8], classes: 10 }).expect("a model");
+    let conv = |c_in: u64, c_out: u64, pixels: u64| 9 * c_in * c_out * pixels;
+    let (first, widening) = (conv(3, 4, 64), [conv(4, 8, 16), conv(8, 16, 4)]);
+    let forward = model.forward_macs();
+    let dx = forward - first + 3 * widening.iter().sum::<u64>();
+    let images = 6;
+    let step = 2 * images * (2 * forward + dx);
+
+    let pixels = vec![0.5f32; images as usize * 3 * 64];
+    let images = Tensor::from_vec(pixels, (images as usize, 3, 8, 8), &Device::Cpu).expect("a tensor");
+    let batch = Batch { images, labels: vec![1; 6] };
+    let sam = SecondPass { rho: 0.1, epsilon: SAM_EPSILON, batch_norm: BatchNormMode::Update };
+    let sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+    for (second, passes) in [(None, 1), (Some(sam), 2)] {
+        let layout = model.layout();
+        let mut trainer = Trainer::new(&*model, sgd, second, layout.init(7), RunningStats::new(layout));
+        let before = executed_flops();
+        trainer.step(&batch, 0.05, None, |_, _| {}).expect("a step");
+        assert_eq!(executed_flops() - before, passes * step);
+    }
+}
