@@ -45,7 +45,9 @@ fn a_filter_trains_a_part_and_the_rest_follows() {
     place
         .sharpbench("suite tiny.toml --data stand-in --out run --filter optimizer=ssam-f,sparsity=.90,seed=2")
         .assert()
-        .success();
+        .success()
+        .stdout(predicate::str::contains("a part of the profile: 1 of its 4 cells were selected"))
+        .stdout(predicate::str::contains("nothing to compare with"));
     assert_eq!(place.fingerprints("run").len(), 1);
     assert!(!place.path("run/weights").exists());
     place
@@ -165,7 +167,7 @@ fn wrong_usage_is_refused() {
     ");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --quiet --filter sparsity=0.3"), @"error: no cell passes the filter; these axes vary: optimizer: sgd ssam-f; seed: 1 2");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --threads 0"), @"error: --threads 0 cannot compute anything; use at least 1");
-    insta::assert_snapshot!(run("report tiny"), @"error: run tiny: it holds no run (no run.json); give the folder that `sharpbench suite` wrote");
+    insta::assert_snapshot!(run("report tiny"), @"error: run tiny: there is no such folder; give the folder that `sharpbench suite` wrote");
     std::fs::write(place.path("file"), "").expect("written");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --quiet --out file/run"), @"error: cannot create file/run: Not a directory (os error 20)");
     insta::assert_snapshot!(run("parity file"), @"error: parity case file: not a safetensors file (header too small)");
@@ -262,6 +264,7 @@ fn bench_measures_a_step_and_its_parts() {
     assert!(parts > 0.0 && parts <= 2.0 * step, "{json}");
     assert!(json["flops_executed"].as_f64() > Some(1e6) && json["gemm_peak_gflops_per_second"].as_f64() > Some(0.1));
     place.sharpbench(run).assert().success().stdout(predicate::str::contains("matrix-product peak"));
+    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam --sparsity 0.5")), @"error: --sparsity does not apply to sam, only to ssam-f and ssam-d");
     insta::assert_snapshot!(error(place.sharpbench("bench --input 32x32")), @"
     error: invalid value '32x32' for '--input <CxHxW>': 32x32 is not of the form CxHxW with 1 to 3 channels, such as 3x32x32
 

@@ -29,9 +29,9 @@ pub(super) struct Args {
     /// sgd, sam, ssam-f or ssam-d.
     #[arg(long, default_value = "sgd", value_parser = optimizer)]
     optimizer: OptimizerName,
-    /// Fraction of weights that a sparse ascent step leaves alone.
-    #[arg(long, default_value_t = 0.9, value_parser = fraction)]
-    sparsity: f64,
+    /// Fraction of weights that a sparse ascent step leaves alone [default: 0.9]; for ssam-f and ssam-d.
+    #[arg(long, value_parser = fraction)]
+    sparsity: Option<f64>,
     /// Steps measured.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
@@ -67,13 +67,19 @@ fn fraction(text: &str) -> std::result::Result<f64, String> {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    if args.sparsity.is_some() && matches!(args.optimizer, OptimizerName::Sgd | OptimizerName::Sam) {
+        return Err(Error::Usage(format!(
+            "--sparsity does not apply to {}, only to ssam-f and ssam-d",
+            args.optimizer
+        )));
+    }
     super::set_threads(args.threads)?;
     let bench = Bench {
         model: ModelSpec { name: args.model.clone(), width: args.width, hidden: args.hidden.clone() },
         input: args.input,
         batch_size: args.batch_size as usize,
         optimizer: args.optimizer,
-        sparsity: args.sparsity,
+        sparsity: args.sparsity.unwrap_or(0.9),
         steps: args.steps as usize,
         warmup: args.warmup as usize,
     };

@@ -15,13 +15,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let mut passed = true;
+    let mut agreeing = 0;
     for case in &args.cases {
         let comparison = replay(case)?;
-        passed &= comparison.passes();
+        agreeing += usize::from(comparison.passes());
         super::print(&format!("{}\n{}", case.display(), text(&comparison)))?;
     }
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_REGRESSION) })
+    let all = args.cases.len();
+    if all > 1 {
+        super::print(&format!("{agreeing} of {all} cases agree\n"))?;
+    }
+    Ok(if agreeing == all { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_REGRESSION) })
 }
 
 fn text(comparison: &Comparison) -> String {

@@ -44,10 +44,10 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
 /// The report of a run folder; damaged and foreign records are named on stderr.
 pub(super) fn read(path: &Path) -> Result<Report> {
     let folder = RunFolder::at(path);
-    let manifest = folder.manifest()?.ok_or_else(|| Error::Run {
-        path: path.into(),
-        message: "it holds no run (no run.json); give the folder that `sharpbench suite` wrote".into(),
-    })?;
+    let what = if path.is_dir() { "it holds no run (no run.json)" } else { "there is no such folder" };
+    let message = format!("{what}; give the folder that `sharpbench suite` wrote");
+    let missing = || Error::Run { path: path.into(), message };
+    let manifest = if path.is_dir() { folder.manifest()? } else { None }.ok_or_else(missing)?;
     let scan = folder.scan()?;
     for (path, reason) in &scan.damaged {
         super::tell(&format!("warning: {} is damaged and left out ({reason})", path.display()));

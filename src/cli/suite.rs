@@ -52,8 +52,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     super::set_threads(args.threads)?;
     let suite = Suite::read(&args.suite)?;
     let wanted = suite.data(&args.profile)?;
-    // A suite that cannot be expanded is refused before any data is fetched.
-    suite.plan(&args.profile, &wanted.name)?;
+    // A suite that cannot be expanded, or a filter that nothing passes, is refused before any data is fetched.
+    args.filter.apply(&mut suite.plan(&args.profile, &wanted.name)?)?;
 
     let data = load(args, &wanted.name, wanted.train, wanted.test)?;
     let used = data.provenance.name.as_str();
@@ -71,6 +71,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         stand_in: used != wanted.name,
         data_sha256: data.provenance.sha256.clone(),
         suite_hash: whole.hash(),
+        profile_cells: Some(whole.cells.len()),
         cells: whole.cells,
     };
     let manifest = folder.open(&manifest, &plan.cells)?;

@@ -44,6 +44,9 @@ pub struct RunManifest {
     pub data_sha256: String,
     /// Hash of the whole profile's plan.
     pub suite_hash: String,
+    /// Cells of the whole profile, of which a filter may have selected a part.
+    #[serde(default)]
+    pub profile_cells: Option<usize>,
     /// Cells of the run, in order.
     pub cells: Vec<Cell>,
 }
@@ -117,6 +120,11 @@ impl RunFolder {
     /// # Errors
     /// When the folder cannot be written, or is to be cleared while another process works in it.
     pub fn claim(&self, fresh: bool) -> Result<RunLock> {
+        if let Some(other) = self.foreign_entry() {
+            return Err(self.error(format!(
+                "it holds {other} and no run.json, so it is no run folder; choose a new or empty folder with --out"
+            )));
+        }
         for folder in [self.root.clone(), self.cells_path(), self.root.join("locks")] {
             fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         }
@@ -140,6 +148,18 @@ impl RunFolder {
         Ok(RunLock(file))
     }
 
+    /// Something in a folder without a run that no run put there.
+    fn foreign_entry(&self) -> Option<String> {
+        if self.manifest_path().exists() {
+            return None;
+        }
+        let names = fs::read_dir(&self.root).ok()?.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
+        let own = |name: &String| {
+            ["cells", "locks", "weights", "run.lock"].contains(&name.as_str()) || name.starts_with(TEMPORARY)
+        };
+        names.filter(|name| !own(name)).min()
+    }
+
     fn error(&self, message: impl Into<String>) -> Error {
         Error::Run { path: self.root.clone(), message: message.into() }
     }
@@ -161,6 +181,12 @@ impl RunFolder {
             // Cells of an edited suite are judged anew.
             if old.suite_hash == plan.suite_hash {
                 ids.extend(old.cells.iter().map(Cell::id));
+            } else if !old.cells.iter().any(|cell| plan.cells.contains(cell)) {
+                return Err(self.error(format!(
+                    "it holds a run of another suite named {} (no cell in common); change the suite's name, use another \
+                     --out, or --fresh to start anew",
+                    old.suite
+                )));
             }
         }
         let mut manifest = plan.clone();

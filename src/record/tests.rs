@@ -16,6 +16,7 @@ fn manifest(cells: &[Cell]) -> RunManifest {
         stand_in: true,
         data_sha256: "sha".into(),
         suite_hash: "hash".into(),
+        profile_cells: Some(18),
         cells: cells.to_vec(),
     }
 }
@@ -121,7 +122,8 @@ fn a_folder_keeps_to_one_run() {
     let longer = [longer];
     let more_images =
         RunManifest { data_sha256: "more".into(), suite_hash: "edited again".into(), ..manifest(&longer) };
-    assert!(open(&more_images, &longer).is_ok(), "other amounts of data are other cells, not other images");
+    let error = open(&more_images, &longer).expect_err("refused").to_string();
+    assert!(error.contains("no cell in common"), "{error}");
 }
 
 #[test]
@@ -156,6 +158,15 @@ fn fresh_removes_the_run_and_nothing_else() {
     std::fs::write(folder.path().join("cells/theirs.json"), "{}").expect("written");
     let error = folder.claim(true).err().expect("refused without run.json").to_string();
     assert!(error.contains("it holds no run.json"), "{error}");
+}
+
+#[test]
+fn a_folder_with_other_things_is_not_made_a_run() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    std::fs::write(temporary.path().join("thesis.tex"), "").expect("written");
+    let error = RunFolder::at(temporary.path()).claim(false).err().expect("refused").to_string();
+    assert!(error.contains("it holds thesis.tex and no run.json"), "{error}");
+    assert_eq!(std::fs::read_dir(temporary.path()).expect("a folder").count(), 1, "nothing was put into it");
 }
 
 #[test]

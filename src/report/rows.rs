@@ -107,6 +107,12 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
 /// What was trained and where, in words.
 pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {
+        notes.push(format!("a part of the profile: {} of its {all} cells were selected", manifest.cells.len()));
+    }
+    if !manifest.cells.iter().any(|c| c.optimizer.name == OptimizerName::Sgd) {
+        notes.push("no SGD cell was selected, so there is nothing to compare with".into());
+    }
     if let Some(cell) = manifest.cells.first() {
         let mut model = cell.model.name.clone();
         if let Some(width) = cell.model.width {

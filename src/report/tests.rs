@@ -69,6 +69,7 @@ fn manifest(cells: Vec<Cell>) -> RunManifest {
         stand_in: true,
         data_sha256: "sha".into(),
         suite_hash: "hash".into(),
+        profile_cells: Some(18),
         cells,
     }
 }
@@ -101,6 +102,7 @@ fn terminal_table() {
     │ sam       │ 0.001        │ 2      │              2 │ 56.30 ± 4.67 │ 57.30 ± 4.67 │ +3.30 ± 0.42 │            - │ 37.5 (25.0-50.0) │ 1.96 (1.43-2.50) │ 1.96 (1.43-2.50) │ 2.00/2.00/2.00 │
     │ ssam-f    │ 0.001        │ 2      │ 1 (1 diverged) │        54.00 │        55.00 │        +4.00 │        +1.00 │             30.0 │             3.00 │             3.00 │ 2.00/2.00/2.00 │
     └───────────┴──────────────┴────────┴────────────────┴──────────────┴──────────────┴──────────────┴──────────────┴──────────────────┴──────────────────┴──────────────────┴────────────────┘
+    a part of the profile: 10 of its 18 cells were selected
     resnet8 width 8 (19218 parameters), 256 training and 200 test images, batch 32, lr 0.05
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     sharpbench 0.0.0 (no revision)
@@ -132,6 +134,7 @@ fn markdown_table() {
     | sam       | 0.001        | 2      |              2 | 56.30 ± 4.67 | 57.30 ± 4.67 | +3.30 ± 0.42 |            - | 37.5 (25.0-50.0) | 1.96 (1.43-2.50) | 1.96 (1.43-2.50) | 2.00/2.00/2.00 |
     | ssam-f    | 0.001        | 2      | 1 (1 diverged) |        54.00 |        55.00 |        +4.00 |        +1.00 |             30.0 |             3.00 |             3.00 | 2.00/2.00/2.00 |
 
+    - a part of the profile: 10 of its 18 cells were selected
     - resnet8 width 8 (19218 parameters), 256 training and 200 test images, batch 32, lr 0.05
     - measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     - sharpbench 0.0.0 (no revision)
