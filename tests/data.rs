@@ -52,6 +52,15 @@ fn parquet_and_binary_batches_give_the_same_images() {
         assert_eq!(other.test, binary.test);
         assert_eq!(other.provenance.sha256, binary.provenance.sha256);
     }
+    // Against candle-datasets, which gives pixels divided by 255.
+    let candle =
+        candle_datasets::vision::cifar::load_dir(place.path("binary/cifar-10-batches-bin")).expect("a data set");
+    let pixels = |images: &candle_core::Tensor, n| -> Vec<f32> {
+        images.narrow(0, 0, n).and_then(|t| t.flatten_all()?.to_vec1()).expect("pixels")
+    };
+    let bytes = |pixels: Vec<f32>| pixels.into_iter().map(|p| (p * 255.0).round() as u8).collect::<Vec<u8>>();
+    assert_eq!(bytes(pixels(&candle.train_images, 30)), binary.train.pixels);
+    assert_eq!(bytes(pixels(&candle.test_images, 20)), binary.test.pixels);
     // Against the definition, so that not all of them are transposed alike.
     for (channel, row, column) in [(0, 0, 31), (1, 7, 2), (2, 31, 0)] {
         let offset = (channel * 32 + row) * 32 + column;
