@@ -81,9 +81,8 @@ fn equal_settings_are_one_cell() {
 fn an_unfinished_run_is_reported_with_exit_code_3() {
     let place = Place::new();
     place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
-    let record =
-        std::fs::read_dir(place.path("run/cells")).expect("records").next().expect("a record").expect("an entry");
-    std::fs::remove_file(record.path()).expect("removed");
+    let record = place.a_record("run");
+    std::fs::remove_file(record).expect("removed");
     place
         .sharpbench("report run")
         .assert()
@@ -97,12 +96,7 @@ fn a_damaged_record_is_named_kept_aside_and_trained_again() {
     let place = Place::new();
     place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
     let fingerprints = place.fingerprints("run");
-    let record = std::fs::read_dir(place.path("run/cells"))
-        .expect("records")
-        .next()
-        .expect("a record")
-        .expect("an entry")
-        .path();
+    let record = place.a_record("run");
     let text = std::fs::read_to_string(&record).expect("text");
     std::fs::write(&record, &text[..100]).expect("written");
     place.sharpbench("report run").assert().code(3).stderr(predicate::str::contains("is damaged and left out"));

@@ -85,12 +85,7 @@ fn images_come_from_the_hub_then_from_its_cache() {
         .success()
         .stderr(predicate::str::contains("data: fetching uoft-cs/cifar10 from http://127.0.0.1"))
         .stdout(predicate::str::contains("tiny quick on cifar10").and(predicate::str::contains("STAND-IN").not()));
-    let record = std::fs::read_dir(place.path("run/cells"))
-        .expect("records")
-        .next()
-        .expect("a record")
-        .expect("an entry")
-        .path();
+    let record = place.a_record("run");
     let record: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(&record).expect("text")).expect("JSON");
     assert_eq!((&record["data"]["source"], &record["data"]["revision"]), (&"hub".into(), &COMMIT.into()));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::data;
 use crate::nn::{Node, ParamLayout, Pass};
 
 /// What a suite says about the model.
@@ -31,6 +32,12 @@ pub struct Task {
     pub input: [usize; 3],
     /// Number of classes.
     pub classes: usize,
+}
+
+impl From<&data::Entry> for Task {
+    fn from(entry: &data::Entry) -> Self {
+        Self { input: entry.shape, classes: entry.classes }
+    }
 }
 
 /// A network: a function of weights, running statistics and a batch.

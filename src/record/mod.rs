@@ -3,7 +3,7 @@
 mod provenance;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -7,7 +7,8 @@ fn cells() -> Vec<Cell> {
     Suite::read("cifar10").and_then(|s| s.plan("smoke", "photo-patches")).expect("the embedded suite").cells
 }
 
-fn manifest(cells: &[Cell]) -> RunManifest {
+/// The manifest of a smoke run of these cells.
+pub(crate) fn manifest(cells: &[Cell]) -> RunManifest {
     RunManifest {
         schema: SCHEMA,
         suite: "cifar10".into(),
@@ -39,6 +40,12 @@ fn record(cell: &Cell, fingerprint: &str) -> Record {
         },
     });
     serde_json::from_value(json).expect("a record")
+}
+
+/// The path of the folder's only record.
+fn only_record(folder: &RunFolder) -> std::path::PathBuf {
+    let mut entries = std::fs::read_dir(folder.path().join("cells")).expect("a folder");
+    entries.next().expect("a record").expect("an entry").path()
 }
 
 struct Fixture {
@@ -73,12 +80,7 @@ fn the_first_writer_wins_and_nothing_temporary_stays() {
 fn a_damaged_record_is_named_and_can_be_set_aside() {
     let Fixture { folder, cells, .. } = &fixture();
     folder.publish(&record(&cells[0], "good")).expect("published");
-    let path = std::fs::read_dir(folder.path().join("cells"))
-        .expect("a folder")
-        .next()
-        .expect("a record")
-        .expect("an entry")
-        .path();
+    let path = only_record(folder);
     let text = std::fs::read_to_string(&path).expect("text");
     for broken in [text[..text.len() / 2].to_string(), text.replace("\"seed\": 1234", "\"seed\": 7"), String::new()] {
         std::fs::write(&path, broken).expect("written");
@@ -174,7 +176,7 @@ fn a_copied_record_is_not_counted_twice() {
     let Fixture { folder, cells, .. } = &fixture();
     folder.publish(&record(&cells[0], "good")).expect("published");
     let cells_folder = folder.path().join("cells");
-    let path = std::fs::read_dir(&cells_folder).expect("a folder").next().expect("a record").expect("an entry").path();
+    let path = only_record(folder);
     std::fs::copy(&path, cells_folder.join("copy.json")).expect("copied");
     let scan = folder.scan().expect("a scan");
     assert_eq!((scan.records.len(), scan.damaged.len()), (1, 1));
@@ -189,12 +191,7 @@ fn records_can_be_read_by_whom_the_umask_lets() {
     let plain = folder.path().join("plain");
     std::fs::write(&plain, "").expect("written");
     folder.publish(&record(&cells[0], "good")).expect("published");
-    let path = std::fs::read_dir(folder.path().join("cells"))
-        .expect("a folder")
-        .next()
-        .expect("a record")
-        .expect("an entry")
-        .path();
+    let path = only_record(folder);
     let mode = |p: &std::path::Path| std::fs::metadata(p).expect("metadata").permissions().mode();
     assert_eq!(mode(&path), mode(&plain));
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::record::{Record, RunManifest, Status};
 use crate::stats::{Median, Summary};
-use crate::suite::Cell;
+use crate::suite::{Cell, Refresh};
 
 /// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -87,15 +87,20 @@ impl Setting {
     fn new(cell: &Cell) -> Self {
         let axes = cell.axes();
         let text = |name: &str| axes.iter().find(|(axis, _)| *axis == name).map(|(_, value)| value.clone());
+        let (mask_interval, fisher_samples, drop_rate) = match cell.mask().map(|m| &m.refresh) {
+            None => (None, None, None),
+            Some(Refresh::Fisher { interval, samples, .. }) => (Some(*interval), Some(*samples), None),
+            Some(Refresh::Dynamic { interval, drop_rate, .. }) => (Some(*interval), None, Some(*drop_rate)),
+        };
         Self {
             optimizer: cell.optimizer.name.to_string(),
             sparsity: cell.sparsity(),
             mask: text("mask"),
             pattern: text("pattern"),
-            mask_interval: text("mask_interval").and_then(|v| v.parse().ok()),
-            fisher_samples: text("fisher_samples").and_then(|v| v.parse().ok()),
+            mask_interval,
+            fisher_samples,
             fisher_mode: text("fisher_mode"),
-            drop_rate: text("drop_rate").and_then(|v| v.parse().ok()),
+            drop_rate,
             grow: text("grow"),
             rho: cell.rho(),
             batch_norm: text("batch_norm"),

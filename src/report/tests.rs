@@ -2,7 +2,8 @@
 
 use super::{Format, Report};
 use crate::data;
-use crate::record::{Machine, Measures, Provenance, Record, RunManifest, SCHEMA, Status, StepSeconds};
+use crate::record::tests::manifest;
+use crate::record::{Machine, Measures, Provenance, Record, SCHEMA, Status, StepSeconds};
 use crate::suite::{Cell, Suite};
 
 fn cells() -> Vec<Cell> {
@@ -60,20 +61,6 @@ fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
     }
 }
 
-fn manifest(cells: Vec<Cell>) -> RunManifest {
-    RunManifest {
-        schema: SCHEMA,
-        suite: "cifar10".into(),
-        profile: "smoke".into(),
-        data: "photo-patches".into(),
-        stand_in: true,
-        data_sha256: "sha".into(),
-        suite_hash: "hash".into(),
-        profile_cells: Some(18),
-        cells,
-    }
-}
-
 /// Accuracies that differ by seed and setting; the last SSAM-F cell diverged.
 fn report() -> Report {
     let cells = cells();
@@ -86,7 +73,7 @@ fn report() -> Report {
             record(cell, (i != last).then_some(accuracy), 0.010 + 0.005 * i as f64)
         })
         .collect();
-    Report::new(&manifest(cells), &records)
+    Report::new(&manifest(&cells), &records)
 }
 
 #[test]
@@ -226,7 +213,7 @@ fn every_axis_that_varies_has_a_column() {
         mask.refresh =
             crate::suite::Refresh::Fisher { interval: 5, samples: 16, mode: crate::suite::cell::FisherMode::Paper };
     }
-    let table = Report::new(&manifest(vec![base, other]), &[]).render(Format::Table);
+    let table = Report::new(&manifest(&[base, other]), &[]).render(Format::Table);
     let header = table.lines().nth(2).expect("a header");
     for axis in ["mask_interval", "fisher_samples", "fisher_mode", "momentum"] {
         assert!(header.contains(axis), "{axis} is missing in {header}");
@@ -239,7 +226,7 @@ fn an_unfinished_run_says_so_and_foreign_records_are_left_out() {
     let mut foreign = cells[0].clone();
     foreign.seed = 99;
     let records = [record(&cells[0], Some(0.5), 0.01), record(&foreign, Some(0.9), 0.01)];
-    let report = Report::new(&manifest(cells), &records);
+    let report = Report::new(&manifest(&cells), &records);
     assert!(!report.is_complete());
     assert_eq!(report.cells_finished, 1);
     assert!(report.render(Format::Table).contains("INCOMPLETE: 1 of 10 cells"), "{}", report.render(Format::Table));

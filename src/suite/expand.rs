@@ -8,7 +8,7 @@ use super::cell::{
 };
 use super::file::{Axis, GridFile, Settings};
 use crate::data;
-use crate::model::{self, Task};
+use crate::model;
 use crate::optim::Decay;
 
 /// What is wrong, in words: key, value, remedy.
@@ -68,7 +68,7 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
     let data = CellData { name: name.to_string(), ..data(settings)? };
     let entry = data::find(name)?;
     let model = settings.model.clone().ok_or("model is missing; add model = { name = \"resnet8\" }")?;
-    let built = model::build(&model, Task { input: entry.shape, classes: entry.classes })?;
+    let built = model::build(&model, entry.into())?;
     if built.layout().len() > MOST_PARAMETERS {
         return Err(format!(
             "model has {} parameters, at most {MOST_PARAMETERS} are supported; make it smaller",

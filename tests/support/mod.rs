@@ -68,6 +68,12 @@ impl Place {
         command.spawn().expect("the binary starts")
     }
 
+    /// The path of a record of a run folder.
+    pub(crate) fn a_record(&self, run: &str) -> PathBuf {
+        let mut entries = std::fs::read_dir(self.path(run).join("cells")).expect("records");
+        entries.next().expect("a record").expect("an entry").path()
+    }
+
     /// Fingerprints by cell id, from the report of a run folder.
     pub(crate) fn fingerprints(&self, run: &str) -> std::collections::BTreeMap<String, String> {
         let output = self.sharpbench(&format!("report {run} --format json")).output().expect("the binary runs");
