@@ -13,8 +13,8 @@ mod tape;
 mod tests;
 mod weights_file;
 
-pub use cpu::{executed_flops, gemm_peak};
+pub use cpu::{Scalar, executed_flops, gemm_peak};
 pub use layers::{BatchNorm, Conv2d, Linear, add_relu, channels_last, flatten, global_avg_pool, relu, shortcut};
 pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningStats, Weights};
-pub use tape::{BatchNormMode, Gradients, Loss, Node, Pass};
+pub use tape::{BatchNormMode, Loss, Node, Pass};
 pub use weights_file::{assemble, from_safetensors, to_safetensors};

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Shape, Tensor};
+use candle_core::{DType, Shape};
 use candle_nn::Init;
 use candle_nn::init::NormalOrUniform;
 use rand_chacha::ChaCha8Rng;
 
-use crate::error::{Error, Result};
+use super::cpu::Scalar;
 use crate::random::{Stream, normal_pair, stream, unit};
 
 /// Handle of a parameter (its place in name order).
@@ -162,28 +162,41 @@ fn draw(init: &Init, shape: &[usize], rng: &mut ChaCha8Rng) -> f32 {
     }
 }
 
-/// Weights as the layers read them: one tensor per parameter.
-#[derive(Clone, Debug)]
-pub struct Weights {
-    tensors: Vec<Tensor>,
+/// Weights as the layers read them: a flat vector in name order, borrowed, of f32 for training or f64 for gradient checks.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    layout: &'a ParamLayout,
+    bytes: &'a [u8],
+    dtype: DType,
 }
 
-impl Weights {
-    /// Copies a flat vector in name order into tensors of type `dtype`.
-    pub fn from_flat(layout: &ParamLayout, flat: &[f32], dtype: DType) -> Result<Self> {
-        let tensor =
-            |s: &ParamSpec| Tensor::from_slice(&flat[s.range()], s.shape.as_slice(), &Device::Cpu)?.to_dtype(dtype);
-        Ok(Self { tensors: layout.specs.iter().map(tensor).collect::<std::result::Result<_, _>>()? })
+impl<'a> Weights<'a> {
+    /// Weights in `flat`.
+    ///
+    /// # Panics
+    /// When the vector has another length than the layout.
+    pub fn new<T: Scalar>(layout: &'a ParamLayout, flat: &'a [T]) -> Self {
+        assert_eq!(flat.len(), layout.len(), "as many weights as the layout has");
+        Self { layout, bytes: bytemuck::cast_slice(flat), dtype: T::DTYPE }
     }
 
-    /// Weights from tensors in name order.
-    pub fn from_tensors(tensors: Vec<Tensor>) -> Self {
-        Self { tensors }
+    /// The layout.
+    pub fn layout(&self) -> &'a ParamLayout {
+        self.layout
     }
 
-    /// The tensor of a parameter.
-    pub fn get(&self, id: ParamId) -> &Tensor {
-        &self.tensors[id.0]
+    /// The values of a parameter.
+    ///
+    /// # Panics
+    /// When the weights are of another type.
+    pub(super) fn get<T: Scalar>(&self, id: ParamId) -> &'a [T] {
+        assert_eq!(self.dtype, T::DTYPE, "layers compute in the type of the weights");
+        &bytemuck::cast_slice(self.bytes)[self.layout.specs[id.0].range()]
+    }
+
+    /// The values of a parameter by channel, for sums in f64.
+    pub(super) fn get_f64<T: Scalar>(&self, id: ParamId) -> Vec<f64> {
+        self.get::<T>(id).iter().map(|v| v.to_f64()).collect()
     }
 }
 
@@ -219,18 +232,6 @@ impl RunningStats {
             ]
         })
     }
-}
-
-/// Flattens per-parameter tensors into one vector in name order.
-pub(super) fn flatten(layout: &ParamLayout, tensors: &[Option<Tensor>], flat: &mut Vec<f32>) -> Result<()> {
-    flat.clear();
-    for (spec, tensor) in layout.specs.iter().zip(tensors) {
-        let Some(tensor) = tensor else {
-            return Err(Error::Usage(format!("parameter {} received no gradient", spec.name)));
-        };
-        super::cpu::with_slice::<f32, _>(tensor, |values| flat.extend_from_slice(values))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The tape: what a forward pass records so that a backward pass can follow.
 
-use candle_core::{DType, Tensor};
+use std::rc::Rc;
 
-use super::cpu;
-use super::params::{self, ParamId, ParamLayout, RunningStats, Weights};
-use crate::error::Result;
+use candle_core::Tensor;
+
+use super::cpu::{self, Line, Moments, Scalar, Source, tensor, with_slice};
+use super::params::{ParamId, RunningStats, Weights};
+use crate::error::{Error, Result};
 
 /// Which statistics BatchNorm uses, and whether it learns from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,20 +19,49 @@ pub enum BatchNormMode {
     Eval,
 }
 
-type Backward = Box<dyn FnOnce(&Tensor, &mut Gradients) -> Result<()>>;
+/// A batch normalisation that readers of a value work out: `scale x + shift` by channel (the last axis), then ReLU if
+/// there is one.
+pub(super) struct Normalised {
+    pub(super) scale: Vec<f64>,
+    pub(super) shift: Vec<f64>,
+    pub(super) relu: bool,
+}
 
-/// A value in a forward pass. `slot` is where its gradient is collected; none means nobody needs it.
+/// A value in a forward pass, perhaps seen through a normalisation.
 #[derive(Clone)]
 pub struct Node {
-    /// The value.
-    pub value: Tensor,
+    /// What is in memory.
+    pub(super) raw: Tensor,
+    pub(super) normalised: Option<Rc<Normalised>>,
+    /// Sums of the raw value by channel, where its maker took them.
+    pub(super) moments: Option<Rc<Moments>>,
+    /// Where its gradient is collected; none means nobody needs it.
     pub(super) slot: Option<usize>,
 }
+
+/// The gradient of a value, perhaps still to be taken through a batch normalisation.
+#[derive(Clone)]
+pub(super) struct Gradient {
+    pub(super) raw: Tensor,
+    /// Sums by channel with the raw value whose normalised value this is the gradient of, ReLU applied.
+    pub(super) moments: Option<Moments>,
+    pub(super) through: Option<Rc<Through>>,
+}
+
+/// The way of a gradient through a batch normalisation: `a d + b x + c` by channel, d being the gradient, or 0 where the
+/// normalisation's ReLU stopped the value.
+pub(super) struct Through {
+    pub(super) x: Tensor,
+    pub(super) normalised: Rc<Normalised>,
+    pub(super) terms: [Vec<f64>; 3],
+}
+
+type Backward = Box<dyn FnOnce(Gradient, &mut Gradients<'_>) -> Result<()>>;
 
 /// One forward pass through a model, with everything a layer may ask for.
 pub struct Pass<'a> {
     /// The weights to use: the model's own, or perturbed ones.
-    pub weights: &'a Weights,
+    pub weights: Weights<'a>,
     /// Running statistics, read in evaluation and written under [`BatchNormMode::Update`].
     pub running: &'a mut RunningStats,
     /// What BatchNorm does.
@@ -39,10 +70,14 @@ pub struct Pass<'a> {
     slots: usize,
 }
 
-/// Gradients on their way back: of values by slot, of parameters by handle.
-pub struct Gradients {
-    slots: Vec<Option<Tensor>>,
-    params: Vec<Option<Tensor>>,
+/// Gradients on their way back: of values by slot, of parameters in one flat vector.
+pub(super) struct Gradients<'a> {
+    /// The weights of the pass.
+    pub(super) weights: Weights<'a>,
+    slots: Vec<Option<Gradient>>,
+    /// The flat gradient's bytes, and which parameters have theirs.
+    flat: &'a mut [u8],
+    written: Vec<bool>,
 }
 
 /// A mean loss with its per-sample parts.
@@ -55,101 +90,193 @@ pub struct Loss {
     labels: Vec<u32>,
 }
 
+impl Node {
+    /// A value that is what is in memory.
+    fn plain(value: Tensor, slot: Option<usize>) -> Self {
+        Self { raw: value, normalised: None, moments: None, slot }
+    }
+
+    /// Its shape; images are [batch, h, w, channels].
+    pub fn dims(&self) -> &[usize] {
+        self.raw.dims()
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn value<T: Scalar>(&self) -> Result<Tensor> {
+        match self.normalised {
+            None => Ok(self.raw.clone()),
+            Some(_) => {
+                let channels = self.channels();
+                tensor(self.with_source::<T, _>(|x| cpu::values(&x, channels))?, self.dims())
+            }
+        }
+    }
+
+    /// Length of the last axis.
+    pub(super) fn channels(&self) -> usize {
+        self.dims().last().copied().unwrap_or(1)
+    }
+
+    /// Runs `f` on the value as kernels read it.
+    pub(super) fn with_source<T: Scalar, R>(&self, f: impl FnOnce(Source<'_, T>) -> R) -> Result<R> {
+        with_slice::<T, _>(&self.raw, |x| match &self.normalised {
+            None => f(Source::Plain(x)),
+            Some(n) => n.with_line(|line| f(Source::Normalised { x, line, relu: n.relu })),
+        })
+    }
+}
+
+impl Normalised {
+    pub(super) fn with_line<T: Scalar, R>(&self, f: impl FnOnce(Line<'_, T>) -> R) -> R {
+        f(Line { scale: &cast(&self.scale), shift: &cast(&self.shift) })
+    }
+
+    /// The same, where there is a ReLU that may have stopped values.
+    pub(super) fn with_gate<T: Scalar, R>(&self, f: impl FnOnce(Option<Line<'_, T>>) -> R) -> R {
+        if self.relu { self.with_line(|line| f(Some(line))) } else { f(None) }
+    }
+}
+
+fn cast<T: Scalar>(values: &[f64]) -> Vec<T> {
+    values.iter().map(|v| T::from_f64(*v)).collect()
+}
+
+impl Gradient {
+    /// A gradient that is what is in memory.
+    pub(super) fn plain(raw: Tensor) -> Self {
+        Self { raw, moments: None, through: None }
+    }
+
+    /// Runs `f` on the gradient as kernels read it.
+    pub(super) fn with_source<T: Scalar, R>(&self, f: impl FnOnce(Source<'_, T>) -> R) -> Result<R> {
+        with_slice::<T, _>(&self.raw, |dy| match &self.through {
+            None => Ok(f(Source::Plain(dy))),
+            Some(through) => with_slice::<T, _>(&through.x, |x| {
+                let [a, b, c] = through.terms.each_ref().map(|term| cast(term));
+                through.normalised.with_gate(|gate| f(Source::Gradient { dy, x, gate, terms: [&a, &b, &c] }))
+            }),
+        })?
+    }
+
+    /// The gradient, written out where it is not.
+    pub(super) fn value<T: Scalar>(&self) -> Result<Tensor> {
+        if self.through.is_none() {
+            return Ok(self.raw.clone());
+        }
+        let channels = self.raw.dims().last().copied().unwrap_or(1);
+        tensor(self.with_source::<T, _>(|dy| cpu::values(&dy, channels))?, self.raw.dims())
+    }
+}
+
 impl<'a> Pass<'a> {
     /// A pass that can be followed by [`Pass::backward`].
-    pub fn training(weights: &'a Weights, running: &'a mut RunningStats, batch_norm: BatchNormMode) -> Self {
+    pub fn training(weights: Weights<'a>, running: &'a mut RunningStats, batch_norm: BatchNormMode) -> Self {
         Self { weights, running, batch_norm, tape: Some(Vec::new()), slots: 0 }
     }
 
     /// A pass that records nothing, in evaluation mode.
-    pub fn evaluation(weights: &'a Weights, running: &'a mut RunningStats) -> Self {
+    pub fn evaluation(weights: Weights<'a>, running: &'a mut RunningStats) -> Self {
         Self { weights, running, batch_norm: BatchNormMode::Eval, tape: None, slots: 0 }
     }
 
     /// Wraps an input, whose own gradient nobody needs.
     pub fn input(&self, value: Tensor) -> Node {
-        Node { value, slot: None }
+        Node::plain(value, None)
     }
 
     /// Records a layer's output and how to go back from its gradient.
     pub(super) fn record(
         &mut self,
         value: Tensor,
-        backward: impl FnOnce(&Tensor, &mut Gradients) -> Result<()> + 'static,
+        backward: impl FnOnce(Gradient, &mut Gradients<'_>) -> Result<()> + 'static,
     ) -> Node {
-        let Some(tape) = &mut self.tape else { return Node { value, slot: None } };
+        let Some(tape) = &mut self.tape else { return Node::plain(value, None) };
         let slot = self.slots;
         self.slots += 1;
         tape.push((slot, Box::new(backward)));
-        Node { value, slot: Some(slot) }
+        Node::plain(value, Some(slot))
     }
 
     /// Mean softmax cross-entropy of `logits` [batch, classes].
-    pub fn cross_entropy<T: cpu::Scalar>(&self, logits: &Node, labels: &[u32]) -> Result<Loss> {
-        let classes = logits.value.dims2()?.1;
-        let per_sample = cpu::with_slice::<T, _>(&logits.value, |l| cpu::cross_entropy(l, labels, classes))?;
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn cross_entropy<T: Scalar>(&self, logits: &Node, labels: &[u32]) -> Result<Loss> {
+        let classes = logits.raw.dims2()?.1;
+        let per_sample = with_slice::<T, _>(&logits.raw, |l| cpu::cross_entropy(l, labels, classes))?;
         let mean = per_sample.iter().sum::<f64>() / per_sample.len() as f64;
         Ok(Loss { mean, per_sample, logits: logits.clone(), labels: labels.to_vec() })
     }
 
-    /// Gradients of the mean loss by parameter. Consumes the tape; activations are freed on the way.
-    pub fn backward<T: cpu::Scalar>(self, loss: &Loss, params: usize) -> Result<Gradients> {
-        let (batch, classes) = loss.logits.value.dims2()?;
+    /// Writes the gradient of the mean loss to `flat`, in name order. Consumes the tape; activations are freed on the
+    /// way.
+    ///
+    /// # Errors
+    /// When a parameter took no part in the loss, or a tensor operation fails.
+    pub fn backward<T: Scalar>(self, loss: &Loss, flat: &mut Vec<T>) -> Result<()> {
+        let layout = self.weights.layout();
+        flat.resize(layout.len(), T::zero());
+        let (batch, classes) = loss.logits.raw.dims2()?;
         let scale = 1.0 / batch as f64;
-        let grad = cpu::with_slice::<T, _>(&loss.logits.value, |l| {
+        let grad = with_slice::<T, _>(&loss.logits.raw, |l| {
             cpu::cross_entropy_backward(l, &loss.labels, classes, scale)
         })?;
-        let mut gradients = Gradients { slots: vec![None; self.slots], params: vec![None; params] };
-        gradients.add(&loss.logits, cpu::tensor(grad, &[batch, classes])?)?;
+        let mut gradients = Gradients {
+            weights: self.weights,
+            slots: vec![None; self.slots],
+            flat: bytemuck::cast_slice_mut(flat),
+            written: vec![false; layout.specs().len()],
+        };
+        gradients.add::<T>(&loss.logits, Gradient::plain(tensor(grad, &[batch, classes])?))?;
         for (slot, backward) in self.tape.unwrap_or_default().into_iter().rev() {
             if let Some(grad) = gradients.slots[slot].take() {
-                backward(&grad, &mut gradients)?;
+                backward(grad, &mut gradients)?;
             }
         }
-        Ok(gradients)
+        match gradients.written.iter().zip(layout.specs()).find(|(written, _)| !**written) {
+            Some((_, spec)) => Err(Error::Usage(format!("parameter {} received no gradient", spec.name))),
+            None => Ok(()),
+        }
     }
 }
 
-impl Gradients {
+impl Gradients<'_> {
     /// Adds to the gradient of a value; the first contribution is moved in, not added to zeros.
-    pub(super) fn add(&mut self, node: &Node, grad: Tensor) -> Result<()> {
-        if let Some(slot) = node.slot {
-            accumulate(&mut self.slots[slot], grad)?;
-        }
+    pub(super) fn add<T: Scalar>(&mut self, node: &Node, grad: Gradient) -> Result<()> {
+        let Some(slot) = node.slot else { return Ok(()) };
+        let sum = match self.slots[slot].take() {
+            None => grad,
+            Some(other) => {
+                let (a, b) = (other.value::<T>()?, grad.value::<T>()?);
+                let sum = with_slice::<T, _>(&a, |a| with_slice(&b, |b| cpu::add(a, b)))??;
+                let moments = other.moments.zip(grad.moments).map(|(a, b)| a.add(&b));
+                Gradient { moments, ..Gradient::plain(tensor(sum, a.dims())?) }
+            }
+        };
+        self.slots[slot] = Some(sum);
         Ok(())
     }
 
-    /// Adds to the gradient of a parameter.
-    pub(super) fn add_param(&mut self, id: ParamId, grad: Tensor) -> Result<()> {
-        accumulate(&mut self.params[id.0], grad)
+    /// Takes what has been collected for a value, for a layer that adds its own contribution and puts the sum back.
+    pub(super) fn take(&mut self, node: &Node) -> Option<Gradient> {
+        self.slots[node.slot?].take()
     }
 
-    /// The gradient of a parameter, if it took part.
-    pub fn param(&self, id: ParamId) -> Option<&Tensor> {
-        self.params[id.0].as_ref()
+    /// Lets `f` write the gradient of a parameter; if the parameter has one already, the new one is added.
+    pub(super) fn param<T: Scalar>(&mut self, id: ParamId, f: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
+        let range = self.weights.layout().specs()[id.0].range();
+        let flat: &mut [T] = bytemuck::cast_slice_mut(self.flat);
+        let place = &mut flat[range];
+        if std::mem::replace(&mut self.written[id.0], true) {
+            let mut more = vec![T::zero(); place.len()];
+            f(&mut more)?;
+            place.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            Ok(())
+        } else {
+            f(place)
+        }
     }
-
-    /// All f32 gradients as one flat vector in name order.
-    ///
-    /// # Errors
-    /// When a parameter took no part in the loss.
-    pub fn flatten_into(&self, layout: &ParamLayout, flat: &mut Vec<f32>) -> Result<()> {
-        params::flatten(layout, &self.params, flat)
-    }
-}
-
-fn accumulate(place: &mut Option<Tensor>, grad: Tensor) -> Result<()> {
-    *place = Some(match place.take() {
-        None => grad,
-        Some(sum) => add(&sum, &grad)?,
-    });
-    Ok(())
-}
-
-fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    fn run<T: cpu::Scalar>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        let sum = cpu::with_slice::<T, _>(a, |a| cpu::with_slice(b, |b| cpu::add(a, b)))??;
-        cpu::tensor(sum, b.dims())
-    }
-    if a.dtype() == DType::F64 { run::<f64>(a, b) } else { run::<f32>(a, b) }
 }

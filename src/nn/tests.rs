@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 
-use super::cpu::{self, ConvShape};
+use super::cpu::{self, ConvShape, Scalar, Source};
 use super::{BatchNormMode, Pass, RunningStats, Weights};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::random::{Stream, stream, unit};
@@ -33,6 +33,14 @@ prop_compose! {
     }
 }
 
+/// The three products of a convolution.
+fn products<T: Scalar>(s: &ConvShape, x: &[T], w: &[T], dy: &[T]) -> [Vec<T>; 3] {
+    let (x, dy) = (Source::Plain(x), Source::Plain(dy));
+    let mut dw = vec![T::zero(); w.len()];
+    cpu::conv2d_weight_grad(s, &x, &dy, &mut dw);
+    [cpu::conv2d(s, &x, w, false).0, cpu::conv2d_input_grad(s, &dy, w, None, None).0, dw]
+}
+
 proptest! {
     /// Forward against candle's conv2d; the gradients by the adjoint identities of a bilinear map:
     /// <dy, conv(x, w)> = <dX(dy, w), x> = <dW(x, dy), w> for any x, w, dy.
@@ -41,7 +49,8 @@ proptest! {
         let rng = &mut stream(seed, Stream::Mask(0));
         let x = values(s.batch * s.c_in * s.height * s.width, rng);
         let w = values(s.c_out * s.c_in * s.kernel * s.kernel, rng);
-        let y = cpu::conv2d(&s, &x, &w);
+        let dy = values(s.batch * s.c_out * s.out_height() * s.out_width(), rng);
+        let [y, dx, dw] = products(&s, &x, &w, &dy);
         let images = Tensor::from_slice(&x, (s.batch, s.height, s.width, s.c_in), &Device::Cpu).expect("a tensor");
         let weight = Tensor::from_slice(&w, (s.c_out, s.c_in, s.kernel, s.kernel), &Device::Cpu).expect("a tensor");
         let expected = images
@@ -53,10 +62,9 @@ proptest! {
         for (found, expected) in y.iter().zip(&expected) {
             assert_close(*found, *expected, 1e-12);
         }
-        let dy = values(y.len(), rng);
         let whole = dot(&dy, &y);
-        assert_close(dot(&cpu::conv2d_input_grad(&s, &dy, &w), &x), whole, 1e-11);
-        assert_close(dot(&cpu::conv2d_weight_grad(&s, &x, &dy), &w), whole, 1e-11);
+        assert_close(dot(&dx, &x), whole, 1e-11);
+        assert_close(dot(&dw, &w), whole, 1e-11);
     }
 
     /// The shortcut is linear: <dy, shortcut(x)> = <backward(dy), x>.
@@ -77,11 +85,6 @@ fn single(values: &[f64]) -> Vec<f32> {
     values.iter().map(|v| *v as f32).collect()
 }
 
-/// The three products of a convolution in f32.
-fn products(s: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
-    [cpu::conv2d(s, x, w), cpu::conv2d_input_grad(s, dy, w), cpu::conv2d_weight_grad(s, x, dy)]
-}
-
 proptest! {
     /// f32 uses other register tiles than f64, whose results are checked above.
     #[test]
@@ -90,7 +93,7 @@ proptest! {
         let x = values(s.batch * s.c_in * s.height * s.width, rng);
         let w = values(s.c_out * s.c_in * s.kernel * s.kernel, rng);
         let dy = values(s.batch * s.c_out * s.out_height() * s.out_width(), rng);
-        let expected = [cpu::conv2d(&s, &x, &w), cpu::conv2d_input_grad(&s, &dy, &w), cpu::conv2d_weight_grad(&s, &x, &dy)];
+        let expected = products(&s, &x, &w, &dy);
         for (found, expected) in products(&s, &single(&x), &single(&w), &single(&dy)).iter().zip(&expected) {
             let scale = expected.iter().fold(1f64, |m, e| m.max(e.abs()));
             for (found, expected) in found.iter().zip(expected) {
@@ -137,26 +140,19 @@ impl Probe {
 
     fn loss_and_slope(&self, t: f64) -> (f64, f64) {
         let layout: &Arc<_> = self.model.layout();
-        let tensors = layout.specs().iter().map(|s| {
-            let moved: Vec<f64> = s.range().map(|i| f64::from(self.base[i]) + t * self.direction[i]).collect();
-            Tensor::from_vec(moved, s.shape.as_slice(), &Device::Cpu).expect("a tensor")
-        });
-        let weights = Weights::from_tensors(tensors.collect());
+        let moved: Vec<f64> =
+            self.base.iter().zip(&self.direction).map(|(base, direction)| f64::from(*base) + t * direction).collect();
         let mut running = RunningStats::new(layout);
         // Statistics of an evaluation that are not the trivial ones.
         running.variance.iter_mut().flatten().for_each(|v| *v = 0.7);
         running.mean.iter_mut().flatten().for_each(|m| *m = 0.1);
-        let mut pass = Pass::training(&weights, &mut running, self.mode);
+        let mut pass = Pass::training(Weights::new(layout, &moved), &mut running, self.mode);
         let input = pass.input(self.images.clone());
         let logits = self.model.forward(&input, &mut pass).expect("a forward pass");
         let loss = pass.cross_entropy::<f64>(&logits, &self.labels).expect("a loss");
-        let gradients = pass.backward::<f64>(&loss, layout.specs().len()).expect("a backward pass");
-        let slope = layout.specs().iter().map(|s| {
-            let gradient = gradients.param(layout.id(&s.name)).expect("a gradient");
-            let gradient: Vec<f64> = gradient.flatten_all().and_then(|g| g.to_vec1()).expect("values");
-            dot(&gradient, &self.direction[s.range()])
-        });
-        (loss.mean, slope.sum())
+        let mut gradient = Vec::new();
+        pass.backward::<f64>(&loss, &mut gradient).expect("a backward pass");
+        (loss.mean, dot(&gradient, &self.direction))
     }
 
     fn check(&self) {
@@ -194,13 +190,14 @@ fn running_statistics_follow_the_policy() {
     let spec: ModelSpec =
         serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
     let model = model::build(&spec, Task { input: [3, 8, 8], classes: 10 }).expect("a model");
-    let weights = Weights::from_flat(model.layout(), &model.layout().init(1), DType::F32).expect("weights");
+    let layout = model.layout();
+    let weights = layout.init(1);
     let images = Tensor::from_vec(values(2 * 3 * 64, &mut stream(2, Stream::Mask(0))), (2, 3, 8, 8), &Device::Cpu)
         .and_then(|t| t.to_dtype(DType::F32))
         .expect("a tensor");
     let after = |mode| {
         let mut running = RunningStats::new(model.layout());
-        let mut pass = Pass::training(&weights, &mut running, mode);
+        let mut pass = Pass::training(Weights::new(layout, &weights), &mut running, mode);
         let input = pass.input(images.clone());
         model.forward(&input, &mut pass).expect("a forward pass");
         running
@@ -209,8 +206,9 @@ fn running_statistics_follow_the_policy() {
     assert_eq!(after(BatchNormMode::Freeze), fresh);
     assert_eq!(after(BatchNormMode::Eval), fresh);
     let updated = after(BatchNormMode::Update);
-    let conv = images
-        .conv2d(weights.get(model.layout().id("conv1.weight")), 1, 1, 1, 1)
+    let first = &layout.specs()[layout.id("conv1.weight").0];
+    let conv = Tensor::from_slice(&weights[first.range()], first.shape.as_slice(), &Device::Cpu)
+        .and_then(|weight| images.conv2d(&weight, 1, 1, 1, 1))
         .and_then(|y| y.transpose(0, 1)?.flatten_from(1))
         .expect("candle's convolution");
     let variance: Vec<f32> = conv.var(1).and_then(|v| v.to_vec1()).expect("an unbiased variance");

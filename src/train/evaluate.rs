@@ -1,7 +1,5 @@
 //! Test loss and accuracy.
 
-use candle_core::DType;
-
 use crate::data::DataSet;
 use crate::error::Result;
 use crate::model::Model;
@@ -18,16 +16,15 @@ pub(super) fn evaluate(
     (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
     data: &DataSet,
 ) -> Result<(f64, f64)> {
-    let tensors = Weights::from_flat(model.layout(), weights, DType::F32)?;
     let (mut loss, mut correct) = (0.0, 0);
     let n = data.test.len();
     for start in (0..n).step_by(BATCH) {
         let batch = data.test_batch(start..(start + BATCH).min(n))?;
-        let mut pass = Pass::evaluation(&tensors, running);
+        let mut pass = Pass::evaluation(Weights::new(model.layout(), weights), running);
         let input = pass.input(batch.images);
         let logits = model.forward(&input, &mut pass)?;
         loss += pass.cross_entropy::<f32>(&logits, &batch.labels)?.per_sample.iter().sum::<f64>();
-        let predicted = logits.value.argmax(1)?.to_vec1::<u32>()?;
+        let predicted = logits.value::<f32>()?.argmax(1)?.to_vec1::<u32>()?;
         correct += predicted.iter().zip(&batch.labels).filter(|(p, l)| p == l).count();
     }
     Ok((loss / n as f64, correct as f64 / n as f64))

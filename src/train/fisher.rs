@@ -1,13 +1,11 @@
 //! The empirical Fisher score: the sum of squared per-sample gradients with the true labels
 //! (Mi et al. 2022, equation 7).
 
-use candle_core::DType;
-
 use crate::data::DataSet;
 use crate::data::augment::Augment;
 use crate::error::Result;
 use crate::model::Model;
-use crate::nn::{BatchNormMode, RunningStats, Weights};
+use crate::nn::{BatchNormMode, RunningStats};
 use crate::random::{Stream, sample, stream};
 use crate::suite::cell::FisherMode;
 
@@ -29,14 +27,13 @@ pub fn fisher_scores(
     let mut rng = stream(seed, Stream::Mask(epoch));
     let chosen = sample(&mut rng, data.train.len(), samples);
     let mut scores = vec![0f32; weights.len()];
-    let tensors = Weights::from_flat(model.layout(), weights, DType::F32)?;
     let mut gradient = Vec::new();
     for index in chosen {
         let (batch, batch_norm) = match mode {
             FisherMode::Paper => (data.training_sample(index, Some((augment, &mut rng)))?, BatchNormMode::Update),
             FisherMode::Clean => (data.training_sample(index, None)?, BatchNormMode::Eval),
         };
-        loss_gradient(model, &tensors, running, &batch, batch_norm, &mut gradient)?;
+        loss_gradient(model, weights, running, &batch, batch_norm, &mut gradient)?;
         scores.iter_mut().zip(&gradient).for_each(|(s, g)| *s += g * g);
     }
     Ok(scores)

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use candle_core::DType;
-
 use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::mask::Mask;
@@ -128,10 +126,8 @@ impl<'m> Trainer<'m> {
         after_ascent: impl FnOnce(&[f32], &[f32]),
     ) -> Result<f64> {
         let mut clock = Clock::start();
-        let layout = self.model.layout();
         let Self { model, running, gradient, .. } = self;
-        let tensors = Weights::from_flat(layout, &self.weights, DType::F32)?;
-        let loss = loss_gradient(*model, &tensors, running, batch, BatchNormMode::Update, gradient)?;
+        let loss = loss_gradient(*model, &self.weights, running, batch, BatchNormMode::Update, gradient)?;
         self.parts = StepParts { pass1: clock.lap(), ..StepParts::default() };
         if let Some(second) = self.second {
             Ascent { rho: second.rho, epsilon: second.epsilon, mask }.perturb(
@@ -142,8 +138,8 @@ impl<'m> Trainer<'m> {
             self.parts.perturb = clock.lap();
             after_ascent(&self.weights, &self.gradient);
             clock.lap();
-            let tensors = Weights::from_flat(layout, self.perturbed.weights(), DType::F32)?;
-            loss_gradient(self.model, &tensors, &mut self.running, batch, second.batch_norm, &mut self.gradient)?;
+            let weights = self.perturbed.weights();
+            loss_gradient(self.model, weights, &mut self.running, batch, second.batch_norm, &mut self.gradient)?;
             self.parts.pass2 = clock.lap();
         }
         self.sgd.step(&mut self.state, &mut self.weights, &self.gradient, lr as f32);
@@ -172,17 +168,16 @@ impl Clock {
 /// When a tensor operation fails.
 pub(super) fn loss_gradient(
     model: &dyn Model,
-    weights: &Weights,
+    weights: &[f32],
     running: &mut RunningStats,
     batch: &Batch,
     batch_norm: BatchNormMode,
     gradient: &mut Vec<f32>,
 ) -> Result<f64> {
-    let layout = model.layout();
-    let mut pass = Pass::training(weights, running, batch_norm);
+    let mut pass = Pass::training(Weights::new(model.layout(), weights), running, batch_norm);
     let input = pass.input(batch.images.clone());
     let logits = model.forward(&input, &mut pass)?;
     let loss = pass.cross_entropy::<f32>(&logits, &batch.labels)?;
-    pass.backward::<f32>(&loss, layout.specs().len())?.flatten_into(layout, gradient)?;
+    pass.backward(&loss, gradient)?;
     Ok(loss.mean)
 }

@@ -1,53 +1,127 @@
-//! ReLU (with PyTorch's relu'(0) = 0) and residual addition.
+//! ReLU (with PyTorch's relu'(0) = 0), residual addition, and normalised values written out.
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::Scalar;
+use super::moments::{MomentSums, Moments};
+use super::scratch::with_scratch;
+use super::simd::{Scalar, load_some, store_some};
+use super::source::{Source, vectors};
+use super::write;
 
-/// Elements per task of an elementwise pass.
-const CHUNK: usize = 1 << 14;
+/// Elements per task of an elementwise pass. Fixed, so that the order of sums never depends on threads.
+const CHUNK: usize = 1 << 13;
 
-/// `max(v, 0)`, but NaN stays NaN, so that a diverged run is seen.
-pub(super) fn positive_part<T: Scalar>(v: T) -> T {
-    if v < T::zero() { T::zero() } else { v }
+/// Values of a task in whole pixels.
+fn chunk(channels: usize) -> usize {
+    (CHUNK / channels).max(1) * channels
+}
+
+/// A pass over values: `f(first value, values to write)` for each chunk.
+fn by_chunks<T: Scalar>(len: usize, channels: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
+    let chunk = chunk(channels);
+    write(len, |out| out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| f(i * chunk, out)))
+}
+
+/// The values of a source, written out.
+pub(in crate::nn) fn values<T: Scalar>(x: &Source<'_, T>, channels: usize) -> Vec<T> {
+    by_chunks(x.len(), channels, |first, out| Arch::new().dispatch(Read { x, first, channels, out }))
+}
+
+struct Read<'a, T> {
+    x: &'a Source<'a, T>,
+    first: usize,
+    channels: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Scalar> WithSimd for Read<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let pixels = self.out.len() / self.channels;
+        self.x.read(simd, (self.first, pixels, self.channels), self.out, self.channels);
+    }
 }
 
 /// `max(x, 0)`.
 pub(in crate::nn) fn relu<T: Scalar>(x: &[T]) -> Vec<T> {
-    let mut y = vec![T::zero(); x.len()];
-    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-        y.iter_mut().zip(x).for_each(|(y, x)| *y = positive_part(*x));
-    });
-    y
+    by_chunks(x.len(), 1, |first, out| {
+        let x = &x[first..first + out.len()];
+        Arch::new().dispatch(|| out.iter_mut().zip(x).for_each(|(y, x)| *y = if *x < T::zero() { T::zero() } else { *x }));
+    })
 }
 
 /// `a + b`.
 pub(in crate::nn) fn add<T: Scalar>(a: &[T], b: &[T]) -> Vec<T> {
-    let mut y = vec![T::zero(); a.len()];
-    y.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((y, a), b)| {
-        y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = *a + *b);
-    });
-    y
+    by_chunks(a.len(), 1, |first, out| {
+        let range = first..first + out.len();
+        let terms = a[range.clone()].iter().zip(&b[range]);
+        Arch::new().dispatch(|| out.iter_mut().zip(terms).for_each(|(y, (a, b))| *y = *a + *b));
+    })
 }
 
 /// `max(a + b, 0)`.
-pub(in crate::nn) fn add_relu<T: Scalar>(a: &[T], b: &[T]) -> Vec<T> {
-    let mut y = vec![T::zero(); a.len()];
-    y.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((y, a), b)| {
-        for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-            *y = positive_part(*a + *b);
-        }
-    });
-    y
+pub(in crate::nn) fn add_relu<T: Scalar>(a: &Source<'_, T>, b: &Source<'_, T>, channels: usize) -> Vec<T> {
+    by_chunks(a.len(), channels, |first, out| {
+        with_scratch(out.len(), |scratch| Arch::new().dispatch(AddRelu { a, b, first, channels, scratch, out }));
+    })
 }
 
-/// The gradient of a ReLU whose output was `y`.
-pub(in crate::nn) fn relu_backward<T: Scalar>(y: &[T], dy: &[T]) -> Vec<T> {
-    let mut dx = vec![T::zero(); y.len()];
-    dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, y), dy)| {
-        for ((dx, y), dy) in dx.iter_mut().zip(y).zip(dy) {
-            *dx = if *y > T::zero() { *dy } else { T::zero() };
+struct AddRelu<'a, T> {
+    a: &'a Source<'a, T>,
+    b: &'a Source<'a, T>,
+    first: usize,
+    channels: usize,
+    scratch: &'a mut [T],
+    out: &'a mut [T],
+}
+
+impl<T: Scalar> WithSimd for AddRelu<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { a, b, first, channels, scratch, out } = self;
+        let n = out.len();
+        a.read(simd, (first, n / channels, channels), out, channels);
+        b.read(simd, (first, n / channels, channels), scratch, channels);
+        for c in vectors::<S, T>(n) {
+            let sum = T::plus(simd, load_some(simd, &out[c.clone()]), load_some(simd, &scratch[c.clone()]));
+            store_some(simd, T::positive_part(simd, sum), &mut out[c]);
+        }
+    }
+}
+
+/// The gradient of a ReLU whose output was `y`. With `x` given, values [pixels, channels] before a normalisation whose
+/// output went into y, the gradient is measured with it.
+pub(in crate::nn) fn relu_backward<T: Scalar>(
+    y: &[T],
+    dy: &[T],
+    x: Option<&[T]>,
+    channels: usize,
+) -> (Vec<T>, Option<Moments>) {
+    let chunk = chunk(channels);
+    let mut parts = x.map_or(Vec::new(), |x| vec![0.0; x.len().div_ceil(chunk) * 2 * channels]);
+    let run = |first: usize, dx: &mut [T], sums: &mut [f64]| {
+        let range = first..first + dx.len();
+        let terms = y[range.clone()].iter().zip(&dy[range.clone()]);
+        Arch::new().dispatch(|| {
+            dx.iter_mut().zip(terms).for_each(|(dx, (y, dy))| *dx = if *y > T::zero() { *dy } else { T::zero() });
+        });
+        if let Some(x) = x {
+            Arch::new().dispatch(MomentSums { a: dx, b: &x[range], gate: None, sums });
+        }
+    };
+    let dx = write(y.len(), |dx| {
+        let chunks = dx.par_chunks_mut(chunk).enumerate();
+        if parts.is_empty() {
+            chunks.for_each(|(i, dx)| run(i * chunk, dx, &mut []));
+        } else {
+            chunks.zip(parts.par_chunks_mut(2 * channels)).for_each(|((i, dx), sums)| run(i * chunk, dx, sums));
         }
     });
-    dx
+    let moments = x.is_some().then(|| Moments::sum(&parts, channels));
+    (dx, moments)
 }

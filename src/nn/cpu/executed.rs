@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static FLOPS: AtomicU64 = AtomicU64::new(0);
 
-/// Adds `multiply_adds` multiply-adds, of 2 FLOPs each.
-pub(super) fn count(multiply_adds: usize) {
-    FLOPS.fetch_add(2 * multiply_adds as u64, Ordering::Relaxed);
+/// Adds `flops` FLOPs; a multiply-add has 2.
+pub(super) fn count_flops(flops: usize) {
+    FLOPS.fetch_add(flops as u64, Ordering::Relaxed);
 }
 
 /// FLOPs of convolutions and matrix products executed by this process so far. Differences of it measure a piece of work

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::Scalar;
-use super::executed::count;
+use super::executed::count_flops;
 
 /// Output rows of one task of [`par_gemm`].
 const ROWS_PER_TASK: usize = 32;
@@ -93,7 +93,7 @@ pub(in crate::nn) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: Ma
 
 /// [`gemm`] over blocks of output rows in parallel; the blocks are the same for any number of threads.
 pub(in crate::nn) fn par_gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
-    count(out.rows * out.cols * a.cols);
+    count_flops(2 * out.rows * out.cols * a.cols);
     let cols = out.cols;
     let blocks = out.data.par_chunks_mut(ROWS_PER_TASK * cols).enumerate();
     blocks.for_each(|(block, data)| {

@@ -13,18 +13,25 @@ mod conv;
 mod executed;
 mod gemm;
 mod loss;
+mod moments;
 mod pool;
+mod scratch;
 mod simd;
+mod source;
 
-pub(super) use activation::{add, add_relu, relu, relu_backward};
-pub(super) use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm, batch_norm_backward, batch_stats};
+pub(super) use activation::{add, add_relu, relu, relu_backward, values};
+pub(super) use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm_backward, normalisation};
 pub(super) use conv::{ConvShape, conv2d, conv2d_input_grad, conv2d_weight_grad};
 pub use executed::executed_flops;
 pub use gemm::gemm_peak;
 pub(super) use gemm::{MatMut, MatRef, par_gemm};
 pub(super) use loss::{cross_entropy, cross_entropy_backward};
+pub(super) use moments::Moments;
 pub(super) use pool::{channels_last, global_avg_pool, global_avg_pool_backward, shortcut, shortcut_backward};
-pub(super) use simd::Scalar;
+pub use simd::Scalar;
+pub(super) use source::{Line, Source};
+
+use std::mem::MaybeUninit;
 
 use candle_core::{Device, Storage, Tensor};
 
@@ -42,4 +49,19 @@ pub(super) fn with_slice<T: Scalar, R>(x: &Tensor, f: impl FnOnce(&[T]) -> R) ->
 /// A tensor that takes over `data`.
 pub(super) fn tensor<T: Scalar>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_vec(data, shape, &Device::Cpu)?)
+}
+
+/// A vector of `len` values that `f` writes, every one of them, without clearing them first.
+fn write<T: Scalar>(len: usize, f: impl FnOnce(&mut [T])) -> Vec<T> {
+    let mut values = Vec::with_capacity(len);
+    let spare: &mut [MaybeUninit<T>] = &mut values.spare_capacity_mut()[..len];
+    if cfg!(debug_assertions) {
+        // A value that a kernel forgets is seen in the tests.
+        spare.iter_mut().for_each(|v| _ = v.write(T::from_f64(f64::NAN)));
+    }
+    // SAFETY: floats have no invalid bit patterns, and `f` writes each before anything reads it.
+    f(unsafe { &mut *(std::ptr::from_mut(spare) as *mut [T]) });
+    // SAFETY: the capacity is at least `len` and all values are written.
+    unsafe { values.set_len(len) };
+    values
 }

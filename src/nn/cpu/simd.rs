@@ -10,6 +10,7 @@ pub trait Scalar: WithDType + Pod {
     type Vector<S: Simd>: Pod;
 
     /// Values of a vector.
+    #[inline(always)]
     fn lanes<S: Simd>() -> usize {
         size_of::<Self::Vector<S>>() / size_of::<Self>()
     }
@@ -17,39 +18,106 @@ pub trait Scalar: WithDType + Pod {
     /// All lanes `value`.
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
 
+    /// `a + b` by lane.
+    fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `a - b` by lane.
+    fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+
     /// `a b + c` by lane, rounded once where the CPU can.
     fn mul_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `max(a, 0)` by lane, but NaN stays NaN, so that a diverged run is seen.
+    fn positive_part<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// `a` in the lanes where `gate > 0`, else 0.
+    fn where_positive<S: Simd>(simd: S, gate: Self::Vector<S>, a: Self::Vector<S>) -> Self::Vector<S>;
+
+    /// The values of a slice that is shorter than a vector, the other lanes 0.
+    fn load_head<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
+
+    /// As many lanes as a slice that is shorter than a vector takes.
+    fn store_head<S: Simd>(simd: S, vector: Self::Vector<S>, values: &mut [Self]);
 }
 
-impl Scalar for f32 {
-    type Vector<S: Simd> = S::f32s;
+/// The two implementations differ in pulp's names alone.
+macro_rules! scalar {
+    ($scalar:ty, $vector:ident, $splat:ident, $add:ident, $sub:ident, $mul_add:ident, $less:ident, $select:ident,
+     $load:ident, $store:ident) => {
+        impl Scalar for $scalar {
+            type Vector<S: Simd> = S::$vector;
 
-    #[inline(always)]
-    fn splat<S: Simd>(simd: S, value: Self) -> S::f32s {
-        simd.splat_f32s(value)
-    }
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, value: Self) -> S::$vector {
+                simd.$splat(value)
+            }
 
-    #[inline(always)]
-    fn mul_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
-        simd.mul_add_e_f32s(a, b, c)
-    }
+            #[inline(always)]
+            fn plus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn minus<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$sub(a, b)
+            }
+
+            #[inline(always)]
+            fn mul_add<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
+                simd.$mul_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn positive_part<S: Simd>(simd: S, a: S::$vector) -> S::$vector {
+                let zero = simd.$splat(0.0);
+                simd.$select(simd.$less(a, zero), zero, a)
+            }
+
+            #[inline(always)]
+            fn where_positive<S: Simd>(simd: S, gate: S::$vector, a: S::$vector) -> S::$vector {
+                let zero = simd.$splat(0.0);
+                simd.$select(simd.$less(zero, gate), a, zero)
+            }
+
+            #[inline(always)]
+            fn load_head<S: Simd>(simd: S, values: &[Self]) -> S::$vector {
+                simd.$load(values)
+            }
+
+            #[inline(always)]
+            fn store_head<S: Simd>(simd: S, vector: S::$vector, values: &mut [Self]) {
+                simd.$store(values, vector);
+            }
+        }
+    };
 }
 
-impl Scalar for f64 {
-    type Vector<S: Simd> = S::f64s;
+scalar!(
+    f32,
+    f32s,
+    splat_f32s,
+    add_f32s,
+    sub_f32s,
+    mul_add_e_f32s,
+    less_than_f32s,
+    select_f32s,
+    partial_load_f32s,
+    partial_store_f32s
+);
+scalar!(
+    f64,
+    f64s,
+    splat_f64s,
+    add_f64s,
+    sub_f64s,
+    mul_add_e_f64s,
+    less_than_f64s,
+    select_f64s,
+    partial_load_f64s,
+    partial_store_f64s
+);
 
-    #[inline(always)]
-    fn splat<S: Simd>(simd: S, value: Self) -> S::f64s {
-        simd.splat_f64s(value)
-    }
-
-    #[inline(always)]
-    fn mul_add<S: Simd>(simd: S, a: S::f64s, b: S::f64s, c: S::f64s) -> S::f64s {
-        simd.mul_add_e_f64s(a, b, c)
-    }
-}
-
-/// Copies `values` (one vector's worth) into a register.
+/// Copies `values` (at least one vector's worth) into a register.
 #[inline(always)]
 pub(super) fn load<S: Simd, T: Scalar>(values: &[T]) -> T::Vector<S> {
     bytemuck::pod_read_unaligned(bytemuck::cast_slice(&values[..T::lanes::<S>()]))
@@ -60,4 +128,50 @@ pub(super) fn load<S: Simd, T: Scalar>(values: &[T]) -> T::Vector<S> {
 pub(super) fn store<S: Simd, T: Scalar>(vector: T::Vector<S>, values: &mut [T]) {
     let lanes = T::lanes::<S>();
     bytemuck::cast_slice_mut::<T, u8>(&mut values[..lanes]).copy_from_slice(bytemuck::bytes_of(&vector));
+}
+
+/// Loads a vector from `values`, or what there is of it.
+#[inline(always)]
+pub(super) fn load_some<S: Simd, T: Scalar>(simd: S, values: &[T]) -> T::Vector<S> {
+    if values.len() >= T::lanes::<S>() { load::<S, T>(values) } else { T::load_head(simd, values) }
+}
+
+/// Stores a vector to `values`, or as much of it as fits.
+#[inline(always)]
+pub(super) fn store_some<S: Simd, T: Scalar>(simd: S, vector: T::Vector<S>, values: &mut [T]) {
+    if values.len() >= T::lanes::<S>() {
+        store::<S, T>(vector, values);
+    } else {
+        T::store_head(simd, vector, values);
+    }
+}
+
+/// `V` vectors that lie side by side.
+#[inline(always)]
+pub(super) fn load_row<S: Simd, T: Scalar, const V: usize>(simd: S, values: &[T]) -> [T::Vector<S>; V] {
+    let mut row = [T::splat(simd, T::zero()); V];
+    for (i, vector) in row.iter_mut().enumerate() {
+        *vector = load::<S, T>(&values[i * T::lanes::<S>()..]);
+    }
+    row
+}
+
+/// `P` rows of `V` vectors that lie side by side.
+#[inline(always)]
+pub(super) fn load_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(simd: S, values: &[T]) -> [[T::Vector<S>; V]; P] {
+    let mut tile = [[T::splat(simd, T::zero()); V]; P];
+    for (p, row) in tile.iter_mut().enumerate() {
+        *row = load_row::<S, T, V>(simd, &values[p * V * T::lanes::<S>()..]);
+    }
+    tile
+}
+
+/// Stores `P` rows of `V` vectors side by side.
+#[inline(always)]
+pub(super) fn store_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(tile: &[[T::Vector<S>; V]; P], values: &mut [T]) {
+    for (p, row) in tile.iter().enumerate() {
+        for (v, vector) in row.iter().enumerate() {
+            store::<S, T>(*vector, &mut values[(p * V + v) * T::lanes::<S>()..]);
+        }
+    }
 }

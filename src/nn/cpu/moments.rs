@@ -1,0 +1,98 @@
+//! Sums by channel in f64, from which batch normalisation takes its statistics and its gradients.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::simd::{Scalar, load_some};
+use super::source::{Line, vectors};
+
+/// Values of the widest vector.
+const MAX_LANES: usize = 16;
+/// Pixels of one task. Fixed, so that the order of sums never depends on threads.
+const PIXELS: usize = 1024;
+
+/// By channel, the sums over all pixels of a value and of its product with another: of x and x^2 for statistics, of dy
+/// and dy x for gradients. In f64 the raw moments of f32 values lose nothing that the values had.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::nn) struct Moments {
+    pub(in crate::nn) plain: Vec<f64>,
+    pub(in crate::nn) product: Vec<f64>,
+}
+
+impl Moments {
+    /// The sum of `parts`, each the plain sums and then the products of `channels` channels, in their order.
+    pub(super) fn sum(parts: &[f64], channels: usize) -> Self {
+        let mut total = vec![0.0; 2 * channels];
+        for part in parts.chunks_exact(2 * channels) {
+            total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
+        }
+        let product = total.split_off(channels);
+        Self { plain: total, product }
+    }
+
+    /// The sums of x and x^2.
+    pub(in crate::nn) fn of_values<T: Scalar>(x: &[T], channels: usize) -> Self {
+        Self::of(channels, x, x, None)
+    }
+
+    /// The sums of d and d x, where d is `dy`, or 0 where `gate` and its ReLU stopped the value.
+    pub(in crate::nn) fn of_gradient<T: Scalar>(dy: &[T], x: &[T], channels: usize, gate: Option<Line<'_, T>>) -> Self {
+        Self::of(channels, dy, x, gate)
+    }
+
+    fn of<T: Scalar>(channels: usize, a: &[T], b: &[T], gate: Option<Line<'_, T>>) -> Self {
+        let chunk = PIXELS * channels;
+        let mut parts = vec![0.0; 2 * channels * a.len().div_ceil(chunk)];
+        parts.par_chunks_mut(2 * channels).zip(a.par_chunks(chunk).zip(b.par_chunks(chunk))).for_each(
+            |(sums, (a, b))| {
+                Arch::new().dispatch(MomentSums { a, b, gate, sums });
+            },
+        );
+        Self::sum(&parts, channels)
+    }
+
+    /// Adds another set of sums.
+    pub(in crate::nn) fn add(mut self, other: &Self) -> Self {
+        self.plain.iter_mut().zip(&other.plain).for_each(|(a, b)| *a += b);
+        self.product.iter_mut().zip(&other.product).for_each(|(a, b)| *a += b);
+        self
+    }
+}
+
+/// Sums `a` and `a b` by channel into `sums` (which it overwrites), leaving out values that `gate`'s ReLU stopped.
+pub(super) struct MomentSums<'a, T> {
+    pub(super) a: &'a [T],
+    pub(super) b: &'a [T],
+    pub(super) gate: Option<Line<'a, T>>,
+    pub(super) sums: &'a mut [f64],
+}
+
+impl<T: Scalar> WithSimd for MomentSums<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { a, b, gate, sums } = self;
+        let channels = sums.len() / 2;
+        let (plain, product) = sums.split_at_mut(channels);
+        for c in vectors::<S, T>(channels) {
+            let gate = gate.map(|g| [g.scale, g.shift].map(|t| load_some(simd, &t[c.clone()])));
+            let (mut s, mut q) = ([0f64; MAX_LANES], [0f64; MAX_LANES]);
+            for (a, b) in a.chunks_exact(channels).zip(b.chunks_exact(channels)) {
+                let (a, b) = (load_some(simd, &a[c.clone()]), load_some(simd, &b[c.clone()]));
+                let a = match gate {
+                    Some([scale, shift]) => T::where_positive(simd, T::mul_add(simd, b, scale, shift), a),
+                    None => a,
+                };
+                let (a, b) = (bytemuck::cast_slice::<_, T>(std::slice::from_ref(&a)), bytemuck::cast_slice::<_, T>(std::slice::from_ref(&b)));
+                for lane in 0..T::lanes::<S>() {
+                    let value = a[lane].to_f64();
+                    s[lane] += value;
+                    q[lane] += value * b[lane].to_f64();
+                }
+            }
+            plain[c.clone()].copy_from_slice(&s[..c.len()]);
+            product[c.clone()].copy_from_slice(&q[..c.len()]);
+        }
+    }
+}

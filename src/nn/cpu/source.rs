@@ -1,0 +1,110 @@
+//! What a kernel reads: values as they lie in memory, or seen through a batch normalisation that is worked out on the
+//! way, so that neither normalised activations nor their gradients are ever written to memory.
+
+use pulp::Simd;
+
+use super::simd::{Scalar, load_some, store_some};
+
+/// A line by channel: `scale x + shift`.
+#[derive(Clone, Copy)]
+pub(in crate::nn) struct Line<'a, T> {
+    pub(in crate::nn) scale: &'a [T],
+    pub(in crate::nn) shift: &'a [T],
+}
+
+/// Channels-last values [pixels, channels] to read.
+#[derive(Clone, Copy)]
+pub(in crate::nn) enum Source<'a, T> {
+    /// As they are.
+    Plain(&'a [T]),
+    /// `scale x + shift`, then ReLU if asked.
+    Normalised {
+        /// The values normalised.
+        x: &'a [T],
+        /// By channel.
+        line: Line<'a, T>,
+        /// Whether a ReLU follows.
+        relu: bool,
+    },
+    /// The gradient of a batch normalisation's input, `a d + b x + c`, where d is `dy`, or 0 where the ReLU after the
+    /// normalisation stopped the value.
+    Gradient {
+        /// Gradient of the (rectified) normalised value.
+        dy: &'a [T],
+        /// The values that were normalised.
+        x: &'a [T],
+        /// The normalisation, if a ReLU followed it.
+        gate: Option<Line<'a, T>>,
+        /// [a, b, c] by channel.
+        terms: [&'a [T]; 3],
+    },
+}
+
+impl<T: Scalar> Source<'_, T> {
+    /// The number of values.
+    pub(in crate::nn) fn len(&self) -> usize {
+        match self {
+            Self::Plain(x) | Self::Normalised { x, .. } | Self::Gradient { x, .. } => x.len(),
+        }
+    }
+
+    /// Writes `pixels` pixels, from value `first` on, to `out`, one every `stride` values.
+    #[inline(always)]
+    pub(super) fn read<S: Simd>(
+        &self,
+        simd: S,
+        (first, pixels, channels): (usize, usize, usize),
+        out: &mut [T],
+        stride: usize,
+    ) {
+        let range = first..first + pixels * channels;
+        match *self {
+            Self::Plain(x) => {
+                let x = &x[range];
+                if stride == channels {
+                    out[..x.len()].copy_from_slice(x);
+                } else {
+                    for (out, x) in out.chunks_mut(stride).zip(x.chunks_exact(channels)) {
+                        out[..channels].copy_from_slice(x);
+                    }
+                }
+            }
+            Self::Normalised { x, line, relu } => {
+                let x = &x[range];
+                for c in vectors::<S, T>(channels) {
+                    let scale = load_some(simd, &line.scale[c.clone()]);
+                    let shift = load_some(simd, &line.shift[c.clone()]);
+                    for (x, out) in x.chunks_exact(channels).zip(out.chunks_mut(stride)) {
+                        let y = T::mul_add(simd, load_some(simd, &x[c.clone()]), scale, shift);
+                        let y = if relu { T::positive_part(simd, y) } else { y };
+                        store_some(simd, y, &mut out[c.clone()]);
+                    }
+                }
+            }
+            Self::Gradient { dy, x, gate, terms } => {
+                let (x, dy) = (&x[range.clone()], &dy[range]);
+                for c in vectors::<S, T>(channels) {
+                    let [a, b, shift] = terms.map(|term| load_some(simd, &term[c.clone()]));
+                    let gate = gate.map(|g| [g.scale, g.shift].map(|t| load_some(simd, &t[c.clone()])));
+                    let pixels = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
+                    for ((x, d), out) in pixels.zip(out.chunks_mut(stride)) {
+                        let (x, d) = (load_some(simd, &x[c.clone()]), load_some(simd, &d[c.clone()]));
+                        let d = match gate {
+                            Some([scale, shift]) => T::where_positive(simd, T::mul_add(simd, x, scale, shift), d),
+                            None => d,
+                        };
+                        let dx = T::mul_add(simd, a, d, T::mul_add(simd, b, x, shift));
+                        store_some(simd, dx, &mut out[c.clone()]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The channels of each vector; the last may be shorter.
+#[inline(always)]
+pub(super) fn vectors<S: Simd, T: Scalar>(channels: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let lanes = T::lanes::<S>();
+    (0..channels).step_by(lanes).map(move |first| first..(first + lanes).min(channels))
+}
