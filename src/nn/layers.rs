@@ -6,7 +6,7 @@ use candle_core::DType;
 use candle_nn::Init;
 
 use super::cpu::{
-    self, BatchNormGrad, ChannelStats, ConvShape, MatMut, MatRef, Moments, Scalar, Statistics, par_gemm, tensor,
+    self, BatchNormGrad, ChannelStats, ConvShape, InputGrad, MatMut, MatRef, Measure, Moments, Scalar, Statistics, par_gemm, tensor,
     with_slice,
 };
 use super::params::{ParamId, ParamLayout, ParamsBuilder, RunningId, default_init};
@@ -65,27 +65,30 @@ fn conv2d<T: Scalar>(layer: &Conv2d, x: &Node, pass: &mut Pass<'_>) -> Result<No
     let y = tensor(y, &[batch, s.out_height(), s.out_width(), c_out])?;
     let x = x.clone();
     let y = pass.record(y, move |dy, gradients| {
-        gradients.param::<T>(id, |dw| {
-            x.with_source(|x| dy.with_source(|dy| cpu::conv2d_weight_grad(&s, &x, &dy, dw)))?
-        })?;
-        if x.slot.is_none() {
-            return Ok(());
-        }
         let weight = gradients.weights.get(id);
         let other = gradients.take(&x).map(|other| other.value::<T>()).transpose()?;
-        let run = |add: Option<&[T]>| {
-            dy.with_source(|dy| match &x.normalised {
-                None => Ok(cpu::conv2d_input_grad(&s, &dy, weight, add, None)),
-                Some(n) => with_slice(&x.raw, |x| {
-                    n.with_gate(|gate| cpu::conv2d_input_grad(&s, &dy, weight, add, Some((x, gate))))
-                }),
-            })?
-        };
-        let (dx, moments) = match &other {
-            None => run(None),
-            Some(other) => with_slice(other, |other| run(Some(other)))?,
-        }?;
-        gradients.add::<T>(&x, Gradient { moments, ..Gradient::plain(tensor(dx, x.dims())?) })
+        let mut dx = None;
+        gradients.param::<T>(id, |dw| {
+            let mut run = |add: Option<&[T]>, measure: Measure<'_, T>| {
+                let input = x.slot.map(|_| InputGrad { add, measure });
+                dx = x.with_source(|x| dy.with_source(|dy| cpu::conv2d_backward(&s, &x, &dy, weight, dw, input)))??;
+                Ok(())
+            };
+            let mut run = |add: Option<&[T]>| match &x.normalised {
+                None => run(add, Measure::Nothing),
+                Some(n) => with_slice(&x.raw, |x| n.with_gate(|gate| run(add, Measure::Gradient { x, gate })))?,
+            };
+            match &other {
+                None => run(None),
+                Some(other) => with_slice(other, |other| run(Some(other)))?,
+            }
+        })?;
+        match dx {
+            None => Ok(()),
+            Some((dx, moments)) => {
+                gradients.add::<T>(&x, Gradient { moments, ..Gradient::plain(tensor(dx, x.dims())?) })
+            }
+        }
     });
     Ok(Node { moments: moments.map(Rc::new), ..y })
 }

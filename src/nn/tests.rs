@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 
-use super::cpu::{self, ConvShape, Scalar, Source};
+use super::cpu::{self, ConvShape, InputGrad, Measure, Scalar, Source};
 use super::{BatchNormMode, Pass, RunningStats, Weights};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::random::{Stream, stream, unit};
@@ -37,8 +37,9 @@ prop_compose! {
 fn products<T: Scalar>(s: &ConvShape, x: &[T], w: &[T], dy: &[T]) -> [Vec<T>; 3] {
     let (x, dy) = (Source::Plain(x), Source::Plain(dy));
     let mut dw = vec![T::zero(); w.len()];
-    cpu::conv2d_weight_grad(s, &x, &dy, &mut dw);
-    [cpu::conv2d(s, &x, w, false).0, cpu::conv2d_input_grad(s, &dy, w, None, None).0, dw]
+    let wanted = InputGrad { add: None, measure: Measure::Nothing };
+    let (dx, _) = cpu::conv2d_backward(s, &x, &dy, w, &mut dw, Some(wanted)).expect("the input's gradient");
+    [cpu::conv2d(s, &x, w, false).0, dx, dw]
 }
 
 proptest! {

@@ -21,7 +21,7 @@ mod source;
 
 pub(super) use activation::{add, add_relu, relu, relu_backward, values};
 pub(super) use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm_backward, normalisation};
-pub(super) use conv::{ConvShape, conv2d, conv2d_input_grad, conv2d_weight_grad};
+pub(super) use conv::{ConvShape, InputGrad, Measure, conv2d, conv2d_backward};
 pub use executed::executed_flops;
 pub use gemm::gemm_peak;
 pub(super) use gemm::{MatMut, MatRef, par_gemm};

@@ -6,8 +6,6 @@ use rayon::prelude::*;
 use super::simd::{Scalar, load_some};
 use super::source::{Line, vectors};
 
-/// Values of the widest vector.
-const MAX_LANES: usize = 16;
 /// Pixels of one task. Fixed, so that the order of sums never depends on threads.
 const PIXELS: usize = 1024;
 
@@ -77,22 +75,21 @@ impl<T: Scalar> WithSimd for MomentSums<'_, T> {
         let (plain, product) = sums.split_at_mut(channels);
         for c in vectors::<S, T>(channels) {
             let gate = gate.map(|g| [g.scale, g.shift].map(|t| load_some(simd, &t[c.clone()])));
-            let (mut s, mut q) = ([0f64; MAX_LANES], [0f64; MAX_LANES]);
+            let (mut s, mut q) = ([simd.splat_f64s(0.0); 2], [simd.splat_f64s(0.0); 2]);
             for (a, b) in a.chunks_exact(channels).zip(b.chunks_exact(channels)) {
                 let (a, b) = (load_some(simd, &a[c.clone()]), load_some(simd, &b[c.clone()]));
                 let a = match gate {
                     Some([scale, shift]) => T::where_positive(simd, T::mul_add(simd, b, scale, shift), a),
                     None => a,
                 };
-                let (a, b) = (bytemuck::cast_slice::<_, T>(std::slice::from_ref(&a)), bytemuck::cast_slice::<_, T>(std::slice::from_ref(&b)));
-                for lane in 0..T::lanes::<S>() {
-                    let value = a[lane].to_f64();
-                    s[lane] += value;
-                    q[lane] += value * b[lane].to_f64();
+                let (a, b) = (T::widen(simd, a), T::widen(simd, b));
+                for half in 0..2 {
+                    s[half] = simd.add_f64s(s[half], a[half]);
+                    q[half] = simd.mul_add_e_f64s(a[half], b[half], q[half]);
                 }
             }
-            plain[c.clone()].copy_from_slice(&s[..c.len()]);
-            product[c.clone()].copy_from_slice(&q[..c.len()]);
+            plain[c.clone()].copy_from_slice(&bytemuck::cast_slice(&s)[..c.len()]);
+            product[c.clone()].copy_from_slice(&bytemuck::cast_slice(&q)[..c.len()]);
         }
     }
 }

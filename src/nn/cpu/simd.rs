@@ -33,6 +33,9 @@ pub trait Scalar: WithDType + Pod {
     /// `a` in the lanes where `gate > 0`, else 0.
     fn where_positive<S: Simd>(simd: S, gate: Self::Vector<S>, a: Self::Vector<S>) -> Self::Vector<S>;
 
+    /// The lanes in f64: a vector of f32 fills two of f64, one of f64 the first alone.
+    fn widen<S: Simd>(simd: S, a: Self::Vector<S>) -> [S::f64s; 2];
+
     /// The values of a slice that is shorter than a vector, the other lanes 0.
     fn load_head<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
 
@@ -77,6 +80,15 @@ macro_rules! scalar {
             fn where_positive<S: Simd>(simd: S, gate: S::$vector, a: S::$vector) -> S::$vector {
                 let zero = simd.$splat(0.0);
                 simd.$select(simd.$less(zero, gate), a, zero)
+            }
+
+            #[inline(always)]
+            fn widen<S: Simd>(simd: S, a: S::$vector) -> [S::f64s; 2] {
+                let mut wide = [simd.splat_f64s(0.0); 2];
+                let lanes: &[Self] = bytemuck::cast_slice(std::slice::from_ref(&a));
+                let places: &mut [f64] = bytemuck::cast_slice_mut(&mut wide);
+                places.iter_mut().zip(lanes).for_each(|(place, lane)| *place = f64::from(*lane));
+                wide
             }
 
             #[inline(always)]

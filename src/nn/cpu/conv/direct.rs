@@ -10,7 +10,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Algorithm, Filter, Frame, Task};
+use super::{Algorithm, Filter, Frame, Task, sum_parts};
 use crate::nn::cpu::executed::count_flops;
 use crate::nn::cpu::scratch::with_scratch;
 use crate::nn::cpu::simd::{Scalar, load_row, load_tile, store_tile};
@@ -473,13 +473,13 @@ pub(super) fn weight_grad<T: Scalar>(
         let images = i * IMAGES_PER_PARTIAL..((i + 1) * IMAGES_PER_PARTIAL).min(batch);
         with_scratch(scratch, |scratch| Arch::new().dispatch(Partial { direct, x, dy, images, scratch, sums }));
     });
+    let sums = sum_parts(partials, size);
     let mut i = 0;
     for co in 0..direct.frame.out_channels {
         for ci in 0..direct.frame.channels {
             for ky in &phase.taps.0 {
                 for kx in &phase.taps.1 {
-                    let place = direct.packed_index(phase, co, ci, *ky, *kx);
-                    dw[i] = partials.iter().skip(place).step_by(size).fold(T::zero(), |sum, p| sum + *p);
+                    dw[i] = sums[direct.packed_index(phase, co, ci, *ky, *kx)];
                     i += 1;
                 }
             }

@@ -52,16 +52,28 @@ impl ConvShape {
         (padded - self.kernel) / self.stride + 1
     }
 
+    fn frame(&self) -> Frame {
+        Frame {
+            channels: self.c_in,
+            size: (self.height, self.width),
+            offset: self.padding as isize,
+            out_channels: self.c_out,
+            out: (self.out_height(), self.out_width()),
+        }
+    }
+
     fn weights(&self) -> usize {
         self.c_out * self.c_in * self.kernel * self.kernel
     }
 
+    /// Fewer channels are not worth the transforms.
     fn is_winograd(&self) -> bool {
-        self.kernel == 3 && self.stride == 1 && self.c_in >= WINOGRAD_CHANNELS && self.c_out >= WINOGRAD_CHANNELS
+        let same = self.kernel == 3 && self.stride == 1 && self.padding == 1;
+        same && self.c_in.min(self.c_out) >= WINOGRAD_CHANNELS
     }
 }
 
-/// Fewer channels are not worth the transforms.
+/// Channels from which Winograd's filtering is used.
 const WINOGRAD_CHANNELS: usize = 8;
 
 /// The weight [c_out, c_in, k, k] as a correlation reads it: itself, or with the channels exchanged (and the taps in
@@ -142,13 +154,39 @@ impl<T: Scalar, A: Algorithm<T>> WithSimd for Task<'_, A, T> {
     }
 }
 
-/// What is measured of a correlation's output, image by image: the moments of the values themselves, or of a gradient
-/// with the values whose gradient it is.
+/// What is measured of an output, image by image while it is in the cache: the moments of the values themselves, or of a
+/// gradient with the values whose normalised value it is the gradient of.
 #[derive(Clone, Copy)]
-enum Measure<'a, T> {
+pub(in crate::nn) enum Measure<'a, T> {
     Nothing,
     Values,
     Gradient { x: &'a [T], gate: Option<Line<'a, T>> },
+}
+
+impl<T: Scalar> Measure<'_, T> {
+    /// Room for the sums of `batch` images.
+    fn parts(&self, batch: usize, channels: usize) -> Vec<f64> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Values | Self::Gradient { .. } => vec![0.0; batch * 2 * channels],
+        }
+    }
+
+    /// Measures images `first..`, as many as `parts` has room for.
+    fn images(&self, first: usize, out: &[T], image: usize, channels: usize, parts: &mut [f64]) {
+        for (i, (sums, out)) in parts.chunks_mut(2 * channels).zip(out.chunks(image)).enumerate() {
+            let (b, gate) = match self {
+                Self::Gradient { x, gate } => (&x[(first + i) * image..][..image], *gate),
+                Self::Nothing | Self::Values => (out, None),
+            };
+            Arch::new().dispatch(MomentSums { a: out, b, gate, sums });
+        }
+    }
+}
+
+/// `n` pieces of `size` values, empty ones where there are no more.
+fn pieces<T>(values: &mut [T], size: usize, n: usize) -> impl Iterator<Item = &mut [T]> {
+    values.chunks_mut(size.max(1)).chain(std::iter::repeat_with(Default::default)).take(n)
 }
 
 fn correlate<T: Scalar, A: Algorithm<T>>(
@@ -162,34 +200,20 @@ fn correlate<T: Scalar, A: Algorithm<T>>(
     let batch = x.len() / frame.image();
     let weight = algorithm.pack(filter);
     let (image, channels) = (frame.out_image(), frame.out_channels);
-    let group = algorithm.group();
-    let mut parts = match measure {
-        Measure::Nothing => Vec::new(),
-        Measure::Values | Measure::Gradient { .. } => vec![0.0; batch * 2 * channels],
-    };
-    let run = |first: usize, out: &mut [T], parts: &mut [f64]| {
-        let range = first * image..first * image + out.len();
-        let add = add.map(|add| &add[range.clone()]);
-        // Scratch is found here: code in a closure would not be compiled for the CPU that the dispatch finds.
-        with_scratch(algorithm.scratch(out.len() / image), |scratch| {
-            Arch::new().dispatch(Task { algorithm, x, first, weight: &weight, add, scratch, out });
-        });
-        for (i, (sums, out)) in parts.chunks_mut(2 * channels).zip(out.chunks(image)).enumerate() {
-            let (b, gate) = match measure {
-                Measure::Gradient { x, gate } => (&x[(first + i) * image..][..image], gate),
-                Measure::Nothing | Measure::Values => (out, None),
-            };
-            Arch::new().dispatch(MomentSums { a: out, b, gate, sums });
-        }
-    };
+    let (group, mut parts) = (algorithm.group(), measure.parts(batch, channels));
     let out = write(batch * image, |out| {
-        let outs = out.par_chunks_mut(group * image).enumerate();
-        if parts.is_empty() {
-            outs.for_each(|(i, out)| run(i * group, out, &mut []));
-        } else {
-            outs.zip(parts.par_chunks_mut(group * 2 * channels))
-                .for_each(|((i, out), parts)| run(i * group, out, parts));
-        }
+        let outs = out.chunks_mut(group * image);
+        let n = outs.len();
+        let tasks: Vec<_> = outs.zip(pieces(&mut parts, group * 2 * channels, n)).enumerate().collect();
+        tasks.into_par_iter().for_each(|(i, (out, parts))| {
+            let first = i * group;
+            let add = add.map(|add| &add[first * image..][..out.len()]);
+            // Scratch is found here: code in a closure would not be compiled for the CPU that the dispatch finds.
+            with_scratch(algorithm.scratch(out.len() / image), |scratch| {
+                Arch::new().dispatch(Task { algorithm, x, first, weight: &weight, add, scratch, out });
+            });
+            measure.images(first, out, image, channels, parts);
+        });
     });
     let moments = (!parts.is_empty()).then(|| Moments::sum(&parts, channels));
     (out, moments)
@@ -202,15 +226,9 @@ pub(in crate::nn) fn conv2d<T: Scalar>(
     w: &[T],
     measure: bool,
 ) -> (Vec<T>, Option<Moments>) {
-    let frame = Frame {
-        channels: s.c_in,
-        size: (s.height, s.width),
-        offset: s.padding as isize,
-        out_channels: s.c_out,
-        out: (s.out_height(), s.out_width()),
-    };
     let filter = Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: false };
     let measure = if measure { Measure::Values } else { Measure::Nothing };
+    let frame = s.frame();
     if s.is_winograd() {
         let winograd = Winograd::new::<T>(frame);
         winograd.count_correlation(s.batch);
@@ -222,49 +240,52 @@ pub(in crate::nn) fn conv2d<T: Scalar>(
     }
 }
 
-/// The gradient of the input, [batch, h, w, c_in], from `dy` [batch, oh, ow, c_out]: the dilated, padded dy correlated
-/// with the flipped, transposed weight. `add` is added to it. With `x` given, the values before a normalisation whose
-/// output the convolution read, the sum is measured with it.
-pub(in crate::nn) fn conv2d_input_grad<T: Scalar>(
-    s: &ConvShape,
-    dy: &Source<'_, T>,
-    w: &[T],
-    add: Option<&[T]>,
-    x: Option<(&[T], Option<Line<'_, T>>)>,
-) -> (Vec<T>, Option<Moments>) {
-    let frame = Frame {
-        channels: s.c_out,
-        size: (s.out_height(), s.out_width()),
-        offset: (s.kernel - 1) as isize - s.padding as isize,
-        out_channels: s.c_in,
-        out: (s.height, s.width),
-    };
-    let filter = Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: true };
-    let measure = x.map_or(Measure::Nothing, |(x, gate)| Measure::Gradient { x, gate });
-    if s.is_winograd() {
-        let winograd = Winograd::new::<T>(frame);
-        winograd.count_correlation(s.batch);
-        correlate(&winograd, &frame, dy, filter, add, measure)
-    } else {
-        let direct = Direct::input_grad::<T>(frame, s.kernel, s.stride, s.padding);
-        direct.count(s.batch);
-        correlate(&direct, &frame, dy, filter, add, measure)
-    }
+/// How the gradient of a convolution's input is wanted.
+#[derive(Clone, Copy)]
+pub(in crate::nn) struct InputGrad<'a, T> {
+    /// Added to it: what other readers of the input contributed.
+    pub(in crate::nn) add: Option<&'a [T]>,
+    /// What is measured of the sum.
+    pub(in crate::nn) measure: Measure<'a, T>,
 }
 
-/// The gradient of the weight, `dw` [c_out, c_in, k, k], summed over the batch in a fixed order.
-pub(in crate::nn) fn conv2d_weight_grad<T: Scalar>(s: &ConvShape, x: &Source<'_, T>, dy: &Source<'_, T>, dw: &mut [T]) {
+/// Gradients from `dy` [batch, oh, ow, c_out]. Writes that of the weight, summed over the batch in a fixed order, to `dw`
+/// [c_out, c_in, k, k]; returns that of the input [batch, h, w, c_in], if it is wanted, and its moments.
+pub(in crate::nn) fn conv2d_backward<T: Scalar>(
+    s: &ConvShape,
+    x: &Source<'_, T>,
+    dy: &Source<'_, T>,
+    w: &[T],
+    dw: &mut [T],
+    input: Option<InputGrad<'_, T>>,
+) -> Option<(Vec<T>, Option<Moments>)> {
     assert_eq!(dw.len(), s.weights(), "a weight gradient has the weight's size");
-    let frame = Frame {
-        channels: s.c_in,
-        size: (s.height, s.width),
-        offset: s.padding as isize,
-        out_channels: s.c_out,
-        out: (s.out_height(), s.out_width()),
-    };
+    let filter = Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: true };
+    let frame = s.frame();
+    let back = Frame { channels: s.c_out, size: frame.out, out_channels: s.c_in, out: frame.size, ..frame };
     if s.is_winograd() {
-        winograd::weight_grad(&Winograd::new::<T>(frame), s.batch, x, dy, dw);
-    } else {
-        direct::weight_grad(&Direct::forward::<T>(frame, s.kernel, s.stride), s.batch, x, dy, dw);
+        let (forward, back) = (Winograd::new::<T>(frame), Winograd::new::<T>(back));
+        return winograd::backward((&forward, &back), s.batch, (x, dy), filter, dw, input);
     }
+    direct::weight_grad(&Direct::forward::<T>(frame, s.kernel, s.stride), s.batch, x, dy, dw);
+    input.map(|InputGrad { add, measure }| {
+        let direct = Direct::input_grad::<T>(back, s.kernel, s.stride, s.padding);
+        direct.count(s.batch);
+        correlate(&direct, &back, dy, filter, add, measure)
+    })
+}
+
+/// Values of one task of [`sum_parts`].
+const SUMMED: usize = 4096;
+
+/// The sum of the parts of `size` values, in their order.
+fn sum_parts<T: Scalar>(mut parts: Vec<T>, size: usize) -> Vec<T> {
+    let (total, rest) = parts.split_at_mut(size);
+    total.par_chunks_mut(SUMMED).enumerate().for_each(|(i, total)| {
+        for part in rest.chunks_exact(size) {
+            total.iter_mut().zip(&part[i * SUMMED..]).for_each(|(t, p)| *t += *p);
+        }
+    });
+    parts.truncate(size);
+    parts
 }

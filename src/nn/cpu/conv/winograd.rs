@@ -1,4 +1,4 @@
-//! Winograd's minimal filtering F(2x2, 3x3) for 3x3 kernels of stride 1 (Lavin and Gray 2016, section 4.1): 16
+//! Winograd's minimal filtering F(2x2, 3x3) for 3x3 kernels of stride 1 and padding 1 (Lavin and Gray 2016, section 4.1): 16
 //! multiplications by channel pair in place of 36 for each 2x2 tile of the output, forward and in both gradients.
 //!
 //! A tile of the input, 4x4 pixels that overlap their neighbours by 2, is transformed to 16 points, V = B' d B; the weight
@@ -9,23 +9,25 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Algorithm, Filter, Frame, Task};
+use super::{Algorithm, Filter, Frame, InputGrad, Measure, Task, pieces, sum_parts};
 use crate::nn::cpu::executed::count_flops;
+use crate::nn::cpu::moments::Moments;
 use crate::nn::cpu::scratch::with_scratch;
 use crate::nn::cpu::simd::{Scalar, load, load_row, load_some, load_tile, store, store_some, store_tile};
 use crate::nn::cpu::source::Source;
+use crate::nn::cpu::write;
 
 /// Points of a transformed tile.
 const POINTS: usize = 16;
 /// Channels of a block: a tile's channels of one block lie side by side.
 const BLOCK: usize = 16;
 /// Tiles of the output multiplied together; a multiple of every register tile.
-const TILES: usize = 64;
+const TILES: usize = 32;
 
-/// A stride-1 correlation with a 3x3 kernel.
+/// A correlation with a 3x3 kernel; the output has the input's size.
 pub(super) struct Winograd {
     frame: Frame,
-    /// Tiles of the output down and across.
+    /// Tiles of an image down and across.
     tiles: (usize, usize),
     /// Output channels of a register tile.
     panel: usize,
@@ -154,24 +156,10 @@ impl<T: Scalar> Algorithm<T> for Winograd {
         let images = out.len() / self.frame.out_image();
         let (padded, rest) = scratch.split_at_mut(images * self.scratch_image());
         let (v, m) = rest.split_at_mut(POINTS * self.v_point());
-        let place = self.input_place();
         for (i, padded) in padded.chunks_exact_mut(self.scratch_image()).enumerate() {
-            place.fill(simd, x, first + i, padded);
+            self.fill(simd, x, first + i, padded);
         }
-        let total = images * self.image_tiles();
-        for start in (0..total).step_by(TILES) {
-            let tiles = start..(start + TILES).min(total);
-            self.transform_input(simd, padded, tiles.clone(), v);
-            for (panel, weight) in weight.chunks_exact(POINTS * self.u_point()).enumerate() {
-                for point in 0..POINTS {
-                    let v = &v[point * self.v_point()..][..self.v_point()];
-                    let m = &mut m[point * self.m_point() + panel * TILES * self.panel..][..TILES * self.panel];
-                    let weight = &weight[point * self.u_point()..][..self.u_point()];
-                    with_constants!(self, multiply(simd, tiles.len(), v, weight, m));
-                }
-            }
-            self.transform_output(simd, m, tiles, add, out);
-        }
+        self.correlate_padded(simd, padded, weight, add, (v, m), out);
     }
 }
 
@@ -185,42 +173,6 @@ fn expand<T: Scalar>([a, b, c]: [T; 3]) -> [T; 4] {
 fn gather<T: Scalar>([a, b, c, d]: [T; 4]) -> [T; 3] {
     let half = T::from_f64(0.5);
     [a + (b + c) * half, (b - c) * half, (b + c) * half - d]
-}
-
-/// Where an image lies in its zero-padded scratch [rows, columns, channels in whole blocks].
-struct Placement {
-    size: (usize, usize),
-    channels: usize,
-    offset: isize,
-    padded: (usize, usize),
-}
-
-impl Placement {
-    /// Copies image `index` of `x` to the scratch, zeros around it.
-    #[inline(always)]
-    fn fill<S: Simd, T: Scalar>(&self, simd: S, x: &Source<'_, T>, index: usize, scratch: &mut [T]) {
-        let (stride, (height, width)) = (self.channels.next_multiple_of(BLOCK), self.size);
-        if stride != self.channels {
-            scratch.fill(T::zero());
-        }
-        // Columns of the scratch that the image covers, and the image's first column there.
-        let left = usize::try_from(self.offset).unwrap_or(0).min(self.padded.1);
-        let skipped = usize::try_from(-self.offset).unwrap_or(0).min(width);
-        let covered = (width - skipped).min(self.padded.1 - left);
-        for (row, scratch) in scratch.chunks_exact_mut(self.padded.1 * stride).enumerate() {
-            let y = row as isize - self.offset;
-            let Some(y) = usize::try_from(y).ok().filter(|y| *y < height) else {
-                scratch.fill(T::zero());
-                continue;
-            };
-            let (before, rest) = scratch.split_at_mut(left * stride);
-            let (inside, after) = rest.split_at_mut(covered * stride);
-            before.fill(T::zero());
-            after.fill(T::zero());
-            let first = ((index * height + y) * width + skipped) * self.channels;
-            x.read(simd, (first, covered, self.channels), inside, stride);
-        }
-    }
 }
 
 /// The tiles of `range` as runs within one row of tiles: (image, row of tiles, first column, place in the range, length).
@@ -287,8 +239,65 @@ fn store4<S: Simd, T: Scalar>(row: [T::Vector<S>; 4], values: &mut [T], step: us
     store::<S, T>(row[3], &mut values[3 * step..]);
 }
 
+/// Writes the channels of a pixel to their place, `add`'s added.
+#[inline(always)]
+fn put<S: Simd, T: Scalar>(simd: S, value: T::Vector<S>, add: Option<&[T]>, out: &mut [T], place: std::ops::Range<usize>) {
+    let value = match add {
+        Some(add) => T::plus(simd, value, load_some(simd, &add[place.clone()])),
+        None => value,
+    };
+    store_some(simd, value, &mut out[place]);
+}
+
 // No closures in these: code in a closure may end up compiled for less than the CPU's vectors.
 impl Winograd {
+    /// Copies image `index` of `x` to its scratch [rows, columns, channels in whole blocks], with zeros around it.
+    #[inline(always)]
+    fn fill<S: Simd, T: Scalar>(&self, simd: S, x: &Source<'_, T>, index: usize, scratch: &mut [T]) {
+        let (channels, stride, (height, width)) = (self.frame.channels, self.blocks() * BLOCK, self.frame.size);
+        if stride != channels {
+            scratch.fill(T::zero());
+        }
+        for (row, scratch) in scratch.chunks_exact_mut(self.padded().1 * stride).enumerate() {
+            if row == 0 || row > height {
+                scratch.fill(T::zero());
+                continue;
+            }
+            let (left, rest) = scratch.split_at_mut(stride);
+            let (inside, right) = rest.split_at_mut(width * stride);
+            left.fill(T::zero());
+            right.fill(T::zero());
+            x.read(simd, ((index * height + row - 1) * width * channels, width, channels), inside, stride);
+        }
+    }
+
+    /// Correlates the images in `padded`; `v` and `m` are scratch.
+    #[inline(always)]
+    fn correlate_padded<S: Simd, T: Scalar>(
+        &self,
+        simd: S,
+        padded: &[T],
+        weight: &[T],
+        add: Option<&[T]>,
+        (v, m): (&mut [T], &mut [T]),
+        out: &mut [T],
+    ) {
+        let total = out.len() / self.frame.out_image() * self.image_tiles();
+        for start in (0..total).step_by(TILES) {
+            let tiles = start..(start + TILES).min(total);
+            self.transform_input(simd, padded, tiles.clone(), v);
+            for (panel, weight) in weight.chunks_exact(POINTS * self.u_point()).enumerate() {
+                for point in 0..POINTS {
+                    let v = &v[point * self.v_point()..][..self.v_point()];
+                    let m = &mut m[point * self.m_point() + panel * TILES * self.panel..][..TILES * self.panel];
+                    let weight = &weight[point * self.u_point()..][..self.u_point()];
+                    with_constants!(self, multiply(simd, tiles.len(), v, weight, m));
+                }
+            }
+            self.transform_output(simd, m, tiles, add, out);
+        }
+    }
+
     /// V [POINTS, blocks, TILES, BLOCK] of some tiles of the images in `scratch`.
     #[inline(always)]
     fn transform_input<S: Simd, T: Scalar>(
@@ -344,44 +353,46 @@ impl Winograd {
                     let c1 = condense::<S, T>(simd, load4::<S, T>(&m[point..], 4 * point));
                     let c2 = condense::<S, T>(simd, load4::<S, T>(&m[2 * point..], 4 * point));
                     let c3 = condense::<S, T>(simd, load4::<S, T>(&m[3 * point..], 4 * point));
-                    for y in 0..2.min(height - 2 * ty) {
-                        let pixels = condense::<S, T>(simd, [c0[y], c1[y], c2[y], c3[y]]);
-                        for x in 0..2.min(width - 2 * (tx + i)) {
-                            let pixel = (image * height + 2 * ty + y) * width + 2 * (tx + i) + x;
-                            let to = pixel * c_out + first..pixel * c_out + first + valid;
-                            let value = match add {
-                                Some(add) => T::plus(simd, pixels[x], load_some(simd, &add[to.clone()])),
-                                None => pixels[x],
-                            };
-                            store_some(simd, value, &mut out[to]);
-                        }
+                    let top = condense::<S, T>(simd, [c0[0], c1[0], c2[0], c3[0]]);
+                    let bottom = condense::<S, T>(simd, [c0[1], c1[1], c2[1], c3[1]]);
+                    // A tile may reach over the edges of an image with an odd side.
+                    let (y, x) = (2 * ty, 2 * (tx + i));
+                    let pixel = ((image * height + y) * width + x) * c_out + first;
+                    let (right, below) = (x + 1 < width, y + 1 < height);
+                    put(simd, top[0], add, out, pixel..pixel + valid);
+                    if right {
+                        put(simd, top[1], add, out, pixel + c_out..pixel + c_out + valid);
+                    }
+                    let pixel = pixel + width * c_out;
+                    if below {
+                        put(simd, bottom[0], add, out, pixel..pixel + valid);
+                    }
+                    if right && below {
+                        put(simd, bottom[1], add, out, pixel + c_out..pixel + c_out + valid);
                     }
                 }
             }
         }
     }
 
-    /// A dy A' [POINTS, panels, TILES, panel] of some tiles of the output gradients in `scratch`.
+    /// A dy A' [POINTS, panels, TILES, panel] of some tiles of the padded output gradients in `scratch`, whose channels
+    /// are in whole blocks.
     #[inline(always)]
-    fn transform_output_grad<S: Simd, T: Scalar>(
-        &self,
-        simd: S,
-        scratch: &[T],
-        tiles: std::ops::Range<usize>,
-        m: &mut [T],
-    ) {
+    fn transform_grad<S: Simd, T: Scalar>(&self, simd: S, scratch: &[T], tiles: std::ops::Range<usize>, m: &mut [T]) {
         let (lanes, point) = (T::lanes::<S>(), self.m_point());
         let stride = self.frame.out_channels.next_multiple_of(BLOCK);
-        let (rows, columns) = (2 * self.tiles.0, 2 * self.tiles.1);
+        let (rows, columns) = self.padded();
         for (image, ty, tx, place, length) in runs(tiles, self.tiles) {
             for first in (0..self.frame.out_channels).step_by(lanes) {
                 let (panel, lane) = (first / self.panel, first % self.panel);
+                let from = &scratch[((image * rows + 2 * ty + 1) * columns + 2 * tx + 1) * stride + first..];
+                let to = &mut m[(panel * TILES + place) * self.panel + lane..];
                 for i in 0..length {
-                    let from = &scratch[((image * rows + 2 * ty) * columns + 2 * (tx + i)) * stride + first..];
+                    let from = &from[2 * i * stride..];
                     let below = &from[columns * stride..];
                     let left = spread::<S, T>(simd, [load::<S, T>(from), load::<S, T>(below)]);
                     let right = spread::<S, T>(simd, [load::<S, T>(&from[stride..]), load::<S, T>(&below[stride..])]);
-                    let to = &mut m[(panel * TILES + place + i) * self.panel + lane..];
+                    let to = &mut to[i * self.panel..];
                     for y in 0..4 {
                         let row = spread::<S, T>(simd, [left[y], right[y]]);
                         store4::<S, T>(row, &mut to[4 * y * point..], point);
@@ -437,110 +448,129 @@ fn accumulate<S: Simd, T: Scalar, const V: usize, const P: usize>(simd: S, tiles
     }
 }
 
-/// The transformed weight gradient of some images, S [panels, POINTS, c_in in whole blocks, panel].
-struct Partial<'a, T> {
-    winograd: &'a Winograd,
+/// The backward pass of some images.
+struct Backward<'a, T> {
+    /// The forward correlation and that of the output's gradient.
+    forward: &'a Winograd,
+    back: &'a Winograd,
     x: &'a Source<'a, T>,
     dy: &'a Source<'a, T>,
     images: std::ops::Range<usize>,
     scratch: &'a mut [T],
+    /// The transformed weight gradient, S [panels, POINTS, c_in in whole blocks, panel].
     sums: &'a mut [T],
+    /// The packed weight of the correlation back, and what is added to its output.
+    weight: &'a [T],
+    add: Option<&'a [T]>,
+    /// The input's gradient; empty if nobody wants it.
+    dx: &'a mut [T],
 }
 
-impl<T: Scalar> WithSimd for Partial<'_, T> {
+impl<T: Scalar> WithSimd for Backward<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { winograd: this, x, dy, images, scratch, sums } = self;
-        let group = Algorithm::<T>::group(this).min(images.len());
-        let (x_padded, rest) = scratch.split_at_mut(group * this.scratch_image());
-        let (dy_padded, rest) = rest.split_at_mut(group * this.scratch_grad());
-        let (v, m) = rest.split_at_mut(POINTS * this.v_point());
-        let (x_place, dy_place) = (this.input_place(), this.grad_place());
+        let Self { forward, back, x, dy, images, scratch, sums, weight, add, dx } = self;
+        let group = Algorithm::<T>::group(forward).min(images.len());
+        let (x_padded, rest) = scratch.split_at_mut(group * forward.scratch_image());
+        let (dy_padded, rest) = rest.split_at_mut(group * back.scratch_image());
+        let (v, m) = rest.split_at_mut(POINTS * forward.v_point().max(back.v_point()));
+        let image = back.frame.out_image();
         for first in images.clone().step_by(group) {
             let count = group.min(images.end - first);
-            let pairs = x_padded.chunks_exact_mut(this.scratch_image()).zip(dy_padded.chunks_exact_mut(this.scratch_grad()));
-            for (i, (x_padded, dy_padded)) in pairs.take(count).enumerate() {
-                x_place.fill(simd, x, first + i, x_padded);
-                dy_place.fill(simd, dy, first + i, dy_padded);
+            let x_padded = &mut x_padded[..count * forward.scratch_image()];
+            let dy_padded = &mut dy_padded[..count * back.scratch_image()];
+            let (x_images, dy_images) =
+                (x_padded.chunks_exact_mut(forward.scratch_image()), dy_padded.chunks_exact_mut(back.scratch_image()));
+            for (i, (x_padded, dy_padded)) in x_images.zip(dy_images).enumerate() {
+                forward.fill(simd, x, first + i, x_padded);
+                back.fill(simd, dy, first + i, dy_padded);
             }
-            let total = count * this.image_tiles();
+            let total = count * forward.image_tiles();
             for start in (0..total).step_by(TILES) {
                 let tiles = start..(start + TILES).min(total);
-                this.transform_input(simd, x_padded, tiles.clone(), v);
-                this.transform_output_grad(simd, dy_padded, tiles.clone(), m);
-                for (row, s) in sums.chunks_exact_mut(this.s_point()).enumerate() {
+                forward.transform_input(simd, x_padded, tiles.clone(), v);
+                forward.transform_grad(simd, dy_padded, tiles.clone(), m);
+                for (row, s) in sums.chunks_exact_mut(forward.s_point()).enumerate() {
                     let (panel, point) = (row / POINTS, row % POINTS);
-                    let v = &v[point * this.v_point()..][..this.v_point()];
-                    let m = &m[point * this.m_point() + panel * TILES * this.panel..][..TILES * this.panel];
-                    with_constants!(this, accumulate(simd, tiles.len(), v, m, s));
+                    let v = &v[point * forward.v_point()..][..forward.v_point()];
+                    let m = &m[point * forward.m_point() + panel * TILES * forward.panel..][..TILES * forward.panel];
+                    with_constants!(forward, accumulate(simd, tiles.len(), v, m, s));
                 }
+            }
+            if !dx.is_empty() {
+                let place = (first - images.start) * image..(first - images.start + count) * image;
+                let add = add.map(|add| &add[place.clone()]);
+                back.correlate_padded(simd, dy_padded, weight, add, (&mut *v, &mut *m), &mut dx[place]);
             }
         }
     }
 }
 
 impl Winograd {
-    fn input_place(&self) -> Placement {
-        let Frame { size, channels, offset, .. } = self.frame;
-        Placement { size, channels, offset, padded: self.padded() }
-    }
-
-    /// Where the gradient of an output image lies: in whole tiles.
-    fn grad_place(&self) -> Placement {
-        let Frame { out, out_channels, .. } = self.frame;
-        Placement { size: out, channels: out_channels, offset: 0, padded: (2 * self.tiles.0, 2 * self.tiles.1) }
-    }
-
-    fn scratch_grad(&self) -> usize {
-        4 * self.image_tiles() * self.frame.out_channels.next_multiple_of(BLOCK)
-    }
-
     /// Values of one point and panel of S.
     fn s_point(&self) -> usize {
         self.blocks() * BLOCK * self.panel
     }
 
-    /// Images whose weight gradients one task sums. It depends on shapes alone, so the order of sums never depends on
+    /// Images of one task of the backward pass. It depends on shapes alone, so the order of sums never depends on
     /// threads; the sums of all tasks together stay small.
-    fn images_per_partial(&self) -> usize {
+    fn backward_images(&self) -> usize {
         if self.panels() * POINTS * self.s_point() <= 1 << 18 { 8 } else { 32 }
     }
 }
 
-/// The gradient of the weight, [c_out, c_in, 3, 3].
-pub(super) fn weight_grad<T: Scalar>(
-    winograd: &Winograd,
+/// Both gradients (see [`super::conv2d_backward`]) by the correlations forward and back.
+pub(super) fn backward<T: Scalar>(
+    (forward, back): (&Winograd, &Winograd),
     batch: usize,
-    x: &Source<'_, T>,
-    dy: &Source<'_, T>,
+    (x, dy): (&Source<'_, T>, &Source<'_, T>),
+    filter: Filter<'_, T>,
     dw: &mut [T],
-) {
-    // 32 additions by input channel and 12 by output channel for each tile.
-    winograd.count(batch, 32 * winograd.frame.channels + 12 * winograd.frame.out_channels);
-    let (c_in, images) = (winograd.frame.channels, winograd.images_per_partial());
-    let size = winograd.panels() * POINTS * winograd.s_point();
-    let group = Algorithm::<T>::group(winograd);
-    let scratch = Algorithm::<T>::scratch(winograd, group) + group * winograd.scratch_grad();
-    let mut partials = vec![T::zero(); batch.div_ceil(images) * size];
-    partials.par_chunks_mut(size).enumerate().for_each(|(i, sums)| {
-        let images = i * images..((i + 1) * images).min(batch);
-        with_scratch(scratch, |scratch| Arch::new().dispatch(Partial { winograd, x, dy, images, scratch, sums }));
+    input: Option<InputGrad<'_, T>>,
+) -> Option<(Vec<T>, Option<Moments>)> {
+    // The weight's gradient: 32 additions by input channel and 12 by output channel for each tile.
+    let (c_in, images) = (forward.frame.channels, forward.backward_images());
+    forward.count(batch, 32 * c_in + 12 * forward.frame.out_channels);
+    let (image, tasks) = (back.frame.out_image(), batch.div_ceil(images));
+    let (mut weight, mut measure, mut add, mut dx_len) = (Vec::new(), Measure::Nothing, None, 0);
+    if let Some(input) = input {
+        back.count_correlation(batch);
+        (weight, measure, add, dx_len) = (back.pack(filter), input.measure, input.add, batch * image);
+    }
+    let size = forward.panels() * POINTS * forward.s_point();
+    let group = Algorithm::<T>::group(forward);
+    let scratch = group * (forward.scratch_image() + back.scratch_image())
+        + POINTS * (forward.v_point().max(back.v_point()) + forward.m_point().max(back.m_point()));
+    let mut partials = vec![T::zero(); tasks * size];
+    let mut parts = measure.parts(batch, c_in);
+    let dx = write(dx_len, |dx| {
+        let outs = pieces(dx, images * image, tasks).zip(pieces(&mut parts, images * 2 * c_in, tasks));
+        let tasks: Vec<_> = partials.chunks_exact_mut(size).zip(outs).enumerate().collect();
+        tasks.into_par_iter().for_each(|(i, (sums, (dx, parts)))| {
+            let images = i * images..((i + 1) * images).min(batch);
+            let first = images.start;
+            let (weight, add) = (weight.as_slice(), add.map(|add| &add[first * image..][..dx.len()]));
+            with_scratch(scratch, |scratch| {
+                let dx = &mut *dx;
+                Arch::new().dispatch(Backward { forward, back, x, dy, images, scratch, sums, weight, add, dx });
+            });
+            measure.images(first, dx, image, c_in, parts);
+        });
     });
-    let (s_point, panel) = (winograd.s_point(), winograd.panel);
+    let sums = sum_parts(partials, size);
+    let (s_point, panel) = (forward.s_point(), forward.panel);
     dw.par_chunks_mut(c_in * 9).enumerate().for_each(|(co, dw)| {
         for (ci, dw) in dw.chunks_exact_mut(9).enumerate() {
-            let at = |point: usize| {
-                let place = (co / panel * POINTS + point) * s_point + ci * panel + co % panel;
-                partials.iter().skip(place).step_by(size).fold(T::zero(), |sum, p| sum + *p)
-            };
-            let columns: [[T; 3]; 4] =
-                std::array::from_fn(|x| gather(std::array::from_fn(|y| at(4 * y + x))));
+            let place = co / panel * POINTS * s_point + ci * panel + co % panel;
+            let at = |point: usize| sums[place + point * s_point];
+            let columns: [[T; 3]; 4] = std::array::from_fn(|x| gather(std::array::from_fn(|y| at(4 * y + x))));
             for y in 0..3 {
-                let row = gather(columns.map(|c| c[y]));
-                dw[3 * y..3 * y + 3].copy_from_slice(&row);
+                dw[3 * y..3 * y + 3].copy_from_slice(&gather(columns.map(|c| c[y])));
             }
         }
     });
+    let moments = (!parts.is_empty()).then(|| Moments::sum(&parts, c_in));
+    input.map(|_| (dx, moments))
 }
