@@ -191,7 +191,7 @@ impl<'p> Case<'p> {
         if labels.len() != images.dims()[0] || labels.iter().any(|l| *l as usize >= CLASSES) {
             return Err(self.error(format!("its tensor {target} is not one class in 0..{CLASSES} for each image")));
         }
-        Ok(Batch { images, labels })
+        Ok(Batch { images, labels, dropout: None })
     }
 
     /// Base step, second pass, and whether the ascent step is masked.

@@ -15,6 +15,8 @@ pub enum Stream<'a> {
     Shuffle(usize),
     /// Crops, flips and Cutout of an epoch.
     Augment(usize),
+    /// Dropout in a step of an epoch; both passes of a SAM step draw the same.
+    Dropout(usize, usize),
     /// The mask a dynamic method starts from.
     InitialMask,
     /// Mask decisions of an epoch (samples of the Fisher score, random drop and grow).
@@ -30,6 +32,7 @@ impl Stream<'_> {
             Self::Init(name) => format!("init {name}"),
             Self::Shuffle(epoch) => format!("shuffle {epoch}"),
             Self::Augment(epoch) => format!("augment {epoch}"),
+            Self::Dropout(epoch, step) => format!("dropout {epoch} {step}"),
             Self::InitialMask => "initial mask".into(),
             Self::Mask(epoch) => format!("mask {epoch}"),
             Self::PhotoPatches(split) => format!("photo-patches {split}"),

@@ -30,7 +30,7 @@ fn batch(seed: u64) -> Batch {
     let rng = &mut stream(seed, Stream::Augment(0));
     let pixels: Vec<f32> = (0..16 * 3 * 64).map(|_| 2.0 * unit(rng) - 1.0).collect();
     let labels = (0..16).map(|_| below(rng, 10) as u32).collect();
-    Batch { images: Tensor::from_vec(pixels, (16, 3, 8, 8), &Device::Cpu).expect("a tensor"), labels }
+    Batch { images: Tensor::from_vec(pixels, (16, 3, 8, 8), &Device::Cpu).expect("a tensor"), labels, dropout: None }
 }
 
 /// Weights after five steps.

@@ -3,6 +3,8 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use super::augment::{Augment, Normalise};
 use super::{DataSet, Images};
@@ -18,6 +20,8 @@ pub struct Batch {
     pub images: Tensor,
     /// Classes.
     pub labels: Vec<u32>,
+    /// What dropout draws from in training.
+    pub dropout: Option<ChaCha8Rng>,
 }
 
 /// The order in which an epoch of a seed visits `n` images.
@@ -49,10 +53,12 @@ impl DataSet {
             let (sender, receiver) = sync_channel(PREFETCHED);
             scope.spawn(move || {
                 let mut rng = stream(seed, Stream::Augment(epoch));
-                for indices in order.chunks_exact(batch_size) {
+                for (step, indices) in order.chunks_exact(batch_size).enumerate() {
+                    let dropout = Some(stream(seed, Stream::Dropout(epoch, step)));
                     let batch = gather(&self.train, indices, |pixels, out| {
                         augment.image(pixels, self.train.shape, &self.normalise(), &mut rng, out);
                     });
+                    let batch = batch.map(|batch| Batch { dropout, ..batch });
                     // The trainer hangs up when it stops early.
                     if sender.send(batch).is_err() {
                         break;
@@ -63,20 +69,19 @@ impl DataSet {
         })
     }
 
-    /// One training image as a batch of one, augmented from `rng` where `augment` is given.
+    /// One training image as a batch of one, for training, augmented from `rng`, where `augment` is given.
     ///
     /// # Errors
     /// When a tensor operation fails.
-    pub fn training_sample(
-        &self,
-        index: u32,
-        augment: Option<(&Augment, &mut rand_chacha::ChaCha8Rng)>,
-    ) -> Result<Batch> {
+    pub fn training_sample(&self, index: u32, augment: Option<(&Augment, &mut ChaCha8Rng)>) -> Result<Batch> {
         match augment {
             None => gather(&self.train, &[index], |pixels, out| self.normalise().image(pixels, self.train.shape, out)),
-            Some((augment, rng)) => gather(&self.train, &[index], |pixels, out| {
-                augment.image(pixels, self.train.shape, &self.normalise(), rng, out);
-            }),
+            Some((augment, rng)) => {
+                let batch = gather(&self.train, &[index], |pixels, out| {
+                    augment.image(pixels, self.train.shape, &self.normalise(), rng, out);
+                })?;
+                Ok(Batch { dropout: Some(ChaCha8Rng::from_rng(rng)), ..batch })
+            }
         }
     }
 
@@ -98,5 +103,6 @@ fn gather(images: &Images, indices: &[u32], mut prepare: impl FnMut(&[u8], &mut 
     }
     let [channels, height, width] = images.shape;
     let images_tensor = Tensor::from_vec(data, (indices.len(), channels, height, width), &Device::Cpu)?;
-    Ok(Batch { images: images_tensor, labels: indices.iter().map(|&i| u32::from(images.labels[i as usize])).collect() })
+    let labels = indices.iter().map(|&i| u32::from(images.labels[i as usize])).collect();
+    Ok(Batch { images: images_tensor, labels, dropout: None })
 }

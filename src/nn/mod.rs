@@ -14,7 +14,10 @@ mod tests;
 mod weights_file;
 
 pub use cpu::{Scalar, executed_flops, gemm_peak};
-pub use layers::{BatchNorm, Conv2d, Linear, add_relu, channels_last, flatten, global_avg_pool, relu, shortcut};
+pub use layers::{
+    BatchNorm, Conv2d, LayerNorm, Linear, add_relu, avg_pool2d, channels_last, dropout, flatten, global_avg_pool,
+    max_pool2d, relu, shortcut,
+};
 pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningStats, Weights};
 pub use tape::{BatchNormMode, Loss, Node, Pass};
 pub use weights_file::{assemble, from_safetensors, to_safetensors};

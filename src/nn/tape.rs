@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use candle_core::Tensor;
+use rand_chacha::ChaCha8Rng;
 
 use super::cpu::{self, Line, Moments, Scalar, Source, tensor, with_slice};
 use super::params::{ParamId, RunningStats, Weights};
@@ -66,6 +67,8 @@ pub struct Pass<'a> {
     pub running: &'a mut RunningStats,
     /// What BatchNorm does.
     pub batch_norm: BatchNormMode,
+    /// Where dropout draws from.
+    pub(super) dropout: Option<ChaCha8Rng>,
     tape: Option<Vec<(usize, Backward)>>,
     slots: usize,
 }
@@ -174,12 +177,22 @@ impl Gradient {
 impl<'a> Pass<'a> {
     /// A pass that can be followed by [`Pass::backward`].
     pub fn training(weights: Weights<'a>, running: &'a mut RunningStats, batch_norm: BatchNormMode) -> Self {
-        Self { weights, running, batch_norm, tape: Some(Vec::new()), slots: 0 }
+        Self { weights, running, batch_norm, dropout: None, tape: Some(Vec::new()), slots: 0 }
     }
 
     /// A pass that records nothing, in evaluation mode.
     pub fn evaluation(weights: Weights<'a>, running: &'a mut RunningStats) -> Self {
-        Self { weights, running, batch_norm: BatchNormMode::Eval, tape: None, slots: 0 }
+        Self { weights, running, batch_norm: BatchNormMode::Eval, dropout: None, tape: None, slots: 0 }
+    }
+
+    /// The same pass with a stream that dropout draws from.
+    pub fn with_dropout(self, stream: Option<ChaCha8Rng>) -> Self {
+        Self { dropout: stream, ..self }
+    }
+
+    /// Whether dropout is off: in evaluation, and for gradients in evaluation mode.
+    pub(super) fn is_evaluation(&self) -> bool {
+        self.batch_norm == BatchNormMode::Eval
     }
 
     /// Wraps an input, whose own gradient nobody needs.
@@ -221,9 +234,8 @@ impl<'a> Pass<'a> {
         flat.resize(layout.len(), T::zero());
         let (batch, classes) = loss.logits.raw.dims2()?;
         let scale = 1.0 / batch as f64;
-        let grad = with_slice::<T, _>(&loss.logits.raw, |l| {
-            cpu::cross_entropy_backward(l, &loss.labels, classes, scale)
-        })?;
+        let grad =
+            with_slice::<T, _>(&loss.logits.raw, |l| cpu::cross_entropy_backward(l, &loss.labels, classes, scale))?;
         let mut gradients = Gradients {
             weights: self.weights,
             slots: vec![None; self.slots],

@@ -7,3 +7,6 @@ pub mod sgd;
 pub use sam::{Ascent, Perturbed, SAM_EPSILON, SSAM_EPSILON};
 pub use schedule::{Decay, Schedule};
 pub use sgd::{Sgd, SgdState};
+
+/// Scalars of one task of a pass over a flat vector; fixed, so that the order of sums never depends on threads.
+const CHUNK: usize = 1 << 14;

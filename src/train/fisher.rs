@@ -1,8 +1,11 @@
 //! The empirical Fisher score: the sum of squared per-sample gradients with the true labels
 //! (Mi et al. 2022, equation 7).
 
+use rayon::prelude::*;
+
 use crate::data::DataSet;
 use crate::data::augment::Augment;
+use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::model::Model;
 use crate::nn::{BatchNormMode, RunningStats};
@@ -26,17 +29,59 @@ pub fn fisher_scores(
 ) -> Result<Vec<f32>> {
     let mut rng = stream(seed, Stream::Mask(epoch));
     let chosen = sample(&mut rng, data.train.len(), samples);
-    let mut scores = vec![0f32; weights.len()];
-    let mut gradient = Vec::new();
-    for index in chosen {
-        let (batch, batch_norm) = match mode {
-            FisherMode::Paper => (data.training_sample(index, Some((augment, &mut rng)))?, BatchNormMode::Update),
-            FisherMode::Clean => (data.training_sample(index, None)?, BatchNormMode::Eval),
-        };
-        loss_gradient(model, weights, running, &batch, batch_norm, &mut gradient)?;
-        scores.iter_mut().zip(&gradient).for_each(|(s, g)| *s += g * g);
+    match mode {
+        FisherMode::Paper => {
+            let mut scores = Scores::new(weights.len());
+            for index in chosen {
+                let batch = data.training_sample(index, Some((augment, &mut rng)))?;
+                scores.add(model, weights, running, &batch, BatchNormMode::Update)?;
+            }
+            Ok(scores.sum)
+        }
+        FisherMode::Clean => {
+            let partials = chosen.par_chunks(SAMPLES_PER_TASK).map(|indices| {
+                let (mut scores, mut running) = (Scores::new(weights.len()), running.clone());
+                for index in indices {
+                    let batch = data.training_sample(*index, None)?;
+                    scores.add(model, weights, &mut running, &batch, BatchNormMode::Eval)?;
+                }
+                Ok(scores.sum)
+            });
+            let mut total = vec![0f32; weights.len()];
+            for partial in partials.collect::<Result<Vec<_>>>()? {
+                total.iter_mut().zip(partial).for_each(|(total, partial)| *total += partial);
+            }
+            Ok(total)
+        }
     }
-    Ok(scores)
+}
+
+/// Samples whose scores one task sums; fixed, so that the order of sums never depends on threads.
+const SAMPLES_PER_TASK: usize = 16;
+
+/// A running sum of squared gradients.
+struct Scores {
+    sum: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+impl Scores {
+    fn new(n: usize) -> Self {
+        Self { sum: vec![0.0; n], gradient: Vec::new() }
+    }
+
+    fn add(
+        &mut self,
+        model: &dyn Model,
+        weights: &[f32],
+        running: &mut RunningStats,
+        sample: &Batch,
+        batch_norm: BatchNormMode,
+    ) -> Result<()> {
+        loss_gradient(model, weights, running, sample, batch_norm, &mut self.gradient)?;
+        self.sum.iter_mut().zip(&self.gradient).for_each(|(sum, g)| *sum += g * g);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

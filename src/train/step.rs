@@ -174,7 +174,8 @@ pub(super) fn loss_gradient(
     batch_norm: BatchNormMode,
     gradient: &mut Vec<f32>,
 ) -> Result<f64> {
-    let mut pass = Pass::training(Weights::new(model.layout(), weights), running, batch_norm);
+    let pass = Pass::training(Weights::new(model.layout(), weights), running, batch_norm);
+    let mut pass = pass.with_dropout(batch.dropout.clone());
     let input = pass.input(batch.images.clone());
     let logits = model.forward(&input, &mut pass)?;
     let loss = pass.cross_entropy::<f32>(&logits, &batch.labels)?;

@@ -1,11 +1,11 @@
 //! ReLU (with PyTorch's relu'(0) = 0), residual addition, and normalised values written out.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::moments::{MomentSums, Moments};
 use super::scratch::with_scratch;
-use super::simd::{Scalar, load_some, store_some};
+use super::simd::{Scalar, arch, load_some, store_some};
 use super::source::{Source, vectors};
 use super::write;
 
@@ -25,7 +25,7 @@ fn by_chunks<T: Scalar>(len: usize, channels: usize, f: impl Fn(usize, &mut [T])
 
 /// The values of a source, written out.
 pub(in crate::nn) fn values<T: Scalar>(x: &Source<'_, T>, channels: usize) -> Vec<T> {
-    by_chunks(x.len(), channels, |first, out| Arch::new().dispatch(Read { x, first, channels, out }))
+    by_chunks(x.len(), channels, |first, out| arch().dispatch(Read { x, first, channels, out }))
 }
 
 struct Read<'a, T> {
@@ -49,7 +49,16 @@ impl<T: Scalar> WithSimd for Read<'_, T> {
 pub(in crate::nn) fn relu<T: Scalar>(x: &[T]) -> Vec<T> {
     by_chunks(x.len(), 1, |first, out| {
         let x = &x[first..first + out.len()];
-        Arch::new().dispatch(|| out.iter_mut().zip(x).for_each(|(y, x)| *y = if *x < T::zero() { T::zero() } else { *x }));
+        arch().dispatch(|| out.iter_mut().zip(x).for_each(|(y, x)| *y = if *x < T::zero() { T::zero() } else { *x }));
+    })
+}
+
+/// `scale x` where `kept`, else 0.
+pub(in crate::nn) fn keep<T: Scalar>(x: &[T], kept: &[bool], scale: T) -> Vec<T> {
+    by_chunks(x.len(), 1, |first, out| {
+        let range = first..first + out.len();
+        let pairs = x[range.clone()].iter().zip(&kept[range]);
+        out.iter_mut().zip(pairs).for_each(|(y, (x, kept))| *y = if *kept { *x * scale } else { T::zero() });
     })
 }
 
@@ -58,14 +67,14 @@ pub(in crate::nn) fn add<T: Scalar>(a: &[T], b: &[T]) -> Vec<T> {
     by_chunks(a.len(), 1, |first, out| {
         let range = first..first + out.len();
         let terms = a[range.clone()].iter().zip(&b[range]);
-        Arch::new().dispatch(|| out.iter_mut().zip(terms).for_each(|(y, (a, b))| *y = *a + *b));
+        arch().dispatch(|| out.iter_mut().zip(terms).for_each(|(y, (a, b))| *y = *a + *b));
     })
 }
 
 /// `max(a + b, 0)`.
 pub(in crate::nn) fn add_relu<T: Scalar>(a: &Source<'_, T>, b: &Source<'_, T>, channels: usize) -> Vec<T> {
     by_chunks(a.len(), channels, |first, out| {
-        with_scratch(out.len(), |scratch| Arch::new().dispatch(AddRelu { a, b, first, channels, scratch, out }));
+        with_scratch(out.len(), |scratch| arch().dispatch(AddRelu { a, b, first, channels, scratch, out }));
     })
 }
 
@@ -107,11 +116,11 @@ pub(in crate::nn) fn relu_backward<T: Scalar>(
     let run = |first: usize, dx: &mut [T], sums: &mut [f64]| {
         let range = first..first + dx.len();
         let terms = y[range.clone()].iter().zip(&dy[range.clone()]);
-        Arch::new().dispatch(|| {
+        arch().dispatch(|| {
             dx.iter_mut().zip(terms).for_each(|(dx, (y, dy))| *dx = if *y > T::zero() { *dy } else { T::zero() });
         });
         if let Some(x) = x {
-            Arch::new().dispatch(MomentSums { a: dx, b: &x[range], gate: None, sums });
+            arch().dispatch(MomentSums { a: dx, b: &x[range], gate: None, sums });
         }
     };
     let dx = write(y.len(), |dx| {

@@ -12,6 +12,7 @@ mod batch_norm;
 mod conv;
 mod executed;
 mod gemm;
+mod layer_norm;
 mod loss;
 mod moments;
 mod pool;
@@ -19,15 +20,21 @@ mod scratch;
 mod simd;
 mod source;
 
-pub(super) use activation::{add, add_relu, relu, relu_backward, values};
+pub(super) use activation::{add, add_relu, keep, relu, relu_backward, values};
 pub(super) use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm_backward, normalisation};
 pub(super) use conv::{ConvShape, InputGrad, Measure, conv2d, conv2d_backward};
 pub use executed::executed_flops;
 pub use gemm::gemm_peak;
 pub(super) use gemm::{MatMut, MatRef, par_gemm};
+pub(super) use layer_norm::{layer_norm, layer_norm_backward};
 pub(super) use loss::{cross_entropy, cross_entropy_backward};
 pub(super) use moments::Moments;
-pub(super) use pool::{channels_last, global_avg_pool, global_avg_pool_backward, shortcut, shortcut_backward};
+pub(super) use pool::{
+    PoolShape, avg_pool2d, avg_pool2d_backward, channels_last, global_avg_pool, global_avg_pool_backward, max_pool2d,
+    max_pool2d_backward, shortcut, shortcut_backward,
+};
+#[cfg(test)]
+pub(super) use simd::FORCED;
 pub use simd::Scalar;
 pub(super) use source::{Line, Source};
 

@@ -1,9 +1,9 @@
 //! Sums by channel in f64, from which batch normalisation takes its statistics and its gradients.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::simd::{Scalar, load_some};
+use super::simd::{Scalar, arch, load_some};
 use super::source::{Line, vectors};
 
 /// Pixels of one task. Fixed, so that the order of sums never depends on threads.
@@ -43,7 +43,7 @@ impl Moments {
         let mut parts = vec![0.0; 2 * channels * a.len().div_ceil(chunk)];
         parts.par_chunks_mut(2 * channels).zip(a.par_chunks(chunk).zip(b.par_chunks(chunk))).for_each(
             |(sums, (a, b))| {
-                Arch::new().dispatch(MomentSums { a, b, gate, sums });
+                arch().dispatch(MomentSums { a, b, gate, sums });
             },
         );
         Self::sum(&parts, channels)

@@ -1,9 +1,139 @@
-//! Global average pooling, the parameter-free shortcut and the change of layout: channels-last images
-//! [batch, h, w, c].
+//! Pooling, the parameter-free shortcut and the change of layout: channels-last images [batch, h, w, c].
 
 use rayon::prelude::*;
 
 use super::simd::Scalar;
+use super::write;
+use crate::error::{Error, Result};
+
+/// The geometry of a pooling: square windows, equal stride and padding on both axes.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::nn) struct PoolShape {
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+impl PoolShape {
+    /// The pooling of images [batch, height, width, channels].
+    pub(in crate::nn) fn new(
+        (batch, height, width, channels): (usize, usize, usize, usize),
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self> {
+        let fits = kernel <= height.min(width) + 2 * padding;
+        // Every window must hold a pixel, and the place of a winner must fit a byte.
+        if stride == 0 || !(1..=15).contains(&kernel) || 2 * padding > kernel || !fits {
+            return Err(Error::Usage(format!(
+                "impossible pooling: windows of {kernel}, stride {stride}, padding {padding} on images of \
+                 {height} x {width}"
+            )));
+        }
+        Ok(Self { batch, height, width, channels, kernel, stride, padding })
+    }
+
+    /// [batch, out height, out width, channels].
+    pub(in crate::nn) fn out_dims(&self) -> [usize; 4] {
+        let out = |length: usize| (length + 2 * self.padding - self.kernel) / self.stride + 1;
+        [self.batch, out(self.height), out(self.width), self.channels]
+    }
+
+    fn image(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+
+    fn out_image(&self) -> usize {
+        self.out_dims()[1..].iter().product()
+    }
+
+    /// Pairs (output pixel, place in the window, input pixel), window by window; places in the padding are left out.
+    fn windows(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let Self { height, width, kernel, stride, padding, .. } = *self;
+        let [_, out_height, out_width, _] = self.out_dims();
+        let inside = move |at: usize, length: usize| at.checked_sub(padding).filter(|at| *at < length);
+        (0..out_height * out_width).flat_map(move |out| {
+            let (oy, ox) = (out / out_width * stride, out % out_width * stride);
+            (0..kernel * kernel).filter_map(move |place| {
+                let y = inside(oy + place / kernel, height)?;
+                let x = inside(ox + place % kernel, width)?;
+                Some((out, place, y * width + x))
+            })
+        })
+    }
+}
+
+/// The largest value of each window, and its place there.
+pub(in crate::nn) fn max_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> (Vec<T>, Vec<u8>) {
+    let (c, image, out_image) = (s.channels, s.image(), s.out_image());
+    let mut winners = vec![0u8; s.batch * out_image];
+    let y = write(winners.len(), |y| {
+        let outs = y.par_chunks_mut(out_image).zip(winners.par_chunks_mut(out_image));
+        outs.zip(x.par_chunks(image)).for_each(|((y, winners), x)| {
+            y.fill(T::from_f64(f64::NEG_INFINITY));
+            for (out, place, pixel) in s.windows() {
+                let best = y[out * c..][..c].iter_mut().zip(&mut winners[out * c..][..c]);
+                for ((best, winner), x) in best.zip(&x[pixel * c..][..c]) {
+                    // NaN wins, so that a diverged run is seen.
+                    if *x > *best || x.to_f64().is_nan() {
+                        (*best, *winner) = (*x, place as u8);
+                    }
+                }
+            }
+        });
+    });
+    (y, winners)
+}
+
+/// The gradient of [`max_pool2d`]'s input: each value to the winner of its window.
+pub(in crate::nn) fn max_pool2d_backward<T: Scalar>(s: &PoolShape, winners: &[u8], dy: &[T]) -> Vec<T> {
+    let (c, image, out_image) = (s.channels, s.image(), s.out_image());
+    write(s.batch * image, |dx| {
+        let grads = dy.par_chunks(out_image).zip(winners.par_chunks(out_image));
+        dx.par_chunks_mut(image).zip(grads).for_each(|(dx, (dy, winners))| {
+            dx.fill(T::zero());
+            for (out, place, pixel) in s.windows() {
+                let grads = dy[out * c..][..c].iter().zip(&winners[out * c..][..c]);
+                for (dx, (dy, winner)) in dx[pixel * c..][..c].iter_mut().zip(grads) {
+                    if usize::from(*winner) == place {
+                        *dx += *dy;
+                    }
+                }
+            }
+        });
+    })
+}
+
+/// The mean of each window.
+pub(in crate::nn) fn avg_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> Vec<T> {
+    let (c, scale) = (s.channels, T::from_f64(1.0 / (s.kernel * s.kernel) as f64));
+    write(s.batch * s.out_image(), |y| {
+        y.par_chunks_mut(s.out_image()).zip(x.par_chunks(s.image())).for_each(|(y, x)| {
+            y.fill(T::zero());
+            for (out, _, pixel) in s.windows() {
+                y[out * c..][..c].iter_mut().zip(&x[pixel * c..][..c]).for_each(|(y, x)| *y += *x);
+            }
+            y.iter_mut().for_each(|y| *y *= scale);
+        });
+    })
+}
+
+/// The gradient of [`avg_pool2d`]'s input.
+pub(in crate::nn) fn avg_pool2d_backward<T: Scalar>(s: &PoolShape, dy: &[T]) -> Vec<T> {
+    let (c, scale) = (s.channels, T::from_f64(1.0 / (s.kernel * s.kernel) as f64));
+    write(s.batch * s.image(), |dx| {
+        dx.par_chunks_mut(s.image()).zip(dy.par_chunks(s.out_image())).for_each(|(dx, dy)| {
+            dx.fill(T::zero());
+            for (out, _, pixel) in s.windows() {
+                dx[pixel * c..][..c].iter_mut().zip(&dy[out * c..][..c]).for_each(|(dx, dy)| *dx += *dy * scale);
+            }
+        });
+    })
+}
 
 /// Mean over the pixels of each image: [batch, pixels, channels] -> [batch, channels].
 pub(in crate::nn) fn global_avg_pool<T: Scalar>(x: &[T], pixels: usize, channels: usize) -> Vec<T> {

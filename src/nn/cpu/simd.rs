@@ -2,7 +2,22 @@
 
 use bytemuck::Pod;
 use candle_core::WithDType;
-use pulp::Simd;
+use pulp::{Arch, Simd};
+
+#[cfg(test)]
+thread_local! {
+    /// An instruction set that a test wants in place of the CPU's best.
+    pub(in crate::nn) static FORCED: std::cell::Cell<Option<Arch>> = const { std::cell::Cell::new(None) };
+}
+
+/// The instruction set that kernels run with: the best that this CPU has.
+pub(super) fn arch() -> Arch {
+    #[cfg(test)]
+    if let Some(forced) = FORCED.get() {
+        return forced;
+    }
+    Arch::new()
+}
 
 /// A floating-point type the kernels run in: f32 for training, f64 for gradient checks.
 pub trait Scalar: WithDType + Pod {
@@ -170,7 +185,10 @@ pub(super) fn load_row<S: Simd, T: Scalar, const V: usize>(simd: S, values: &[T]
 
 /// `P` rows of `V` vectors that lie side by side.
 #[inline(always)]
-pub(super) fn load_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(simd: S, values: &[T]) -> [[T::Vector<S>; V]; P] {
+pub(super) fn load_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(
+    simd: S,
+    values: &[T],
+) -> [[T::Vector<S>; V]; P] {
     let mut tile = [[T::splat(simd, T::zero()); V]; P];
     for (p, row) in tile.iter_mut().enumerate() {
         *row = load_row::<S, T, V>(simd, &values[p * V * T::lanes::<S>()..]);
@@ -180,7 +198,10 @@ pub(super) fn load_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(simd
 
 /// Stores `P` rows of `V` vectors side by side.
 #[inline(always)]
-pub(super) fn store_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(tile: &[[T::Vector<S>; V]; P], values: &mut [T]) {
+pub(super) fn store_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(
+    tile: &[[T::Vector<S>; V]; P],
+    values: &mut [T],
+) {
     for (p, row) in tile.iter().enumerate() {
         for (v, vector) in row.iter().enumerate() {
             store::<S, T>(*vector, &mut values[(p * V + v) * T::lanes::<S>()..]);

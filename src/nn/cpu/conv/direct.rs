@@ -7,13 +7,13 @@
 //!
 //! Sums run over (channel block, ky, kx, channel) and over (image, y, x): the order depends on shapes alone.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Algorithm, Filter, Frame, Task, sum_parts};
 use crate::nn::cpu::executed::count_flops;
 use crate::nn::cpu::scratch::with_scratch;
-use crate::nn::cpu::simd::{Scalar, load_row, load_tile, store_tile};
+use crate::nn::cpu::simd::{Scalar, arch, load_row, load_tile, store_tile};
 use crate::nn::cpu::source::Source;
 
 /// Channels of a scratch block, at most.
@@ -51,7 +51,7 @@ impl<T: Scalar> WithSimd for TileOf<T> {
 }
 
 fn tile_of<T: Scalar>(c_out: usize) -> Tile {
-    Arch::new().dispatch(TileOf::<T> { c_out, scalar: std::marker::PhantomData })
+    arch().dispatch(TileOf::<T> { c_out, scalar: std::marker::PhantomData })
 }
 
 /// Output pixels that read the same taps: those at `origin` and every `step` pixels from there. A forward pass has one
@@ -108,7 +108,13 @@ impl Direct {
             for x in 0..stride.min(frame.out.1) {
                 let ((down, top), (across, left)) = (axis(y), axis(x));
                 let out = (count(frame.out.0, y), count(frame.out.1, x));
-                phases.push(Phase { taps: (down, across), base: (base(top), base(left)), origin: (y, x), out, packed: 0 });
+                phases.push(Phase {
+                    taps: (down, across),
+                    base: (base(top), base(left)),
+                    origin: (y, x),
+                    out,
+                    packed: 0,
+                });
             }
         }
         Self::new::<T>(frame, phases, 1, stride)
@@ -335,15 +341,11 @@ fn correlate<S: Simd, T: Scalar, const V: usize, const P: usize, const B: usize,
         for oy in 0..phase.out.0 {
             for ox in (0..phase.out.1).step_by(P) {
                 let sums = &mut sums[(oy * l.sums_width(phase) + ox) * V * lanes..][..P * V * lanes];
-                let mut tile: [[T::Vector<S>; V]; P] = if block == 0 {
-                    [[T::splat(simd, T::zero()); V]; P]
-                } else {
-                    load_tile::<S, T, V, P>(simd, sums)
-                };
+                let mut tile: [[T::Vector<S>; V]; P] =
+                    if block == 0 { [[T::splat(simd, T::zero()); V]; P] } else { load_tile::<S, T, V, P>(simd, sums) };
                 for (ky, w) in weight.chunks_exact(taps * V * lanes).enumerate() {
-                    let start = block * plane
-                        + (phase.base.0 + oy * stride + ky) * l.row()
-                        + (phase.base.1 + ox * stride) * B;
+                    let start =
+                        block * plane + (phase.base.0 + oy * stride + ky) * l.row() + (phase.base.1 + ox * stride) * B;
                     let x = &scratch[start..start + (P - 1) * stride * B + taps];
                     for (tap, w) in w.chunks_exact(V * lanes).enumerate() {
                         let w = load_row::<S, T, V>(simd, w);
@@ -471,7 +473,7 @@ pub(super) fn weight_grad<T: Scalar>(
     let mut partials = vec![T::zero(); batch.div_ceil(IMAGES_PER_PARTIAL) * size];
     partials.par_chunks_mut(size).enumerate().for_each(|(i, sums)| {
         let images = i * IMAGES_PER_PARTIAL..((i + 1) * IMAGES_PER_PARTIAL).min(batch);
-        with_scratch(scratch, |scratch| Arch::new().dispatch(Partial { direct, x, dy, images, scratch, sums }));
+        with_scratch(scratch, |scratch| arch().dispatch(Partial { direct, x, dy, images, scratch, sums }));
     });
     let sums = sum_parts(partials, size);
     let mut i = 0;

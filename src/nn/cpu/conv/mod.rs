@@ -5,14 +5,15 @@
 //! outputs can be measured ([`Moments`]) while they are in the cache.
 
 mod direct;
+mod grouped;
 mod winograd;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::moments::{MomentSums, Moments};
 use super::scratch::with_scratch;
-use super::simd::Scalar;
+use super::simd::{Scalar, arch};
 use super::source::{Line, Source};
 use super::write;
 use direct::Direct;
@@ -29,6 +30,8 @@ pub(in crate::nn) struct ConvShape {
     pub(in crate::nn) kernel: usize,
     pub(in crate::nn) stride: usize,
     pub(in crate::nn) padding: usize,
+    /// Groups of channels that do not see one another; they divide both numbers of channels.
+    pub(in crate::nn) groups: usize,
 }
 
 impl ConvShape {
@@ -63,7 +66,7 @@ impl ConvShape {
     }
 
     fn weights(&self) -> usize {
-        self.c_out * self.c_in * self.kernel * self.kernel
+        self.c_out * self.c_in / self.groups * self.kernel * self.kernel
     }
 
     /// Fewer channels are not worth the transforms.
@@ -179,7 +182,7 @@ impl<T: Scalar> Measure<'_, T> {
                 Self::Gradient { x, gate } => (&x[(first + i) * image..][..image], *gate),
                 Self::Nothing | Self::Values => (out, None),
             };
-            Arch::new().dispatch(MomentSums { a: out, b, gate, sums });
+            arch().dispatch(MomentSums { a: out, b, gate, sums });
         }
     }
 }
@@ -210,7 +213,7 @@ fn correlate<T: Scalar, A: Algorithm<T>>(
             let add = add.map(|add| &add[first * image..][..out.len()]);
             // Scratch is found here: code in a closure would not be compiled for the CPU that the dispatch finds.
             with_scratch(algorithm.scratch(out.len() / image), |scratch| {
-                Arch::new().dispatch(Task { algorithm, x, first, weight: &weight, add, scratch, out });
+                arch().dispatch(Task { algorithm, x, first, weight: &weight, add, scratch, out });
             });
             measure.images(first, out, image, channels, parts);
         });
@@ -226,6 +229,9 @@ pub(in crate::nn) fn conv2d<T: Scalar>(
     w: &[T],
     measure: bool,
 ) -> (Vec<T>, Option<Moments>) {
+    if s.groups > 1 {
+        return grouped::conv2d(s, x, w, measure);
+    }
     let filter = Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: false };
     let measure = if measure { Measure::Values } else { Measure::Nothing };
     let frame = s.frame();
@@ -260,6 +266,9 @@ pub(in crate::nn) fn conv2d_backward<T: Scalar>(
     input: Option<InputGrad<'_, T>>,
 ) -> Option<(Vec<T>, Option<Moments>)> {
     assert_eq!(dw.len(), s.weights(), "a weight gradient has the weight's size");
+    if s.groups > 1 {
+        return grouped::backward(s, x, dy, w, dw, input);
+    }
     let filter = Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: true };
     let frame = s.frame();
     let back = Frame { channels: s.c_out, size: frame.out, out_channels: s.c_in, out: frame.size, ..frame };

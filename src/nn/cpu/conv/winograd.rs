@@ -6,14 +6,14 @@
 //! The weight's gradient is G' (sum over tiles of V' (A dy A')) G. The transforms add, subtract and halve: in f32 the
 //! result is about as exact as the direct sum.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Algorithm, Filter, Frame, InputGrad, Measure, Task, pieces, sum_parts};
 use crate::nn::cpu::executed::count_flops;
 use crate::nn::cpu::moments::Moments;
 use crate::nn::cpu::scratch::with_scratch;
-use crate::nn::cpu::simd::{Scalar, load, load_row, load_some, load_tile, store, store_some, store_tile};
+use crate::nn::cpu::simd::{Scalar, arch, load, load_row, load_some, load_tile, store, store_some, store_tile};
 use crate::nn::cpu::source::Source;
 use crate::nn::cpu::write;
 
@@ -54,7 +54,7 @@ impl<T: Scalar> WithSimd for PanelOf<T> {
 impl Winograd {
     pub(super) fn new<T: Scalar>(frame: Frame) -> Self {
         let scalar = std::marker::PhantomData::<T>;
-        let (panel, vectors) = Arch::new().dispatch(PanelOf { channels: frame.out_channels, scalar });
+        let (panel, vectors) = arch().dispatch(PanelOf { channels: frame.out_channels, scalar });
         Self { frame, tiles: (frame.out.0.div_ceil(2), frame.out.1.div_ceil(2)), panel, vectors }
     }
 
@@ -132,7 +132,8 @@ impl<T: Scalar> Algorithm<T> for Winograd {
         packed.par_chunks_mut(POINTS * self.u_point()).enumerate().for_each(|(p, packed)| {
             for ci in 0..c_in {
                 for (lane, co) in (p * self.panel..c_out).take(self.panel).enumerate() {
-                    let g: [[T; 3]; 3] = std::array::from_fn(|y| std::array::from_fn(|x| filter.at(co, ci, tap(y), tap(x))));
+                    let g: [[T; 3]; 3] =
+                        std::array::from_fn(|y| std::array::from_fn(|x| filter.at(co, ci, tap(y), tap(x))));
                     let columns: [[T; 4]; 3] = std::array::from_fn(|x| expand([g[0][x], g[1][x], g[2][x]]));
                     for y in 0..4 {
                         let row = expand([columns[0][y], columns[1][y], columns[2][y]]);
@@ -196,21 +197,13 @@ fn runs(
 /// B' d: four pixels to four points.
 #[inline(always)]
 fn scatter<S: Simd, T: Scalar>(simd: S, d: [T::Vector<S>; 4]) -> [T::Vector<S>; 4] {
-    [
-        T::minus(simd, d[0], d[2]),
-        T::plus(simd, d[1], d[2]),
-        T::minus(simd, d[2], d[1]),
-        T::minus(simd, d[1], d[3]),
-    ]
+    [T::minus(simd, d[0], d[2]), T::plus(simd, d[1], d[2]), T::minus(simd, d[2], d[1]), T::minus(simd, d[1], d[3])]
 }
 
 /// A' m: four points to two pixels.
 #[inline(always)]
 fn condense<S: Simd, T: Scalar>(simd: S, m: [T::Vector<S>; 4]) -> [T::Vector<S>; 2] {
-    [
-        T::plus(simd, T::plus(simd, m[0], m[1]), m[2]),
-        T::minus(simd, T::minus(simd, m[1], m[2]), m[3]),
-    ]
+    [T::plus(simd, T::plus(simd, m[0], m[1]), m[2]), T::minus(simd, T::minus(simd, m[1], m[2]), m[3])]
 }
 
 /// A y: two pixels to four points, but for the sign of the last.
@@ -241,7 +234,13 @@ fn store4<S: Simd, T: Scalar>(row: [T::Vector<S>; 4], values: &mut [T], step: us
 
 /// Writes the channels of a pixel to their place, `add`'s added.
 #[inline(always)]
-fn put<S: Simd, T: Scalar>(simd: S, value: T::Vector<S>, add: Option<&[T]>, out: &mut [T], place: std::ops::Range<usize>) {
+fn put<S: Simd, T: Scalar>(
+    simd: S,
+    value: T::Vector<S>,
+    add: Option<&[T]>,
+    out: &mut [T],
+    place: std::ops::Range<usize>,
+) {
     let value = match add {
         Some(add) => T::plus(simd, value, load_some(simd, &add[place.clone()])),
         None => value,
@@ -300,13 +299,7 @@ impl Winograd {
 
     /// V [POINTS, blocks, TILES, BLOCK] of some tiles of the images in `scratch`.
     #[inline(always)]
-    fn transform_input<S: Simd, T: Scalar>(
-        &self,
-        simd: S,
-        scratch: &[T],
-        tiles: std::ops::Range<usize>,
-        v: &mut [T],
-    ) {
+    fn transform_input<S: Simd, T: Scalar>(&self, simd: S, scratch: &[T], tiles: std::ops::Range<usize>, v: &mut [T]) {
         let (stride, lanes, point) = (self.blocks() * BLOCK, T::lanes::<S>(), self.v_point());
         let (rows, columns) = self.padded();
         for (image, ty, tx, place, length) in runs(tiles, self.tiles) {
@@ -428,7 +421,13 @@ fn multiply<S: Simd, T: Scalar, const V: usize, const P: usize>(simd: S, tiles: 
 
 /// At one point, adds to S [c_in in whole blocks, panel] the product V' M of V [blocks, TILES, BLOCK] and M [tiles, panel].
 #[inline(always)]
-fn accumulate<S: Simd, T: Scalar, const V: usize, const P: usize>(simd: S, tiles: usize, v: &[T], m: &[T], s: &mut [T]) {
+fn accumulate<S: Simd, T: Scalar, const V: usize, const P: usize>(
+    simd: S,
+    tiles: usize,
+    v: &[T],
+    m: &[T],
+    s: &mut [T],
+) {
     let panel = V * T::lanes::<S>();
     for (group, s) in s.chunks_exact_mut(P * panel).enumerate() {
         let (block, first) = (group * P / BLOCK, group * P % BLOCK);
@@ -554,7 +553,7 @@ pub(super) fn backward<T: Scalar>(
             let (weight, add) = (weight.as_slice(), add.map(|add| &add[first * image..][..dx.len()]));
             with_scratch(scratch, |scratch| {
                 let dx = &mut *dx;
-                Arch::new().dispatch(Backward { forward, back, x, dy, images, scratch, sums, weight, add, dx });
+                arch().dispatch(Backward { forward, back, x, dy, images, scratch, sums, weight, add, dx });
             });
             measure.images(first, dx, image, c_in, parts);
         });

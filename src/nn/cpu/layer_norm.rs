@@ -1,0 +1,84 @@
+//! Layer normalisation of rows [rows, features]. Statistics in f64.
+
+use rayon::prelude::*;
+
+use super::simd::Scalar;
+use super::write;
+
+/// Rows of one task. Fixed, so that the order of sums never depends on threads.
+const ROWS: usize = 256;
+
+/// A row's mean and 1 / sqrt(variance + eps).
+#[derive(Clone, Copy, Debug)]
+pub(in crate::nn) struct RowStats {
+    mean: f64,
+    inverse_deviation: f64,
+}
+
+/// `gamma (x - mean) / sqrt(variance + eps) + beta`, and the rows' statistics.
+pub(in crate::nn) fn layer_norm<T: Scalar>(x: &[T], gamma: &[T], beta: &[T], eps: f64) -> (Vec<T>, Vec<RowStats>) {
+    let n = gamma.len();
+    let stats: Vec<RowStats> = x
+        .par_chunks(n)
+        .with_min_len(ROWS)
+        .map(|x| {
+            let mean = x.iter().map(|x| x.to_f64()).sum::<f64>() / n as f64;
+            let variance = x.iter().map(|x| (x.to_f64() - mean).powi(2)).sum::<f64>() / n as f64;
+            RowStats { mean, inverse_deviation: 1.0 / (variance + eps).sqrt() }
+        })
+        .collect();
+    let y = write(x.len(), |y| {
+        y.par_chunks_mut(n).with_min_len(ROWS).zip(x.par_chunks(n).zip(&stats)).for_each(|(y, (x, row))| {
+            for ((y, x), (gamma, beta)) in y.iter_mut().zip(x).zip(gamma.iter().zip(beta)) {
+                let normal = (x.to_f64() - row.mean) * row.inverse_deviation;
+                *y = T::from_f64(gamma.to_f64() * normal + beta.to_f64());
+            }
+        });
+    });
+    (y, stats)
+}
+
+/// Gradients of a layer normalisation: of the input, gamma and beta.
+pub(in crate::nn) struct LayerNormGrad<T> {
+    pub(in crate::nn) x: Vec<T>,
+    pub(in crate::nn) gamma: Vec<f64>,
+    pub(in crate::nn) beta: Vec<f64>,
+}
+
+/// With xhat the normalised row and d = gamma dy: dx = (d - mean(d) - xhat mean(d xhat)) / sqrt(variance + eps).
+pub(in crate::nn) fn layer_norm_backward<T: Scalar>(
+    x: &[T],
+    dy: &[T],
+    gamma: &[T],
+    rows: &[RowStats],
+) -> LayerNormGrad<T> {
+    let n = gamma.len();
+    let mut parts = vec![0.0; rows.len().div_ceil(ROWS) * 2 * n];
+    let dx = write(x.len(), |dx| {
+        let rows = rows.par_chunks(ROWS).zip(x.par_chunks(ROWS * n)).zip(dy.par_chunks(ROWS * n));
+        let outs = dx.par_chunks_mut(ROWS * n).zip(parts.par_chunks_mut(2 * n));
+        outs.zip(rows).for_each(|((dx, sums), ((rows, x), dy))| {
+            let (dgamma, dbeta) = sums.split_at_mut(n);
+            let (mut normal, mut d) = (vec![0.0; n], vec![0.0; n]);
+            for (((row, x), dy), dx) in rows.iter().zip(x.chunks(n)).zip(dy.chunks(n)).zip(dx.chunks_mut(n)) {
+                for i in 0..n {
+                    normal[i] = (x[i].to_f64() - row.mean) * row.inverse_deviation;
+                    d[i] = dy[i].to_f64() * gamma[i].to_f64();
+                    dgamma[i] += dy[i].to_f64() * normal[i];
+                    dbeta[i] += dy[i].to_f64();
+                }
+                let mean = d.iter().sum::<f64>() / n as f64;
+                let dot = d.iter().zip(&normal).map(|(d, x)| d * x).sum::<f64>() / n as f64;
+                for i in 0..n {
+                    dx[i] = T::from_f64((d[i] - mean - normal[i] * dot) * row.inverse_deviation);
+                }
+            }
+        });
+    });
+    let mut gamma = vec![0.0; 2 * n];
+    for part in parts.chunks_exact(2 * n) {
+        gamma.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+    let beta = gamma.split_off(n);
+    LayerNormGrad { x: dx, gamma, beta }
+}

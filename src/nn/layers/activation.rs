@@ -1,0 +1,42 @@
+//! ReLU and the end of a residual block.
+
+use super::by_dtype;
+use crate::error::Result;
+use crate::nn::cpu::{self, Scalar, tensor, with_slice};
+use crate::nn::tape::{Gradient, Node, Pass};
+
+/// `max(x, 0)`, with gradient 0 at 0 as in PyTorch.
+pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        let y = tensor(with_slice::<T, _>(&x.value::<T>()?, cpu::relu)?, x.dims())?;
+        let (x, saved) = (x.clone(), y.clone());
+        Ok(pass.record(y, move |dy, gradients| {
+            let dy = dy.value::<T>()?;
+            let (dx, _) = with_slice::<T, _>(&saved, |y| with_slice(&dy, |dy| cpu::relu_backward(y, dy, None, 1)))??;
+            gradients.add::<T>(&x, Gradient::plain(tensor(dx, dy.dims())?))
+        }))
+    }
+    by_dtype!(x, run(x, pass))
+}
+
+/// `max(a + b, 0)`: the end of a residual block.
+pub fn add_relu(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        let channels = a.channels();
+        let y = a.with_source::<T, _>(|a| b.with_source(|b| cpu::add_relu(&a, &b, channels)))??;
+        let y = tensor(y, a.dims())?;
+        let (a, b, saved) = (a.clone(), b.clone(), y.clone());
+        Ok(pass.record(y, move |dy, gradients| {
+            let dy = dy.value::<T>()?;
+            // Measured for a normalisation that ends a block; it has no ReLU of its own.
+            let measured = a.normalised.as_ref().is_some_and(|n| !n.relu);
+            let (dx, moments) = with_slice::<T, _>(&saved, |y| {
+                with_slice(&dy, |dy| with_slice(&a.raw, |a| cpu::relu_backward(y, dy, measured.then_some(a), channels)))
+            })???;
+            let grad = Gradient::plain(tensor(dx, dy.dims())?);
+            gradients.add::<T>(&a, Gradient { moments, ..grad.clone() })?;
+            gradients.add::<T>(&b, grad)
+        }))
+    }
+    by_dtype!(a, run(a, b, pass))
+}

@@ -1,0 +1,104 @@
+//! Batch normalisation.
+
+use std::rc::Rc;
+
+use candle_nn::Init;
+
+use super::by_dtype;
+use crate::error::Result;
+use crate::nn::cpu::{self, BatchNormGrad, ChannelStats, Moments, Scalar, Statistics, with_slice};
+use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, RunningId};
+use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Pass, Through};
+
+/// Running statistics move by this fraction per batch (PyTorch's default).
+const BATCH_NORM_MOMENTUM: f32 = 0.1;
+/// Added to the variance (PyTorch's default).
+const BATCH_NORM_EPS: f64 = 1e-5;
+
+/// Batch normalisation over channels, with an optional fused ReLU.
+pub struct BatchNorm {
+    weight: ParamId,
+    bias: ParamId,
+    running: RunningId,
+    relu: bool,
+}
+
+impl BatchNorm {
+    /// Declares `name.weight`, `name.bias` and the running statistics.
+    pub fn declare(params: &mut ParamsBuilder, name: &str, channels: usize) {
+        params.param(&format!("{name}.weight"), &[channels], Init::Const(1.0));
+        params.param(&format!("{name}.bias"), &[channels], Init::Const(0.0));
+        params.running(name, channels);
+    }
+
+    /// The layer over a finished layout.
+    pub fn new(layout: &ParamLayout, name: &str, relu: bool) -> Self {
+        Self {
+            weight: layout.id(&format!("{name}.weight")),
+            bias: layout.id(&format!("{name}.bias")),
+            running: layout.running_id(name),
+            relu,
+        }
+    }
+
+    /// [batch, h, w, channels] -> the same shape.
+    pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        by_dtype!(x, batch_norm(self, x, pass))
+    }
+}
+
+fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    // A value that is itself seen through a normalisation is written out first.
+    let x = if x.normalised.is_some() {
+        &Node { raw: x.value::<T>()?, normalised: None, moments: None, slot: x.slot }
+    } else {
+        x
+    };
+    let channels = x.channels();
+    let count = (x.raw.elem_count() / channels) as f64;
+    let (mean, variance) = (&mut pass.running.mean[layer.running.0], &mut pass.running.variance[layer.running.0]);
+    let fixed = pass.batch_norm == BatchNormMode::Eval;
+    let stats: Vec<ChannelStats> = if fixed {
+        let pairs = mean.iter().zip(variance.iter());
+        pairs.map(|(m, v)| ChannelStats { mean: f64::from(*m), variance: f64::from(*v) }).collect()
+    } else {
+        match &x.moments {
+            Some(moments) => ChannelStats::of_batch(moments, count),
+            None => ChannelStats::of_batch(&with_slice::<T, _>(&x.raw, |x| Moments::of_values(x, channels))?, count),
+        }
+    };
+    if pass.batch_norm == BatchNormMode::Update {
+        for (c, s) in stats.iter().enumerate() {
+            let unbiased = s.variance * count / (count - 1.0).max(1.0);
+            mean[c] += BATCH_NORM_MOMENTUM * (s.mean as f32 - mean[c]);
+            variance[c] += BATCH_NORM_MOMENTUM * (unbiased as f32 - variance[c]);
+        }
+    }
+    let gamma = pass.weights.get_f64::<T>(layer.weight);
+    let beta = pass.weights.get_f64::<T>(layer.bias);
+    let [scale, shift] = cpu::normalisation(&stats, &gamma, &beta, BATCH_NORM_EPS);
+    let normalised = Rc::new(Normalised { scale, shift, relu: layer.relu });
+    let (weight_id, bias_id) = (layer.weight, layer.bias);
+    let (x, value, seen) = (x.clone(), x.raw.clone(), normalised.clone());
+    let y = pass.record(value, move |dy, gradients| {
+        let dy = Gradient { raw: dy.value::<T>()?, ..dy };
+        let moments = match dy.moments {
+            Some(moments) => moments,
+            None => with_slice::<T, _>(&x.raw, |x| {
+                with_slice(&dy.raw, |dy| seen.with_gate(|gate| Moments::of_gradient(dy, x, channels, gate)))
+            })??,
+        };
+        let statistics = if fixed { Statistics::Fixed } else { Statistics::Batch };
+        let BatchNormGrad { gamma: dgamma, beta: dbeta, terms } =
+            cpu::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count);
+        for (id, values) in [(weight_id, dgamma), (bias_id, dbeta)] {
+            gradients.param::<T>(id, |grad| {
+                grad.iter_mut().zip(values).for_each(|(grad, value)| *grad = T::from_f64(value));
+                Ok(())
+            })?;
+        }
+        let through = Through { x: x.raw.clone(), normalised: seen, terms };
+        gradients.add::<T>(&x, Gradient { raw: dy.raw, moments: None, through: Some(Rc::new(through)) })
+    });
+    Ok(Node { normalised: Some(normalised), ..y })
+}

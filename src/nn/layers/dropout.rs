@@ -1,0 +1,32 @@
+//! Dropout.
+
+use super::by_dtype;
+use crate::error::{Error, Result};
+use crate::nn::cpu::{self, Scalar, tensor, with_slice};
+use crate::nn::tape::{Gradient, Node, Pass};
+use crate::random::unit;
+
+/// Zeroes each value with probability `p` and divides the others by 1 - p (Srivastava et al. 2014); in evaluation the
+/// values as they are. Which ones is drawn from the batch's stream, so both passes of a SAM step leave out the same.
+///
+/// # Errors
+/// When the pass trains on a batch without a stream.
+pub fn dropout(x: &Node, p: f32, pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(x: &Node, p: f32, pass: &mut Pass<'_>) -> Result<Node> {
+        let Some(stream) = pass.dropout.as_mut() else {
+            return Err(Error::Usage("dropout in training needs a batch with a random stream".into()));
+        };
+        let kept: Vec<bool> = (0..x.raw.elem_count()).map(|_| unit(stream) >= p).collect();
+        let scale = T::from_f64(1.0 / (1.0 - f64::from(p)));
+        let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::keep(x, &kept, scale))?;
+        let x = x.clone();
+        Ok(pass.record(tensor(y, x.dims())?, move |dy, gradients| {
+            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::keep(dy, &kept, scale))?;
+            gradients.add::<T>(&x, Gradient::plain(tensor(dx, x.dims())?))
+        }))
+    }
+    if pass.is_evaluation() {
+        return Ok(x.clone());
+    }
+    by_dtype!(x, run(x, p, pass))
+}

@@ -1,0 +1,61 @@
+//! Layer normalisation.
+
+use candle_nn::Init;
+
+use super::by_dtype;
+use crate::error::Result;
+use crate::nn::cpu::{self, Scalar, tensor, with_slice};
+use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
+use crate::nn::tape::{Gradient, Node, Pass};
+
+/// Added to the variance (PyTorch's default).
+const LAYER_NORM_EPS: f64 = 1e-5;
+
+/// Layer normalisation (Ba et al. 2016) over the last axis: of an image [batch, h, w, channels], over the channels of
+/// each pixel.
+pub struct LayerNorm {
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl LayerNorm {
+    /// Declares `name.weight` and `name.bias`, both [features].
+    pub fn declare(params: &mut ParamsBuilder, name: &str, features: usize) {
+        params.param(&format!("{name}.weight"), &[features], Init::Const(1.0));
+        params.param(&format!("{name}.bias"), &[features], Init::Const(0.0));
+    }
+
+    /// The layer over a finished layout.
+    pub fn new(layout: &ParamLayout, name: &str) -> Self {
+        Self { weight: layout.id(&format!("{name}.weight")), bias: layout.id(&format!("{name}.bias")) }
+    }
+
+    /// [..., features] -> the same shape.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        by_dtype!(x, layer_norm(self, x, pass))
+    }
+}
+
+fn layer_norm<T: Scalar>(layer: &LayerNorm, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    let (weight_id, bias_id) = (layer.weight, layer.bias);
+    let (gamma, beta) = (pass.weights.get::<T>(weight_id), pass.weights.get::<T>(bias_id));
+    let value = x.value::<T>()?;
+    let (y, rows) = with_slice::<T, _>(&value, |x| cpu::layer_norm(x, gamma, beta, LAYER_NORM_EPS))?;
+    let x = x.clone();
+    Ok(pass.record(tensor(y, x.dims())?, move |dy, gradients| {
+        let gamma = gradients.weights.get::<T>(weight_id);
+        let dy = dy.value::<T>()?;
+        let grad =
+            with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| cpu::layer_norm_backward(x, dy, gamma, &rows)))??;
+        for (id, values) in [(weight_id, &grad.gamma), (bias_id, &grad.beta)] {
+            gradients.param::<T>(id, |place| {
+                place.iter_mut().zip(values).for_each(|(place, value)| *place = T::from_f64(*value));
+                Ok(())
+            })?;
+        }
+        gradients.add::<T>(&x, Gradient::plain(tensor(grad.x, dy.dims())?))
+    }))
+}

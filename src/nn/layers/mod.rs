@@ -1,0 +1,27 @@
+//! Layers: each declares its parameters, computes forward, and records how to go back.
+
+mod activation;
+mod batch_norm;
+mod conv;
+mod dropout;
+mod layer_norm;
+mod linear;
+mod pool;
+mod shape;
+
+pub use activation::{add_relu, relu};
+pub use batch_norm::BatchNorm;
+pub use conv::Conv2d;
+pub use dropout::dropout;
+pub use layer_norm::LayerNorm;
+pub use linear::Linear;
+pub use pool::{avg_pool2d, global_avg_pool, max_pool2d, shortcut};
+pub use shape::{channels_last, flatten};
+
+/// Calls a generic function for the value's type.
+macro_rules! by_dtype {
+    ($value:expr, $f:ident($($arg:expr),*)) => {
+        if $value.raw.dtype() == candle_core::DType::F64 { $f::<f64>($($arg),*) } else { $f::<f32>($($arg),*) }
+    };
+}
+use by_dtype;

@@ -1,0 +1,70 @@
+//! Pooling and the shortcut without parameters.
+
+use super::by_dtype;
+use crate::error::Result;
+use crate::nn::cpu::{self, PoolShape, Scalar, tensor, with_slice};
+use crate::nn::tape::{Gradient, Node, Pass};
+
+/// He et al.'s parameter-free shortcut (option A): subsample by 2, pad channels with zeros to `c_out`.
+pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
+        let (batch, h, w, c_in) = x.raw.dims4()?;
+        let dims = [batch, h, w, c_in];
+        let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::shortcut(x, dims, c_out))?;
+        let x = x.clone();
+        Ok(pass.record(tensor(y, &[batch, h.div_ceil(2), w.div_ceil(2), c_out])?, move |dy, gradients| {
+            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::shortcut_backward(dy, dims, c_out))?;
+            gradients.add::<T>(&x, Gradient::plain(tensor(dx, &dims)?))
+        }))
+    }
+    by_dtype!(x, run(x, c_out, pass))
+}
+
+/// Mean over the pixels: [batch, h, w, channels] -> [batch, channels].
+pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        let (batch, h, w, channels) = x.raw.dims4()?;
+        let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::global_avg_pool(x, h * w, channels))?;
+        let x = x.clone();
+        Ok(pass.record(tensor(y, &[batch, channels])?, move |dy, gradients| {
+            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::global_avg_pool_backward(dy, h * w, channels))?;
+            gradients.add::<T>(&x, Gradient::plain(tensor(dx, &[batch, h, w, channels])?))
+        }))
+    }
+    by_dtype!(x, run(x, pass))
+}
+
+/// The largest value of each window: [batch, h, w, channels] -> [batch, oh, ow, channels]. What lies in the padding
+/// never wins; of equal values the first does, as in PyTorch, and takes the whole gradient.
+///
+/// # Errors
+/// When the window is larger than the padded image, or the padding more than half of it.
+pub fn max_pool2d(x: &Node, kernel: usize, stride: usize, padding: usize, pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(x: &Node, s: PoolShape, pass: &mut Pass<'_>) -> Result<Node> {
+        let (y, winners) = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::max_pool2d(&s, x))?;
+        let x = x.clone();
+        Ok(pass.record(tensor(y, &s.out_dims())?, move |dy, gradients| {
+            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::max_pool2d_backward(&s, &winners, dy))?;
+            gradients.add::<T>(&x, Gradient::plain(tensor(dx, x.dims())?))
+        }))
+    }
+    let s = PoolShape::new(x.raw.dims4()?, kernel, stride, padding)?;
+    by_dtype!(x, run(x, s, pass))
+}
+
+/// The mean of each window: [batch, h, w, channels] -> [batch, oh, ow, channels].
+///
+/// # Errors
+/// When the window is larger than the image.
+pub fn avg_pool2d(x: &Node, kernel: usize, stride: usize, pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(x: &Node, s: PoolShape, pass: &mut Pass<'_>) -> Result<Node> {
+        let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::avg_pool2d(&s, x))?;
+        let x = x.clone();
+        Ok(pass.record(tensor(y, &s.out_dims())?, move |dy, gradients| {
+            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::avg_pool2d_backward(&s, dy))?;
+            gradients.add::<T>(&x, Gradient::plain(tensor(dx, x.dims())?))
+        }))
+    }
+    let s = PoolShape::new(x.raw.dims4()?, kernel, stride, 0)?;
+    by_dtype!(x, run(x, s, pass))
+}

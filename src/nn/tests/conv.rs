@@ -1,0 +1,164 @@
+//! Convolutions, and the sources they read.
+
+use candle_core::{Device, Tensor};
+use proptest::prelude::*;
+use pulp::Arch;
+
+use super::{
+    assert_all_close, assert_close, assert_threads_do_not_matter, channels_last_values, dot, images, single, values,
+};
+use crate::nn::cpu::{self, ConvShape, FORCED, InputGrad, Line, Measure, Moments, Scalar, Source};
+use crate::random::{Stream, stream};
+
+prop_compose! {
+    /// Any kernel, stride, padding and groups; half of them the 3x3 kernels of Winograd's filtering.
+    fn conv_shapes()(batch in 1usize..20, c_in in 1usize..36, height in 1usize..20, width in 1usize..20,
+                     c_out in 1usize..36, geometry in prop_oneof![
+                         (1usize..6, 1usize..4, 0usize..4, 1usize..4), Just((3, 1, 1, 1))]) -> ConvShape {
+        let (kernel, stride, padding, groups) = geometry;
+        let least = kernel.saturating_sub(2 * padding);
+        let (height, width) = (height.max(least), width.max(least));
+        let (c_in, c_out) = (c_in * groups, c_out * groups);
+        ConvShape { batch, c_in, height, width, c_out, kernel, stride, padding, groups }
+    }
+}
+
+/// Random x, w and dy of a convolution.
+fn operands(s: &ConvShape, seed: u64) -> [Vec<f64>; 3] {
+    let rng = &mut stream(seed, Stream::Mask(0));
+    [
+        s.batch * s.c_in * s.height * s.width,
+        s.c_out * s.c_in / s.groups * s.kernel * s.kernel,
+        s.batch * s.c_out * s.out_height() * s.out_width(),
+    ]
+    .map(|n| values(n, rng))
+}
+
+/// The three products of a convolution: y, dX and dW.
+fn products<T: Scalar>(s: &ConvShape, x: &[T], w: &[T], dy: &[T]) -> [Vec<T>; 3] {
+    let (x, dy) = (Source::Plain(x), Source::Plain(dy));
+    let mut dw = vec![T::zero(); w.len()];
+    let wanted = InputGrad { add: None, measure: Measure::Nothing };
+    let (dx, _) = cpu::conv2d_backward(s, &x, &dy, w, &mut dw, Some(wanted)).expect("the input's gradient");
+    [cpu::conv2d(s, &x, w, false).0, dx, dw]
+}
+
+proptest! {
+    /// Forward against candle's conv2d; the gradients by the adjoint identities of a bilinear map:
+    /// <dy, conv(x, w)> = <dX(dy, w), x> = <dW(x, dy), w> for any x, w, dy.
+    #[test]
+    fn convolution_matches_candle_and_its_adjoints(s in conv_shapes(), seed in 0u64..1000) {
+        let [x, w, dy] = operands(&s, seed);
+        let [y, dx, dw] = products(&s, &x, &w, &dy);
+        let weight = Tensor::from_slice(&w, (s.c_out, s.c_in / s.groups, s.kernel, s.kernel), &Device::Cpu).expect("a tensor");
+        let expected = images(&x, (s.batch, s.height, s.width, s.c_in))
+            .conv2d(&weight, s.padding, s.stride, 1, s.groups)
+            .expect("candle's convolution");
+        prop_assert_eq!(expected.dims(), [s.batch, s.c_out, s.out_height(), s.out_width()]);
+        assert_all_close(&y, &channels_last_values(&expected), 1e-12);
+        let whole = dot(&dy, &y);
+        assert_close(dot(&dx, &x), whole, 1e-11);
+        assert_close(dot(&dw, &w), whole, 1e-11);
+    }
+
+    /// f32 uses other register tiles than f64, whose results are checked above.
+    #[test]
+    fn convolution_in_f32_is_that_in_f64_rounded(s in conv_shapes(), seed in 0u64..1000) {
+        let [x, w, dy] = operands(&s, seed);
+        assert_rounded(&products(&s, &single(&x), &single(&w), &single(&dy)), &products(&s, &x, &w, &dy));
+    }
+
+    /// A convolution that reads through a normalisation, whose gradient comes through one, and whose input has another
+    /// reader, is the plain one of the values written out.
+    #[test]
+    fn sources_are_what_they_stand_for(s in conv_shapes(), seed in 0u64..1000, relu: bool) {
+        let [x, w, dy] = operands(&s, seed);
+        let rng = &mut stream(seed, Stream::Mask(1));
+        let [scale, shift] = [s.c_in; 2].map(|n| values(n, rng));
+        let [a, b, c, out_scale, out_shift] = [s.c_out; 5].map(|n| values(n, rng));
+        let (y, other) = (values(dy.len(), rng), values(x.len(), rng));
+        let line = Line { scale: &scale, shift: &shift };
+        let gate = relu.then_some(Line { scale: &out_scale, shift: &out_shift });
+        let seen = Source::Normalised { x: &x, line, relu };
+        let grad = Source::Gradient { dy: &dy, x: &y, gate, terms: [&a, &b, &c] };
+
+        let x_plain: Vec<f64> = x.iter().enumerate().map(|(i, x)| {
+            let y = scale[i % s.c_in] * x + shift[i % s.c_in];
+            if relu { y.max(0.0) } else { y }
+        }).collect();
+        let dy_plain: Vec<f64> = dy.iter().zip(&y).enumerate().map(|(i, (dy, y))| {
+            let c_out = i % s.c_out;
+            let stopped = relu && out_scale[c_out] * y + out_shift[c_out] <= 0.0;
+            a[c_out] * if stopped { 0.0 } else { *dy } + b[c_out] * y + c[c_out]
+        }).collect();
+        assert_all_close(&cpu::values(&seen, s.c_in), &x_plain, 1e-14);
+        assert_all_close(&cpu::values(&grad, s.c_out), &dy_plain, 1e-14);
+
+        let [y_expected, mut dx_expected, dw_expected] = products(&s, &x_plain, &w, &dy_plain);
+        dx_expected.iter_mut().zip(&other).for_each(|(dx, other)| *dx += other);
+        let (y, moments) = cpu::conv2d(&s, &seen, &w, true);
+        assert_all_close(&y, &y_expected, 1e-12);
+        assert_moments(&moments.expect("moments"), &Moments::of_values(&y, s.c_out));
+
+        let mut dw = vec![0.0; w.len()];
+        let gate = relu.then_some(line);
+        let wanted = InputGrad { add: Some(&other), measure: Measure::Gradient { x: &x, gate } };
+        let (dx, moments) = cpu::conv2d_backward(&s, &seen, &grad, &w, &mut dw, Some(wanted)).expect("a gradient");
+        assert_all_close(&dx, &dx_expected, 1e-11);
+        assert_all_close(&dw, &dw_expected, 1e-11);
+        let expected: Vec<f64> =
+            dx.iter().zip(&x_plain).map(|(dx, seen)| if relu && *seen <= 0.0 { 0.0 } else { *dx }).collect();
+        assert_moments(&moments.expect("moments"), &Moments::of_gradient(&expected, &x, s.c_in, None));
+        prop_assert!(cpu::conv2d_backward(&s, &seen, &grad, &w, &mut dw, None).is_none());
+        assert_all_close(&dw, &dw_expected, 1e-11);
+    }
+}
+
+fn assert_moments(found: &Moments, expected: &Moments) {
+    assert_all_close(&found.plain, &expected.plain, 1e-11);
+    assert_all_close(&found.product, &expected.product, 1e-11);
+}
+
+fn assert_rounded(found: &[Vec<f32>; 3], expected: &[Vec<f64>; 3]) {
+    for (found, expected) in found.iter().zip(expected) {
+        let scale = expected.iter().fold(1f64, |m, e| m.max(e.abs()));
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-5 * scale, "{found} against {expected}");
+        }
+    }
+}
+
+/// A strided convolution and one of Winograd's, channels not a multiple of any vector.
+fn two_shapes() -> [ConvShape; 2] {
+    let strided =
+        ConvShape { batch: 37, c_in: 18, height: 9, width: 7, c_out: 35, kernel: 3, stride: 2, padding: 1, groups: 1 };
+    [strided, ConvShape { stride: 1, ..strided }]
+}
+
+#[test]
+fn convolution_in_f32_does_not_depend_on_threads() {
+    for s in two_shapes() {
+        let [x, w, dy] = operands(&s, 3).map(|v| single(&v));
+        assert_threads_do_not_matter(|| products(&s, &x, &w, &dy));
+    }
+}
+
+/// Every instruction set gives the right sums, and those that fuse multiply-adds the same bits: the order of sums does
+/// not depend on the width of vectors.
+#[test]
+fn convolution_is_right_on_cpus_with_less() {
+    let with = |arch: Arch, s: &ConvShape, [x, w, dy]: [&[f32]; 3]| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(move |_| FORCED.set(Some(arch)));
+        pool.build().expect("a pool").install(|| products(s, x, w, dy))
+    };
+    for s in two_shapes() {
+        let operands = operands(&s, 3);
+        let [x, w, dy] = operands.clone().map(|v| single(&v));
+        let expected = products(&s, &operands[0], &operands[1], &operands[2]);
+        assert_rounded(&with(Arch::Scalar, &s, [&x, &w, &dy]), &expected);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = pulp::x86::V3::try_new() {
+            assert_eq!(with(Arch::V3(avx2), &s, [&x, &w, &dy]), with(Arch::new(), &s, [&x, &w, &dy]));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Gradients of whole models by central differences in f64, and BatchNorm's policies.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{assert_close, assert_threads_do_not_matter, dot, values};
+use crate::model::{self, Model, ModelSpec, Task};
+use crate::nn::{
+    BatchNorm, BatchNormMode, Conv2d, LayerNorm, Linear, Node, ParamLayout, ParamsBuilder, Pass, RunningStats, Weights,
+    add_relu, avg_pool2d, channels_last, dropout, flatten, max_pool2d, relu,
+};
+use crate::random::{Stream, stream};
+
+/// A model's loss and gradient in f64 at weights moved by `t` along `direction`.
+struct Probe {
+    model: Box<dyn Model>,
+    base: Vec<f32>,
+    direction: Vec<f64>,
+    images: Tensor,
+    labels: Vec<u32>,
+    mode: BatchNormMode,
+}
+
+impl Probe {
+    fn new(spec: serde_json::Value, mode: BatchNormMode) -> Self {
+        let spec: ModelSpec = serde_json::from_value(spec).expect("a specification");
+        Self::of(model::build(&spec, Task { input: [3, 9, 9], classes: 10 }).expect("a model"), mode)
+    }
+
+    fn of(model: Box<dyn Model>, mode: BatchNormMode) -> Self {
+        let rng = &mut stream(5, Stream::Mask(0));
+        let images = Tensor::from_vec(values(4 * 3 * 81, rng), (4, 3, 9, 9), &Device::Cpu).expect("a tensor");
+        let direction = values(model.layout().len(), rng);
+        Self { base: model.layout().init(1), model, direction, images, labels: vec![3, 0, 9, 3], mode }
+    }
+
+    fn loss_and_slope(&self, t: f64) -> (f64, f64) {
+        let layout: &Arc<_> = self.model.layout();
+        let moved: Vec<f64> =
+            self.base.iter().zip(&self.direction).map(|(base, direction)| f64::from(*base) + t * direction).collect();
+        let mut running = RunningStats::new(layout);
+        // Statistics of an evaluation that are not the trivial ones.
+        running.variance.iter_mut().flatten().for_each(|v| *v = 0.7);
+        running.mean.iter_mut().flatten().for_each(|m| *m = 0.1);
+        let pass = Pass::training(Weights::new(layout, &moved), &mut running, self.mode);
+        let mut pass = pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0))));
+        let input = pass.input(self.images.clone());
+        let logits = self.model.forward(&input, &mut pass).expect("a forward pass");
+        let loss = pass.cross_entropy::<f64>(&logits, &self.labels).expect("a loss");
+        let mut gradient = Vec::new();
+        pass.backward::<f64>(&loss, &mut gradient).expect("a backward pass");
+        (loss.mean, dot(&gradient, &self.direction))
+    }
+
+    fn check(&self) {
+        // Small enough that hardly any ReLU changes sides.
+        let h = 1e-8;
+        let (_, slope) = self.loss_and_slope(0.0);
+        let central = (self.loss_and_slope(h).0 - self.loss_and_slope(-h).0) / (2.0 * h);
+        assert_close(slope, central, 1e-5);
+    }
+}
+
+const MODES: [BatchNormMode; 3] = [BatchNormMode::Update, BatchNormMode::Freeze, BatchNormMode::Eval];
+
+#[test]
+fn gradients_match_central_differences() {
+    for mode in MODES {
+        Probe::new(serde_json::json!({"name": "resnet8", "width": 4}), mode).check();
+        Probe::new(serde_json::json!({"name": "mlp", "hidden": [12, 7]}), mode).check();
+        Probe::of(Box::new(EveryLayer::new()), mode).check();
+    }
+}
+
+/// A network of every layer and every way in which they meet.
+struct EveryLayer {
+    layout: Arc<ParamLayout>,
+    conv: [Conv2d; 4],
+    layer_norm: LayerNorm,
+    batch_norm: [BatchNorm; 3],
+    fc: Linear,
+}
+
+impl EveryLayer {
+    fn new() -> Self {
+        let mut params = ParamsBuilder::default();
+        for (name, c_in, c_out) in [("conv0", 3, 8), ("conv1", 4, 10), ("conv2", 10, 10), ("conv3", 10, 10)] {
+            Conv2d::declare(&mut params, name, c_in, c_out, 3);
+        }
+        LayerNorm::declare(&mut params, "norm", 8);
+        for name in ["bn0", "bn1", "bn2"] {
+            BatchNorm::declare(&mut params, name, 10);
+        }
+        Linear::declare(&mut params, "fc", 40, 10);
+        let layout = Arc::new(params.build());
+        Self {
+            conv: ["conv0", "conv1", "conv2", "conv3"].map(|name| Conv2d::new(&layout, name, 1, 1)),
+            layer_norm: LayerNorm::new(&layout, "norm"),
+            batch_norm: [("bn0", true), ("bn1", false), ("bn2", true)]
+                .map(|(name, relu)| BatchNorm::new(&layout, name, relu)),
+            fc: Linear::new(&layout, "fc"),
+            layout,
+        }
+    }
+}
+
+impl Model for EveryLayer {
+    fn spec(&self) -> ModelSpec {
+        ModelSpec { name: "every layer".into(), width: None, hidden: None }
+    }
+
+    fn layout(&self) -> &Arc<ParamLayout> {
+        &self.layout
+    }
+
+    fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
+        let x = self.conv[0].forward(&channels_last(x, pass)?, pass)?;
+        let x = relu(&self.layer_norm.forward(&x, pass)?, pass)?;
+        let x = max_pool2d(&x, 3, 2, 1, pass)?;
+        // Two groups; its normalised output has three readers: a convolution, a sum and another normalisation.
+        let x = self.batch_norm[0].forward(&self.conv[1].forward(&x, pass)?, pass)?;
+        let y = self.batch_norm[1].forward(&self.conv[2].forward(&x, pass)?, pass)?;
+        let sum = add_relu(&y, &x, pass)?;
+        let again = self.batch_norm[2].forward(&x, pass)?;
+        let x = add_relu(&self.conv[3].forward(&again, pass)?, &sum, pass)?;
+        let x = dropout(&avg_pool2d(&x, 2, 2, pass)?, 0.4, pass)?;
+        self.fc.forward(&flatten(&x, pass)?, pass)
+    }
+
+    fn forward_macs(&self) -> u64 {
+        0
+    }
+}
+
+/// The gradient in f32 of a model that has every layer.
+#[test]
+fn gradients_do_not_depend_on_threads() {
+    let probe = Probe::of(Box::new(EveryLayer::new()), BatchNormMode::Update);
+    let images = probe.images.to_dtype(DType::F32).and_then(|x| x.repeat((20, 1, 1, 1))).expect("images");
+    let labels = probe.labels.repeat(20);
+    assert_threads_do_not_matter(|| {
+        let layout = probe.model.layout();
+        let mut running = RunningStats::new(layout);
+        let pass = Pass::training(Weights::new(layout, &probe.base), &mut running, BatchNormMode::Update);
+        let mut pass = pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0))));
+        let input = pass.input(images.clone());
+        let logits = probe.model.forward(&input, &mut pass).expect("a forward pass");
+        let loss = pass.cross_entropy::<f32>(&logits, &labels).expect("a loss");
+        let mut gradient = Vec::new();
+        pass.backward::<f32>(&loss, &mut gradient).expect("a backward pass");
+        gradient
+    });
+}
+
+/// Oracle: torch.nn.BatchNorm2d in training mode: running = .9 running + .1 batch, variance unbiased.
+#[test]
+fn running_statistics_follow_the_policy() {
+    let spec: ModelSpec =
+        serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
+    let model = model::build(&spec, Task { input: [3, 8, 8], classes: 10 }).expect("a model");
+    let layout = model.layout();
+    let weights = layout.init(1);
+    let images = Tensor::from_vec(values(2 * 3 * 64, &mut stream(2, Stream::Mask(0))), (2, 3, 8, 8), &Device::Cpu)
+        .and_then(|t| t.to_dtype(DType::F32))
+        .expect("a tensor");
+    let after = |mode| {
+        let mut running = RunningStats::new(model.layout());
+        let mut pass = Pass::training(Weights::new(layout, &weights), &mut running, mode);
+        let input = pass.input(images.clone());
+        model.forward(&input, &mut pass).expect("a forward pass");
+        running
+    };
+    let fresh = RunningStats::new(model.layout());
+    assert_eq!(after(BatchNormMode::Freeze), fresh);
+    assert_eq!(after(BatchNormMode::Eval), fresh);
+    let updated = after(BatchNormMode::Update);
+    let first = &layout.specs()[layout.id("conv1.weight").0];
+    let conv = Tensor::from_slice(&weights[first.range()], first.shape.as_slice(), &Device::Cpu)
+        .and_then(|weight| images.conv2d(&weight, 1, 1, 1, 1))
+        .and_then(|y| y.transpose(0, 1)?.flatten_from(1))
+        .expect("candle's convolution");
+    let variance: Vec<f32> = conv.var(1).and_then(|v| v.to_vec1()).expect("an unbiased variance");
+    for (found, batch) in updated.variance[0].iter().zip(variance) {
+        assert_close(f64::from(*found), f64::from(0.9 + 0.1 * batch), 1e-5);
+    }
+}
