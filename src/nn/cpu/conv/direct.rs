@@ -10,11 +10,11 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Algorithm, Filter, Frame, Task, sum_parts};
+use super::{Algorithm, Filter, Frame, Task, put, sum_parts};
 use crate::nn::cpu::executed::count_flops;
 use crate::nn::cpu::scratch::with_scratch;
-use crate::nn::cpu::simd::{Scalar, arch, load_row, load_tile, store_tile};
-use crate::nn::cpu::source::Source;
+use crate::nn::cpu::simd::{Scalar, arch, load_row, load_some, load_tile, store_some, store_tile};
+use crate::nn::cpu::source::{Source, vectors};
 
 /// Channels of a scratch block, at most.
 const BLOCK: usize = 16;
@@ -77,6 +77,8 @@ pub(super) struct Direct {
     block: usize,
     /// Distance of neighbouring output pixels' taps in the scratch.
     stride: usize,
+    /// Row and column of the scratch where the first pixel lies.
+    offset: usize,
     rows: usize,
     columns: usize,
     tile: Tile,
@@ -84,15 +86,15 @@ pub(super) struct Direct {
 
 impl Direct {
     /// The forward pass with square kernel `kernel`.
-    pub(super) fn forward<T: Scalar>(frame: Frame, kernel: usize, stride: usize) -> Self {
+    pub(super) fn forward<T: Scalar>(frame: Frame, kernel: usize, stride: usize, padding: usize) -> Self {
         let taps: Vec<usize> = (0..kernel).collect();
         let phase = Phase { taps: (taps.clone(), taps), base: (0, 0), origin: (0, 0), out: frame.out, packed: 0 };
-        Self::new::<T>(frame, vec![phase], stride, 1)
+        Self::new::<T>(frame, vec![phase], padding, stride, 1)
     }
 
     /// The gradient of the input of a convolution with square kernel `kernel`: input pixel y collects the output pixels
     /// (y + padding - ky) / stride for the ky that divide, so that nothing is multiplied with the zeros of a dilation.
-    pub(super) fn input_grad<T: Scalar>(mut frame: Frame, kernel: usize, stride: usize, padding: usize) -> Self {
+    pub(super) fn input_grad<T: Scalar>(frame: Frame, kernel: usize, stride: usize, padding: usize) -> Self {
         // By origin: the taps from last to first, and the output pixel that the last tap reads for the first pixel.
         let axis = |origin: usize| {
             let first = (origin + padding) % stride;
@@ -100,8 +102,9 @@ impl Direct {
             let start = ((origin + padding) / stride) as isize - taps.len() as isize + 1;
             (taps, start)
         };
-        frame.offset = (0..stride).map(|origin| -axis(origin).1).fold(0, isize::max);
-        let base = |start: isize| (start + frame.offset) as usize;
+        // Reading starts at the scratch's edge, or later.
+        let offset = (0..stride).map(|origin| -axis(origin).1).fold(0, isize::max);
+        let base = |start: isize| (start + offset) as usize;
         let count = |length: usize, origin: usize| (length - origin).div_ceil(stride);
         let mut phases = Vec::new();
         for y in 0..stride.min(frame.out.0) {
@@ -117,10 +120,10 @@ impl Direct {
                 });
             }
         }
-        Self::new::<T>(frame, phases, 1, stride)
+        Self::new::<T>(frame, phases, offset as usize, 1, stride)
     }
 
-    fn new<T: Scalar>(frame: Frame, phases: Vec<Phase>, stride: usize, step: usize) -> Self {
+    fn new<T: Scalar>(frame: Frame, phases: Vec<Phase>, offset: usize, stride: usize, step: usize) -> Self {
         let tile = tile_of::<T>(frame.out_channels);
         // Tiles may reach over the right edge; their surplus pixels are computed and dropped.
         let reach = |base: usize, n: usize, kernel: usize| base + (n - 1) * stride + kernel;
@@ -129,7 +132,7 @@ impl Direct {
             phases.iter().map(|p| reach(p.base.1, p.out.1.next_multiple_of(tile.pixels), p.taps.1.len())).max();
         let block = frame.channels.next_power_of_two().clamp(4, BLOCK);
         let (rows, columns) = (rows.unwrap_or(0), columns.unwrap_or(0));
-        let mut this = Self { frame, phases, step, block, stride, rows, columns, tile };
+        let mut this = Self { frame, phases, step, block, stride, offset, rows, columns, tile };
         let mut packed = 0;
         for i in 0..this.phases.len() {
             this.phases[i].packed = packed;
@@ -206,15 +209,16 @@ impl Direct {
     fn fill<S: Simd, T: Scalar>(&self, simd: S, x: &Source<'_, T>, index: usize, row: &mut [T], scratch: &mut [T]) {
         let (channels, (height, width)) = (self.frame.channels, self.frame.size);
         scratch.fill(T::zero());
-        let place = |i: usize, n: usize| usize::try_from(i as isize + self.frame.offset).ok().filter(|at| *at < n);
-        for y in 0..height {
-            let Some(to) = place(y, self.rows) else { continue };
+        // What no tap reads, at the far edges of a strided convolution, is left out.
+        for y in 0..height.min(self.rows - self.offset) {
             x.read(simd, ((index * height + y) * width * channels, width, channels), row, channels);
-            for (column, pixel) in row.chunks_exact(channels).take(width).enumerate() {
-                let Some(column) = place(column, self.columns) else { continue };
+            for (column, pixel) in row.chunks_exact(channels).take(width.min(self.columns - self.offset)).enumerate() {
                 for (b, values) in pixel.chunks(self.block).enumerate() {
-                    let at = ((b * self.rows + to) * self.columns + column) * self.block;
-                    scratch[at..at + values.len()].copy_from_slice(values);
+                    let at = ((b * self.rows + self.offset + y) * self.columns + self.offset + column) * self.block;
+                    let place = &mut scratch[at..at + values.len()];
+                    for v in vectors::<S, T>(values.len()) {
+                        store_some(simd, load_some(simd, &values[v.clone()]), &mut place[v]);
+                    }
                 }
             }
         }
@@ -253,7 +257,16 @@ macro_rules! with_constants {
 
 impl Direct {
     /// Writes the sums of a tile of output channels of a phase to its pixels of an image.
-    fn write<T: Scalar>(&self, phase: &Phase, tile: usize, sums: &[T], add: Option<&[T]>, out: &mut [T]) {
+    #[inline(always)]
+    fn write<S: Simd, T: Scalar>(
+        &self,
+        simd: S,
+        phase: &Phase,
+        tile: usize,
+        sums: &[T],
+        add: Option<&[T]>,
+        out: &mut [T],
+    ) {
         let first = tile * self.tile.channels;
         let valid = self.tile.channels.min(self.frame.out_channels - first);
         let rows = sums.chunks_exact(self.sums_width(phase) * self.tile.channels);
@@ -261,10 +274,8 @@ impl Direct {
             for (x, sums) in sums.chunks_exact(self.tile.channels).take(phase.out.1).enumerate() {
                 let (y, x) = (phase.origin.0 + y * self.step, phase.origin.1 + x * self.step);
                 let at = (y * self.frame.out.1 + x) * self.frame.out_channels + first;
-                let out = &mut out[at..at + valid];
-                out.copy_from_slice(&sums[..valid]);
-                if let Some(add) = add {
-                    out.iter_mut().zip(&add[at..]).for_each(|(out, add)| *out += *add);
+                for v in vectors::<S, T>(valid) {
+                    put(simd, load_some(simd, &sums[v.clone()]), add, out, at + v.start..at + v.end);
                 }
             }
         }
@@ -315,7 +326,7 @@ impl<T: Scalar> Algorithm<T> for Direct {
                     } else {
                         with_constants!(simd, self, correlate(self, phase, scratch, weight, sums));
                     }
-                    self.write(phase, tile, sums, add, out);
+                    self.write(simd, phase, tile, sums, add, out);
                 }
             }
         }

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::moments::{MomentSums, Moments};
 use super::scratch::with_scratch;
-use super::simd::{Scalar, arch};
+use super::simd::{Scalar, arch, load_some, store_some};
 use super::source::{Line, Source};
 use super::write;
 use direct::Direct;
@@ -59,7 +59,6 @@ impl ConvShape {
         Frame {
             channels: self.c_in,
             size: (self.height, self.width),
-            offset: self.padding as isize,
             out_channels: self.c_out,
             out: (self.out_height(), self.out_width()),
         }
@@ -98,13 +97,11 @@ impl<T: Scalar> Filter<'_, T> {
     }
 }
 
-/// What is read, how it lies in a zero-padded scratch, and the size of what comes out of a correlation of it.
+/// The images that go into a correlation and come out of it.
 #[derive(Clone, Copy)]
 struct Frame {
     channels: usize,
     size: (usize, usize),
-    /// Row and column of the scratch where the first pixel lies; negative: cropped.
-    offset: isize,
     out_channels: usize,
     out: (usize, usize),
 }
@@ -240,7 +237,7 @@ pub(in crate::nn) fn conv2d<T: Scalar>(
         winograd.count_correlation(s.batch);
         correlate(&winograd, &frame, x, filter, None, measure)
     } else {
-        let direct = Direct::forward::<T>(frame, s.kernel, s.stride);
+        let direct = Direct::forward::<T>(frame, s.kernel, s.stride, s.padding);
         direct.count(s.batch);
         correlate(&direct, &frame, x, filter, None, measure)
     }
@@ -271,17 +268,33 @@ pub(in crate::nn) fn conv2d_backward<T: Scalar>(
     }
     let filter = Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: true };
     let frame = s.frame();
-    let back = Frame { channels: s.c_out, size: frame.out, out_channels: s.c_in, out: frame.size, ..frame };
+    let back = Frame { channels: s.c_out, size: frame.out, out_channels: s.c_in, out: frame.size };
     if s.is_winograd() {
         let (forward, back) = (Winograd::new::<T>(frame), Winograd::new::<T>(back));
         return winograd::backward((&forward, &back), s.batch, (x, dy), filter, dw, input);
     }
-    direct::weight_grad(&Direct::forward::<T>(frame, s.kernel, s.stride), s.batch, x, dy, dw);
+    direct::weight_grad(&Direct::forward::<T>(frame, s.kernel, s.stride, s.padding), s.batch, x, dy, dw);
     input.map(|InputGrad { add, measure }| {
         let direct = Direct::input_grad::<T>(back, s.kernel, s.stride, s.padding);
         direct.count(s.batch);
         correlate(&direct, &back, dy, filter, add, measure)
     })
+}
+
+/// Writes the channels of a pixel to their place, `add`'s added.
+#[inline(always)]
+fn put<S: Simd, T: Scalar>(
+    simd: S,
+    value: T::Vector<S>,
+    add: Option<&[T]>,
+    out: &mut [T],
+    place: std::ops::Range<usize>,
+) {
+    let value = match add {
+        Some(add) => T::plus(simd, value, load_some(simd, &add[place.clone()])),
+        None => value,
+    };
+    store_some(simd, value, &mut out[place]);
 }
 
 /// Values of one task of [`sum_parts`].

@@ -9,11 +9,11 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Algorithm, Filter, Frame, InputGrad, Measure, Task, pieces, sum_parts};
+use super::{Algorithm, Filter, Frame, InputGrad, Measure, Task, pieces, put, sum_parts};
 use crate::nn::cpu::executed::count_flops;
 use crate::nn::cpu::moments::Moments;
 use crate::nn::cpu::scratch::with_scratch;
-use crate::nn::cpu::simd::{Scalar, arch, load, load_row, load_some, load_tile, store, store_some, store_tile};
+use crate::nn::cpu::simd::{Scalar, arch, load, load_row, load_tile, store, store_tile};
 use crate::nn::cpu::source::Source;
 use crate::nn::cpu::write;
 
@@ -230,22 +230,6 @@ fn store4<S: Simd, T: Scalar>(row: [T::Vector<S>; 4], values: &mut [T], step: us
     store::<S, T>(row[1], &mut values[step..]);
     store::<S, T>(row[2], &mut values[2 * step..]);
     store::<S, T>(row[3], &mut values[3 * step..]);
-}
-
-/// Writes the channels of a pixel to their place, `add`'s added.
-#[inline(always)]
-fn put<S: Simd, T: Scalar>(
-    simd: S,
-    value: T::Vector<S>,
-    add: Option<&[T]>,
-    out: &mut [T],
-    place: std::ops::Range<usize>,
-) {
-    let value = match add {
-        Some(add) => T::plus(simd, value, load_some(simd, &add[place.clone()])),
-        None => value,
-    };
-    store_some(simd, value, &mut out[place]);
 }
 
 // No closures in these: code in a closure may end up compiled for less than the CPU's vectors.
