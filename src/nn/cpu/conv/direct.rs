@@ -210,9 +210,11 @@ impl Direct {
         let (channels, (height, width)) = (self.frame.channels, self.frame.size);
         scratch.fill(T::zero());
         // What no tap reads, at the far edges of a strided convolution, is left out.
-        for y in 0..height.min(self.rows - self.offset) {
+        for y in 0..height.min(self.rows.saturating_sub(self.offset)) {
             x.read(simd, ((index * height + y) * width * channels, width, channels), row, channels);
-            for (column, pixel) in row.chunks_exact(channels).take(width.min(self.columns - self.offset)).enumerate() {
+            for (column, pixel) in
+                row.chunks_exact(channels).take(width.min(self.columns.saturating_sub(self.offset))).enumerate()
+            {
                 for (b, values) in pixel.chunks(self.block).enumerate() {
                     let at = ((b * self.rows + self.offset + y) * self.columns + self.offset + column) * self.block;
                     let place = &mut scratch[at..at + values.len()];

@@ -6,16 +6,21 @@
 //! The weight's gradient is G' (sum over tiles of V' (A dy A')) G. The transforms add, subtract and halve: in f32 the
 //! result is about as exact as the direct sum.
 
+mod product;
+mod transform;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Algorithm, Filter, Frame, InputGrad, Measure, Task, pieces, put, sum_parts};
+use super::{Algorithm, Filter, Frame, InputGrad, Measure, Task, pieces, sum_parts};
 use crate::nn::cpu::executed::count_flops;
 use crate::nn::cpu::moments::Moments;
 use crate::nn::cpu::scratch::with_scratch;
-use crate::nn::cpu::simd::{Scalar, arch, load, load_row, load_tile, store, store_tile};
+use crate::nn::cpu::simd::{Scalar, arch};
 use crate::nn::cpu::source::Source;
 use crate::nn::cpu::write;
+use product::{accumulate, multiply, with_constants};
+use transform::{expand, gather};
 
 /// Points of a transformed tile.
 const POINTS: usize = 16;
@@ -107,18 +112,6 @@ impl Winograd {
     }
 }
 
-/// Calls a kernel with the register tile as constants: V vectors of output channels by P tiles (or input channels).
-macro_rules! with_constants {
-    ($self:ident, $kernel:ident($($arg:expr),*)) => {
-        match (S::REGISTER_COUNT > 16, $self.vectors) {
-            (true, 2) => $kernel::<S, T, 2, 8>($($arg),*),
-            (true, _) => $kernel::<S, T, 1, 16>($($arg),*),
-            (false, 2) => $kernel::<S, T, 2, 4>($($arg),*),
-            (false, _) => $kernel::<S, T, 1, 8>($($arg),*),
-        }
-    };
-}
-
 impl<T: Scalar> Algorithm<T> for Winograd {
     fn group(&self) -> usize {
         TILES.div_ceil(self.image_tiles())
@@ -164,75 +157,6 @@ impl<T: Scalar> Algorithm<T> for Winograd {
     }
 }
 
-/// G g: three taps to four points.
-fn expand<T: Scalar>([a, b, c]: [T; 3]) -> [T; 4] {
-    let half = T::from_f64(0.5);
-    [a, (a + b + c) * half, (a - b + c) * half, c]
-}
-
-/// G' s: four points to three taps. The last point has the other sign (see [`spread`]).
-fn gather<T: Scalar>([a, b, c, d]: [T; 4]) -> [T; 3] {
-    let half = T::from_f64(0.5);
-    [a + (b + c) * half, (b - c) * half, (b + c) * half - d]
-}
-
-/// The tiles of `range` as runs within one row of tiles: (image, row of tiles, first column, place in the range, length).
-fn runs(
-    range: std::ops::Range<usize>,
-    (down, across): (usize, usize),
-) -> impl Iterator<Item = (usize, usize, usize, usize, usize)> {
-    let mut at = range.start;
-    std::iter::from_fn(move || {
-        if at == range.end {
-            return None;
-        }
-        let (image, within) = (at / (down * across), at % (down * across));
-        let (ty, tx) = (within / across, within % across);
-        let (place, length) = (at - range.start, (across - tx).min(range.end - at));
-        at += length;
-        Some((image, ty, tx, place, length))
-    })
-}
-
-/// B' d: four pixels to four points.
-#[inline(always)]
-fn scatter<S: Simd, T: Scalar>(simd: S, d: [T::Vector<S>; 4]) -> [T::Vector<S>; 4] {
-    [T::minus(simd, d[0], d[2]), T::plus(simd, d[1], d[2]), T::minus(simd, d[2], d[1]), T::minus(simd, d[1], d[3])]
-}
-
-/// A' m: four points to two pixels.
-#[inline(always)]
-fn condense<S: Simd, T: Scalar>(simd: S, m: [T::Vector<S>; 4]) -> [T::Vector<S>; 2] {
-    [T::plus(simd, T::plus(simd, m[0], m[1]), m[2]), T::minus(simd, T::minus(simd, m[1], m[2]), m[3])]
-}
-
-/// A y: two pixels to four points, but for the sign of the last.
-#[inline(always)]
-fn spread<S: Simd, T: Scalar>(simd: S, [a, b]: [T::Vector<S>; 2]) -> [T::Vector<S>; 4] {
-    [a, T::plus(simd, a, b), T::minus(simd, a, b), b]
-}
-
-/// Four vectors, `step` values apart.
-#[inline(always)]
-fn load4<S: Simd, T: Scalar>(values: &[T], step: usize) -> [T::Vector<S>; 4] {
-    [
-        load::<S, T>(values),
-        load::<S, T>(&values[step..]),
-        load::<S, T>(&values[2 * step..]),
-        load::<S, T>(&values[3 * step..]),
-    ]
-}
-
-/// Stores four points of a tile, one row of them, `step` values apart.
-#[inline(always)]
-fn store4<S: Simd, T: Scalar>(row: [T::Vector<S>; 4], values: &mut [T], step: usize) {
-    store::<S, T>(row[0], values);
-    store::<S, T>(row[1], &mut values[step..]);
-    store::<S, T>(row[2], &mut values[2 * step..]);
-    store::<S, T>(row[3], &mut values[3 * step..]);
-}
-
-// No closures in these: code in a closure may end up compiled for less than the CPU's vectors.
 impl Winograd {
     /// Copies image `index` of `x` to its scratch [rows, columns, channels in whole blocks], with zeros around it.
     #[inline(always)]
@@ -279,155 +203,6 @@ impl Winograd {
             }
             self.transform_output(simd, m, tiles, add, out);
         }
-    }
-
-    /// V [POINTS, blocks, TILES, BLOCK] of some tiles of the images in `scratch`.
-    #[inline(always)]
-    fn transform_input<S: Simd, T: Scalar>(&self, simd: S, scratch: &[T], tiles: std::ops::Range<usize>, v: &mut [T]) {
-        let (stride, lanes, point) = (self.blocks() * BLOCK, T::lanes::<S>(), self.v_point());
-        let (rows, columns) = self.padded();
-        for (image, ty, tx, place, length) in runs(tiles, self.tiles) {
-            for channel in (0..stride).step_by(lanes) {
-                let (block, lane) = (channel / BLOCK, channel % BLOCK);
-                let from = &scratch[((image * rows + 2 * ty) * columns + 2 * tx) * stride + channel..];
-                let to = &mut v[(block * TILES + place) * BLOCK + lane..];
-                // Columns of four rows, transformed down; a tile's last two are the next tile's first.
-                let mut c0 = scatter::<S, T>(simd, load4::<S, T>(from, columns * stride));
-                let mut c1 = scatter::<S, T>(simd, load4::<S, T>(&from[stride..], columns * stride));
-                for i in 0..length {
-                    let next = &from[(2 * i + 2) * stride..];
-                    let c2 = scatter::<S, T>(simd, load4::<S, T>(next, columns * stride));
-                    let c3 = scatter::<S, T>(simd, load4::<S, T>(&next[stride..], columns * stride));
-                    for y in 0..4 {
-                        let row = scatter::<S, T>(simd, [c0[y], c1[y], c2[y], c3[y]]);
-                        store4::<S, T>(row, &mut to[4 * y * point + i * BLOCK..], point);
-                    }
-                    (c0, c1) = (c2, c3);
-                }
-            }
-        }
-    }
-
-    /// The pixels of some tiles from M [POINTS, panels, TILES, panel].
-    #[inline(always)]
-    fn transform_output<S: Simd, T: Scalar>(
-        &self,
-        simd: S,
-        m: &[T],
-        tiles: std::ops::Range<usize>,
-        add: Option<&[T]>,
-        out: &mut [T],
-    ) {
-        let (c_out, lanes, point) = (self.frame.out_channels, T::lanes::<S>(), self.m_point());
-        let (height, width) = self.frame.out;
-        for (image, ty, tx, place, length) in runs(tiles, self.tiles) {
-            for first in (0..c_out).step_by(lanes) {
-                let valid = lanes.min(c_out - first);
-                let (panel, lane) = (first / self.panel, first % self.panel);
-                for i in 0..length {
-                    let m = &m[(panel * TILES + place + i) * self.panel + lane..];
-                    let c0 = condense::<S, T>(simd, load4::<S, T>(m, 4 * point));
-                    let c1 = condense::<S, T>(simd, load4::<S, T>(&m[point..], 4 * point));
-                    let c2 = condense::<S, T>(simd, load4::<S, T>(&m[2 * point..], 4 * point));
-                    let c3 = condense::<S, T>(simd, load4::<S, T>(&m[3 * point..], 4 * point));
-                    let top = condense::<S, T>(simd, [c0[0], c1[0], c2[0], c3[0]]);
-                    let bottom = condense::<S, T>(simd, [c0[1], c1[1], c2[1], c3[1]]);
-                    // A tile may reach over the edges of an image with an odd side.
-                    let (y, x) = (2 * ty, 2 * (tx + i));
-                    let pixel = ((image * height + y) * width + x) * c_out + first;
-                    let (right, below) = (x + 1 < width, y + 1 < height);
-                    put(simd, top[0], add, out, pixel..pixel + valid);
-                    if right {
-                        put(simd, top[1], add, out, pixel + c_out..pixel + c_out + valid);
-                    }
-                    let pixel = pixel + width * c_out;
-                    if below {
-                        put(simd, bottom[0], add, out, pixel..pixel + valid);
-                    }
-                    if right && below {
-                        put(simd, bottom[1], add, out, pixel + c_out..pixel + c_out + valid);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A dy A' [POINTS, panels, TILES, panel] of some tiles of the padded output gradients in `scratch`, whose channels
-    /// are in whole blocks.
-    #[inline(always)]
-    fn transform_grad<S: Simd, T: Scalar>(&self, simd: S, scratch: &[T], tiles: std::ops::Range<usize>, m: &mut [T]) {
-        let (lanes, point) = (T::lanes::<S>(), self.m_point());
-        let stride = self.frame.out_channels.next_multiple_of(BLOCK);
-        let (rows, columns) = self.padded();
-        for (image, ty, tx, place, length) in runs(tiles, self.tiles) {
-            for first in (0..self.frame.out_channels).step_by(lanes) {
-                let (panel, lane) = (first / self.panel, first % self.panel);
-                let from = &scratch[((image * rows + 2 * ty + 1) * columns + 2 * tx + 1) * stride + first..];
-                let to = &mut m[(panel * TILES + place) * self.panel + lane..];
-                for i in 0..length {
-                    let from = &from[2 * i * stride..];
-                    let below = &from[columns * stride..];
-                    let left = spread::<S, T>(simd, [load::<S, T>(from), load::<S, T>(below)]);
-                    let right = spread::<S, T>(simd, [load::<S, T>(&from[stride..]), load::<S, T>(&below[stride..])]);
-                    let to = &mut to[i * self.panel..];
-                    for y in 0..4 {
-                        let row = spread::<S, T>(simd, [left[y], right[y]]);
-                        store4::<S, T>(row, &mut to[4 * y * point..], point);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// At one point, M [tiles, panel] = V [blocks, TILES, BLOCK] U [c_in, panel]; up to whole register tiles.
-#[inline(always)]
-fn multiply<S: Simd, T: Scalar, const V: usize, const P: usize>(simd: S, tiles: usize, v: &[T], u: &[T], m: &mut [T]) {
-    let panel = V * T::lanes::<S>();
-    for t in (0..tiles).step_by(P) {
-        let mut sums = [[T::splat(simd, T::zero()); V]; P];
-        for (block, u) in u.chunks(BLOCK * panel).enumerate() {
-            let x = &v[(block * TILES + t) * BLOCK..][..P * BLOCK];
-            for (k, u) in u.chunks_exact(panel).enumerate() {
-                let u = load_row::<S, T, V>(simd, u);
-                for (p, sums) in sums.iter_mut().enumerate() {
-                    // SAFETY: k < BLOCK, since a chunk of u holds at most BLOCK rows, and p < P.
-                    let x = T::splat(simd, unsafe { *x.get_unchecked(p * BLOCK + k) });
-                    for i in 0..V {
-                        sums[i] = T::mul_add(simd, x, u[i], sums[i]);
-                    }
-                }
-            }
-        }
-        store_tile(&sums, &mut m[t * panel..]);
-    }
-}
-
-/// At one point, adds to S [c_in in whole blocks, panel] the product V' M of V [blocks, TILES, BLOCK] and M [tiles, panel].
-#[inline(always)]
-fn accumulate<S: Simd, T: Scalar, const V: usize, const P: usize>(
-    simd: S,
-    tiles: usize,
-    v: &[T],
-    m: &[T],
-    s: &mut [T],
-) {
-    let panel = V * T::lanes::<S>();
-    for (group, s) in s.chunks_exact_mut(P * panel).enumerate() {
-        let (block, first) = (group * P / BLOCK, group * P % BLOCK);
-        let x = &v[block * TILES * BLOCK + first..][..(tiles - 1) * BLOCK + P];
-        let mut sums = load_tile::<S, T, V, P>(simd, s);
-        for (t, m) in m.chunks_exact(panel).take(tiles).enumerate() {
-            let m = load_row::<S, T, V>(simd, m);
-            for (p, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: t < tiles and p < P, so the index is below the length of `x`.
-                let x = T::splat(simd, unsafe { *x.get_unchecked(t * BLOCK + p) });
-                for i in 0..V {
-                    sums[i] = T::mul_add(simd, x, m[i], sums[i]);
-                }
-            }
-        }
-        store_tile(&sums, s);
     }
 }
 
@@ -500,7 +275,7 @@ impl Winograd {
     /// Images of one task of the backward pass. It depends on shapes alone, so the order of sums never depends on
     /// threads; the sums of all tasks together stay small.
     fn backward_images(&self) -> usize {
-        if self.panels() * POINTS * self.s_point() <= 1 << 18 { 8 } else { 32 }
+        if POINTS * self.frame.channels * self.frame.out_channels <= 1 << 18 { 8 } else { 32 }
     }
 }
 
