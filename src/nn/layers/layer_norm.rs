@@ -19,7 +19,7 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Declares `name.weight` and `name.bias`, both [features].
+    /// Declares `name.weight` and `name.bias`, both `[features]`.
     pub fn declare(params: &mut ParamsBuilder, name: &str, features: usize) {
         params.param(&format!("{name}.weight"), &[features], Init::Const(1.0));
         params.param(&format!("{name}.bias"), &[features], Init::Const(0.0));
