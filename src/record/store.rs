@@ -150,14 +150,13 @@ impl RunFolder {
 
     /// Something in a folder without a run that no run put there.
     fn foreign_entry(&self) -> Option<String> {
-        if self.manifest_path().exists() {
-            return None;
-        }
         let names = fs::read_dir(&self.root).ok()?.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
         let own = |name: &String| {
             ["cells", "locks", "weights", "run.lock"].contains(&name.as_str()) || name.starts_with(TEMPORARY)
         };
-        names.filter(|name| !own(name)).min()
+        let foreign = names.filter(|name| !own(name)).min();
+        // Looked for last: another process that starts the run may have written it meanwhile.
+        foreign.filter(|_| !self.manifest_path().exists())
     }
 
     fn error(&self, message: impl Into<String>) -> Error {

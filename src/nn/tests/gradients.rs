@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
 
 use super::{assert_close, assert_threads_do_not_matter, dot, values};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{
     BatchNorm, BatchNormMode, Conv2d, LayerNorm, Linear, Node, ParamLayout, ParamsBuilder, Pass, RunningStats, Weights,
-    add_relu, avg_pool2d, channels_last, dropout, flatten, max_pool2d, relu,
+    add_relu, avg_pool2d, channels_last, dropout, flatten, global_avg_pool, max_pool2d, relu,
 };
 use crate::random::{Stream, stream};
 
@@ -130,6 +131,83 @@ impl Model for EveryLayer {
 
     fn forward_macs(&self) -> u64 {
         0
+    }
+}
+
+/// Two normalisations of the same images, their rectified sum, its mean, a linear layer.
+struct Normalised {
+    layout: Arc<ParamLayout>,
+    batch_norm: [BatchNorm; 2],
+    fc: Linear,
+}
+
+impl Normalised {
+    fn new(channels: usize, relu: bool) -> Self {
+        let mut params = ParamsBuilder::default();
+        BatchNorm::declare(&mut params, "bn0", channels);
+        BatchNorm::declare(&mut params, "bn1", channels);
+        Linear::declare(&mut params, "fc", channels, 10);
+        let layout = Arc::new(params.build());
+        let batch_norm = [BatchNorm::new(&layout, "bn0", relu), BatchNorm::new(&layout, "bn1", false)];
+        Self { batch_norm, fc: Linear::new(&layout, "fc"), layout }
+    }
+}
+
+impl Model for Normalised {
+    fn spec(&self) -> ModelSpec {
+        ModelSpec { name: "normalised".into(), width: None, hidden: None }
+    }
+
+    fn layout(&self) -> &Arc<ParamLayout> {
+        &self.layout
+    }
+
+    fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
+        let x = channels_last(x, pass)?;
+        let (a, b) = (self.batch_norm[0].forward(&x, pass)?, self.batch_norm[1].forward(&x, pass)?);
+        self.fc.forward(&global_avg_pool(&add_relu(&a, &b, pass)?, pass)?, pass)
+    }
+
+    fn forward_macs(&self) -> u64 {
+        0
+    }
+}
+
+proptest! {
+    /// Forward against the definition in candle's operations, gradients against central differences.
+    #[test]
+    fn normalisation_and_linear_layers_match_candle_and_central_differences(
+        (batch, h, w, channels) in (1usize..5, 2usize..6, 2usize..6, 1usize..40),
+        relu: bool,
+        seed in 0u64..1000,
+    ) {
+        let mut probe = Probe::of(Box::new(Normalised::new(channels, relu)), BatchNormMode::Update);
+        let rng = &mut stream(seed, Stream::Mask(0));
+        probe.images =
+            Tensor::from_vec(values(batch * channels * h * w, rng), (batch, channels, h, w), &Device::Cpu).expect("a tensor");
+        probe.labels = vec![7; batch];
+        probe.base = values(probe.base.len(), rng).into_iter().map(|v| v as f32).collect();
+        probe.check();
+        let layout = probe.model.layout();
+        let param = |name: &str| {
+            let spec = &layout.specs()[layout.id(name).0];
+            let values: Vec<f64> = probe.base[spec.range()].iter().map(|v| f64::from(*v)).collect();
+            Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)
+        };
+        let expected = || -> candle_core::Result<f64> {
+            let mean = probe.images.mean_keepdim((0, 2, 3))?;
+            let centred = probe.images.broadcast_sub(&mean)?;
+            let normal = centred.broadcast_div(&(centred.sqr()?.mean_keepdim((0, 2, 3))? + 1e-5)?.sqrt()?)?;
+            let norm = |name: &str| {
+                let by_channel = |part: &str| param(&format!("{name}.{part}"))?.reshape((1, channels, 1, 1));
+                normal.broadcast_mul(&by_channel("weight")?)?.broadcast_add(&by_channel("bias")?)
+            };
+            let (a, b) = (norm("bn0")?, norm("bn1")?);
+            let sum = ((if relu { a.relu()? } else { a }) + b)?.relu()?;
+            let logits = sum.mean((2, 3))?.matmul(&param("fc.weight")?.t()?)?.broadcast_add(&param("fc.bias")?)?;
+            candle_nn::loss::cross_entropy(&logits, &Tensor::new(probe.labels.as_slice(), &Device::Cpu)?)?.to_scalar()
+        };
+        assert_close(probe.loss_and_slope(0.0).0, expected().expect("candle's loss"), 1e-9);
     }
 }
 
