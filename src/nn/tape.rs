@@ -95,7 +95,7 @@ pub struct Loss {
 
 impl Node {
     /// A value that is what is in memory.
-    fn plain(value: Tensor, slot: Option<usize>) -> Self {
+    pub(super) fn plain(value: Tensor, slot: Option<usize>) -> Self {
         Self { raw: value, normalised: None, moments: None, slot }
     }
 
@@ -120,7 +120,7 @@ impl Node {
 
     /// Length of the last axis.
     pub(super) fn channels(&self) -> usize {
-        self.dims().last().copied().unwrap_or(1)
+        channels(&self.raw)
     }
 
     /// Runs `f` on the value as kernels read it.
@@ -141,6 +141,11 @@ impl Normalised {
     pub(super) fn with_gate<T: Scalar, R>(&self, f: impl FnOnce(Option<Line<'_, T>>) -> R) -> R {
         if self.relu { self.with_line(|line| f(Some(line))) } else { f(None) }
     }
+}
+
+/// Length of the last axis.
+fn channels(values: &Tensor) -> usize {
+    values.dims().last().copied().unwrap_or(1)
 }
 
 fn cast<T: Scalar>(values: &[f64]) -> Vec<T> {
@@ -169,7 +174,7 @@ impl Gradient {
         if self.through.is_none() {
             return Ok(self.raw.clone());
         }
-        let channels = self.raw.dims().last().copied().unwrap_or(1);
+        let channels = channels(&self.raw);
         tensor(self.with_source::<T, _>(|dy| cpu::values(&dy, channels))?, self.raw.dims())
     }
 }
@@ -275,6 +280,14 @@ impl Gradients<'_> {
     /// Takes what has been collected for a value, for a layer that adds its own contribution and puts the sum back.
     pub(super) fn take(&mut self, node: &Node) -> Option<Gradient> {
         self.slots[node.slot?].take()
+    }
+
+    /// Adds to the gradient of a parameter what was summed in f64.
+    pub(super) fn add_param<T: Scalar>(&mut self, id: ParamId, grad: &[f64]) -> Result<()> {
+        self.param::<T>(id, |place| {
+            place.iter_mut().zip(grad).for_each(|(place, value)| *place = T::from_f64(*value));
+            Ok(())
+        })
     }
 
     /// Lets `f` write the gradient of a parameter; if the parameter has one already, the new one is added.

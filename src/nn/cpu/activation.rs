@@ -3,11 +3,11 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::moments::{MomentSums, Moments};
+use super::moments::{Measure, Moments};
 use super::scratch::with_scratch;
 use super::simd::{Scalar, arch, load_some, store_some};
 use super::source::{Source, vectors};
-use super::write;
+use super::{pieces, write};
 
 /// Elements per task of an elementwise pass. Fixed, so that the order of sums never depends on threads.
 const CHUNK: usize = 1 << 13;
@@ -103,34 +103,26 @@ impl<T: Scalar> WithSimd for AddRelu<'_, T> {
     }
 }
 
-/// The gradient of a ReLU whose output was `y`. With `x` given, values [pixels, channels] before a normalisation whose
-/// output went into y, the gradient is measured with it.
+/// The gradient of a ReLU whose output, [pixels, channels], was `y`; and its moments, if they are asked for.
 pub(in crate::nn) fn relu_backward<T: Scalar>(
     y: &[T],
     dy: &[T],
-    x: Option<&[T]>,
     channels: usize,
+    measure: Measure<'_, T>,
 ) -> (Vec<T>, Option<Moments>) {
     let chunk = chunk(channels);
-    let mut parts = x.map_or(Vec::new(), |x| vec![0.0; x.len().div_ceil(chunk) * 2 * channels]);
-    let run = |first: usize, dx: &mut [T], sums: &mut [f64]| {
-        let range = first..first + dx.len();
-        let terms = y[range.clone()].iter().zip(&dy[range.clone()]);
-        arch().dispatch(|| {
-            dx.iter_mut().zip(terms).for_each(|(dx, (y, dy))| *dx = if *y > T::zero() { *dy } else { T::zero() });
-        });
-        if let Some(x) = x {
-            arch().dispatch(MomentSums { a: dx, b: &x[range], gate: None, sums });
-        }
-    };
+    let n = y.len().div_ceil(chunk);
+    let mut parts = measure.parts(n, channels);
     let dx = write(y.len(), |dx| {
-        let chunks = dx.par_chunks_mut(chunk).enumerate();
-        if parts.is_empty() {
-            chunks.for_each(|(i, dx)| run(i * chunk, dx, &mut []));
-        } else {
-            chunks.zip(parts.par_chunks_mut(2 * channels)).for_each(|((i, dx), sums)| run(i * chunk, dx, sums));
-        }
+        let tasks: Vec<_> = dx.chunks_mut(chunk).zip(pieces(&mut parts, 2 * channels, n)).enumerate().collect();
+        tasks.into_par_iter().for_each(|(i, (dx, parts))| {
+            let range = i * chunk..i * chunk + dx.len();
+            let terms = y[range.clone()].iter().zip(&dy[range]);
+            arch().dispatch(|| {
+                dx.iter_mut().zip(terms).for_each(|(dx, (y, dy))| *dx = if *y > T::zero() { *dy } else { T::zero() });
+            });
+            measure.pieces(i, dx, chunk, channels, parts);
+        });
     });
-    let moments = x.is_some().then(|| Moments::sum(&parts, channels));
-    (dx, moments)
+    (dx, Moments::measured(&parts, channels))
 }

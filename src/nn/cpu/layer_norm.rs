@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::moments::sum_pairs;
 use super::simd::Scalar;
 use super::write;
 
@@ -75,10 +76,6 @@ pub(in crate::nn) fn layer_norm_backward<T: Scalar>(
             }
         });
     });
-    let mut gamma = vec![0.0; 2 * n];
-    for part in parts.chunks_exact(2 * n) {
-        gamma.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
-    }
-    let beta = gamma.split_off(n);
+    let [gamma, beta] = sum_pairs(&parts, n);
     LayerNormGrad { x: dx, gamma, beta }
 }

@@ -22,13 +22,13 @@ mod source;
 
 pub(super) use activation::{add, add_relu, keep, relu, relu_backward, values};
 pub(super) use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm_backward, normalisation};
-pub(super) use conv::{ConvShape, InputGrad, Measure, conv2d, conv2d_backward};
+pub(super) use conv::{ConvShape, InputGrad, conv2d, conv2d_backward};
 pub use executed::executed_flops;
 pub use gemm::gemm_peak;
 pub(super) use gemm::{MatMut, MatRef, par_gemm};
 pub(super) use layer_norm::{layer_norm, layer_norm_backward};
 pub(super) use loss::{cross_entropy, cross_entropy_backward};
-pub(super) use moments::Moments;
+pub(super) use moments::{Measure, Moments};
 pub(super) use pool::{
     PoolShape, avg_pool2d, avg_pool2d_backward, channels_last, global_avg_pool, global_avg_pool_backward, max_pool2d,
     max_pool2d_backward, shortcut, shortcut_backward,
@@ -71,4 +71,9 @@ fn write<T: Scalar>(len: usize, f: impl FnOnce(&mut [T])) -> Vec<T> {
     // SAFETY: the capacity is at least `len` and all values are written.
     unsafe { values.set_len(len) };
     values
+}
+
+/// `n` pieces of `size` values, empty ones where there are no more.
+fn pieces<T>(values: &mut [T], size: usize, n: usize) -> impl Iterator<Item = &mut [T]> {
+    values.chunks_mut(size.max(1)).chain(std::iter::repeat_with(Default::default)).take(n)
 }

@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::simd::{Scalar, arch, load_some};
-use super::source::{Line, vectors};
+use super::source::{Line, through_gate, vectors};
 
 /// Pixels of one task. Fixed, so that the order of sums never depends on threads.
 const PIXELS: usize = 1024;
@@ -17,15 +17,26 @@ pub(in crate::nn) struct Moments {
     pub(in crate::nn) product: Vec<f64>,
 }
 
+/// The sum of `parts` in their order, each two rows of `n`.
+pub(super) fn sum_pairs(parts: &[f64], n: usize) -> [Vec<f64>; 2] {
+    let mut first = vec![0.0; 2 * n];
+    for part in parts.chunks_exact(2 * n) {
+        first.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    }
+    let second = first.split_off(n);
+    [first, second]
+}
+
 impl Moments {
-    /// The sum of `parts`, each the plain sums and then the products of `channels` channels, in their order.
+    /// The sum of `parts`, each the plain sums and then the products of `channels` channels.
     pub(super) fn sum(parts: &[f64], channels: usize) -> Self {
-        let mut total = vec![0.0; 2 * channels];
-        for part in parts.chunks_exact(2 * channels) {
-            total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
-        }
-        let product = total.split_off(channels);
-        Self { plain: total, product }
+        let [plain, product] = sum_pairs(parts, channels);
+        Self { plain, product }
+    }
+
+    /// The same, if anything was measured.
+    pub(super) fn measured(parts: &[f64], channels: usize) -> Option<Self> {
+        (!parts.is_empty()).then(|| Self::sum(parts, channels))
     }
 
     /// The sums of x and x^2.
@@ -57,12 +68,52 @@ impl Moments {
     }
 }
 
+/// What is measured of an output, piece by piece while it is in the cache: the moments of the values themselves, or of a
+/// gradient with the values whose normalised value it is the gradient of.
+#[derive(Clone, Copy)]
+pub(in crate::nn) enum Measure<'a, T> {
+    Nothing,
+    Values,
+    Gradient { x: &'a [T], gate: Option<Line<'a, T>> },
+}
+
+impl<T: Scalar> Measure<'_, T> {
+    /// Room for the sums of `pieces` pieces.
+    pub(super) fn parts(&self, pieces: usize, channels: usize) -> Vec<f64> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::Values | Self::Gradient { .. } => vec![0.0; pieces * 2 * channels],
+        }
+    }
+
+    /// Measures `out`, pieces of `piece` values, the first of them piece `first` of the whole output; nothing where
+    /// `parts` has no room.
+    pub(super) fn pieces(&self, first: usize, out: &[T], piece: usize, channels: usize, parts: &mut [f64]) {
+        for (i, (sums, out)) in parts.chunks_mut(2 * channels).zip(out.chunks(piece)).enumerate() {
+            let (b, gate) = match self {
+                Self::Gradient { x, gate } => (&x[(first + i) * piece..][..out.len()], *gate),
+                Self::Nothing | Self::Values => (out, None),
+            };
+            arch().dispatch(MomentSums { a: out, b, gate, sums });
+        }
+    }
+
+    /// Measures a finished output.
+    pub(super) fn whole(&self, out: &[T], channels: usize) -> Option<Moments> {
+        match *self {
+            Self::Nothing => None,
+            Self::Values => Some(Moments::of_values(out, channels)),
+            Self::Gradient { x, gate } => Some(Moments::of_gradient(out, x, channels, gate)),
+        }
+    }
+}
+
 /// Sums `a` and `a b` by channel into `sums` (which it overwrites), leaving out values that `gate`'s ReLU stopped.
-pub(super) struct MomentSums<'a, T> {
-    pub(super) a: &'a [T],
-    pub(super) b: &'a [T],
-    pub(super) gate: Option<Line<'a, T>>,
-    pub(super) sums: &'a mut [f64],
+struct MomentSums<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
+    gate: Option<Line<'a, T>>,
+    sums: &'a mut [f64],
 }
 
 impl<T: Scalar> WithSimd for MomentSums<'_, T> {
@@ -74,15 +125,11 @@ impl<T: Scalar> WithSimd for MomentSums<'_, T> {
         let channels = sums.len() / 2;
         let (plain, product) = sums.split_at_mut(channels);
         for c in vectors::<S, T>(channels) {
-            let gate = gate.map(|g| [g.scale, g.shift].map(|t| load_some(simd, &t[c.clone()])));
+            let gate = gate.map(|gate| gate.load(simd, c.clone()));
             let (mut s, mut q) = ([simd.splat_f64s(0.0); 2], [simd.splat_f64s(0.0); 2]);
             for (a, b) in a.chunks_exact(channels).zip(b.chunks_exact(channels)) {
                 let (a, b) = (load_some(simd, &a[c.clone()]), load_some(simd, &b[c.clone()]));
-                let a = match gate {
-                    Some([scale, shift]) => T::where_positive(simd, T::mul_add(simd, b, scale, shift), a),
-                    None => a,
-                };
-                let (a, b) = (T::widen(simd, a), T::widen(simd, b));
+                let (a, b) = (T::widen(simd, through_gate::<S, T>(simd, gate, b, a)), T::widen(simd, b));
                 for half in 0..2 {
                     s[half] = simd.add_f64s(s[half], a[half]);
                     q[half] = simd.mul_add_e_f64s(a[half], b[half], q[half]);

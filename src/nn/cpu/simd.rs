@@ -1,8 +1,10 @@
 //! Vectors of a scalar type at the width the CPU has, chosen at run time by pulp (AVX-512, AVX2, NEON, scalar).
 
+use std::marker::PhantomData;
+
 use bytemuck::Pod;
 use candle_core::WithDType;
-use pulp::{Arch, Simd};
+use pulp::{Arch, Simd, WithSimd};
 
 #[cfg(test)]
 thread_local! {
@@ -143,6 +145,34 @@ scalar!(
     partial_load_f64s,
     partial_store_f64s
 );
+
+/// Whether a CPU has registers for the larger tiles.
+#[inline(always)]
+pub(super) fn many_registers<S: Simd>() -> bool {
+    S::REGISTER_COUNT > 16
+}
+
+/// What the kernels' tiles depend on.
+pub(super) struct Registers {
+    /// Values of a vector.
+    pub(super) lanes: usize,
+    pub(super) many: bool,
+}
+
+/// The registers of the CPU for vectors of a type.
+pub(super) fn registers<T: Scalar>() -> Registers {
+    struct Ask<T>(PhantomData<T>);
+
+    impl<T: Scalar> WithSimd for Ask<T> {
+        type Output = Registers;
+
+        fn with_simd<S: Simd>(self, _: S) -> Registers {
+            Registers { lanes: T::lanes::<S>(), many: many_registers::<S>() }
+        }
+    }
+
+    arch().dispatch(Ask::<T>(PhantomData))
+}
 
 /// Copies `values` (at least one vector's worth) into a register.
 #[inline(always)]

@@ -1,6 +1,8 @@
 //! What a kernel reads: values as they lie in memory, or seen through a batch normalisation that is worked out on the
 //! way, so that neither normalised activations nor their gradients are ever written to memory.
 
+use std::ops::Range;
+
 use pulp::Simd;
 
 use super::simd::{Scalar, load_some, store_some};
@@ -10,6 +12,28 @@ use super::simd::{Scalar, load_some, store_some};
 pub(in crate::nn) struct Line<'a, T> {
     pub(in crate::nn) scale: &'a [T],
     pub(in crate::nn) shift: &'a [T],
+}
+
+impl<T: Scalar> Line<'_, T> {
+    /// Scale and shift of the channels of one vector.
+    #[inline(always)]
+    pub(super) fn load<S: Simd>(&self, simd: S, channels: Range<usize>) -> [T::Vector<S>; 2] {
+        [load_some(simd, &self.scale[channels.clone()]), load_some(simd, &self.shift[channels])]
+    }
+}
+
+/// `d` where the ReLU after the normalisation `gate` of x let the value pass, else 0; `d` where there is no ReLU.
+#[inline(always)]
+pub(super) fn through_gate<S: Simd, T: Scalar>(
+    simd: S,
+    gate: Option<[T::Vector<S>; 2]>,
+    x: T::Vector<S>,
+    d: T::Vector<S>,
+) -> T::Vector<S> {
+    match gate {
+        Some([scale, shift]) => T::where_positive(simd, T::mul_add(simd, x, scale, shift), d),
+        None => d,
+    }
 }
 
 /// Channels-last values [pixels, channels] to read.
@@ -72,8 +96,7 @@ impl<T: Scalar> Source<'_, T> {
             Self::Normalised { x, line, relu } => {
                 let x = &x[range];
                 for c in vectors::<S, T>(channels) {
-                    let scale = load_some(simd, &line.scale[c.clone()]);
-                    let shift = load_some(simd, &line.shift[c.clone()]);
+                    let [scale, shift] = line.load(simd, c.clone());
                     for (x, out) in x.chunks_exact(channels).zip(out.chunks_mut(stride)) {
                         let y = T::mul_add(simd, load_some(simd, &x[c.clone()]), scale, shift);
                         let y = if relu { T::positive_part(simd, y) } else { y };
@@ -85,14 +108,11 @@ impl<T: Scalar> Source<'_, T> {
                 let (x, dy) = (&x[range.clone()], &dy[range]);
                 for c in vectors::<S, T>(channels) {
                     let [a, b, shift] = terms.map(|term| load_some(simd, &term[c.clone()]));
-                    let gate = gate.map(|g| [g.scale, g.shift].map(|t| load_some(simd, &t[c.clone()])));
+                    let gate = gate.map(|gate| gate.load(simd, c.clone()));
                     let pixels = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
                     for ((x, d), out) in pixels.zip(out.chunks_mut(stride)) {
                         let (x, d) = (load_some(simd, &x[c.clone()]), load_some(simd, &d[c.clone()]));
-                        let d = match gate {
-                            Some([scale, shift]) => T::where_positive(simd, T::mul_add(simd, x, scale, shift), d),
-                            None => d,
-                        };
+                        let d = through_gate::<S, T>(simd, gate, x, d);
                         let dx = T::mul_add(simd, a, d, T::mul_add(simd, b, x, shift));
                         store_some(simd, dx, &mut out[c.clone()]);
                     }
@@ -104,7 +124,7 @@ impl<T: Scalar> Source<'_, T> {
 
 /// The channels of each vector; the last may be shorter.
 #[inline(always)]
-pub(super) fn vectors<S: Simd, T: Scalar>(channels: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+pub(super) fn vectors<S: Simd, T: Scalar>(channels: usize) -> impl Iterator<Item = Range<usize>> {
     let lanes = T::lanes::<S>();
     (0..channels).step_by(lanes).map(move |first| first..(first + lanes).min(channels))
 }

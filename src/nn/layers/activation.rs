@@ -2,7 +2,7 @@
 
 use super::by_dtype;
 use crate::error::Result;
-use crate::nn::cpu::{self, Scalar, tensor, with_slice};
+use crate::nn::cpu::{self, Measure, Scalar, tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// `max(x, 0)`, with gradient 0 at 0 as in PyTorch.
@@ -12,7 +12,8 @@ pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let (x, saved) = (x.clone(), y.clone());
         Ok(pass.record(y, move |dy, gradients| {
             let dy = dy.value::<T>()?;
-            let (dx, _) = with_slice::<T, _>(&saved, |y| with_slice(&dy, |dy| cpu::relu_backward(y, dy, None, 1)))??;
+            let (dx, _) =
+                with_slice::<T, _>(&saved, |y| with_slice(&dy, |dy| cpu::relu_backward(y, dy, 1, Measure::Nothing)))??;
             gradients.add::<T>(&x, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
@@ -31,7 +32,12 @@ pub fn add_relu(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             // Measured for a normalisation that ends a block; it has no ReLU of its own.
             let measured = a.normalised.as_ref().is_some_and(|n| !n.relu);
             let (dx, moments) = with_slice::<T, _>(&saved, |y| {
-                with_slice(&dy, |dy| with_slice(&a.raw, |a| cpu::relu_backward(y, dy, measured.then_some(a), channels)))
+                with_slice(&dy, |dy| {
+                    with_slice(&a.raw, |x| {
+                        let measure = if measured { Measure::Gradient { x, gate: None } } else { Measure::Nothing };
+                        cpu::relu_backward(y, dy, channels, measure)
+                    })
+                })
             })???;
             let grad = Gradient::plain(tensor(dx, dy.dims())?);
             gradients.add::<T>(&a, Gradient { moments, ..grad.clone() })?;

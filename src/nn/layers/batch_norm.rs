@@ -49,11 +49,7 @@ impl BatchNorm {
 
 fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     // A value that is itself seen through a normalisation is written out first.
-    let x = if x.normalised.is_some() {
-        &Node { raw: x.value::<T>()?, normalised: None, moments: None, slot: x.slot }
-    } else {
-        x
-    };
+    let x = if x.normalised.is_some() { &Node::plain(x.value::<T>()?, x.slot) } else { x };
     let channels = x.channels();
     let count = (x.raw.elem_count() / channels) as f64;
     let (mean, variance) = (&mut pass.running.mean[layer.running.0], &mut pass.running.variance[layer.running.0]);
@@ -91,12 +87,8 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
         let statistics = if fixed { Statistics::Fixed } else { Statistics::Batch };
         let BatchNormGrad { gamma: dgamma, beta: dbeta, terms } =
             cpu::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count);
-        for (id, values) in [(weight_id, dgamma), (bias_id, dbeta)] {
-            gradients.param::<T>(id, |grad| {
-                grad.iter_mut().zip(values).for_each(|(grad, value)| *grad = T::from_f64(value));
-                Ok(())
-            })?;
-        }
+        gradients.add_param::<T>(weight_id, &dgamma)?;
+        gradients.add_param::<T>(bias_id, &dbeta)?;
         let through = Through { x: x.raw.clone(), normalised: seen, terms };
         gradients.add::<T>(&x, Gradient { raw: dy.raw, moments: None, through: Some(Rc::new(through)) })
     });

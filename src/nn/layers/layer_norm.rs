@@ -50,12 +50,8 @@ fn layer_norm<T: Scalar>(layer: &LayerNorm, x: &Node, pass: &mut Pass<'_>) -> Re
         let dy = dy.value::<T>()?;
         let grad =
             with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| cpu::layer_norm_backward(x, dy, gamma, &rows)))??;
-        for (id, values) in [(weight_id, &grad.gamma), (bias_id, &grad.beta)] {
-            gradients.param::<T>(id, |place| {
-                place.iter_mut().zip(values).for_each(|(place, value)| *place = T::from_f64(*value));
-                Ok(())
-            })?;
-        }
+        gradients.add_param::<T>(weight_id, &grad.gamma)?;
+        gradients.add_param::<T>(bias_id, &grad.beta)?;
         gradients.add::<T>(&x, Gradient::plain(tensor(grad.x, dy.dims())?))
     }))
 }

@@ -13,7 +13,9 @@ use rayon::prelude::*;
 use super::{Algorithm, Filter, Frame, Task, put, sum_parts};
 use crate::nn::cpu::executed::count_flops;
 use crate::nn::cpu::scratch::with_scratch;
-use crate::nn::cpu::simd::{Scalar, arch, load_row, load_some, load_tile, store_some, store_tile};
+use crate::nn::cpu::simd::{
+    Registers, Scalar, arch, load_row, load_some, load_tile, many_registers, registers, store_some, store_tile,
+};
 use crate::nn::cpu::source::{Source, vectors};
 
 /// Channels of a scratch block, at most.
@@ -31,27 +33,15 @@ struct Tile {
     pixels: usize,
 }
 
-/// Asks the CPU for its tile.
-struct TileOf<T> {
-    c_out: usize,
-    scalar: std::marker::PhantomData<T>,
-}
-
-impl<T: Scalar> WithSimd for TileOf<T> {
-    type Output = Tile;
-
-    fn with_simd<S: Simd>(self, _: S) -> Tile {
-        let lanes = T::lanes::<S>();
-        match (S::REGISTER_COUNT > 16, self.c_out > lanes) {
-            (true, true) => Tile { channels: 2 * lanes, pixels: 8 },
-            (true, false) => Tile { channels: lanes, pixels: 16 },
-            (false, _) => Tile { channels: 2 * lanes, pixels: 4 },
+impl Tile {
+    fn new<T: Scalar>(c_out: usize) -> Self {
+        let Registers { lanes, many } = registers::<T>();
+        match (many, c_out > lanes) {
+            (true, true) => Self { channels: 2 * lanes, pixels: 8 },
+            (true, false) => Self { channels: lanes, pixels: 16 },
+            (false, _) => Self { channels: 2 * lanes, pixels: 4 },
         }
     }
-}
-
-fn tile_of<T: Scalar>(c_out: usize) -> Tile {
-    arch().dispatch(TileOf::<T> { c_out, scalar: std::marker::PhantomData })
 }
 
 /// Output pixels that read the same taps: those at `origin` and every `step` pixels from there. A forward pass has one
@@ -124,7 +114,7 @@ impl Direct {
     }
 
     fn new<T: Scalar>(frame: Frame, phases: Vec<Phase>, offset: usize, stride: usize, step: usize) -> Self {
-        let tile = tile_of::<T>(frame.out_channels);
+        let tile = Tile::new::<T>(frame.out_channels);
         // Tiles may reach over the right edge; their surplus pixels are computed and dropped.
         let reach = |base: usize, n: usize, kernel: usize| base + (n - 1) * stride + kernel;
         let rows = phases.iter().map(|p| reach(p.base.0, p.out.0, p.taps.0.len())).max();
@@ -139,12 +129,6 @@ impl Direct {
             packed += this.packed(&this.phases[i]);
         }
         this
-    }
-
-    /// FLOPs of the multiplications, taps in the padding included.
-    pub(super) fn count(&self, batch: usize) {
-        let pixels = self.phases.iter().map(|p| p.out.0 * p.out.1 * p.taps.0.len() * p.taps.1.len());
-        count_flops(2 * batch * pixels.sum::<usize>() * self.frame.channels * self.frame.out_channels);
     }
 
     fn blocks(&self) -> usize {
@@ -249,7 +233,7 @@ macro_rules! with_constants {
                 }
             };
         }
-        match (S::REGISTER_COUNT > 16, l.tile.channels > T::lanes::<S>()) {
+        match (many_registers::<S>(), l.tile.channels > T::lanes::<S>()) {
             (true, true) => block!(2, 8),
             (true, false) => block!(1, 16),
             (false, _) => block!(2, 4),
@@ -308,6 +292,12 @@ impl<T: Scalar> Algorithm<T> for Direct {
 
     fn scratch(&self, _images: usize) -> usize {
         self.image_scratch() + self.row_scratch() + self.sums()
+    }
+
+    /// Of the multiplications, taps in the padding included.
+    fn flops(&self, images: usize) -> usize {
+        let pixels = self.phases.iter().map(|p| p.out.0 * p.out.1 * p.taps.0.len() * p.taps.1.len());
+        2 * images * pixels.sum::<usize>() * self.frame.channels * self.frame.out_channels
     }
 
     #[inline(always)]
@@ -478,7 +468,8 @@ pub(super) fn weight_grad<T: Scalar>(
     dy: &Source<'_, T>,
     dw: &mut [T],
 ) {
-    direct.count(batch);
+    // As many as a forward pass.
+    count_flops(Algorithm::<T>::flops(direct, batch));
     let phase = &direct.phases[0];
     let size = direct.packed(phase);
     let dy_image = direct.frame.out.0 * direct.frame.out.1 * direct.padded_channels();

@@ -57,11 +57,7 @@ pub(super) fn backward<T: Scalar>(
     }
     input.map(|InputGrad { add: other, measure }| {
         let dx = if let Some(other) = other { add(&dx, other) } else { dx };
-        let moments = match measure {
-            Measure::Nothing => None,
-            Measure::Values => Some(Moments::of_values(&dx, s.c_in)),
-            Measure::Gradient { x, gate } => Some(Moments::of_gradient(&dx, x, s.c_in, gate)),
-        };
+        let moments = measure.whole(&dx, s.c_in);
         (dx, moments)
     })
 }

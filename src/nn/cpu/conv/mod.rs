@@ -11,11 +11,12 @@ mod winograd;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::moments::{MomentSums, Moments};
+use super::executed::count_flops;
+use super::moments::{Measure, Moments};
 use super::scratch::with_scratch;
 use super::simd::{Scalar, arch, load_some, store_some};
-use super::source::{Line, Source};
-use super::write;
+use super::source::Source;
+use super::{pieces, write};
 use direct::Direct;
 use winograd::Winograd;
 
@@ -127,6 +128,9 @@ trait Algorithm<T: Scalar>: Sync {
     /// Values of scratch memory that a task of so many images needs.
     fn scratch(&self, images: usize) -> usize;
 
+    /// FLOPs of a correlation of so many images.
+    fn flops(&self, images: usize) -> usize;
+
     /// Runs a task.
     fn correlate<S: Simd>(&self, simd: S, task: Task<'_, Self, T>);
 }
@@ -154,41 +158,6 @@ impl<T: Scalar, A: Algorithm<T>> WithSimd for Task<'_, A, T> {
     }
 }
 
-/// What is measured of an output, image by image while it is in the cache: the moments of the values themselves, or of a
-/// gradient with the values whose normalised value it is the gradient of.
-#[derive(Clone, Copy)]
-pub(in crate::nn) enum Measure<'a, T> {
-    Nothing,
-    Values,
-    Gradient { x: &'a [T], gate: Option<Line<'a, T>> },
-}
-
-impl<T: Scalar> Measure<'_, T> {
-    /// Room for the sums of `batch` images.
-    fn parts(&self, batch: usize, channels: usize) -> Vec<f64> {
-        match self {
-            Self::Nothing => Vec::new(),
-            Self::Values | Self::Gradient { .. } => vec![0.0; batch * 2 * channels],
-        }
-    }
-
-    /// Measures images `first..`, as many as `parts` has room for.
-    fn images(&self, first: usize, out: &[T], image: usize, channels: usize, parts: &mut [f64]) {
-        for (i, (sums, out)) in parts.chunks_mut(2 * channels).zip(out.chunks(image)).enumerate() {
-            let (b, gate) = match self {
-                Self::Gradient { x, gate } => (&x[(first + i) * image..][..image], *gate),
-                Self::Nothing | Self::Values => (out, None),
-            };
-            arch().dispatch(MomentSums { a: out, b, gate, sums });
-        }
-    }
-}
-
-/// `n` pieces of `size` values, empty ones where there are no more.
-fn pieces<T>(values: &mut [T], size: usize, n: usize) -> impl Iterator<Item = &mut [T]> {
-    values.chunks_mut(size.max(1)).chain(std::iter::repeat_with(Default::default)).take(n)
-}
-
 fn correlate<T: Scalar, A: Algorithm<T>>(
     algorithm: &A,
     frame: &Frame,
@@ -198,6 +167,7 @@ fn correlate<T: Scalar, A: Algorithm<T>>(
     measure: Measure<'_, T>,
 ) -> (Vec<T>, Option<Moments>) {
     let batch = x.len() / frame.image();
+    count_flops(algorithm.flops(batch));
     let weight = algorithm.pack(filter);
     let (image, channels) = (frame.out_image(), frame.out_channels);
     let (group, mut parts) = (algorithm.group(), measure.parts(batch, channels));
@@ -212,11 +182,10 @@ fn correlate<T: Scalar, A: Algorithm<T>>(
             with_scratch(algorithm.scratch(out.len() / image), |scratch| {
                 arch().dispatch(Task { algorithm, x, first, weight: &weight, add, scratch, out });
             });
-            measure.images(first, out, image, channels, parts);
+            measure.pieces(first, out, image, channels, parts);
         });
     });
-    let moments = (!parts.is_empty()).then(|| Moments::sum(&parts, channels));
-    (out, moments)
+    (out, Moments::measured(&parts, channels))
 }
 
 /// `x` [batch, h, w, c_in], `w` [c_out, c_in, k, k] -> [batch, oh, ow, c_out], and its moments if they are asked for.
@@ -233,13 +202,9 @@ pub(in crate::nn) fn conv2d<T: Scalar>(
     let measure = if measure { Measure::Values } else { Measure::Nothing };
     let frame = s.frame();
     if s.is_winograd() {
-        let winograd = Winograd::new::<T>(frame);
-        winograd.count_correlation(s.batch);
-        correlate(&winograd, &frame, x, filter, None, measure)
+        correlate(&Winograd::new::<T>(frame), &frame, x, filter, None, measure)
     } else {
-        let direct = Direct::forward::<T>(frame, s.kernel, s.stride, s.padding);
-        direct.count(s.batch);
-        correlate(&direct, &frame, x, filter, None, measure)
+        correlate(&Direct::forward::<T>(frame, s.kernel, s.stride, s.padding), &frame, x, filter, None, measure)
     }
 }
 
@@ -276,7 +241,6 @@ pub(in crate::nn) fn conv2d_backward<T: Scalar>(
     direct::weight_grad(&Direct::forward::<T>(frame, s.kernel, s.stride, s.padding), s.batch, x, dy, dw);
     input.map(|InputGrad { add, measure }| {
         let direct = Direct::input_grad::<T>(back, s.kernel, s.stride, s.padding);
-        direct.count(s.batch);
         correlate(&direct, &back, dy, filter, add, measure)
     })
 }

@@ -12,13 +12,13 @@ mod transform;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Algorithm, Filter, Frame, InputGrad, Measure, Task, pieces, sum_parts};
+use super::{Algorithm, Filter, Frame, InputGrad, Task, sum_parts};
 use crate::nn::cpu::executed::count_flops;
-use crate::nn::cpu::moments::Moments;
+use crate::nn::cpu::moments::{Measure, Moments};
 use crate::nn::cpu::scratch::with_scratch;
-use crate::nn::cpu::simd::{Scalar, arch};
+use crate::nn::cpu::simd::{Scalar, arch, many_registers, registers};
 use crate::nn::cpu::source::Source;
-use crate::nn::cpu::write;
+use crate::nn::cpu::{pieces, write};
 use product::{accumulate, multiply, with_constants};
 use transform::{expand, gather};
 
@@ -40,42 +40,22 @@ pub(super) struct Winograd {
     vectors: usize,
 }
 
-/// Asks the CPU for the width of a panel.
-struct PanelOf<T> {
-    channels: usize,
-    scalar: std::marker::PhantomData<T>,
-}
-
-impl<T: Scalar> WithSimd for PanelOf<T> {
-    type Output = (usize, usize);
-
-    fn with_simd<S: Simd>(self, _: S) -> (usize, usize) {
-        let lanes = T::lanes::<S>();
-        let vectors = if self.channels.div_ceil(lanes).is_multiple_of(2) { 2 } else { 1 };
-        (lanes * vectors, vectors)
-    }
-}
-
 impl Winograd {
     pub(super) fn new<T: Scalar>(frame: Frame) -> Self {
-        let scalar = std::marker::PhantomData::<T>;
-        let (panel, vectors) = arch().dispatch(PanelOf { channels: frame.out_channels, scalar });
-        Self { frame, tiles: (frame.out.0.div_ceil(2), frame.out.1.div_ceil(2)), panel, vectors }
+        let lanes = registers::<T>().lanes;
+        let vectors = if frame.out_channels.div_ceil(lanes).is_multiple_of(2) { 2 } else { 1 };
+        Self { frame, tiles: (frame.out.0.div_ceil(2), frame.out.1.div_ceil(2)), panel: vectors * lanes, vectors }
     }
 
     fn image_tiles(&self) -> usize {
         self.tiles.0 * self.tiles.1
     }
 
-    /// Counts the multiplications of one product of the batch and the additions of its two transforms of images.
-    fn count(&self, batch: usize, additions: usize) {
+    /// FLOPs of one product of so many images: its multiplications, and for each tile 32 additions by input channel and
+    /// `additions` by output channel for the transforms.
+    fn product_flops(&self, images: usize, additions: usize) -> usize {
         let (c_in, c_out) = (self.frame.channels, self.frame.out_channels);
-        count_flops(batch * self.image_tiles() * (2 * POINTS * c_in * c_out + additions));
-    }
-
-    /// FLOPs of a correlation: 32 additions by input channel and 24 by output channel for each tile.
-    pub(super) fn count_correlation(&self, batch: usize) {
-        self.count(batch, 32 * self.frame.channels + 24 * self.frame.out_channels);
+        images * self.image_tiles() * (2 * POINTS * c_in * c_out + 32 * c_in + additions * c_out)
     }
 
     fn blocks(&self) -> usize {
@@ -142,6 +122,10 @@ impl<T: Scalar> Algorithm<T> for Winograd {
 
     fn scratch(&self, images: usize) -> usize {
         images * self.scratch_image() + POINTS * (self.v_point() + self.m_point())
+    }
+
+    fn flops(&self, images: usize) -> usize {
+        self.product_flops(images, 24)
     }
 
     #[inline(always)]
@@ -288,13 +272,12 @@ pub(super) fn backward<T: Scalar>(
     dw: &mut [T],
     input: Option<InputGrad<'_, T>>,
 ) -> Option<(Vec<T>, Option<Moments>)> {
-    // The weight's gradient: 32 additions by input channel and 12 by output channel for each tile.
     let (c_in, images) = (forward.frame.channels, forward.backward_images());
-    forward.count(batch, 32 * c_in + 12 * forward.frame.out_channels);
+    count_flops(forward.product_flops(batch, 12));
     let (image, tasks) = (back.frame.out_image(), batch.div_ceil(images));
     let (mut weight, mut measure, mut add, mut dx_len) = (Vec::new(), Measure::Nothing, None, 0);
     if let Some(input) = input {
-        back.count_correlation(batch);
+        count_flops(Algorithm::<T>::flops(back, batch));
         (weight, measure, add, dx_len) = (back.pack(filter), input.measure, input.add, batch * image);
     }
     let size = forward.panels() * POINTS * forward.s_point();
@@ -314,7 +297,7 @@ pub(super) fn backward<T: Scalar>(
                 let dx = &mut *dx;
                 arch().dispatch(Backward { forward, back, x, dy, images, scratch, sums, weight, add, dx });
             });
-            measure.images(first, dx, image, c_in, parts);
+            measure.pieces(first, dx, image, c_in, parts);
         });
     });
     let sums = sum_parts(partials, size);
@@ -329,6 +312,5 @@ pub(super) fn backward<T: Scalar>(
             }
         }
     });
-    let moments = (!parts.is_empty()).then(|| Moments::sum(&parts, c_in));
-    input.map(|_| (dx, moments))
+    input.map(|_| (dx, Moments::measured(&parts, c_in)))
 }

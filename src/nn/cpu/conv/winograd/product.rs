@@ -8,7 +8,7 @@ use crate::nn::cpu::simd::{Scalar, load_row, load_tile, store_tile};
 /// Calls a kernel with the register tile as constants: V vectors of output channels by P tiles (or input channels).
 macro_rules! with_constants {
     ($self:ident, $kernel:ident($($arg:expr),*)) => {
-        match (S::REGISTER_COUNT > 16, $self.vectors) {
+        match (many_registers::<S>(), $self.vectors) {
             (true, 2) => $kernel::<S, T, 2, 8>($($arg),*),
             (true, _) => $kernel::<S, T, 1, 16>($($arg),*),
             (false, 2) => $kernel::<S, T, 2, 4>($($arg),*),
