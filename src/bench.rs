@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::data::augment::Augment;
-use crate::data::{DataSet, Images, Provenance};
+use crate::data::{DataSet, Images, Input, Normalise, Provenance};
 use crate::error::{Error, Result};
 use crate::mask::{Mask, fisher_keep};
 use crate::model::{self, ModelSpec, Task};
@@ -17,7 +17,7 @@ use crate::suite::OptimizerName;
 use crate::suite::cell::FisherMode;
 use crate::train::{SecondPass, StepParts, Trainer, fisher_scores, peak_memory_bytes};
 
-/// Classes of the synthetic images.
+/// Classes of the synthetic samples.
 const CLASSES: usize = 10;
 /// Seed of images, weights and masks: the work must be the same in every run.
 const SEED: u64 = 1;
@@ -33,8 +33,8 @@ const FISHER_SAMPLES: usize = 128;
 pub struct Bench {
     /// The model.
     pub model: ModelSpec,
-    /// Channels, height and width of the images.
-    pub input: [usize; 3],
+    /// What a sample is.
+    pub input: Input,
     /// Images of a step.
     pub batch_size: usize,
     /// The optimizer.
@@ -54,9 +54,15 @@ pub struct BenchReport {
     pub model: String,
     /// Its width, where it has one.
     pub width: Option<usize>,
+    /// Its depth, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Heads of its attention, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
     /// Its hidden layers, where it has them.
     pub hidden: Option<Vec<usize>>,
-    /// Channels x height x width.
+    /// Channels x height x width, or characters.
     pub input: String,
     /// Images of a step.
     pub batch_size: usize,
@@ -107,10 +113,14 @@ impl Bench {
     /// # Errors
     /// When the model cannot be built or a tensor operation fails.
     pub fn run(&self) -> Result<BenchReport> {
-        let task = Task { input: self.input, classes: CLASSES };
+        let classes = match self.input {
+            Input::Image(_) => CLASSES,
+            Input::Tokens { vocabulary, .. } => vocabulary,
+        };
+        let task = Task { input: self.input, classes };
         let model = model::build(&self.model, task).map_err(Error::Usage)?;
         let layout = model.layout();
-        let data = synthetic(self.input, self.batch_size * (self.warmup + self.steps));
+        let data = synthetic(self.input, self.batch_size * (self.warmup + self.steps))?;
         let second = match self.optimizer {
             OptimizerName::Sgd => None,
             OptimizerName::Sam => Some(SAM_EPSILON),
@@ -123,7 +133,11 @@ impl Bench {
         let sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 5e-4 };
         let mut trainer = Trainer::new(&*model, sgd, second, layout.init(SEED), RunningStats::new(layout));
 
-        let augment = Augment { crop: self.input[1] / 8, flip: true, cutout: None };
+        let crop = match self.input {
+            Input::Image([_, height, _]) => height / 8,
+            Input::Tokens { .. } => 0,
+        };
+        let augment = Augment { crop, flip: true, ..Augment::default() };
         let (mut whole, mut waits, mut parts) = (Vec::new(), Vec::new(), Vec::<StepParts>::new());
         let mut executed = 0;
         data.epoch(SEED, 0, self.batch_size, &augment, |batches| {
@@ -155,8 +169,13 @@ impl Bench {
         Ok(BenchReport {
             model: spec.name,
             width: spec.width,
+            depth: spec.depth,
+            heads: spec.heads,
             hidden: spec.hidden,
-            input: self.input.map(|n| n.to_string()).join("x"),
+            input: match self.input {
+                Input::Image(shape) => shape.map(|n| n.to_string()).join("x"),
+                Input::Tokens { length, .. } => length.to_string(),
+            },
             batch_size: self.batch_size,
             optimizer: self.optimizer,
             sparsity: sparse.then_some(self.sparsity),
@@ -188,19 +207,22 @@ fn fisher_refresh(trainer: &mut Trainer<'_>, data: &DataSet, augment: &Augment) 
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// `n` images of random pixels with random labels.
-fn synthetic(shape: [usize; 3], n: usize) -> DataSet {
+/// `n` images of random pixels with random labels, or random characters.
+fn synthetic(input: Input, n: usize) -> Result<DataSet> {
     let rng = &mut stream(SEED, Stream::Init("synthetic images"));
     let n = n.max(FISHER_SAMPLES);
-    let pixels = (0..n * shape.iter().product::<usize>()).map(|_| below(rng, 256) as u8).collect();
-    let labels = (0..n).map(|_| below(rng, CLASSES) as u8).collect();
-    let train = Images { pixels, labels, shape };
-    let provenance = Provenance {
-        name: "synthetic".into(),
-        source: "synthetic".into(),
-        revision: None,
-        files: Vec::new(),
-        sha256: String::new(),
-    };
-    DataSet { test: train.clone(), train, classes: CLASSES, mean: [0.5; 3], std: [0.29; 3], provenance }
+    let provenance = Provenance::made("synthetic", "synthetic", Vec::new());
+    match input {
+        Input::Tokens { length, vocabulary } => {
+            let characters = (0..n * length + 1).map(|_| below(rng, vocabulary) as u8).collect();
+            DataSet::of_text([characters, vec![0; length + 1]], provenance)
+        }
+        Input::Image(shape) => {
+            let pixels = (0..n * shape.iter().product::<usize>()).map(|_| below(rng, 256) as u8).collect();
+            let labels = (0..n).map(|_| below(rng, CLASSES) as u8).collect();
+            let train = Images { pixels, labels, shape };
+            let normalise = Normalise { mean: [0.5; 3], std: [0.29; 3] };
+            Ok(DataSet::of_images([train, Images::empty(shape)], CLASSES, normalise, provenance))
+        }
+    }
 }

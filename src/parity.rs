@@ -9,7 +9,9 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
+use crate::data::Input;
 use crate::data::loader::Batch;
+use crate::data::text::VOCABULARY;
 use crate::error::{Error, Result};
 use crate::mask::Mask;
 use crate::model::{self, Model, ModelSpec, Task};
@@ -19,6 +21,7 @@ use crate::train::{SecondPass, Trainer};
 
 /// The value of the `format` entry.
 const FORMAT: &str = "sharpbench-parity-1";
+/// Classes of images.
 const CLASSES: usize = 10;
 
 /// The result of one case.
@@ -72,8 +75,9 @@ pub fn replay(path: &Path) -> Result<Comparison> {
     let case = Case::read(path)?;
     let spec: ModelSpec = case.json("model")?;
     let lrs: Vec<f64> = case.json("lr")?;
-    let input = case.shape("input.0")?;
-    let task = Task { input, classes: CLASSES };
+    let input = case.input("input.0")?;
+    let classes = if matches!(input, Input::Image(_)) { CLASSES } else { VOCABULARY };
+    let task = Task { input, classes };
     let model = model::build(&spec, task).map_err(|e| case.error(e))?;
 
     let (sgd, second, masked) = case.optimizer()?;
@@ -83,7 +87,7 @@ pub fn replay(path: &Path) -> Result<Comparison> {
     let mut trainer = Trainer::new(&*model, sgd, second, weights, running);
     let mut errors = BTreeMap::new();
     for (k, lr) in lrs.iter().enumerate() {
-        let batch = case.batch(k, input)?;
+        let batch = case.batch(k, task)?;
         let loss = trainer.step(&batch, *lr, mask.as_ref(), |_, _| {})?;
         let name = format!("loss.{k}");
         let expected = case.values(&name)?;
@@ -167,31 +171,38 @@ impl<'p> Case<'p> {
         Ok(Mask::from_flags(flags))
     }
 
-    /// Channels, height and width of a batch of images.
-    fn shape(&self, name: &str) -> Result<[usize; 3]> {
+    /// What a sample of a batch is: images [batch, channels, height, width] or characters [batch, length].
+    fn input(&self, name: &str) -> Result<Input> {
         match *self.tensor(name)?.dims() {
-            [batch, channels, height, width] if batch * channels * height * width > 0 => Ok([channels, height, width]),
-            ref other => {
-                Err(self
-                    .error(format!("its tensor {name} has shape {other:?}, expected [batch, channels, height, width]")))
+            [batch, channels, height, width] if batch * channels * height * width > 0 => {
+                Ok(Input::Image([channels, height, width]))
             }
+            [batch, length] if batch * length > 0 => Ok(Input::Tokens { length, vocabulary: VOCABULARY }),
+            ref other => Err(self.error(format!(
+                "its tensor {name} has shape {other:?}, expected [batch, channels, height, width] or [batch, length]"
+            ))),
         }
     }
 
-    fn batch(&self, k: usize, input: [usize; 3]) -> Result<Batch> {
-        let (image, target) = (format!("input.{k}"), format!("target.{k}"));
-        let shape = self.shape(&image)?;
-        if shape != input {
-            return Err(
-                self.error(format!("its tensor {image} holds images of {shape:?}, those of input.0 are {input:?}"))
-            );
+    fn batch(&self, k: usize, task: Task) -> Result<Batch> {
+        let (name, target) = (format!("input.{k}"), format!("target.{k}"));
+        let found = self.input(&name)?;
+        if found != task.input {
+            return Err(self.error(format!("its tensor {name} holds {found:?}, input.0 {:?}", task.input)));
         }
-        let images = self.tensor(&image)?.to_dtype(DType::F32)?.contiguous()?;
+        let (dtype, labelled) = match found {
+            Input::Image(_) => (DType::F32, 1),
+            Input::Tokens { length, .. } => (DType::U32, length),
+        };
+        let input = self.tensor(&name)?.to_dtype(dtype)?.contiguous()?;
         let labels: Vec<u32> = self.tensor(&target)?.to_dtype(DType::U32)?.flatten_all()?.to_vec1()?;
-        if labels.len() != images.dims()[0] || labels.iter().any(|l| *l as usize >= CLASSES) {
-            return Err(self.error(format!("its tensor {target} is not one class in 0..{CLASSES} for each image")));
+        if labels.len() != labelled * input.dims()[0] || labels.iter().any(|l| *l as usize >= task.classes) {
+            return Err(self.error(format!(
+                "its tensor {target} is not one class in 0..{} for each image or character",
+                task.classes
+            )));
         }
-        Ok(Batch { images, labels, dropout: None })
+        Ok(Batch { input, labels, dropout: None })
     }
 
     /// Base step, second pass, and whether the ascent step is masked.

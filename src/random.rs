@@ -23,6 +23,8 @@ pub enum Stream<'a> {
     Mask(usize),
     /// The stand-in images; independent of any cell's seed.
     PhotoPatches(&'a str),
+    /// Synthetic images and texts; independent of any cell's seed.
+    Synthetic(&'a str),
 }
 
 impl Stream<'_> {
@@ -36,6 +38,7 @@ impl Stream<'_> {
             Self::InitialMask => "initial mask".into(),
             Self::Mask(epoch) => format!("mask {epoch}"),
             Self::PhotoPatches(split) => format!("photo-patches {split}"),
+            Self::Synthetic(part) => format!("synthetic {part}"),
         }
     }
 }

@@ -138,13 +138,13 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
     "#);
     insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"sgd\"\nrho = 0.1"), @"error: suite tiny.toml: profile quick: grid[0].rho does not apply to sgd, only to sam, ssam-f, ssam-d; remove it");
     insta::assert_snapshot!(refused("width = 4", "width = 5"), @"error: suite tiny.toml: profile quick: model.width = 5 must be even and from 2 to 1024 (channels are padded on both sides)");
-    insta::assert_snapshot!(refused("train = 40", "train = 60000"), @"error: suite tiny.toml: profile quick: data.train = 60000 must be from 1 to 50000, the images cifar10 has");
+    insta::assert_snapshot!(refused("train = 40", "train = 60000"), @"error: suite tiny.toml: profile quick: data.train = 60000 must be from 1 to 50000, the samples cifar10 has");
     insta::assert_snapshot!(refused("batch_size = 10", "batch_size = 50"), @"error: suite tiny.toml: profile quick: schedule.batch_size = 50 must be from 1 to 40");
     insta::assert_snapshot!(refused("lr = 0.05", "lr = nan"), @"error: suite tiny.toml: profile quick: schedule.lr = NaN must be a number above 0");
     insta::assert_snapshot!(refused("seeds = [1, 2]", "seeds = [1, 1]"), @"error: suite tiny.toml: profile quick: seeds names 1 twice; remove one of them");
     insta::assert_snapshot!(refused("seeds = [1, 2]", "seeds = []"), @"error: suite tiny.toml: profile quick: seeds is missing or empty; give at least one, such as seeds = [1234, 4321, 6789]");
     insta::assert_snapshot!(refused("\"tiny\"", "\"../tiny\""), @r#"error: suite tiny.toml: the name "../tiny" must consist of letters, digits, - and _ (it names a folder)"#);
-    insta::assert_snapshot!(refused("name = \"cifar10\"", "name = \"cifar11\""), @r#"error: suite tiny.toml: profile quick: data.name = "cifar11" is not known; use one of cifar10, photo-patches"#);
+    insta::assert_snapshot!(refused("name = \"cifar10\"", "name = \"cifar11\""), @r#"error: suite tiny.toml: profile quick: data.name = "cifar11" is not known; use one of cifar10, cifar100, mnist, fashion-mnist, shakespeare, imagenet, image-folder, photo-patches, mnist-5k, synthetic, synthetic-text"#);
 }
 
 #[test]
@@ -260,7 +260,7 @@ fn bench_measures_a_step_and_its_parts() {
     place.sharpbench(run).assert().success().stdout(predicate::str::contains("matrix-product peak"));
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam --sparsity 0.5")), @"error: --sparsity does not apply to sam, only to ssam-f and ssam-d");
     insta::assert_snapshot!(error(place.sharpbench("bench --input 32x32")), @"
-    error: invalid value '32x32' for '--input <CxHxW>': 32x32 is not of the form CxHxW with 1 to 3 channels, such as 3x32x32
+    error: invalid value '32x32' for '--input <CxHxW|64>': 32x32 is not of the form CxHxW with 1 to 3 channels, such as 3x32x32, nor 64
 
     For more information, try '--help'.
     ");

@@ -6,14 +6,36 @@ use std::io::Write;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use sharpbench::data::{self, DataSet, DataSource, Fetch, sha256_file};
+use image::codecs::jpeg::JpegEncoder;
+use image::{DynamicImage, ExtendedColorType, Rgb, RgbImage};
+use sharpbench::data::augment::{Augment, ResizedCrop};
+use sharpbench::data::loader::Batch;
+use sharpbench::data::{self, DataSet, DataSource, DataSpec, Fetch, OnUnreadable, Samples, sha256_file};
 use support::{Place, error, label, pixel, write_columns, write_parquet};
 
+/// A CMYK photograph.
+const CMYK: &[u8] = include_bytes!("data/cmyk.jpg");
 const RUN: &str = "suite tiny.toml --quiet --out run --data";
 
-fn load(directory: &Path) -> DataSet {
-    let fetch = Fetch { train: 30, test: 20, offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
-    data::load("cifar10", &DataSource::Directory(directory.into()), &fetch).expect("a data set")
+fn load(name: &str, directory: &Path, [train, test]: [usize; 2]) -> sharpbench::Result<DataSet> {
+    let spec = data::find(name).and_then(|e| e.spec([Some(train), Some(test)], None, None, None)).expect("a set");
+    load_spec(&spec, directory)
+}
+
+fn load_spec(spec: &DataSpec, directory: &Path) -> sharpbench::Result<DataSet> {
+    let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
+    data::load(spec, &DataSource::Directory(directory.into()), &fetch)
+}
+
+/// Classes and pixels [height, width, channels] of all samples.
+fn contents(samples: &dyn Samples) -> Vec<(u32, Vec<u8>)> {
+    let picture = |i| samples.picture(i).expect("readable").expect("an image").into_raw();
+    (0..samples.len()).map(|i| (samples.label(i).expect("a class"), picture(i))).collect()
+}
+
+fn reason(result: sharpbench::Result<DataSet>, folder: &Path) -> String {
+    let error = result.err().expect("an error").to_string();
+    error.replace(&format!("{}/", folder.display()), "").replace(&folder.display().to_string(), "DIR")
 }
 
 /// Writes six batches of 10,000 records; training images count from 0, test images from 50,000.
@@ -46,26 +68,29 @@ fn parquet_and_binary_batches_give_the_same_images() {
     write_parquet(&place.path("hub/plain_text/test/0000.parquet"), 50_000, 25);
     write_parquet(&place.path("flat/train-00000-of-00001.parquet"), 0, 40);
     write_parquet(&place.path("flat/test-00000-of-00001.parquet"), 50_000, 25);
-    let binary = load(&place.path("binary"));
-    for other in ["hub", "flat"].map(|name| load(&place.path(name))) {
-        assert_eq!(other.train, binary.train);
-        assert_eq!(other.test, binary.test);
+    let load = |name: &str| load("cifar10", &place.path(name), [30, 20]).expect("a data set");
+    let binary = load("binary");
+    let (train, test) = (contents(&*binary.train), contents(&*binary.test));
+    for other in ["hub", "flat"].map(load) {
+        assert_eq!(contents(&*other.train), train);
+        assert_eq!(contents(&*other.test), test);
         assert_eq!(other.provenance.sha256, binary.provenance.sha256);
     }
     // Against candle-datasets, which gives pixels divided by 255.
     let candle =
         candle_datasets::vision::cifar::load_dir(place.path("binary/cifar-10-batches-bin")).expect("a data set");
     let pixels = |images: &candle_core::Tensor, n| -> Vec<f32> {
-        images.narrow(0, 0, n).and_then(|t| t.flatten_all()?.to_vec1()).expect("pixels")
+        images.narrow(0, 0, n).and_then(|t| t.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1()).expect("pixels")
     };
     let bytes = |pixels: Vec<f32>| pixels.into_iter().map(|p| (p * 255.0).round() as u8).collect::<Vec<u8>>();
-    assert_eq!(bytes(pixels(&candle.train_images, 30)), binary.train.pixels);
-    assert_eq!(bytes(pixels(&candle.test_images, 20)), binary.test.pixels);
+    let all = |images: &[(u32, Vec<u8>)]| images.iter().flat_map(|(_, pixels)| pixels.clone()).collect::<Vec<u8>>();
+    assert_eq!(bytes(pixels(&candle.train_images, 30)), all(&train));
+    assert_eq!(bytes(pixels(&candle.test_images, 20)), all(&test));
     // Against the definition, so that not all of them are transposed alike.
     for (channel, row, column) in [(0, 0, 31), (1, 7, 2), (2, 31, 0)] {
-        let offset = (channel * 32 + row) * 32 + column;
-        assert_eq!(binary.train.image(29)[offset], pixel(29, channel, row, column));
-        assert_eq!(binary.test.image(19)[offset], pixel(50_019, channel, row, column));
+        let offset = (row * 32 + column) * 3 + channel;
+        assert_eq!(train[29].1[offset], pixel(29, channel, row, column));
+        assert_eq!(test[19].1[offset], pixel(50_019, channel, row, column));
     }
     // A changed byte is noticed.
     let batch = place.path("binary/cifar-10-batches-bin/data_batch_3.bin");
@@ -83,7 +108,7 @@ fn missing_truncated_and_foreign_files_are_named() {
     insta::assert_snapshot!(run("nowhere"), @"error: data: nowhere does not exist; --data takes auto, stand-in, hub or a directory with the data set's files");
     insta::assert_snapshot!(run("tiny.toml"), @"error: data: tiny.toml is not a directory; --data takes auto, stand-in, hub or a directory with the data set's files");
     std::fs::create_dir(place.path("empty")).expect("a folder");
-    insta::assert_snapshot!(run("empty"), @"error: data: empty holds neither data_batch_1.bin nor plain_text/train/0000.parquet nor train*.parquet; point --data at the unpacked cifar-10-binary.tar.gz or at parquet files of the hub's shape");
+    insta::assert_snapshot!(run("empty"), @"error: data: empty holds neither data_batch_1.bin (of cifar-10-binary.tar.gz) nor plain_text/train/0000.parquet nor train*.parquet; point --data at one of them");
 
     std::fs::create_dir(place.path("truncated")).expect("a folder");
     std::fs::write(place.path("truncated/data_batch_1.bin"), [0; 1000]).expect("written");
@@ -131,5 +156,349 @@ fn damaged_parquet_files_are_named_with_the_row() {
 
     good("few");
     write_parquet(&place.path("few/train.parquet"), 0, 10);
-    insta::assert_snapshot!(run("few"), @"error: data: cifar10 has 10 training images, the suite wants 40; lower data.train or use another source");
+    insta::assert_snapshot!(run("few"), @"error: data: cifar10 has 10 training samples, the suite wants 40; lower data.train or use another source");
+}
+
+/// Oracle: the definition of the format; a record has the coarse class, the fine class, the pixels.
+#[test]
+fn cifar100_takes_the_fine_class() {
+    let place = Place::new();
+    let record = |i: usize| {
+        let mut bytes = vec![(i % 20) as u8, (i * 7 % 100) as u8];
+        bytes.extend((0..3).flat_map(|c| (0..1024).map(move |at| pixel(i, c, at / 32, at % 32))));
+        bytes
+    };
+    let folder = place.path("c100/cifar-100-binary");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    std::fs::write(folder.join("train.bin"), (0..12).flat_map(record).collect::<Vec<u8>>()).expect("written");
+    std::fs::write(folder.join("test.bin"), (12..20).flat_map(record).collect::<Vec<u8>>()).expect("written");
+    let directory = place.path("c100");
+    let set = load("cifar100", &directory, [12, 8]).expect("a data set");
+    for (samples, first) in [(&set.train, 0), (&set.test, 12)] {
+        for (k, (label, pixels)) in contents(samples.as_ref()).into_iter().enumerate() {
+            let i = first + k;
+            assert_eq!(label as usize, i * 7 % 100);
+            for (at, value) in pixels.into_iter().enumerate() {
+                assert_eq!(value, pixel(i, at % 3, at / 96, at / 3 % 32));
+            }
+        }
+    }
+    let reason = |result| reason(result, &folder);
+    insta::assert_snapshot!(reason(load("cifar100", &directory, [13, 8])), @"data: cifar100 has 12 training samples, the suite wants 13; lower data.train or use another source");
+    let bytes = std::fs::read(folder.join("train.bin")).expect("bytes");
+    std::fs::write(folder.join("train.bin"), &bytes[..bytes.len() - 1]).expect("written");
+    insta::assert_snapshot!(reason(load("cifar100", &directory, [12, 8])), @"data: train.bin has 36887 bytes, expected 36888: it is truncated or another file; unpack cifar-100-binary.tar.gz anew");
+    std::fs::write(folder.join("train.bin"), [&bytes[..1], &[100], &bytes[2..]].concat()).expect("written");
+    insta::assert_snapshot!(reason(load("cifar100", &directory, [12, 8])), @"data: train.bin: image 0 has label 100, outside 0..100; the file is damaged");
+}
+
+/// An idx file of these dimensions.
+fn idx(magic: u32, dims: &[u32], body: &[u8]) -> Vec<u8> {
+    let mut bytes: Vec<u8> = std::iter::once(&magic).chain(dims).flat_map(|n| n.to_be_bytes()).collect();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Writes the four files of MNIST's form with `n` images for each split, and their sums.
+fn write_idx(folder: &Path, n: u32) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let mut sums = String::new();
+    for (split, first) in [("train", 0), ("t10k", 1000)] {
+        let range = first..first + n as usize;
+        let pixels: Vec<u8> = range.clone().flat_map(|i| (0..784).map(move |at| pixel(i, 0, at / 28, at % 28))).collect();
+        let labels: Vec<u8> = range.map(label).collect();
+        for (kind, bytes) in [
+            ("images-idx3-ubyte", idx(2051, &[n, 28, 28], &pixels)),
+            ("labels-idx1-ubyte", idx(2049, &[n], &labels)),
+        ] {
+            let path = folder.join(format!("{split}-{kind}"));
+            std::fs::write(&path, bytes).expect("written");
+            sums.push_str(&format!("{}  {split}-{kind}\n", sha256_file(&path).expect("a digest")));
+        }
+    }
+    std::fs::write(folder.join("SHA256SUMS"), sums).expect("the sums");
+}
+
+/// Oracle: candle-datasets' own reader of the files.
+#[test]
+fn idx_files_give_the_images_that_candle_reads() {
+    let place = Place::new();
+    let folder = place.path("mnist");
+    write_idx(&folder, 20);
+    let set = load("mnist", &folder, [20, 20]).expect("a data set");
+    let candle = candle_datasets::vision::mnist::load_dir(&folder).expect("candle's data set");
+    for (samples, images, labels) in
+        [(&set.train, &candle.train_images, &candle.train_labels), (&set.test, &candle.test_images, &candle.test_labels)]
+    {
+        let images: Vec<Vec<f32>> = images.to_vec2().expect("pixels");
+        let labels: Vec<u8> = labels.to_vec1().expect("labels");
+        for (i, (label, pixels)) in contents(samples.as_ref()).into_iter().enumerate() {
+            assert_eq!(label, u32::from(labels[i]));
+            let expected = images[i].iter().flat_map(|p| [(p * 255.0).round() as u8; 3]).collect::<Vec<u8>>();
+            assert_eq!(pixels, expected);
+        }
+    }
+    // Packed, in torchvision's folder, and without sums, they are refused as not the original's; with sums, taken.
+    let packed = place.path("packed/raw");
+    std::fs::create_dir_all(&packed).expect("a folder");
+    for entry in std::fs::read_dir(&folder).expect("files") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if name.ends_with("ubyte") {
+            let file = std::fs::File::create(packed.join(format!("{name}.gz"))).expect("a file");
+            let mut gz = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+            gz.write_all(&std::fs::read(path).expect("bytes")).expect("written");
+            gz.finish().expect("finished");
+        }
+    }
+    let message = reason(load("mnist", &place.path("packed"), [20, 20]), &packed);
+    assert!(message.contains("train-images-idx3-ubyte.gz is damaged or not the original"), "{message}");
+    let sums: String = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
+        .map(|name| {
+            let name = format!("{name}-ubyte.gz");
+            format!("{}  {name}\n", sha256_file(&packed.join(&name)).expect("a digest"))
+        })
+        .concat();
+    std::fs::write(packed.join("SHA256SUMS"), sums).expect("the sums");
+    let again = load("mnist", &place.path("packed"), [20, 20]).expect("a data set");
+    assert_eq!(again.provenance.sha256, set.provenance.sha256);
+}
+
+#[test]
+fn damaged_idx_files_are_named_with_what_is_wrong() {
+    let place = Place::new();
+    let damage = |name: &str, bytes: Vec<u8>| {
+        let folder = place.path("damaged");
+        write_idx(&folder, 3);
+        std::fs::write(folder.join(name), bytes).expect("written");
+        reason(load("mnist", &folder, [3, 3]), &folder)
+    };
+    let images = "train-images-idx3-ubyte";
+    insta::assert_snapshot!(damage(images, idx(2049, &[3], &[1, 2, 3])), @"data: train-images-idx3-ubyte: its magic number is 2049, expected 2051: it is another file; fetch it anew");
+    insta::assert_snapshot!(damage(images, idx(2051, &[3, 28, 28], &[0; 100])), @"data: train-images-idx3-ubyte: it has 100 bytes where its header says 3 x 28 x 28: it is truncated or damaged; fetch it anew");
+    insta::assert_snapshot!(damage(images, idx(2051, &[u32::MAX, u32::MAX, u32::MAX], &[0; 100])), @"data: train-images-idx3-ubyte: it has 100 bytes where its header says 4294967295 x 4294967295 x 4294967295: it is truncated or damaged; fetch it anew");
+    insta::assert_snapshot!(damage(images, idx(2051, &[3, 10, 10], &[0; 300])), @"data: train-images-idx3-ubyte: its images are 10x10, expected 28x28");
+    insta::assert_snapshot!(damage(images, Vec::new()), @"data: train-images-idx3-ubyte: it is empty or truncated; fetch it anew");
+    insta::assert_snapshot!(damage("t10k-labels-idx1-ubyte", idx(2049, &[3], &[1, 10, 3])), @"data: t10k-labels-idx1-ubyte: label 1 is 10, outside 0..10; the file is damaged, fetch it anew");
+    std::fs::remove_file(place.path("damaged/train-labels-idx1-ubyte")).expect("removed");
+    let folder = place.path("damaged");
+    insta::assert_snapshot!(reason(load("mnist", &folder, [3, 3]), &folder), @"data: DIR holds neither train-labels-idx1-ubyte nor train-labels-idx1-ubyte.gz; fetch it");
+}
+
+#[test]
+fn another_text_than_shakespeare_is_refused() {
+    let place = Place::new();
+    let folder = place.path("text");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    insta::assert_snapshot!(reason(load("shakespeare", &folder, [10, 10]), &folder), @"data: DIR holds neither tinyshakespeare.txt nor tiny_shakespeare.txt nor input.txt nor default/train/0000.parquet; point --data at one of them");
+    std::fs::write(folder.join("input.txt"), "To be, or not to be").expect("written");
+    insta::assert_snapshot!(reason(load("shakespeare", &folder, [10, 10]), &folder), @"data: input.txt is damaged or not the original: sha256 80ed7fc26bc0bbb12ef93ae6dbc4bdaae8262e83e65163626e57c24b8fc316a8, expected 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed; fetch input.txt of tiny_shakespeare anew");
+}
+
+/// A labelled character follows its own: sequences of a text, without and with a random start.
+#[test]
+fn text_is_cut_into_sequences_with_the_next_characters_as_labels() {
+    let spec = data::find("synthetic-text").and_then(|e| e.spec([Some(50), Some(5)], None, None, None)).expect("a set");
+    let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
+    let set = data::load(&spec, &DataSource::StandIn, &fetch).expect("a data set");
+    let rows = |batch: &Batch| batch.input.to_vec2::<u32>().expect("tokens");
+    let plain = set.train.batch(&(0..50).collect::<Vec<u32>>(), None).expect("a batch");
+    let text: Vec<u32> = rows(&plain).concat();
+    assert_eq!(plain.labels[..text.len() - 1], text[1..]);
+    let mut starts = std::collections::BTreeSet::new();
+    set.epoch(1, 0, 10, &Augment::default(), |batches| {
+        for batch in batches {
+            let batch = batch?;
+            for (row, labels) in rows(&batch).iter().zip(batch.labels.chunks(64)) {
+                assert_eq!(row[1..], labels[..63]);
+                let start = text.windows(64).position(|window| window == row).expect("a piece of the text");
+                starts.insert(start % 64);
+            }
+        }
+        Ok(())
+    })
+    .expect("an epoch");
+    assert!(starts.len() > 20, "cuts fall anywhere: {starts:?}");
+}
+
+/// Writes a class folder of PNG files of 24x24 pixels.
+fn write_class(folder: &Path, first: usize, n: usize) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    for i in first..first + n {
+        let image = RgbImage::from_fn(24, 24, |x, y| Rgb([0, 1, 2].map(|c| pixel(i, c, y as usize, x as usize))));
+        image.save(folder.join(format!("{i:03}.png"))).expect("saved");
+    }
+}
+
+fn folder_spec(train: usize, test: usize, size: usize, unreadable: OnUnreadable) -> DataSpec {
+    let entry = data::find("image-folder").expect("the set");
+    entry.spec([Some(train), Some(test)], Some(size), Some(2), Some(unreadable)).expect("a specification")
+}
+
+#[test]
+fn image_folders_give_every_pixel_and_take_classes_in_turn() {
+    let place = Place::new();
+    for (class, first) in [("train/cats", 0), ("train/dogs", 10), ("val/cats", 20), ("val/dogs", 30)] {
+        write_class(&place.path("set").join(class), first, 3);
+    }
+    let set = load_spec(&folder_spec(6, 4, 24, OnUnreadable::Error), &place.path("set")).expect("a data set");
+    for (samples, order) in [(&set.train, vec![0, 10, 1, 11, 2, 12]), (&set.test, vec![20, 30, 21, 31])] {
+        let found = contents(samples.as_ref());
+        assert_eq!(found.len(), order.len());
+        for ((label, pixels), i) in found.into_iter().zip(order) {
+            assert_eq!(label as usize, i / 10 % 2);
+            for (at, value) in pixels.into_iter().enumerate() {
+                assert_eq!(value, pixel(i, at % 3, at / 72, at / 3 % 24));
+            }
+        }
+    }
+    // As a batch: planes, normalised by ImageNet's mean and deviation.
+    let batch = set.train.batch(&[3], None).expect("a batch");
+    let values: Vec<f32> = batch.input.flatten_all().and_then(|t| t.to_vec1()).expect("pixels");
+    let expected = (f32::from(pixel(11, 1, 5, 7)) / 255.0 - 0.456) / 0.224;
+    assert_eq!(values[576 + 5 * 24 + 7], expected);
+}
+
+/// JPEG in colour, grey and CMYK; PNG with alpha and with 16 bits. Oracle: another decoder of JPEG, jpeg-decoder.
+#[test]
+fn photographs_of_every_kind_are_read() {
+    let place = Place::new();
+    let cats = place.path("set/train/cats");
+    for class in ["train/cats", "train/dogs", "test/cats", "test/dogs"] {
+        write_class(&place.path("set").join(class), 0, 1);
+    }
+    std::fs::remove_file(cats.join("000.png")).expect("removed");
+    let smooth = |x: u32, y: u32| [(40 + 5 * x) as u8, (20 + 7 * y) as u8, (200 - 3 * x - 2 * y) as u8];
+    let colour = RgbImage::from_fn(24, 24, |x, y| Rgb(smooth(x, y)));
+    let encode = |name: &str, pixels: &[u8], kind: ExtendedColorType| {
+        let file = std::fs::File::create(cats.join(name)).expect("a file");
+        JpegEncoder::new_with_quality(file, 95).encode(pixels, 24, 24, kind).expect("encoded");
+    };
+    encode("0-colour.JPEG", colour.as_raw(), ExtendedColorType::Rgb8);
+    encode("1-grey.jpg", DynamicImage::from(colour.clone()).to_luma8().as_raw(), ExtendedColorType::L8);
+    DynamicImage::from(colour.clone()).to_rgba8().save(cats.join("2-alpha.png")).expect("saved");
+    DynamicImage::from(colour.clone()).to_rgb16().save(cats.join("3-deep.PNG")).expect("saved");
+    // Four channels, Adobe's inverted CMYK: a JPEG of one colour, made by Pillow 13.
+    std::fs::write(cats.join("4-cmyk.jpg"), CMYK).expect("written");
+    std::fs::write(cats.join("notes.txt"), "no image").expect("written");
+
+    let set = load_spec(&folder_spec(6, 2, 24, OnUnreadable::Error), &place.path("set")).expect("a data set");
+    let pictures: Vec<Vec<u8>> =
+        contents(&*set.train).into_iter().filter(|(label, _)| *label == 0).map(|(_, pixels)| pixels).collect();
+    assert_eq!(pictures.len(), 5);
+    let theirs = |name: &str| {
+        let file = std::fs::File::open(cats.join(name)).expect("a file");
+        jpeg_decoder::Decoder::new(std::io::BufReader::new(file)).decode().expect("decoded")
+    };
+    let worst = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| a.abs_diff(*b)).max().expect("pixels");
+    assert!(worst(&pictures[0], &theirs("0-colour.JPEG")) <= 3);
+    let grey: Vec<u8> = theirs("1-grey.jpg").into_iter().flat_map(|g| [g; 3]).collect();
+    assert!(worst(&pictures[1], &grey) <= 2);
+    assert_eq!(&pictures[2], colour.as_raw());
+    assert_eq!(&pictures[3], colour.as_raw());
+    // Cyan .2, magenta .6, yellow .4, no black.
+    assert!(worst(&pictures[4], &[204, 102, 153].repeat(576)) <= 6, "{:?}", &pictures[4][..3]);
+}
+
+#[test]
+fn unreadable_photographs_end_the_run_or_are_left_out() {
+    let place = Place::new();
+    for (class, first) in [("train/cats", 0), ("train/dogs", 10), ("test/cats", 20), ("test/dogs", 30)] {
+        write_class(&place.path("set").join(class), first, 4);
+    }
+    let folder = place.path("set");
+    let bytes = std::fs::read(folder.join("train/cats/002.png")).expect("bytes");
+    std::fs::write(folder.join("train/cats/002.png"), &bytes[..bytes.len() / 2]).expect("written");
+    let set = load_spec(&folder_spec(8, 8, 24, OnUnreadable::Error), &folder).expect("a data set");
+    let error = set.train.batch(&[3, 4], None).err().expect("an error").to_string();
+    assert!(error.contains("train/cats/002.png cannot be read"), "{error}");
+    assert!(error.ends_with("replace it, or say data.unreadable = \"skip\" in the suite"), "{error}");
+
+    let set = load_spec(&folder_spec(8, 8, 24, OnUnreadable::Skip), &folder).expect("a data set");
+    let batch = set.train.batch(&[3, 4, 5], None).expect("a batch");
+    let expected = set.train.batch(&[3, 5], None).expect("a batch");
+    let values = |batch: &Batch| batch.input.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("values");
+    assert_eq!((values(&batch), batch.labels), (values(&expected), expected.labels));
+    let left_out = set.provenance().unreadable;
+    assert!(left_out.len() == 1 && left_out[0].ends_with("train/cats/002.png"), "{left_out:?}");
+    let error = set.train.batch(&[4], None).err().expect("an error").to_string();
+    assert!(error.contains("has a batch without one readable file"), "{error}");
+}
+
+#[test]
+fn folders_that_are_no_image_folder_are_explained() {
+    let place = Place::new();
+    let folder = place.path("set");
+    let run = || reason(load_spec(&folder_spec(2, 2, 24, OnUnreadable::Error), &folder), &folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    insta::assert_snapshot!(run(), @"data: DIR has no folder train; it must hold train/CLASS/*.jpg and test/CLASS/*.jpg");
+    std::fs::create_dir_all(folder.join("train")).expect("a folder");
+    std::fs::create_dir_all(folder.join("test")).expect("a folder");
+    insta::assert_snapshot!(run(), @"data: train is empty: it has no class folder");
+    write_class(&folder.join("train/cats"), 0, 2);
+    std::fs::create_dir_all(folder.join("train/dogs")).expect("a folder");
+    write_class(&folder.join("test/cats"), 0, 2);
+    insta::assert_snapshot!(run(), @"data: test lacks the class folder dogs; add it");
+    std::fs::create_dir_all(folder.join("test/dogs")).expect("a folder");
+    insta::assert_snapshot!(run(), @"data: train/dogs holds no JPEG or PNG file; add some");
+    write_class(&folder.join("train/dogs"), 0, 2);
+    insta::assert_snapshot!(run(), @"data: test/dogs holds no JPEG or PNG file; add some");
+    write_class(&folder.join("test/dogs"), 0, 2);
+    write_class(&folder.join("test/emus"), 0, 2);
+    insta::assert_snapshot!(run(), @"data: test has the class folder emus, which train lacks; remove it");
+    write_class(&folder.join("train/emus"), 0, 2);
+    insta::assert_snapshot!(run(), @"data: train has 3 class folders, the suite says 2; correct data.classes or the directory");
+}
+
+/// The order of random draws, not of threads, decides about augmentation.
+#[test]
+fn random_crops_of_photographs_are_the_same_again() {
+    let place = Place::new();
+    for (class, first) in [("train/cats", 0), ("train/dogs", 10), ("test/cats", 20), ("test/dogs", 30)] {
+        write_class(&place.path("set").join(class), first, 8);
+    }
+    let set = load_spec(&folder_spec(16, 4, 16, OnUnreadable::Error), &place.path("set")).expect("a data set");
+    let augment = Augment { resized_crop: Some(ResizedCrop::default()), flip: true, ..Augment::default() };
+    let epoch = |epoch| {
+        let mut values = Vec::new();
+        let consumed = set.epoch(5, epoch, 4, &augment, |batches| {
+            for batch in batches {
+                values.push(batch?.input.flatten_all()?.to_vec1::<f32>()?);
+            }
+            Ok(())
+        });
+        consumed.expect("an epoch");
+        values
+    };
+    assert_eq!(epoch(0), epoch(0));
+    assert_ne!(epoch(0), epoch(1));
+}
+
+/// `data verify` finds out what a directory is, looks at every sample, and draws a sheet.
+#[test]
+fn verify_reads_everything() {
+    let place = Place::new();
+    for (class, first) in [("train/cats", 0), ("train/dogs", 10), ("test/cats", 20), ("test/dogs", 30)] {
+        write_class(&place.path("set").join(class), first, 3);
+    }
+    let output = place.sharpbench("data verify set --contact-sheet sheet.png").assert().code(0).get_output().clone();
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("image-folder from directory, 2 classes"), "{text}");
+    assert!(text.contains("training 6 samples, 3 to 3 of each class"), "{text}");
+    assert!(text.contains("row 2  dogs"), "{text}");
+    // Rows of pictures, on white paper: the first has the class's first pixels.
+    let sheet = image::open(place.path("sheet.png")).expect("a sheet").to_rgb8();
+    assert_eq!(sheet.get_pixel(0, 0).0, [255; 3]);
+    assert_ne!(sheet.get_pixel(20, 20).0, [255; 3]);
+
+    std::fs::write(place.path("set/test/dogs/031.png"), "no image").expect("written");
+    let output = place.sharpbench("data verify set").assert().code(1).get_output().clone();
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.contains("031.png cannot be read") && text.contains("1 samples cannot be read"), "{text}");
+    insta::assert_snapshot!(error(place.sharpbench("data verify nothing")), @r#"error: data.name = "nothing" is not known; use one of cifar10, cifar100, mnist, fashion-mnist, shakespeare, imagenet, image-folder, photo-patches, mnist-5k, synthetic, synthetic-text, or a directory that holds one"#);
+    std::fs::create_dir(place.path("empty")).expect("a folder");
+    insta::assert_snapshot!(error(place.sharpbench("data verify empty")), @"error: data: empty has the form of no data set; `data list` names the files that each is read from");
+    insta::assert_snapshot!(error(place.sharpbench("data fetch imagenet")), @"error: hub: imagenet is read from a directory only: --data DIR");
+    let text = place.sharpbench("data verify mnist --data stand-in").assert().code(0).get_output().stdout.clone();
+    assert!(String::from_utf8(text).expect("text").contains("training 4000 samples, 400 to 400 of each class"));
 }

@@ -1,6 +1,7 @@
 //! The kernels' own count of FLOPs. A test binary of one test: the count is of the whole process.
 
 use candle_core::{Device, Tensor};
+use sharpbench::data::Input;
 use sharpbench::data::loader::Batch;
 use sharpbench::model::{self, ModelSpec, Task};
 use sharpbench::nn::{BatchNormMode, RunningStats, executed_flops};
@@ -14,7 +15,7 @@ use sharpbench::train::{SecondPass, Trainer};
 fn a_step_executes_what_its_layers_owe() {
     let spec: ModelSpec =
         serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
-    let model = model::build(&spec, Task { input: [3, 8, 8], classes: 10 }).expect("a model");
+    let model = model::build(&spec, Task { input: Input::Image([3, 8, 8]), classes: 10 }).expect("a model");
     let conv = |c_in: u64, c_out: u64, pixels: u64| 9 * c_in * c_out * pixels;
     let winograd = [(8, 16), (16, 4)];
     let direct = model.forward_macs() - winograd.map(|(c, pixels)| conv(c, c, pixels)).iter().sum::<u64>();
@@ -24,7 +25,7 @@ fn a_step_executes_what_its_layers_owe() {
 
     let pixels = vec![0.5f32; images as usize * 3 * 64];
     let images = Tensor::from_vec(pixels, (images as usize, 3, 8, 8), &Device::Cpu).expect("a tensor");
-    let batch = Batch { images, labels: vec![1; 6], dropout: None };
+    let batch = Batch { input: images, labels: vec![1; 6], dropout: None };
     let sam = SecondPass { rho: 0.1, epsilon: SAM_EPSILON, batch_norm: BatchNormMode::Update };
     let sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
     for (second, passes) in [(None, 1), (Some(sam), 2)] {

@@ -13,11 +13,11 @@ fn cases() -> Vec<PathBuf> {
 #[test]
 fn every_case_agrees_with_pytorch() {
     let cases = cases();
-    assert_eq!(cases.len(), 10, "sgd (3), sam and ssam for mlp and resnet8");
+    assert_eq!(cases.len(), 18, "sgd (3), sam and ssam for mlp and resnet8; sam for eight other models");
     for case in cases {
         let comparison = sharpbench::parity::replay(&case).expect("a valid case");
         println!("{}: worst {:?}", case.display(), comparison.worst());
-        assert_eq!(comparison.steps, 5);
+        assert!(comparison.steps >= 2);
         assert!(comparison.passes(), "{}: {:?}", case.display(), comparison.worst());
     }
 }

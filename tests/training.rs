@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use sharpbench::data::augment::Augment;
 use sharpbench::data::loader::Batch;
-use sharpbench::data::{DataSet, Images, Provenance};
+use sharpbench::data::{DataSet, Images, Input, Normalise, Provenance};
 use sharpbench::mask::{Mask, dynamic_keep};
 use sharpbench::model::{self, MODELS, Model, ModelSpec, Task};
 use sharpbench::nn::{BatchNormMode, RunningStats, from_safetensors, to_safetensors};
@@ -14,31 +14,54 @@ use sharpbench::suite::cell::FisherMode;
 use sharpbench::suite::{Cell, OptimizerName, Refresh, Suite};
 use sharpbench::train::{Observer, SecondPass, Trainer, train};
 
-const TASK: Task = Task { input: [3, 8, 8], classes: 10 };
+const SHAPE: [usize; 3] = [3, 8, 8];
 const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 5e-4 };
 
-fn build(name: &str) -> Box<dyn Model> {
-    let spec = match name {
-        "mlp" => serde_json::json!({"name": name, "hidden": [16]}),
-        _ => serde_json::json!({"name": name, "width": 4}),
+/// A small one of every model, and what it reads.
+fn build(name: &str) -> (Box<dyn Model>, Input) {
+    let (image, text) = (Input::Image(SHAPE), Input::Tokens { length: 6, vocabulary: 128 });
+    let (spec, input) = match name {
+        "mlp" | "edge-mlp" => (serde_json::json!({"name": name, "hidden": [16]}), image),
+        "wideresnet" => (serde_json::json!({"name": name, "depth": 10, "width": 1}), image),
+        "vgg11-bn" => (
+            serde_json::json!({"name": name, "width": 4, "hidden": [16], "dropout": 0.1}),
+            Input::Image([3, 32, 32]),
+        ),
+        "vit" => (serde_json::json!({"name": name, "width": 16, "depth": 1, "heads": 2}), image),
+        "transformer" => (serde_json::json!({"name": name, "width": 16, "depth": 1, "heads": 2}), text),
+        _ => (serde_json::json!({"name": name, "width": 4}), image),
     };
     let spec: ModelSpec = serde_json::from_value(spec).expect("a specification");
-    model::build(&spec, TASK).expect("a model")
+    let classes = if input == text { 128 } else { 10 };
+    (model::build(&spec, Task { input, classes }).expect("a model"), input)
 }
 
-fn batch(seed: u64) -> Batch {
+fn batch(seed: u64, input: Input) -> Batch {
     let rng = &mut stream(seed, Stream::Augment(0));
-    let pixels: Vec<f32> = (0..16 * 3 * 64).map(|_| 2.0 * unit(rng) - 1.0).collect();
-    let labels = (0..16).map(|_| below(rng, 10) as u32).collect();
-    Batch { images: Tensor::from_vec(pixels, (16, 3, 8, 8), &Device::Cpu).expect("a tensor"), labels, dropout: None }
+    let dropout = Some(stream(seed, Stream::Dropout(0, 0)));
+    match input {
+        Input::Image([channels, height, width]) => {
+            let n = 16 * channels * height * width;
+            let pixels: Vec<f32> = (0..n).map(|_| 2.0 * unit(rng) - 1.0).collect();
+            let labels = (0..16).map(|_| below(rng, 10) as u32).collect();
+            let input = Tensor::from_vec(pixels, (16, channels, height, width), &Device::Cpu).expect("a tensor");
+            Batch { input, labels, dropout }
+        }
+        Input::Tokens { length, vocabulary } => {
+            let tokens = |rng: &mut _| (0..16 * length).map(|_| below(rng, vocabulary) as u32).collect::<Vec<u32>>();
+            let input = Tensor::from_vec(tokens(rng), (16, length), &Device::Cpu).expect("a tensor");
+            Batch { input, labels: tokens(rng), dropout }
+        }
+    }
 }
 
 /// Weights after five steps.
-fn trained(model: &dyn Model, second: Option<SecondPass>, mask: Option<&Mask>) -> Vec<f32> {
+fn trained((model, input): &(Box<dyn Model>, Input), second: Option<SecondPass>, mask: Option<&Mask>) -> Vec<f32> {
+    let model = model.as_ref();
     let weights = model.layout().init(7);
     let mut trainer = Trainer::new(model, SGD, second, weights, RunningStats::new(model.layout()));
     for k in 0..5 {
-        trainer.step(&batch(k), 0.05, mask, |_, _| {}).expect("a step");
+        trainer.step(&batch(k, *input), 0.05, mask, |_, _| {}).expect("a step");
     }
     trainer.weights().to_vec()
 }
@@ -51,37 +74,41 @@ fn sam(rho: f64) -> Option<SecondPass> {
 /// one constant in the denominator; an empty mask makes it SGD.
 #[test]
 fn limits_are_identities() {
-    for name in ["mlp", "resnet8"] {
-        let model = build(name);
-        let n = model.layout().len();
-        let (plain, sharp) = (trained(&*model, None, None), trained(&*model, sam(0.1), None));
+    for name in MODELS.iter().map(|entry| entry.name) {
+        let built = build(name);
+        let n = built.0.layout().len();
+        let (plain, sharp) = (trained(&built, None, None), trained(&built, sam(0.1), None));
         assert_ne!(plain, sharp, "{name}: SAM must differ from SGD");
-        assert_eq!(trained(&*model, sam(0.0), None), plain, "{name}: rho = 0");
-        assert_eq!(trained(&*model, sam(0.1), Some(&Mask::full(n))), sharp, "{name}: s = 0");
-        assert_eq!(trained(&*model, sam(0.1), Some(&Mask::empty(n))), plain, "{name}: empty mask");
+        assert_eq!(trained(&built, sam(0.0), None), plain, "{name}: rho = 0");
+        assert_eq!(trained(&built, sam(0.1), Some(&Mask::full(n))), sharp, "{name}: s = 0");
+        assert_eq!(trained(&built, sam(0.1), Some(&Mask::empty(n))), plain, "{name}: empty mask");
     }
 }
 
 /// The policy of the second pass changes running statistics, never the weights.
 #[test]
 fn batch_norm_policy_does_not_touch_the_weights() {
-    let model = build("resnet8");
+    let built = build("resnet8");
     let freeze = Some(SecondPass { rho: 0.1, epsilon: SAM_EPSILON, batch_norm: BatchNormMode::Freeze });
-    assert_eq!(trained(&*model, freeze, None), trained(&*model, sam(0.1), None));
+    assert_eq!(trained(&built, freeze, None), trained(&built, sam(0.1), None));
 }
 
 #[test]
 fn every_model_trains_a_step_and_is_documented() {
     for entry in MODELS {
         assert!(!entry.about.is_empty());
-        let model = build(entry.name);
+        let (model, input) = build(entry.name);
         let mut trainer = Trainer::new(&*model, SGD, None, model.layout().init(1), RunningStats::new(model.layout()));
         let losses: Vec<f64> =
-            (0..8).map(|_| trainer.step(&batch(1), 0.05, None, |_, _| {}).expect("a step")).collect();
+            (0..8).map(|_| trainer.step(&batch(1, input), 0.05, None, |_, _| {}).expect("a step")).collect();
         assert!(losses[7] < losses[0], "{}: {losses:?}", entry.name);
         let specs = model.layout().specs();
         assert!(specs.windows(2).all(|pair| pair[0].name < pair[1].name), "{}: name order", entry.name);
         assert!(model.forward_macs() > 0);
+        // What a specification leaves open is filled in, and what is filled in builds the same model.
+        let task = Task { input, classes: if matches!(input, Input::Image(_)) { 10 } else { 128 } };
+        let again = model::build(&model.spec(), task).expect("a complete specification");
+        assert_eq!((again.spec(), again.layout().len()), (model.spec(), model.layout().len()));
     }
 }
 
@@ -93,24 +120,13 @@ fn stripes(n: usize, name: &str) -> Images {
         let label = *label as usize;
         (0..3 * 64).map(|i| if i % 64 % 10 == label { 200 } else { 60 } + below(rng, 50) as u8).collect::<Vec<u8>>()
     });
-    Images { pixels: pixels.collect(), labels, shape: TASK.input }
+    Images { pixels: pixels.collect(), labels, shape: SHAPE }
 }
 
 fn stripe_set() -> DataSet {
-    DataSet {
-        train: stripes(160, "train"),
-        test: stripes(50, "test"),
-        classes: 10,
-        mean: [0.3; 3],
-        std: [0.2; 3],
-        provenance: Provenance {
-            name: "stripes".into(),
-            source: "synthetic".into(),
-            revision: None,
-            files: Vec::new(),
-            sha256: String::new(),
-        },
-    }
+    let normalise = Normalise { mean: [0.3; 3], std: [0.2; 3] };
+    let provenance = Provenance::made("stripes", "synthetic", Vec::new());
+    DataSet::of_images([stripes(160, "train"), stripes(50, "test")], 10, normalise, provenance)
 }
 
 struct Silent;
@@ -206,7 +222,7 @@ fn the_first_step_of_ssam_f_is_plain_sgd() {
         cell.optimizer.weight_decay = 5e-4;
         (cell.data.train, cell.batch_size, cell.epochs) = (images, 16, 1);
         let mut data = stripe_set();
-        data.train.labels.truncate(images);
+        data.train.truncate(images);
         train(&cell, &data, &mut Silent).expect("a training").measures.fingerprint
     };
     assert_eq!(run(OptimizerName::SsamF, 16), run(OptimizerName::Sgd, 16));
@@ -219,10 +235,10 @@ fn the_first_step_of_ssam_d_uses_its_initial_mask() {
     let mut cell = cell(OptimizerName::SsamD);
     (cell.data.train, cell.batch_size, cell.epochs) = (16, 16, 1);
     let mut data = stripe_set();
-    data.train.labels.truncate(16);
+    data.train.truncate(16);
     let found = train(&cell, &data, &mut Silent).expect("a training").measures.fingerprint;
 
-    let model = model::build(&cell.model, TASK).expect("a model");
+    let model = model::build(&cell.model, Task { input: Input::Image(SHAPE), classes: 10 }).expect("a model");
     let n = model.layout().len();
     let keep = dynamic_keep(n, cell.sparsity().expect("a sparsity"));
     let mask = Mask::random(n, keep, &mut stream(cell.seed, Stream::InitialMask));
@@ -277,13 +293,13 @@ fn saved_weights_come_back() {
     let cell = cell(OptimizerName::Sgd);
     let trained = train(&cell, &stripe_set(), &mut Silent).expect("a training");
     let saved = trained.to_safetensors().expect("bytes");
-    let model = model::build(&cell.model, TASK).expect("a model");
+    let model = model::build(&cell.model, Task { input: Input::Image(SHAPE), classes: 10 }).expect("a model");
     let (weights, running) = from_safetensors(model.layout(), &saved).expect("weights");
     assert_eq!(fingerprint(&weights), trained.measures.fingerprint);
     assert_ne!(running, RunningStats::new(model.layout()));
     let again = to_safetensors(model.layout(), &weights, &running).expect("bytes");
     assert_eq!(again, saved);
-    let other = model::build(&ModelSpec { width: Some(6), ..cell.model }, TASK).expect("a model");
+    let other = model::build(&ModelSpec { width: Some(6), ..cell.model }, Task { input: Input::Image(SHAPE), classes: 10 }).expect("a model");
     let error = from_safetensors(other.layout(), &saved).expect_err("other sizes").to_string();
     assert_eq!(error, "the tensor bn1.bias has 4 values, the model wants 6");
 }

@@ -3,92 +3,34 @@
 
     step.py --model resnet20 --width 16 --batch-size 128 --optimizer sgd
     step.py --model mlp --hidden 1000,1000,1000 --input 1x28x28
+    step.py --model transformer --width 128 --depth 6 --heads 8 --input 64
 
 A step is zero_grad, forward, cross-entropy, backward, (for sam and ssam-f: ascent, a second forward and
 backward, weights put back,) optimizer step. Batches are synthetic and made beforehand. Warm-up steps are
-not in the figures. The models have the names and shapes of tests/parity/make_cases.py.
+not in the figures. The models are those of tests/parity/models.py.
 
 peak_memory_bytes is VmHWM of the whole process, Python and the libraries of PyTorch included; null where
 there is no /proc.
 """
 import argparse
 import json
-import math
 import os
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "parity"))
+import models  # noqa: E402
 
 CLASSES = 10
 BATCHES = 4  # made beforehand, taken in turn
 LR, MOMENTUM, WEIGHT_DECAY, RHO = 0.01, 0.9, 5e-4, 0.05
 EPSILON = {"sam": 1e-12, "ssam-f": 1e-7}  # as in tests/parity/make_cases.py
 LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
-# ---- the models -----------------------------------------------------------------------------------
-
-class Mlp(nn.Module):
-    def __init__(self, inputs, hidden):
-        super().__init__()
-        sizes = [inputs, *hidden, CLASSES]
-        self.depth = len(sizes) - 1
-        for i in range(self.depth):
-            setattr(self, f"fc{i + 1}", nn.Linear(sizes[i], sizes[i + 1]))
-
-    def forward(self, x):
-        x = x.flatten(1)
-        for i in range(1, self.depth):
-            x = F.relu(getattr(self, f"fc{i}")(x))
-        return getattr(self, f"fc{self.depth}")(x)
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions and a parameter-free shortcut (option A of He et al.)."""
-
-    def __init__(self, inputs, planes, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, planes, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.stride, self.pad = stride, (planes - inputs) // 2
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.pad:
-            x = F.pad(x[:, :, ::self.stride, ::self.stride], (0, 0, 0, 0, self.pad, self.pad))
-        return F.relu(y + x)
-
-
-class ResNet(nn.Module):
-    """CIFAR ResNet of depth 6 * blocks + 2."""
-
-    def __init__(self, channels, blocks, width):
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        inputs = width
-        for stage in range(3):
-            planes, layer = width << stage, []
-            for block in range(blocks):
-                layer.append(Block(inputs, planes, 2 if stage > 0 and block == 0 else 1))
-                inputs = planes
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*layer))
-        self.fc = nn.Linear(inputs, CLASSES)
-
-    def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
-        return self.fc(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
-
-
-def build(args):
-    if args.model == "mlp":
-        return Mlp(math.prod(args.input), args.hidden)
-    return ResNet(args.input[0], (int(args.model[len("resnet"):]) - 2) // 6, args.width)
 
 
 # ---- the step -------------------------------------------------------------------------------------
@@ -103,7 +45,7 @@ class Trainer:
 
     def backward(self, x, y):
         self.sgd.zero_grad()
-        loss = F.cross_entropy(self.model(x), y)
+        loss = F.cross_entropy(self.model(x), y)  # of tokens: the mean over all of a batch
         loss.backward()
         return loss.detach()
 
@@ -137,16 +79,24 @@ class Trainer:
         return loss
 
 
+def batch(args):
+    """Images [batch, channels, height, width], classes [batch]; or tokens [batch, length], classes [batch * length]."""
+    if args.model == "transformer":
+        shape = (args.batch_size, *args.input)
+        return torch.randint(models.VOCABULARY, shape), torch.randint(models.VOCABULARY, shape).flatten()
+    images = torch.randn(args.batch_size, *args.input).to(memory_format=LAYOUTS[args.layout])
+    return images, torch.randint(CLASSES, (args.batch_size,))
+
+
 def bench(args):
     """Seconds of each timed step."""
-    layout = LAYOUTS[args.layout]
-    model = build(args).to(memory_format=layout)
+    classes = models.VOCABULARY if args.model == "transformer" else CLASSES
+    model = models.build({"name": args.model} | args.spec, args.input, classes).to(memory_format=LAYOUTS[args.layout])
     masks = None
     if args.optimizer == "ssam-f":
         masks = [(torch.rand_like(p) >= args.sparsity).float() for p in model.parameters()]
     trainer = Trainer(model, args.optimizer, masks)
-    batches = [(torch.randn(args.batch_size, *args.input).to(memory_format=layout),
-                torch.randint(CLASSES, (args.batch_size,))) for _ in range(BATCHES)]
+    batches = [batch(args) for _ in range(BATCHES)]
     seconds = []
     for i in range(args.warmup + args.steps):
         x, y = batches[i % BATCHES]
@@ -196,16 +146,20 @@ def sizes(text):
 
 
 def shape(text):
-    channels, height, width = text.split("x")
-    return [positive(size) for size in (channels, height, width)]
+    parts = [positive(size) for size in text.split("x")]
+    if len(parts) not in (1, 3):
+        raise ValueError
+    return parts
 
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", choices=["resnet8", "resnet20", "mlp"], default="resnet20")
-    parser.add_argument("--width", type=positive, default=16, help="channels of a ResNet's first stage [16]")
-    parser.add_argument("--hidden", type=sizes, default=[1000, 1000, 1000], help="mlp layers [1000,1000,1000]")
-    parser.add_argument("--input", type=shape, default=[3, 32, 32], help="shape of one input [3x32x32]")
+    parser.add_argument("--model", choices=models.DEFAULTS, default="resnet20")
+    parser.add_argument("--width", type=positive, help="channels of a ResNet's first stage [16], and so on")
+    parser.add_argument("--hidden", type=sizes, help="layers of mlp [1000,1000,1000] and vgg11-bn [4096,4096]")
+    parser.add_argument("--depth", type=positive, help="layers of wideresnet [28], blocks of a Transformer")
+    parser.add_argument("--heads", type=positive, help="of a Transformer's attention")
+    parser.add_argument("--input", type=shape, help="shape of one input [3x32x32; of transformer 64, the tokens]")
     parser.add_argument("--batch-size", type=positive, default=128)
     parser.add_argument("--optimizer", choices=["sgd", *EPSILON], default="sgd")
     parser.add_argument("--sparsity", type=fraction, default=0.9, help="of the mask of ssam-f [0.9]")
@@ -214,7 +168,17 @@ def options():
     parser.add_argument("--threads", type=positive, default=cpus(), help="[all CPUs]")
     parser.add_argument("--layout", choices=LAYOUTS, default="default")
     parser.add_argument("--json", action="store_true", help="accepted, as the output is always JSON")
-    return parser.parse_args()
+    args = parser.parse_args()
+    default = [64] if args.model == "transformer" else [3, 32, 32]
+    args.input = args.input or default
+    if len(args.input) != len(default):
+        parser.error(f"--input of {args.model} has the form {'x'.join(map(str, default))}")
+    given = {key: getattr(args, key) for key in ("width", "hidden", "depth", "heads")}
+    args.spec = models.DEFAULTS[args.model] | {key: value for key, value in given.items() if value is not None}
+    unknown = args.spec.keys() - models.DEFAULTS[args.model].keys()
+    if unknown:
+        parser.error(f"{args.model} has no --{min(unknown)}")
+    return args
 
 
 def main():
@@ -222,11 +186,11 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     seconds = bench(args)
-    mlp = args.model == "mlp"
     print(json.dumps({
         "model": args.model,
-        "width": None if mlp else args.width,
-        "hidden": args.hidden if mlp else None,
+        "width": args.spec.get("width"),
+        "hidden": args.spec.get("hidden"),
+        **{key: args.spec[key] for key in ("depth", "heads") if key in args.spec},
         "input": args.input,
         "batch_size": args.batch_size,
         "optimizer": args.optimizer,

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use crate::bench::{Bench, BenchReport};
+use crate::data::Input;
+use crate::data::text::{LENGTH, VOCABULARY};
 use crate::error::{Error, Result};
 use crate::model::ModelSpec;
 use crate::stats::Median;
@@ -14,15 +16,21 @@ pub(super) struct Args {
     /// Model (see `list`).
     #[arg(long, default_value = "resnet20")]
     model: String,
-    /// Channels of a ResNet's first stage.
+    /// Channels of the first stage, widening factor, or width of a Transformer.
     #[arg(long)]
     width: Option<usize>,
+    /// Layers of a wide ResNet, or blocks of a Transformer.
+    #[arg(long)]
+    depth: Option<usize>,
+    /// Heads of a Transformer's attention.
+    #[arg(long)]
+    heads: Option<usize>,
     /// Widths of an MLP's hidden layers.
     #[arg(long, value_delimiter = ',', value_name = "UNITS,...")]
     hidden: Option<Vec<usize>>,
-    /// Channels, height and width of the images.
-    #[arg(long, default_value = "3x32x32", value_parser = shape, value_name = "CxHxW")]
-    input: [usize; 3],
+    /// Channels, height and width of the images, or 64 for sequences of as many characters.
+    #[arg(long, default_value = "3x32x32", value_parser = input, value_name = "CxHxW|64")]
+    input: Input,
     /// Images of a step.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch_size: u32,
@@ -46,11 +54,14 @@ pub(super) struct Args {
     json: bool,
 }
 
-fn shape(text: &str) -> std::result::Result<[usize; 3], String> {
+fn input(text: &str) -> std::result::Result<Input, String> {
+    if text == LENGTH.to_string() {
+        return Ok(Input::Tokens { length: LENGTH, vocabulary: VOCABULARY });
+    }
     let parts: Vec<usize> = text.split('x').filter_map(|p| p.parse().ok()).filter(|n| (1..=4096).contains(n)).collect();
     match parts.as_slice() {
-        [channels @ 1..=3, height, width] if text.matches('x').count() == 2 => Ok([*channels, *height, *width]),
-        _ => Err(format!("{text} is not of the form CxHxW with 1 to 3 channels, such as 3x32x32")),
+        [channels @ 1..=3, height, width] if text.matches('x').count() == 2 => Ok(Input::Image([*channels, *height, *width])),
+        _ => Err(format!("{text} is not of the form CxHxW with 1 to 3 channels, such as 3x32x32, nor {LENGTH}")),
     }
 }
 
@@ -75,7 +86,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     super::set_threads(args.threads)?;
     let bench = Bench {
-        model: ModelSpec { name: args.model.clone(), width: args.width, hidden: args.hidden.clone() },
+        model: ModelSpec {
+            name: args.model.clone(),
+            width: args.width,
+            depth: args.depth,
+            heads: args.heads,
+            hidden: args.hidden.clone(),
+            dropout: None,
+        },
         input: args.input,
         batch_size: args.batch_size as usize,
         optimizer: args.optimizer,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod completions;
+mod data;
 mod list;
 mod parity;
 mod plan;
@@ -38,6 +39,9 @@ enum Command {
     Suite(suite::Args),
     /// Show suites, models, data sets and optimizers.
     List,
+    /// List, fetch and verify data sets.
+    #[command(subcommand)]
+    Data(data::Args),
     /// Show the cells of a suite, their FLOPs and, once measured, the time they take.
     Plan(plan::Args),
     /// Time training steps on synthetic images: parts, executed FLOPs, fraction of the machine's peak.
@@ -60,6 +64,7 @@ pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Suite(args) => suite::run(&args),
         Command::List => list::run(),
+        Command::Data(args) => data::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),

@@ -9,7 +9,7 @@ use tabled::settings::Style;
 use crate::data;
 use crate::error::{Error, Result};
 use crate::flops::{self, Flops, THEORETICAL_FORMULA};
-use crate::model;
+use crate::model::{self, Task};
 use crate::record::{Record, RunFolder};
 use crate::suite::{Cell, DEFAULT_PROFILE, Filter, Plan, Suite};
 
@@ -77,8 +77,9 @@ fn measured(folders: &[PathBuf]) -> Result<Vec<Record>> {
 }
 
 fn planned<'p>(cell: &'p Cell, records: &[Record]) -> Result<Planned<'p>> {
-    let entry = data::find(&cell.data.name).map_err(Error::Data)?;
-    let model = model::build(&cell.model, entry.into()).map_err(Error::Usage)?;
+    let input = cell.data.input().map_err(Error::Data)?;
+    let task = Task { input, classes: cell.data.class_count().map_err(Error::Data)? };
+    let model = model::build(&cell.model, task).map_err(Error::Usage)?;
     let steps = cell.epochs * cell.steps_per_epoch();
     let Flops { nominal, theoretical } =
         flops::training(model.forward_macs(), cell.batch_size, steps as u64, cell.step_cost());

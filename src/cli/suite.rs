@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::progress::Progress;
-use crate::data::{self, DataSet, DataSource, Fetch};
+use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::Result;
 use crate::exec;
 use crate::record::{RunFolder, RunManifest, SCHEMA};
@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     // A suite that cannot be expanded, or a filter that nothing passes, is refused before any data is fetched.
     args.filter.apply(&mut suite.plan(&args.profile, &wanted.name)?)?;
 
-    let data = load(args, &wanted.name, wanted.train, wanted.test)?;
+    let data = load(args, &wanted)?;
     let used = data.provenance.name.as_str();
     let whole = suite.plan(&args.profile, used)?;
     let mut plan = whole.clone();
@@ -110,7 +110,7 @@ fn publish(args: &Args, folder: &RunFolder, manifest: &RunManifest) -> Result<Ex
     Ok(super::report::exit_code(&report))
 }
 
-fn load(args: &Args, name: &str, train: usize, test: usize) -> Result<DataSet> {
+fn load(args: &Args, wanted: &DataSpec) -> Result<DataSet> {
     let say = |message: &str| {
         if !args.quiet {
             super::tell(message);
@@ -118,8 +118,8 @@ fn load(args: &Args, name: &str, train: usize, test: usize) -> Result<DataSet> {
     };
     let warn = |message: &str| super::tell(&format!("warning: {message}"));
     let bar = !args.quiet && std::io::stderr().is_terminal();
-    let fetch = Fetch { train, test, offline: args.offline, bar, say: &say, warn: &warn };
-    data::load(name, &args.data, &fetch)
+    let fetch = Fetch { offline: args.offline, bar, say: &say, warn: &warn };
+    data::load(wanted, &args.data, &fetch)
 }
 
 /// reports/<suite>-<profile>-<data>

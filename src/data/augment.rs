@@ -1,9 +1,12 @@
-//! What happens to a training image: crop, flip, normalise, Cutout, in this order (Mi et al. 2022, section 5).
+//! What happens to a training sample: of an image, crop, flip, normalise, Cutout, in this order (Mi et al. 2022, section
+//! 5).
 
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Input, Normalise};
 use crate::random::{below, unit};
 
 /// What a suite says about augmentation. Everything is off unless said.
@@ -16,9 +19,29 @@ pub struct Augment {
     /// Mirror with probability one half.
     #[serde(default)]
     pub flip: bool,
+    /// A random part of a photograph, resized; without it, photographs are resized and their centre is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resized_crop: Option<ResizedCrop>,
     /// A square of zeros after normalisation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutout: Option<Cutout>,
+}
+
+/// RandomResizedCrop (Szegedy et al. 2015).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResizedCrop {
+    /// The least and the greatest share of the photograph's area.
+    pub scale: [f64; 2],
+    /// The least and the greatest ratio of width to height.
+    pub ratio: [f64; 2],
+}
+
+impl Default for ResizedCrop {
+    /// torchvision's.
+    fn default() -> Self {
+        Self { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] }
+    }
 }
 
 /// Cutout (DeVries and Taylor, 2017).
@@ -31,48 +54,65 @@ pub struct Cutout {
     pub p: f64,
 }
 
-/// Mean and standard deviation of each channel, in [0, 1].
-#[derive(Clone, Copy, Debug)]
-pub struct Normalise {
-    /// To subtract.
-    pub mean: [f32; 3],
-    /// To divide by.
-    pub std: [f32; 3],
+/// What augmentation does to one sample. Drawn in order, sample by sample, before any is read, so that the samples can be
+/// prepared on any thread.
+#[derive(Clone, Debug)]
+pub struct Draw {
+    crop: [usize; 2],
+    mirror: bool,
+    cutout: Option<[usize; 2]>,
+    resized: Option<ChaCha8Rng>,
+    later: f32,
 }
 
-impl Normalise {
-    fn apply(&self, channel: usize, pixel: u8) -> f32 {
-        (f32::from(pixel) / 255.0 - self.mean[channel]) / self.std[channel]
+impl Draw {
+    /// The stream of a random resized crop.
+    pub(super) fn resized(&self) -> Option<ChaCha8Rng> {
+        self.resized.clone()
     }
 
-    /// Normalises a whole image into `out`.
-    pub fn image(&self, pixels: &[u8], shape: [usize; 3], out: &mut [f32]) {
-        let plane = shape[1] * shape[2];
-        for (c, (out, pixels)) in out.chunks_mut(plane).zip(pixels.chunks(plane)).enumerate() {
-            out.iter_mut().zip(pixels).for_each(|(o, p)| *o = self.apply(c, *p));
-        }
+    /// How many characters later a text starts, below `length`.
+    pub(super) fn later(&self, length: usize) -> usize {
+        (f64::from(self.later) * length as f64) as usize
     }
 }
 
 impl Augment {
-    /// Augments one image into `out` [channels, height, width]. The number of random draws depends on the
-    /// settings alone.
-    pub fn image(
+    /// Draws what will be done to a sample. The number of draws depends on the settings and the kind of data alone.
+    pub fn draw(&self, input: Input, rng: &mut ChaCha8Rng) -> Draw {
+        let mut draw =
+            Draw { crop: [self.crop; 2], mirror: false, cutout: None, resized: None, later: 0.0 };
+        let [height, width] = match input {
+            Input::Image([_, height, width]) => [height, width],
+            Input::Tokens { .. } => {
+                draw.later = unit(rng);
+                return draw;
+            }
+        };
+        if self.resized_crop.is_some() {
+            draw.resized = Some(ChaCha8Rng::from_rng(rng));
+        }
+        if self.crop > 0 {
+            draw.crop = [below(rng, 2 * self.crop + 1), below(rng, 2 * self.crop + 1)];
+        }
+        draw.mirror = self.flip && unit(rng) < 0.5;
+        if let Some(cutout) = &self.cutout {
+            let (cut, centre) = (unit(rng), [below(rng, height), below(rng, width)]);
+            draw.cutout = (f64::from(cut) < cutout.p).then_some(centre);
+        }
+        draw
+    }
+
+    /// Augments one image into `out` [channels, height, width], as drawn.
+    pub(super) fn image(
         &self,
         pixels: &[u8],
         shape: [usize; 3],
         normalise: &Normalise,
-        rng: &mut ChaCha8Rng,
+        draw: &Draw,
         out: &mut [f32],
     ) {
-        let [channels, height, width] = shape;
-        let (mut dy, mut dx) = (self.crop, self.crop);
-        if self.crop > 0 {
-            dy = below(rng, 2 * self.crop + 1);
-            dx = below(rng, 2 * self.crop + 1);
-        }
-        let mirror = self.flip && unit(rng) < 0.5;
-        let pad = self.crop;
+        let ([channels, height, width], [dy, dx], pad) = (shape, draw.crop, self.crop);
         for c in 0..channels {
             // Padding is black before normalisation, as torchvision's RandomCrop pads before Normalize.
             let black = normalise.apply(c, 0);
@@ -85,21 +125,18 @@ impl Augment {
                 }
                 let line = &pixels[(c * height + source) * width..][..width];
                 for (x, o) in row.iter_mut().enumerate() {
-                    let x = if mirror { width - 1 - x } else { x };
+                    let x = if draw.mirror { width - 1 - x } else { x };
                     *o = line.get((x + dx).wrapping_sub(pad)).map_or(black, |p| normalise.apply(c, *p));
                 }
             }
         }
-        if let Some(cutout) = &self.cutout {
-            let (cut, cy, cx) = (unit(rng), below(rng, height), below(rng, width));
-            if f64::from(cut) < cutout.p {
-                let half = cutout.size / 2;
-                let rows = cy.saturating_sub(half)..(cy + cutout.size - half).min(height);
-                let columns = cx.saturating_sub(half)..(cx + cutout.size - half).min(width);
-                for c in 0..channels {
-                    for y in rows.clone() {
-                        out[(c * height + y) * width..][columns.clone()].fill(0.0);
-                    }
+        if let (Some(cutout), Some([cy, cx])) = (&self.cutout, draw.cutout) {
+            let half = cutout.size / 2;
+            let rows = cy.saturating_sub(half)..(cy + cutout.size - half).min(height);
+            let columns = cx.saturating_sub(half)..(cx + cutout.size - half).min(width);
+            for c in 0..channels {
+                for y in rows.clone() {
+                    out[(c * height + y) * width..][columns.clone()].fill(0.0);
                 }
             }
         }
@@ -115,7 +152,8 @@ mod tests {
 
     fn apply(augment: &Augment, pixels: &[u8], shape: [usize; 3], seed: u64) -> Vec<f32> {
         let mut out = vec![-1.0; pixels.len()];
-        augment.image(pixels, shape, &PLAIN, &mut stream(seed, Stream::Augment(0)), &mut out);
+        let draw = augment.draw(Input::Image(shape), &mut stream(seed, Stream::Augment(0)));
+        augment.image(pixels, shape, &PLAIN, &draw, &mut out);
         out.iter().map(|v| v.round()).collect()
     }
 

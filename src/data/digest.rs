@@ -1,4 +1,4 @@
-//! SHA-256 of files and of decoded images.
+//! SHA-256 of files and of samples.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::Images;
+use super::Samples;
 use crate::error::{Error, Result};
 
 /// Lower-case hexadecimal.
@@ -36,15 +36,10 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     }
 }
 
-/// SHA-256 over label and pixels of every image, in order: the same whichever way the images came.
-pub(super) fn content(splits: &[&Images]) -> String {
+/// SHA-256 over the samples, in order: the same whichever way they came.
+pub(super) fn of_samples(splits: &[&dyn Samples]) -> String {
     let mut digest = Sha256::new();
-    for images in splits {
-        for i in 0..images.len() {
-            digest.update([images.labels[i]]);
-            digest.update(images.image(i));
-        }
-    }
+    splits.iter().for_each(|split| split.digest(&mut digest));
     hex(&digest.finalize())
 }
 

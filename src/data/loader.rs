@@ -1,108 +1,105 @@
-//! Batches of one epoch, made on another thread while the trainer works.
+//! Batches, made on other threads while the trainer works.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::augment::{Augment, Normalise};
-use super::{DataSet, Images};
+use super::augment::{Augment, Draw};
+use super::DataSet;
 use crate::error::Result;
 use crate::random::{Stream, sample, stream};
 
-/// Batches kept ready.
+/// Batches kept ready: no more than this is ever held of a set that does not lie in memory.
 const PREFETCHED: usize = 3;
 
-/// Images [batch, channels, height, width], normalised, and their classes.
+/// Some samples with their labels.
 pub struct Batch {
-    /// Images.
-    pub images: Tensor,
-    /// Classes.
+    /// Images [batch, channels, height, width], normalised, or characters [batch, length], u32.
+    pub input: Tensor,
+    /// Classes of the images, or the characters that follow [batch x length].
     pub labels: Vec<u32>,
     /// What dropout draws from in training.
     pub dropout: Option<ChaCha8Rng>,
 }
 
-/// The order in which an epoch of a seed visits `n` images.
+/// The order in which an epoch of a seed visits `n` samples.
 pub fn order(seed: u64, epoch: usize, n: usize) -> Vec<u32> {
     sample(&mut stream(seed, Stream::Shuffle(epoch)), n, n)
 }
 
 impl DataSet {
-    /// The set's normalisation.
-    pub fn normalise(&self) -> Normalise {
-        Normalise { mean: self.mean, std: self.std }
-    }
-
     /// Runs `consume` over the training batches of an epoch: shuffled, augmented, the incomplete last one
     /// dropped. `consume` stops the epoch early by returning.
     ///
     /// # Errors
-    /// The first error of `consume` or of a tensor operation.
+    /// The first error of `consume`; those of samples that cannot be read come as batches.
     pub fn epoch(
         &self,
         seed: u64,
         epoch: usize,
         batch_size: usize,
         augment: &Augment,
-        mut consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
+        consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
     ) -> Result<()> {
         let order = order(seed, epoch, self.train.len());
-        std::thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(PREFETCHED);
-            scope.spawn(move || {
-                let mut rng = stream(seed, Stream::Augment(epoch));
-                for (step, indices) in order.chunks_exact(batch_size).enumerate() {
-                    let dropout = Some(stream(seed, Stream::Dropout(epoch, step)));
-                    let batch = gather(&self.train, indices, |pixels, out| {
-                        augment.image(pixels, self.train.shape, &self.normalise(), &mut rng, out);
-                    });
-                    let batch = batch.map(|batch| Batch { dropout, ..batch });
-                    // The trainer hangs up when it stops early.
-                    if sender.send(batch).is_err() {
-                        break;
-                    }
-                }
-            });
-            consume(&receiver)
-        })
+        let mut rng = stream(seed, Stream::Augment(epoch));
+        let batches = order.chunks_exact(batch_size).enumerate().map(|(step, indices)| {
+            let draws: Vec<Draw> = indices.iter().map(|_| augment.draw(self.input, &mut rng)).collect();
+            let batch = self.train.batch(indices, Some((augment, &draws)))?;
+            Ok(Batch { dropout: Some(stream(seed, Stream::Dropout(epoch, step))), ..batch })
+        });
+        ahead(batches, consume)
     }
 
-    /// One training image as a batch of one, for training, augmented from `rng`, where `augment` is given.
+    /// Runs `consume` over all test samples, at most `batch_size` at once.
     ///
     /// # Errors
-    /// When a tensor operation fails.
+    /// As [`DataSet::epoch`].
+    pub fn test_batches(
+        &self,
+        batch_size: usize,
+        consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
+    ) -> Result<()> {
+        let all: Vec<u32> = (0..self.test.len() as u32).collect();
+        ahead(all.chunks(batch_size).map(|indices| self.test.batch(indices, None)), consume)
+    }
+
+    /// One training sample as a batch of one, for training, augmented from `rng`, where `augment` is given.
+    ///
+    /// # Errors
+    /// When it cannot be read.
     pub fn training_sample(&self, index: u32, augment: Option<(&Augment, &mut ChaCha8Rng)>) -> Result<Batch> {
         match augment {
-            None => gather(&self.train, &[index], |pixels, out| self.normalise().image(pixels, self.train.shape, out)),
+            None => self.train.batch(&[index], None),
             Some((augment, rng)) => {
-                let batch = gather(&self.train, &[index], |pixels, out| {
-                    augment.image(pixels, self.train.shape, &self.normalise(), rng, out);
-                })?;
+                let draw = augment.draw(self.input, rng);
+                let batch = self.train.batch(&[index], Some((augment, &[draw])))?;
                 Ok(Batch { dropout: Some(ChaCha8Rng::from_rng(rng)), ..batch })
             }
         }
     }
-
-    /// Test images `range`, normalised.
-    ///
-    /// # Errors
-    /// When a tensor operation fails.
-    pub fn test_batch(&self, range: std::ops::Range<usize>) -> Result<Batch> {
-        let indices: Vec<u32> = range.map(|i| i as u32).collect();
-        gather(&self.test, &indices, |pixels, out| self.normalise().image(pixels, self.test.shape, out))
-    }
 }
 
-fn gather(images: &Images, indices: &[u32], mut prepare: impl FnMut(&[u8], &mut [f32])) -> Result<Batch> {
-    let stride = images.stride();
-    let mut data = vec![0f32; indices.len() * stride];
-    for (out, &index) in data.chunks_mut(stride).zip(indices) {
-        prepare(images.image(index as usize), out);
-    }
-    let [channels, height, width] = images.shape;
-    let images_tensor = Tensor::from_vec(data, (indices.len(), channels, height, width), &Device::Cpu)?;
-    let labels = indices.iter().map(|&i| u32::from(images.labels[i as usize])).collect();
-    Ok(Batch { images: images_tensor, labels, dropout: None })
+/// Makes batches on another thread, a few ahead of who takes them.
+fn ahead(
+    batches: impl Iterator<Item = Result<Batch>> + Send,
+    mut consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
+) -> Result<()> {
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(PREFETCHED);
+        scope.spawn(move || {
+            for batch in batches {
+                // Who takes them hangs up when it stops early.
+                if sender.send(batch).is_err() {
+                    break;
+                }
+            }
+        });
+        let outcome = consume(&receiver);
+        // Before the scope waits for a sender that waits for room.
+        drop(receiver);
+        outcome
+    })
 }

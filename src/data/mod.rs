@@ -1,75 +1,139 @@
-//! Data sets: where images come from, what they are, and how batches reach the trainer.
+//! Data sets: where samples come from, what they are, and how batches reach the trainer.
 //!
-//! A data set is one file and one line of [`DATA_SETS`]. Images are u8, [n, channels, height, width], exactly
-//! as published; everything that a cell does to them comes later ([`augment`]).
+//! A data set is one file and one line of [`DATA_SETS`]. What a cell does to its samples comes later ([`augment`]).
 
 pub mod augment;
 mod cifar10;
+mod cifar100;
+mod contact_sheet;
 mod digest;
+mod fashion_mnist;
 mod hub;
+mod idx;
+mod image_folder;
+mod imagenet;
+mod images;
 pub mod loader;
+mod mnist;
+mod mnist_5k;
 mod parquet_images;
 mod photo_patches;
+mod records;
+mod resize;
+mod shakespeare;
 mod source;
+mod synthetic;
+mod synthetic_text;
+pub mod text;
+pub mod verify;
 
+use image::RgbImage;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
 use crate::error::{Error, Result};
+use augment::{Augment, Draw};
 pub use digest::{hex, sha256_file};
+pub use images::{ImageSet, Images, Normalise};
+use loader::Batch;
 pub use source::{DataSource, Fetch};
 
-/// Labelled images.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Images {
-    /// Pixels, [n, channels, height, width].
-    pub pixels: Vec<u8>,
-    /// Class of each image.
-    pub labels: Vec<u8>,
+/// What a sample is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
     /// Channels, height, width.
-    pub shape: [usize; 3],
+    Image([usize; 3]),
+    /// A sequence of characters, each with the one to predict.
+    Tokens {
+        /// Characters of a sequence.
+        length: usize,
+        /// Different characters.
+        vocabulary: usize,
+    },
 }
 
-impl Images {
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
+/// The data set of a cell: which, and how much of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// The set really used: a stand-in's name where it stands in.
+    pub name: String,
+    /// Training samples.
+    pub train: usize,
+    /// Test samples.
+    pub test: usize,
+    /// Height and width of the images, of a set that leaves them to the suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
+    /// Number of classes, of a set that leaves it to the suite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
+    /// What is done about images that cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<OnUnreadable>,
+}
+
+/// What is done about images that cannot be read, of a set whose images are read while it trains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnreadable {
+    /// The run ends.
+    #[default]
+    Error,
+    /// They are left out of their batches, named on stderr and counted in the record.
+    Skip,
+}
+
+/// The samples of a split. Those held in memory are ready; others are read, in parallel, when a batch wants them.
+pub trait Samples: Send + Sync {
+    /// Number of samples.
+    fn len(&self) -> usize;
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+    fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Bytes of one image.
-    pub fn stride(&self) -> usize {
-        self.shape.iter().product()
-    }
+    /// The samples `indices`, augmented as drawn, or as they are.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    fn batch(&self, indices: &[u32], augmented: Option<(&Augment, &[Draw])>) -> Result<Batch>;
 
-    /// Pixels of one image, [channels, height, width].
-    pub fn image(&self, index: usize) -> &[u8] {
-        &self.pixels[index * self.stride()..(index + 1) * self.stride()]
-    }
+    /// The class of a sample; none where it is a text.
+    fn label(&self, index: usize) -> Option<u32>;
+
+    /// A sample as people see it; none where it is a text.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn picture(&self, index: usize) -> Result<Option<RgbImage>>;
 
     /// Keeps the first `n`.
-    fn truncate(&mut self, n: usize) {
-        self.pixels.truncate(n * self.stride());
-        self.labels.truncate(n);
+    fn truncate(&mut self, n: usize);
+
+    /// Adds what tells these samples from others: contents where they are in memory, else names and sizes.
+    fn digest(&self, digest: &mut Sha256);
+
+    /// Files that could not be read so far.
+    fn unreadable(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
 /// A data set ready for training.
-#[derive(Clone, Debug)]
 pub struct DataSet {
-    /// Training images.
-    pub train: Images,
-    /// Test images.
-    pub test: Images,
+    /// Training samples.
+    pub train: Box<dyn Samples>,
+    /// Test samples.
+    pub test: Box<dyn Samples>,
+    /// What a sample is.
+    pub input: Input,
     /// Number of classes.
     pub classes: usize,
-    /// Mean of each channel, in [0, 1], to subtract.
-    pub mean: [f32; 3],
-    /// Standard deviation of each channel, in [0, 1], to divide by.
-    pub std: [f32; 3],
+    /// Names of the classes, where they have some.
+    pub class_names: Vec<String>,
     /// Where it came from.
     pub provenance: Provenance,
 }
@@ -83,10 +147,13 @@ pub struct Provenance {
     pub source: String,
     /// Commit of the hub repository, where there is one.
     pub revision: Option<String>,
-    /// SHA-256 of every file read.
+    /// SHA-256 of every file read; of an image folder, none.
     pub files: Vec<FileDigest>,
-    /// SHA-256 of the images and labels used, whichever way they came.
+    /// SHA-256 of the samples used, whichever way they came; of an image folder, of the names and sizes of its files.
     pub sha256: String,
+    /// Files that were left out because they could not be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<String>,
 }
 
 /// A file and its SHA-256.
@@ -98,25 +165,52 @@ pub struct FileDigest {
     pub sha256: String,
 }
 
-/// What is known of a data set before any image is read.
+/// What is known of a data set before any sample is read.
 pub struct Entry {
     /// The name a suite uses.
     pub name: &'static str,
     /// One line for people.
     pub about: &'static str,
-    /// Channels, height, width.
-    pub shape: [usize; 3],
-    /// Number of classes.
-    pub classes: usize,
-    /// Images there are to train on and to test with.
-    pub available: [usize; 2],
+    /// What a sample is, where the suite does not say.
+    input: Input,
+    /// Number of classes, where the suite does not say.
+    classes: usize,
+    /// Where it can be had, for people.
+    pub origin: &'static str,
+    /// Samples there are to train on and to test with; none where the suite says how many, of what size and how many
+    /// classes.
+    available: Option<[usize; 2]>,
+    /// Whether images come in sizes of their own and are read while it trains.
+    pub photographs: bool,
     /// What `--data stand-in` uses in its place.
     pub stand_in: &'static str,
-    load: fn(&Entry, &Fetch<'_>, &DataSource) -> Result<DataSet>,
+    load: fn(&Request<'_>) -> Result<DataSet>,
+    /// Whether a directory holds this set in its own form.
+    recognises: fn(&std::path::Path) -> bool,
 }
 
 /// Every data set.
-pub const DATA_SETS: &[Entry] = &[cifar10::ENTRY, photo_patches::ENTRY];
+pub const DATA_SETS: &[Entry] = &[
+    cifar10::ENTRY,
+    cifar100::ENTRY,
+    mnist::ENTRY,
+    fashion_mnist::ENTRY,
+    shakespeare::ENTRY,
+    imagenet::ENTRY,
+    image_folder::ENTRY,
+    photo_patches::ENTRY,
+    mnist_5k::ENTRY,
+    synthetic::ENTRY,
+    synthetic_text::ENTRY,
+];
+
+/// What is to be loaded, and from where.
+struct Request<'a> {
+    entry: &'static Entry,
+    spec: &'a DataSpec,
+    source: &'a DataSource,
+    fetch: &'a Fetch<'a>,
+}
 
 /// The entry of a name.
 ///
@@ -129,30 +223,205 @@ pub fn find(name: &str) -> std::result::Result<&'static Entry, String> {
     })
 }
 
-/// Loads the data set `name`, or its stand-in where the source says so.
+/// The entry whose own form a directory has.
+pub fn recognise(directory: &std::path::Path) -> Option<&'static Entry> {
+    DATA_SETS.iter().find(|entry| (entry.recognises)(directory))
+}
+
+impl Entry {
+    /// Whether the suite says how many samples of which size there are, in how many classes.
+    fn as_told(&self) -> bool {
+        self.available.is_none()
+    }
+
+    /// Whether it needs no source.
+    pub fn is_embedded(&self) -> bool {
+        self.stand_in == self.name
+    }
+
+    /// The specification of so many samples, all where not said, checked.
+    ///
+    /// # Errors
+    /// In words: which key is missing, impossible, or not one of this set.
+    pub fn spec(
+        &self,
+        [train, test]: [Option<usize>; 2],
+        size: Option<usize>,
+        classes: Option<usize>,
+        unreadable: Option<OnUnreadable>,
+    ) -> std::result::Result<DataSpec, String> {
+        let name = self.name;
+        let amount = |key: &str, asked: Option<usize>, split: usize| match (asked, self.available) {
+            (None, Some(available)) => Ok(available[split]),
+            (None, None) => Err(format!("data.{key} is missing; {name} has as many samples as the suite says")),
+            (Some(0), None) => Err(format!("data.{key} = 0 must be 1 or more")),
+            (Some(n), None) => Ok(n),
+            (Some(n), Some(available)) if (1..=available[split]).contains(&n) => Ok(n),
+            (Some(n), Some(available)) => {
+                Err(format!("data.{key} = {n} must be from 1 to {}, the samples {name} has", available[split]))
+            }
+        };
+        let told = |key: &str, asked: Option<usize>, most: usize| match (asked, self.as_told()) {
+            (None, false) => Ok(None),
+            (Some(_), false) => Err(format!("data.{key} does not apply to {name}, which has its own; remove it")),
+            (None, true) => Err(format!("data.{key} is missing; {name} has what the suite says")),
+            (Some(n), true) if (2..=most).contains(&n) => Ok(Some(n)),
+            (Some(n), true) => Err(format!("data.{key} = {n} must be from 2 to {most}")),
+        };
+        if unreadable.is_some() && !self.photographs {
+            return Err(format!("data.unreadable applies to imagenet and image-folder, not to {name}; remove it"));
+        }
+        Ok(DataSpec {
+            train: amount("train", train, 0)?,
+            test: amount("test", test, 1)?,
+            size: told("size", size, 1024)?,
+            classes: told("classes", classes, 100_000)?,
+            unreadable,
+            name: name.into(),
+        })
+    }
+}
+
+impl DataSpec {
+    fn entry(&self) -> std::result::Result<&'static Entry, String> {
+        find(&self.name)
+    }
+
+    /// What a sample is.
+    ///
+    /// # Errors
+    /// When there is no such data set.
+    pub fn input(&self) -> std::result::Result<Input, String> {
+        let entry = self.entry()?;
+        Ok(match (entry.input, self.size) {
+            (Input::Image([channels, ..]), Some(size)) => Input::Image([channels, size, size]),
+            (input, _) => input,
+        })
+    }
+
+    /// Number of classes.
+    ///
+    /// # Errors
+    /// When there is no such data set.
+    pub fn class_count(&self) -> std::result::Result<usize, String> {
+        Ok(self.classes.unwrap_or(self.entry()?.classes))
+    }
+
+    /// The same amount of the data set `name`, which stands in for this one: of the same size and as many classes where
+    /// that is open.
+    ///
+    /// # Errors
+    /// When one of the two is not known.
+    pub fn on(&self, name: &str) -> std::result::Result<Self, String> {
+        if name == self.name {
+            return Ok(self.clone());
+        }
+        let entry = find(name)?;
+        let size = match self.input()? {
+            Input::Image([_, height, _]) => Some(height),
+            Input::Tokens { .. } => None,
+        };
+        let classes = Some(self.class_count()?);
+        Ok(Self {
+            name: name.into(),
+            size: size.filter(|_| entry.as_told()),
+            classes: classes.filter(|_| entry.as_told()),
+            unreadable: self.unreadable.filter(|_| entry.photographs),
+            ..self.clone()
+        })
+    }
+}
+
+impl DataSet {
+    /// A data set of images in memory.
+    pub fn of_images(
+        [train, test]: [Images; 2],
+        classes: usize,
+        normalise: Normalise,
+        provenance: Provenance,
+    ) -> Self {
+        let input = Input::Image(train.shape);
+        let set = |images| Box::new(ImageSet { images, normalise });
+        Self { train: set(train), test: set(test), input, classes, class_names: Vec::new(), provenance }
+    }
+
+    /// A data set of two texts, in sequences of [`text::LENGTH`] characters.
+    pub(crate) fn of_text([train, test]: [Vec<u8>; 2], provenance: Provenance) -> Result<Self> {
+        let text = |bytes| text::Text::new(bytes).map_err(|e| Error::Data(format!("{}: {e}", provenance.name)));
+        Ok(Self {
+            train: Box::new(text(train)?),
+            test: Box::new(text(test)?),
+            input: Input::Tokens { length: text::LENGTH, vocabulary: text::VOCABULARY },
+            classes: text::VOCABULARY,
+            class_names: Vec::new(),
+            provenance,
+        })
+    }
+
+    /// The same with names of the classes.
+    fn named<const N: usize>(self, names: [&str; N]) -> Self {
+        Self { class_names: names.map(String::from).to_vec(), ..self }
+    }
+
+    /// Works out the digest of the samples as they are now.
+    fn digest(&mut self) {
+        self.provenance.sha256 = digest::of_samples(&[self.train.as_ref(), self.test.as_ref()]);
+    }
+
+    /// Where it came from, with what could not be read so far.
+    pub fn provenance(&self) -> Provenance {
+        let mut unreadable = self.train.unreadable();
+        unreadable.extend(self.test.unreadable());
+        Provenance { unreadable, ..self.provenance.clone() }
+    }
+}
+
+impl Provenance {
+    /// Of a set made by the program itself.
+    pub fn made(name: &str, source: &str, files: Vec<FileDigest>) -> Self {
+        Self {
+            name: name.into(),
+            source: source.into(),
+            revision: None,
+            files,
+            sha256: String::new(),
+            unreadable: Vec::new(),
+        }
+    }
+}
+
+/// Loads a data set, or its stand-in where the source says so.
 ///
 /// # Errors
-/// When the images cannot be had, are damaged, or are too few.
-pub fn load(name: &str, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
-    let entry = find(name).map_err(Error::Data)?;
-    let mut set = match source::resolve(entry, source, fetch)? {
-        Some(set) => set,
-        None => {
-            let stand_in = find(entry.stand_in).map_err(Error::Data)?;
-            (stand_in.load)(stand_in, fetch, source)?
-        }
-    };
-    for (split, images, wanted) in [("training", &mut set.train, fetch.train), ("test", &mut set.test, fetch.test)] {
-        if images.len() < wanted {
+/// When the samples cannot be had, are damaged, or are too few.
+pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
+    let mut set = load_available(spec, source, fetch)?;
+    let name = &set.provenance.name;
+    for (split, key, samples, wanted) in
+        [("training", "train", &mut set.train, spec.train), ("test", "test", &mut set.test, spec.test)]
+    {
+        if samples.len() < wanted {
             return Err(Error::Data(format!(
-                "{} has {} {split} images, the suite wants {wanted}; lower data.{} or use another source",
-                set.provenance.name,
-                images.len(),
-                if split == "test" { "test" } else { "train" },
+                "{name} has {} {split} samples, the suite wants {wanted}; lower data.{key} or use another source",
+                samples.len(),
             )));
         }
-        images.truncate(wanted);
+        samples.truncate(wanted);
     }
-    set.provenance.sha256 = digest::content(&[&set.train, &set.test]);
+    set.digest();
     Ok(set)
+}
+
+/// The same, undigested, where there may be fewer samples than are wanted.
+fn load_available(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
+    let entry = spec.entry().map_err(Error::Data)?;
+    let request = Request { entry, spec, source, fetch };
+    match source::resolve(&request)? {
+        Some(set) => Ok(set),
+        None => {
+            let spec = &spec.on(entry.stand_in).map_err(Error::Data)?;
+            let entry = spec.entry().map_err(Error::Data)?;
+            (entry.load)(&Request { entry, spec, source: &DataSource::StandIn, fetch })
+        }
+    }
 }

@@ -1,20 +1,108 @@
-//! Labelled PNG images from a parquet file of the hub's shape: `struct img { bytes, path }` and `int64 label`.
+//! Labelled PNG images in parquet files of the hub's shape: `struct img { bytes, path }` and an `int64` label.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use rayon::prelude::*;
 
-use super::Images;
+use super::digest;
+use super::hub::{self, Repository};
+use super::images::planes;
+use super::{FileDigest, Images, Input, Provenance, Request};
 use crate::error::{Error, Result};
 
+/// How a data set lies on the hub.
+pub(super) struct ParquetSet {
+    pub(super) repository: Repository,
+    /// The files of the training and of the test split.
+    pub(super) files: [&'static str; 2],
+    /// The column of the class.
+    pub(super) label: &'static str,
+    /// What else `--data DIR` may hold, for messages.
+    pub(super) or: &'static str,
+}
+
+/// Both splits and where they came from.
+pub(super) type Splits = ([Images; 2], Provenance);
+
+impl ParquetSet {
+    /// From the hub, or its cache.
+    pub(super) fn from_hub(&self, request: &Request<'_>) -> Result<Splits> {
+        let files = hub::files(&self.repository, &self.files, request.fetch)?;
+        let paths = files.iter().map(|file| file.path.as_path());
+        let splits = self.read(request, paths.collect())?;
+        let digests = self.files.iter().zip(&files);
+        let digests = digests.map(|(name, f)| FileDigest { file: (*name).into(), sha256: f.sha256.clone() }).collect();
+        let provenance = Provenance::made(request.entry.name, "hub", digests);
+        Ok((splits, Provenance { revision: files[0].commit.clone(), ..provenance }))
+    }
+
+    /// From a directory with files as on the hub.
+    pub(super) fn from_directory(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
+        let (mut paths, mut files) = (Vec::new(), Vec::new());
+        for (split, name) in [("train", self.files[0]), ("test", self.files[1])] {
+            let (path, file) = self.find(directory, split, name)?;
+            let sha256 = digest::sha256_file(&path)?;
+            if let Some(expected) = digest::listed(directory, &file)? {
+                let remedy = "fetch it anew or correct SHA256SUMS";
+                digest::check(&path.display().to_string(), &sha256, &expected, remedy)?;
+            }
+            paths.push(path);
+            files.push(FileDigest { file, sha256 });
+        }
+        let splits = self.read(request, paths.iter().map(PathBuf::as_path).collect())?;
+        Ok((splits, Provenance::made(request.entry.name, "directory", files)))
+    }
+
+    fn read(&self, request: &Request<'_>, paths: Vec<&Path>) -> Result<[Images; 2]> {
+        let amounts = [request.spec.train, request.spec.test];
+        let splits = paths.iter().zip(amounts).map(|(path, limit)| read(path, request, self.label, limit));
+        let splits = splits.collect::<Result<Vec<_>>>()?;
+        splits.try_into().map_err(|_| Error::Data("a split is missing".into()))
+    }
+
+    /// `plain_text/train/0000.parquet` as on the hub, or the one file whose name starts with the split.
+    fn find(&self, directory: &Path, split: &str, hub_name: &str) -> Result<(PathBuf, String)> {
+        if directory.join(hub_name).is_file() {
+            return Ok((directory.join(hub_name), hub_name.to_string()));
+        }
+        let mut found = split_files(directory, split)?;
+        match (found.pop(), found.is_empty()) {
+            (Some(one), true) => Ok((directory.join(&one), one)),
+            (None, _) => Err(Error::Data(format!(
+                "{} holds neither {} nor {hub_name} nor {split}*.parquet; point --data at one of them",
+                directory.display(),
+                self.or
+            ))),
+            (Some(_), false) => Err(Error::Data(format!(
+                "{} holds several files {split}*.parquet; keep the one to use",
+                directory.display()
+            ))),
+        }
+    }
+
+    /// Whether a directory has files as on the hub, under the hub's names.
+    pub(super) fn recognises(&self, directory: &Path) -> bool {
+        directory.join(self.files[0]).is_file()
+    }
+}
+
+/// Names of the parquet files of a split.
+fn split_files(directory: &Path, split: &str) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(directory).map_err(Error::io("list", directory))?;
+    let mut found: Vec<String> =
+        entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect();
+    found.retain(|name| name.starts_with(split) && name.ends_with(".parquet"));
+    Ok(found)
+}
+
 /// The first `limit` images of a file, as [n, channels, height, width].
-///
-/// # Errors
-/// Names the file and the row that is damaged or has another size.
-pub(super) fn read(path: &Path, shape: [usize; 3], classes: usize, limit: usize) -> Result<Images> {
+fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result<Images> {
+    let Input::Image(shape) = request.entry.input else {
+        return Err(Error::Data(format!("{} has no images", request.entry.name)));
+    };
     let damaged = |what: String| Error::Data(format!("{}: {what}; fetch the file anew", path.display()));
     let file = File::open(path).map_err(Error::io("open", path))?;
     let reader = SerializedFileReader::new(file).map_err(|e| damaged(format!("not a readable parquet file ({e})")))?;
@@ -22,19 +110,18 @@ pub(super) fn read(path: &Path, shape: [usize; 3], classes: usize, limit: usize)
     let mut encoded = Vec::new();
     for (index, row) in rows.take(limit).enumerate() {
         let row = row.map_err(|e| damaged(format!("row {index} is unreadable ({e})")))?;
-        encoded.push(columns(&row).ok_or_else(|| {
-            damaged(format!("row {index} does not have the columns img {{ bytes, path }} and label"))
+        encoded.push(columns(&row, label).ok_or_else(|| {
+            damaged(format!("row {index} does not have the columns img {{ bytes, path }} and {label}"))
         })?);
     }
-    let [channels, height, width] = shape;
+    let ([channels, height, width], classes) = (shape, request.entry.classes);
     // Every row, so that the error told is the first row's in every run.
     let decoded: Vec<Result<(u8, Vec<u8>)>> = encoded
         .into_par_iter()
         .enumerate()
         .map(|(index, (bytes, label))| {
             let image = image::load_from_memory(&bytes)
-                .map_err(|e| damaged(format!("the image of row {index} is unreadable ({e})")))?
-                .to_rgb8();
+                .map_err(|e| damaged(format!("the image of row {index} is unreadable ({e})")))?;
             if (image.height() as usize, image.width() as usize) != (height, width) {
                 return Err(damaged(format!(
                     "the image of row {index} is {}x{}, expected {width}x{height}",
@@ -44,11 +131,12 @@ pub(super) fn read(path: &Path, shape: [usize; 3], classes: usize, limit: usize)
             }
             let label = u8::try_from(label).ok().filter(|l| usize::from(*l) < classes);
             let label = label.ok_or_else(|| damaged(format!("row {index} has a label outside 0..{classes}")))?;
-            Ok((label, planes(image.as_raw(), channels)))
+            let pixels =
+                if channels == 1 { image.to_luma8().into_raw() } else { planes(image.to_rgb8().as_raw(), channels) };
+            Ok((label, pixels))
         })
         .collect();
-    let mut images =
-        Images { pixels: Vec::with_capacity(decoded.len() * channels * height * width), labels: Vec::new(), shape };
+    let mut images = Images::empty(shape);
     for image in decoded {
         let (label, pixels) = image?;
         images.labels.push(label);
@@ -57,13 +145,8 @@ pub(super) fn read(path: &Path, shape: [usize; 3], classes: usize, limit: usize)
     Ok(images)
 }
 
-/// Interleaved pixels [height, width, channels] to planes [channels, height, width].
-pub(super) fn planes(interleaved: &[u8], channels: usize) -> Vec<u8> {
-    (0..channels).flat_map(|c| interleaved.iter().skip(c).step_by(channels).copied()).collect()
-}
-
 /// The image's bytes and the label of a row.
-fn columns(row: &Row) -> Option<(Vec<u8>, i64)> {
+fn columns(row: &Row, label_name: &str) -> Option<(Vec<u8>, i64)> {
     let (mut bytes, mut label) = (None, None);
     for (name, field) in row.get_column_iter() {
         match (name.as_str(), field) {
@@ -73,9 +156,28 @@ fn columns(row: &Row) -> Option<(Vec<u8>, i64)> {
                     _ => None,
                 });
             }
-            ("label", Field::Long(value)) => label = Some(*value),
+            (name, Field::Long(value)) if name == label_name => label = Some(*value),
             _ => {}
         }
     }
     Some((bytes?, label?))
+}
+
+/// The texts of a file's column `text`, one row after another.
+pub(super) fn read_texts(path: &Path) -> Result<Vec<u8>> {
+    let damaged = |what: String| Error::Data(format!("{}: {what}; fetch the file anew", path.display()));
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let reader = SerializedFileReader::new(file).map_err(|e| damaged(format!("not a readable parquet file ({e})")))?;
+    let rows = reader.get_row_iter(None).map_err(|e| damaged(format!("unreadable rows ({e})")))?;
+    let mut texts = Vec::new();
+    for (index, row) in rows.enumerate() {
+        let row = row.map_err(|e| damaged(format!("row {index} is unreadable ({e})")))?;
+        let text = row.get_column_iter().find_map(|(name, field)| match field {
+            Field::Str(text) if name == "text" => Some(text),
+            _ => None,
+        });
+        let text = text.ok_or_else(|| damaged(format!("row {index} does not have the column text")))?;
+        texts.extend_from_slice(text.as_bytes());
+    }
+    Ok(texts)
 }

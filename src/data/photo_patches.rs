@@ -8,20 +8,22 @@ use image::RgbImage;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::parquet_images::planes;
-use super::source::Fetch;
-use super::{DataSet, DataSource, Entry, FileDigest, Images, Provenance};
+use super::images::planes;
+use super::{DataSet, Entry, FileDigest, Images, Input, Normalise, Provenance, Request};
 use crate::error::{Error, Result};
 use crate::random::{Stream, below, normal_pair, stream, unit};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "photo-patches",
     about: "embedded stand-in: crops of ten photographs, the class being the photograph, 32x32 RGB",
-    shape: [3, SIDE, SIDE],
+    input: Input::Image([3, SIDE, SIDE]),
     classes: PHOTOS.len(),
-    available: [50_000, 10_000],
+    origin: "embedded",
+    available: Some([50_000, 10_000]),
+    photographs: false,
     stand_in: "photo-patches",
     load,
+    recognises: |_| false,
 };
 
 /// Name and PNG of every photograph; the index is the class.
@@ -55,9 +57,8 @@ const BRIGHTNESS: f64 = 20.0;
 const CHANNEL_GAIN: f64 = 0.2;
 const NOISE: f64 = 8.0;
 
-// Statistics of 10,000 training crops.
-const MEAN: [f32; 3] = [0.4297, 0.3594, 0.3298];
-const STD: [f32; 3] = [0.2981, 0.2590, 0.2486];
+/// Statistics of 10,000 training crops.
+const NORMALISE: Normalise = Normalise { mean: [0.4297, 0.3594, 0.3298], std: [0.2981, 0.2590, 0.2486] };
 
 #[derive(Clone, Copy, PartialEq)]
 enum Split {
@@ -65,13 +66,7 @@ enum Split {
     Test,
 }
 
-fn load(entry: &Entry, fetch: &Fetch<'_>, source: &DataSource) -> Result<DataSet> {
-    if let DataSource::Directory(path) = source {
-        return Err(Error::Data(format!(
-            "photo-patches is embedded and cannot be read from {}; use --data stand-in",
-            path.display()
-        )));
-    }
+fn load(request: &Request<'_>) -> Result<DataSet> {
     let mut photos = Vec::new();
     let mut files = Vec::new();
     for (name, png) in PHOTOS {
@@ -80,16 +75,11 @@ fn load(entry: &Entry, fetch: &Fetch<'_>, source: &DataSource) -> Result<DataSet
         photos.push(photo.to_rgb8());
         files.push(FileDigest { file: format!("{name}.png"), sha256: super::digest::sha256_bytes(png) });
     }
-    let provenance =
-        Provenance { name: entry.name.into(), source: "embedded".into(), revision: None, files, sha256: String::new() };
-    Ok(DataSet {
-        train: crops(&photos, Split::Train, fetch.train),
-        test: crops(&photos, Split::Test, fetch.test),
-        classes: entry.classes,
-        mean: MEAN,
-        std: STD,
-        provenance,
-    })
+    let splits =
+        [crops(&photos, Split::Train, request.spec.train), crops(&photos, Split::Test, request.spec.test)];
+    let provenance = Provenance::made(ENTRY.name, "embedded", files);
+    let set = DataSet::of_images(splits, ENTRY.classes, NORMALISE, provenance);
+    Ok(set.named(PHOTOS.map(|(name, _)| name)))
 }
 
 /// The first `n` crops of a split; classes take turns.
@@ -216,26 +206,30 @@ fn distort(pixels: &[[f64; 3]], rng: &mut ChaCha8Rng) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ImageSet;
     use super::*;
 
-    fn set(train: usize, test: usize) -> DataSet {
-        let fetch = Fetch { train, test, offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
-        load(&ENTRY, &fetch, &DataSource::StandIn).expect("the embedded set")
+    fn photos() -> Vec<RgbImage> {
+        PHOTOS.iter().map(|(_, png)| image::load_from_memory(png).expect("a photograph").to_rgb8()).collect()
+    }
+
+    fn set(train: usize, test: usize) -> [Images; 2] {
+        [crops(&photos(), Split::Train, train), crops(&photos(), Split::Test, test)]
     }
 
     /// The images are part of every published number: a change here must raise `NUMERICS`.
     #[test]
     fn images_are_pinned() {
-        let set = set(20, 10);
-        insta::assert_snapshot!(super::super::digest::content(&[&set.train, &set.test]), @"ef539d31eb1d4332a4cee25c9d6c6b2c80eb714e7cda88da2f2906b1e32b42e8");
+        let [train, test] = set(20, 10).map(|images| ImageSet { images, normalise: NORMALISE });
+        insta::assert_snapshot!(super::super::digest::of_samples(&[&train, &test]), @"ef539d31eb1d4332a4cee25c9d6c6b2c80eb714e7cda88da2f2906b1e32b42e8");
     }
 
     #[test]
     fn the_first_images_do_not_depend_on_how_many_are_asked_for() {
-        let (few, many) = (set(30, 10), set(60, 20));
-        assert_eq!(few.train.pixels, many.train.pixels[..few.train.pixels.len()]);
-        assert_eq!(few.test.labels, many.test.labels[..10]);
-        assert!((0..10).all(|class| few.train.labels.iter().filter(|l| **l == class).count() == 3));
+        let ([few, few_test], [many, many_test]) = (set(30, 10), set(60, 20));
+        assert_eq!(few.pixels, many.pixels[..few.pixels.len()]);
+        assert_eq!(few_test.labels, many_test.labels[..10]);
+        assert!((0..10).all(|class| few.labels.iter().filter(|l| **l == class).count() == 3));
     }
 
     #[test]
@@ -261,16 +255,16 @@ mod tests {
 
     #[test]
     fn normalisation_fits_the_training_crops() {
-        let set = set(1000, 1);
+        let [train, _] = set(1000, 1);
         for c in 0..3 {
             let plane = SIDE * SIDE;
-            let values: Vec<f64> = (0..set.train.len())
-                .flat_map(|i| set.train.image(i)[c * plane..(c + 1) * plane].iter().map(|p| f64::from(*p) / 255.0))
+            let values: Vec<f64> = (0..train.len())
+                .flat_map(|i| train.image(i)[c * plane..(c + 1) * plane].iter().map(|p| f64::from(*p) / 255.0))
                 .collect();
             let mean = values.iter().sum::<f64>() / values.len() as f64;
             let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
-            assert!((mean - f64::from(MEAN[c])).abs() < 0.01, "mean {mean} of channel {c}");
-            assert!((std - f64::from(STD[c])).abs() < 0.01, "standard deviation {std} of channel {c}");
+            assert!((mean - f64::from(NORMALISE.mean[c])).abs() < 0.01, "mean {mean} of channel {c}");
+            assert!((std - f64::from(NORMALISE.std[c])).abs() < 0.01, "standard deviation {std} of channel {c}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! Where the images of a data set are taken from: a directory, the hub's cache, the hub, or the stand-in.
+//! Where the samples of a data set are taken from: a directory, the hub's cache, the hub, or the stand-in.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{DataSet, Entry};
+use super::{DataSet, Request};
 use crate::error::{Error, Result};
 
-/// `--data`: where images come from.
+/// `--data`: where samples come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataSource {
     /// The hub's cache, else the hub, else the stand-in.
@@ -32,12 +32,8 @@ impl FromStr for DataSource {
     }
 }
 
-/// How to fetch, and how much.
+/// How to fetch.
 pub struct Fetch<'a> {
-    /// Training images wanted.
-    pub train: usize,
-    /// Test images wanted.
-    pub test: usize,
     /// Never use the network.
     pub offline: bool,
     /// Draw a progress bar for downloads.
@@ -49,16 +45,27 @@ pub struct Fetch<'a> {
 }
 
 /// The data set from its source; none where the stand-in is to be used.
-pub(super) fn resolve(entry: &'static Entry, source: &DataSource, fetch: &Fetch<'_>) -> Result<Option<DataSet>> {
-    if entry.stand_in == entry.name {
-        return (entry.load)(entry, fetch, source).map(Some);
+pub(super) fn resolve(request: &Request<'_>) -> Result<Option<DataSet>> {
+    let Request { entry, source, fetch, .. } = *request;
+    if let DataSource::Directory(path) = source {
+        if entry.is_embedded() {
+            return Err(Error::Data(format!(
+                "{} is embedded and cannot be read from {}; use --data stand-in",
+                entry.name,
+                path.display()
+            )));
+        }
+        check_directory(path)?;
+    }
+    if entry.is_embedded() {
+        return (entry.load)(request).map(Some);
     }
     match source {
         DataSource::StandIn => {
             (fetch.say)(&format!("data: {} stands in for {}, as asked", entry.stand_in, entry.name));
             Ok(None)
         }
-        DataSource::Auto => match (entry.load)(entry, fetch, source) {
+        DataSource::Auto => match (entry.load)(request) {
             Ok(set) => Ok(Some(set)),
             Err(Error::Hub(reason)) => {
                 (fetch.warn)(&format!(
@@ -69,11 +76,7 @@ pub(super) fn resolve(entry: &'static Entry, source: &DataSource, fetch: &Fetch<
             }
             Err(other) => Err(other),
         },
-        DataSource::Hub => (entry.load)(entry, fetch, source).map(Some),
-        DataSource::Directory(path) => {
-            check_directory(path)?;
-            (entry.load)(entry, fetch, source).map(Some)
-        }
+        DataSource::Hub | DataSource::Directory(_) => (entry.load)(request).map(Some),
     }
 }
 

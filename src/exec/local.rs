@@ -106,12 +106,16 @@ fn train_and_publish(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> R
         status: trained.status,
         measures: trained.measures,
         stand_in: run.manifest.stand_in,
-        data: run.data.provenance.clone(),
+        data: run.data.provenance(),
         provenance: Provenance::now(),
     };
     if run.folder.publish(&record)? == Published::AlreadyThere {
         watcher.warn(&format!("{} was finished by another process first; its record stands", cell.label()));
     }
     watcher.finish(&record);
+    if let [first, ..] = record.data.unreadable.as_slice() {
+        let n = record.data.unreadable.len();
+        watcher.warn(&format!("{n} files could not be read and were left out, such as {first}; the record names them"));
+    }
     Ok(())
 }

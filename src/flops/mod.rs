@@ -21,6 +21,11 @@ pub fn linear_macs(d_in: usize, d_out: usize) -> u64 {
     (d_in * d_out) as u64
 }
 
+/// Multiply-adds of the two products of an attention of total width `inner`; what a causal mask hides is counted too.
+pub fn attention_macs(tokens: usize, inner: usize) -> u64 {
+    (2 * tokens * tokens * inner) as u64
+}
+
 /// Gradient evaluations an optimizer's step makes, and how much of the first is sparse.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum StepCost {

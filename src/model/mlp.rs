@@ -1,10 +1,13 @@
-//! `mlp`: flatten, then fully connected layers with ReLU between them (`fc1`, `fc2`, ...).
+//! `mlp`: flatten, then fully connected layers with ReLU between them (`fc1`, `fc2`, ...). `edge-mlp` is the one of Long
+//! and Bartlett (2024), section 4: three hidden layers of 1000 units, Glorot normal weights, no initial bias.
 
 use std::sync::Arc;
 
-use super::{Model, ModelSpec, Task};
+use candle_nn::Init;
+
+use super::{Built, Model, ModelSpec, Task};
 use crate::flops::linear_macs;
-use crate::nn::{Linear, Node, ParamLayout, ParamsBuilder, Pass, flatten, relu};
+use crate::nn::{Linear, Node, ParamLayout, ParamsBuilder, Pass, default_init, flatten, relu};
 
 struct Mlp {
     spec: ModelSpec,
@@ -13,25 +16,29 @@ struct Mlp {
     macs: u64,
 }
 
-pub(super) fn build(spec: &ModelSpec, task: Task) -> Result<Box<dyn Model>, String> {
-    if spec.width.is_some() {
-        return Err("model.width does not apply to mlp; use model.hidden = [units, ...]".into());
-    }
-    let hidden = spec.hidden.clone().unwrap_or_else(|| vec![256, 128]);
-    if let Some(units) = hidden.iter().find(|units| !(1..=65_536).contains(*units)) {
-        return Err(format!("model.hidden has a layer of {units} units; use from 1 to 65536"));
-    }
-    if hidden.len() > 9 {
-        return Err(format!("model.hidden has {} layers; use at most 9", hidden.len()));
-    }
+/// Weight and bias of a layer from its widths.
+type InitOf = fn(usize, usize) -> [Init; 2];
+
+pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
+    with_init(spec, task, &[256, 128], |d_in, _| [default_init(d_in); 2])
+}
+
+pub(super) fn build_edge(spec: &ModelSpec, task: Task) -> Built {
+    with_init(spec, task, &[1000, 1000, 1000], |d_in, d_out| {
+        [Init::Randn { mean: 0.0, stdev: (2.0 / (d_in + d_out) as f64).sqrt() }, Init::Const(0.0)]
+    })
+}
+
+fn with_init(spec: &ModelSpec, task: Task, hidden: &[usize], init: InitOf) -> Built {
+    let hidden = spec.hidden(hidden)?;
     let spec = ModelSpec { hidden: Some(hidden.clone()), ..spec.clone() };
-    let mut widths = vec![task.input.iter().product()];
+    let mut widths = vec![task.image(&spec)?.iter().product()];
     widths.extend(hidden);
     widths.push(task.classes);
     let names: Vec<String> = (1..widths.len()).map(|i| format!("fc{i}")).collect();
     let mut params = ParamsBuilder::default();
     for (name, pair) in names.iter().zip(widths.windows(2)) {
-        Linear::declare(&mut params, name, pair[0], pair[1]);
+        Linear::declare_init(&mut params, name, pair[0], pair[1], init(pair[0], pair[1]));
     }
     let layout = Arc::new(params.build());
     let layers = names.iter().map(|name| Linear::new(&layout, name)).collect();

@@ -1,43 +1,57 @@
 //! Models by name. A model is one file and one line of [`MODELS`].
 
+mod basic_resnet;
+mod blocks;
+mod bottleneck_resnet;
+mod cifar_resnet;
+mod edge_cnn;
 mod mlp;
-mod resnet;
+mod residual;
+mod speednet;
+mod stages;
+mod transformer;
+mod vgg;
+mod vit;
+mod wide_resnet;
 
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data;
+use crate::data::Input;
 use crate::nn::{Node, ParamLayout, Pass};
 
-/// What a suite says about the model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What a suite says about the model. Which keys a model reads, and what it takes where they are not given, `list` tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
-    /// `mlp`, `resnet8` or `resnet20`.
+    /// Name of the model (see `list`).
     pub name: String,
-    /// Channels of a ResNet's first stage (16 in He et al.).
+    /// Channels of the first stage, or the widening factor of a wide ResNet, or the width of a Transformer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
-    /// Widths of an MLP's hidden layers.
+    /// Layers of a wide ResNet, or blocks of a Transformer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Heads of a Transformer's attention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Widths of hidden fully connected layers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hidden: Option<Vec<usize>>,
+    /// Probability with which dropout zeroes a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
 }
 
 /// What goes in and what comes out.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Task {
-    /// Channels, height, width of an image.
-    pub input: [usize; 3],
+    /// A sample.
+    pub input: Input,
     /// Number of classes.
     pub classes: usize,
-}
-
-impl From<&data::Entry> for Task {
-    fn from(entry: &data::Entry) -> Self {
-        Self { input: entry.shape, classes: entry.classes }
-    }
 }
 
 /// A network: a function of weights, running statistics and a batch.
@@ -48,39 +62,109 @@ pub trait Model: Send + Sync {
     /// Its parameters, in name order.
     fn layout(&self) -> &Arc<ParamLayout>;
 
-    /// Logits [batch, classes] of images [batch, channels, height, width].
+    /// Logits [batch, classes] of images [batch, channels, height, width], or [batch x length, classes] of tokens
+    /// [batch, length].
     ///
     /// # Errors
     /// When a tensor operation fails.
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node>;
 
-    /// Multiply-adds of convolutions and linear layers for one image, forward.
+    /// Multiply-adds of convolutions, linear layers and attention for one sample, forward.
     fn forward_macs(&self) -> u64;
 }
 
-type Build = fn(&ModelSpec, Task) -> Result<Box<dyn Model>, String>;
+type Built = Result<Box<dyn Model>, String>;
 
-/// A name, a line of documentation, and how to build it.
+/// A name, a line of documentation, what it reads, and how to build it.
 pub struct Entry {
     /// The name a suite uses.
     pub name: &'static str,
     /// One line for people.
     pub about: &'static str,
-    build: Build,
+    /// The keys of [`ModelSpec`] that apply to it.
+    keys: &'static [&'static str],
+    build: fn(&ModelSpec, Task) -> Built,
 }
 
 /// Every model.
 pub const MODELS: &[Entry] = &[
-    Entry { name: "mlp", about: "fully connected layers with ReLU (hidden = [...])", build: mlp::build },
+    Entry {
+        name: "mlp",
+        about: "fully connected layers with ReLU (hidden = [256, 128])",
+        keys: &["hidden"],
+        build: mlp::build,
+    },
     Entry {
         name: "resnet8",
         about: "CIFAR ResNet with one block per stage (width = 16)",
-        build: |s, t| resnet::build(1, s, t),
+        keys: &["width"],
+        build: |s, t| cifar_resnet::build(1, s, t),
     },
     Entry {
         name: "resnet20",
         about: "CIFAR ResNet of He et al. (2016), three blocks per stage (width = 16)",
-        build: |s, t| resnet::build(3, s, t),
+        keys: &["width"],
+        build: |s, t| cifar_resnet::build(3, s, t),
+    },
+    Entry {
+        name: "resnet18",
+        about: "ResNet-18 with a stem for small images (width = 64)",
+        keys: &["width"],
+        build: |s, t| basic_resnet::build([2, 2, 2, 2], s, t),
+    },
+    Entry {
+        name: "resnet34",
+        about: "ResNet-34 with a stem for small images (width = 64)",
+        keys: &["width"],
+        build: |s, t| basic_resnet::build([3, 4, 6, 3], s, t),
+    },
+    Entry {
+        name: "resnet50",
+        about: "ResNet-50 with the ImageNet stem, stride on the 3x3 convolutions (width = 64)",
+        keys: &["width"],
+        build: |s, t| bottleneck_resnet::build([3, 4, 6, 3], s, t),
+    },
+    Entry {
+        name: "wideresnet",
+        about: "wide ResNet of Zagoruyko and Komodakis (2016), pre-activation (depth = 28, width = 10)",
+        keys: &["depth", "width"],
+        build: wide_resnet::build,
+    },
+    Entry {
+        name: "vgg11-bn",
+        about: "VGG-11 with BatchNorm on 32x32 (width = 64, hidden = [4096, 4096], dropout = 0.5)",
+        keys: &["width", "hidden", "dropout"],
+        build: vgg::build,
+    },
+    Entry {
+        name: "vit",
+        about: "small vision Transformer, patches of 4x4 (width = 192, depth = 9, heads = 12)",
+        keys: &["width", "depth", "heads"],
+        build: vit::build,
+    },
+    Entry {
+        name: "speednet",
+        about: "eight layers that reach the most accuracy per second on a CPU (width = 64)",
+        keys: &["width"],
+        build: speednet::build,
+    },
+    Entry {
+        name: "edge-mlp",
+        about: "the MLP of Long and Bartlett (2024), Glorot normal (hidden = [1000, 1000, 1000])",
+        keys: &["hidden"],
+        build: mlp::build_edge,
+    },
+    Entry {
+        name: "edge-cnn",
+        about: "the CNN with LayerNorm of Long and Bartlett (2024) (width = 16)",
+        keys: &["width"],
+        build: edge_cnn::build,
+    },
+    Entry {
+        name: "transformer",
+        about: "pre-LN character Transformer of Long and Bartlett (2024) (width = 128, depth = 6, heads = 8)",
+        keys: &["width", "depth", "heads"],
+        build: transformer::build,
     },
 ];
 
@@ -88,40 +172,140 @@ pub const MODELS: &[Entry] = &[
 ///
 /// # Errors
 /// In words: what is wrong with the specification and the remedy.
-pub fn build(spec: &ModelSpec, task: Task) -> Result<Box<dyn Model>, String> {
+pub fn build(spec: &ModelSpec, task: Task) -> Built {
     let entry = MODELS.iter().find(|m| m.name == spec.name).ok_or_else(|| {
         let names: Vec<_> = MODELS.iter().map(|m| m.name).collect();
         format!("model.name = \"{}\" is not known; use one of {}", spec.name, names.join(", "))
     })?;
+    let given = [
+        ("width", spec.width.is_some()),
+        ("depth", spec.depth.is_some()),
+        ("heads", spec.heads.is_some()),
+        ("hidden", spec.hidden.is_some()),
+        ("dropout", spec.dropout.is_some()),
+    ];
+    if let Some((key, _)) = given.iter().find(|(key, given)| *given && !entry.keys.contains(key)) {
+        let keys: Vec<_> = entry.keys.iter().map(|key| format!("model.{key}")).collect();
+        return Err(format!("model.{key} does not apply to {}; use {}", spec.name, keys.join(", ")));
+    }
     (entry.build)(spec, task)
+}
+
+impl ModelSpec {
+    /// The value of a key, or its default, checked.
+    fn number(key: &str, value: Option<usize>, default: usize, most: usize) -> Result<usize, String> {
+        match value.unwrap_or(default) {
+            n if (1..=most).contains(&n) => Ok(n),
+            n => Err(format!("model.{key} = {n} must be from 1 to {most}")),
+        }
+    }
+
+    fn width(&self, default: usize) -> Result<usize, String> {
+        Self::number("width", self.width, default, 4096)
+    }
+
+    fn depth(&self, default: usize) -> Result<usize, String> {
+        Self::number("depth", self.depth, default, 1000)
+    }
+
+    /// Widths of hidden layers.
+    fn hidden(&self, default: &[usize]) -> Result<Vec<usize>, String> {
+        let hidden = self.hidden.clone().unwrap_or_else(|| default.to_vec());
+        if let Some(units) = hidden.iter().find(|units| !(1..=65_536).contains(*units)) {
+            return Err(format!("model.hidden has a layer of {units} units; use from 1 to 65536"));
+        }
+        if hidden.len() > 9 {
+            return Err(format!("model.hidden has {} layers; use at most 9", hidden.len()));
+        }
+        Ok(hidden)
+    }
+
+    /// Heads that divide `width`.
+    fn heads(&self, default: usize, width: usize) -> Result<usize, String> {
+        let heads = Self::number("heads", self.heads, default, width)?;
+        if width.is_multiple_of(heads) {
+            Ok(heads)
+        } else {
+            Err(format!("model.heads = {heads} does not divide model.width = {width}; use a divisor"))
+        }
+    }
+}
+
+impl Task {
+    /// Channels, height and width, for a model that reads images.
+    fn image(&self, spec: &ModelSpec) -> Result<[usize; 3], String> {
+        match self.input {
+            Input::Image(shape) => Ok(shape),
+            Input::Tokens { .. } => Err(format!("model {} reads images, the data are text", spec.name)),
+        }
+    }
+
+    /// Length and vocabulary, for a model that reads text.
+    fn tokens(&self, spec: &ModelSpec) -> Result<[usize; 2], String> {
+        match self.input {
+            Input::Tokens { length, vocabulary } => Ok([length, vocabulary]),
+            Input::Image(_) => Err(format!("model {} reads text, the data are images", spec.name)),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::text::{LENGTH, VOCABULARY};
 
-    fn params_and_macs(json: serde_json::Value) -> (usize, u64) {
-        let spec: ModelSpec = serde_json::from_value(json).expect("a valid specification");
-        let model = build(&spec, Task { input: [3, 32, 32], classes: 10 }).expect("a model");
+    const TEXT: Input = Input::Tokens { length: LENGTH, vocabulary: VOCABULARY };
+
+    fn spec(json: serde_json::Value) -> ModelSpec {
+        serde_json::from_value(json).expect("a valid specification")
+    }
+
+    fn sizes(json: serde_json::Value, input: Input, classes: usize) -> (usize, u64) {
+        let model = build(&spec(json), Task { input, classes }).expect("a model");
         (model.layout().len(), model.forward_macs())
     }
 
     #[test]
     fn sizes_are_the_published_ones() {
+        let cifar = |json, classes| sizes(json, Input::Image([3, 32, 32]), classes);
         // He et al. (2016): ResNet-20 has 0.27 M parameters, 40.8 M multiply-adds.
-        assert_eq!(params_and_macs(serde_json::json!({"name": "resnet20", "width": 16})), (269_722, 40_551_040));
-        assert_eq!(params_and_macs(serde_json::json!({"name": "resnet8", "width": 16})), (75_290, 12_239_488));
-        assert_eq!(params_and_macs(serde_json::json!({"name": "mlp", "hidden": [256, 128]})), (820_874, 820_480));
+        assert_eq!(cifar(serde_json::json!({"name": "resnet20", "width": 16}), 10), (269_722, 40_551_040));
+        assert_eq!(cifar(serde_json::json!({"name": "resnet8", "width": 16}), 10), (75_290, 12_239_488));
+        assert_eq!(cifar(serde_json::json!({"name": "mlp", "hidden": [256, 128]}), 10), (820_874, 820_480));
+        // The models of Mi et al. (2022), as their code builds them.
+        assert_eq!(cifar(serde_json::json!({"name": "resnet18"}), 10), (11_173_962, 555_422_720));
+        assert_eq!(cifar(serde_json::json!({"name": "resnet18"}), 100).0, 11_220_132);
+        assert_eq!(cifar(serde_json::json!({"name": "resnet34"}), 10).0, 21_282_122);
+        assert_eq!(cifar(serde_json::json!({"name": "wideresnet"}), 10), (36_479_194, 5_243_328_768));
+        assert_eq!(cifar(serde_json::json!({"name": "wideresnet"}), 100).0, 36_536_884);
+        assert_eq!(cifar(serde_json::json!({"name": "vgg11-bn"}), 10), (28_149_514, 171_679_744));
+        // torchvision's resnet50.
+        let imagenet = Input::Image([3, 224, 224]);
+        assert_eq!(sizes(serde_json::json!({"name": "resnet50"}), imagenet, 1000), (25_557_032, 4_089_184_256));
+        // Long and Bartlett (2024).
+        assert_eq!(sizes(serde_json::json!({"name": "edge-mlp"}), Input::Image([1, 28, 28]), 10).0, 2_797_010);
+        assert_eq!(cifar(serde_json::json!({"name": "edge-cnn"}), 10).0, 25_674);
+        assert_eq!(sizes(serde_json::json!({"name": "transformer"}), TEXT, VOCABULARY).0, 1_626_496);
     }
 
     #[test]
     fn a_wrong_specification_is_explained() {
         let error = |json| {
-            let spec: ModelSpec = serde_json::from_value(json).expect("a valid specification");
-            build(&spec, Task { input: [3, 32, 32], classes: 10 }).err().expect("an error")
+            let task = Task { input: Input::Image([3, 32, 32]), classes: 10 };
+            build(&spec(json), task).err().expect("an error")
         };
-        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet9"})), @r#"model.name = "resnet9" is not known; use one of mlp, resnet8, resnet20"#);
-        insta::assert_snapshot!(error(serde_json::json!({"name": "mlp", "width": 3})), @"model.width does not apply to mlp; use model.hidden = [units, ...]");
+        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet9"})), @r#"model.name = "resnet9" is not known; use one of mlp, resnet8, resnet20, resnet18, resnet34, resnet50, wideresnet, vgg11-bn, vit, speednet, edge-mlp, edge-cnn, transformer"#);
+        insta::assert_snapshot!(error(serde_json::json!({"name": "mlp", "width": 3})), @"model.width does not apply to mlp; use model.hidden");
         insta::assert_snapshot!(error(serde_json::json!({"name": "resnet8", "width": 0})), @"model.width = 0 must be even and from 2 to 1024 (channels are padded on both sides)");
+        insta::assert_snapshot!(error(serde_json::json!({"name": "wideresnet", "depth": 27})), @"model.depth = 27 must be 6 n + 4 with n of 1 or more; use 10, 16, 22, 28 or 40");
+        insta::assert_snapshot!(error(serde_json::json!({"name": "vgg11-bn", "dropout": 1.0})), @"model.dropout = 1 must be at least 0 and below 1");
+        insta::assert_snapshot!(error(serde_json::json!({"name": "vit", "heads": 5})), @"model.heads = 5 does not divide model.width = 192; use a divisor");
+        insta::assert_snapshot!(error(serde_json::json!({"name": "transformer"})), @"model transformer reads text, the data are images");
+        let task = Task { input: TEXT, classes: VOCABULARY };
+        insta::assert_snapshot!(build(&spec(serde_json::json!({"name": "resnet18"})), task).err().expect("an error"), @"model resnet18 reads images, the data are text");
+        let task = Task { input: Input::Image([3, 28, 28]), classes: 10 };
+        insta::assert_snapshot!(build(&spec(serde_json::json!({"name": "vgg11-bn"})), task).err().expect("an error"), @"model vgg11-bn reads images of 32x32, the data have 28x28");
+        let task = Task { input: Input::Image([3, 30, 30]), classes: 10 };
+        insta::assert_snapshot!(build(&spec(serde_json::json!({"name": "vit"})), task).err().expect("an error"), @"model vit reads patches of 4x4, which do not tile the data's images of 30x30");
     }
 }

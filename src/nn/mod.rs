@@ -15,9 +15,10 @@ mod weights_file;
 
 pub use cpu::{Scalar, executed_flops, gemm_peak};
 pub use layers::{
-    BatchNorm, Conv2d, LayerNorm, Linear, add_relu, avg_pool2d, channels_last, dropout, flatten, global_avg_pool,
-    max_pool2d, relu, shortcut,
+    BatchNorm, Bias, Conv2d, Embedding, LayerNorm, Linear, Positions, add, add_relu, attention, avg_pool2d,
+    channels_last, dropout, flatten, gelu, global_avg_pool, global_max_pool, max_pool2d, relu, rows, shortcut,
 };
+pub(crate) use params::default_init;
 pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningStats, Weights};
 pub use tape::{BatchNormMode, Loss, Node, Pass};
 pub use weights_file::{assemble, from_safetensors, to_safetensors};

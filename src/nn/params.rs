@@ -139,7 +139,7 @@ impl ParamLayout {
 
 /// PyTorch's default for convolutions, linear layers and their biases: uniform within 1/sqrt(fan_in), which is
 /// Kaiming uniform with a = sqrt 5.
-pub(super) fn default_init(fan_in: usize) -> Init {
+pub(crate) fn default_init(fan_in: usize) -> Init {
     let up = 1.0 / (fan_in as f64).sqrt();
     Init::Uniform { lo: -up, up }
 }
@@ -183,6 +183,11 @@ impl<'a> Weights<'a> {
     /// The layout.
     pub fn layout(&self) -> &'a ParamLayout {
         self.layout
+    }
+
+    /// Their type.
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// The values of a parameter.

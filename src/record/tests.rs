@@ -120,7 +120,7 @@ fn a_folder_keeps_to_one_run() {
     let edited = RunManifest { suite_hash: "edited".into(), ..manifest(&cells[..4]) };
     open(&edited, &cells[1..3]).expect("opens");
     assert_eq!(folder.manifest().expect("readable").expect("there").cells, cells[1..3]);
-    let longer = Cell { data: crate::suite::CellData { train: 300, ..cells[0].data.clone() }, ..cells[0].clone() };
+    let longer = Cell { data: crate::data::DataSpec { train: 300, ..cells[0].data.clone() }, ..cells[0].clone() };
     let longer = [longer];
     let more_images =
         RunManifest { data_sha256: "more".into(), suite_hash: "edited again".into(), ..manifest(&longer) };

@@ -44,6 +44,7 @@ fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
         },
         stand_in: true,
         data: data::Provenance {
+            unreadable: Vec::new(),
             name: "photo-patches".into(),
             source: "embedded".into(),
             revision: None,

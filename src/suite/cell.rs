@@ -6,6 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::data::DataSpec;
 use crate::data::augment::Augment;
 use crate::flops::StepCost;
 use crate::model::ModelSpec;
@@ -23,7 +24,7 @@ pub struct Cell {
     /// [`NUMERICS`] of the program that planned it.
     pub numerics: u32,
     /// The data set.
-    pub data: CellData,
+    pub data: DataSpec,
     /// The model.
     pub model: ModelSpec,
     /// Epochs of this cell (a multiple of the suite's for some controls).
@@ -42,17 +43,6 @@ pub struct Cell {
     pub optimizer: OptimizerSpec,
     /// Seed of every random stream.
     pub seed: u64,
-}
-
-/// The data set of a cell.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CellData {
-    /// The set really used: a stand-in's name where it stands in.
-    pub name: String,
-    /// Training images.
-    pub train: usize,
-    /// Test images.
-    pub test: usize,
 }
 
 /// An optimizer's name.

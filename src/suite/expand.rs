@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use super::cell::{
-    AscentSpec, BatchNormPass2, Cell, CellData, FisherMode, Grow, MaskScore, MaskSpec, NUMERICS, OptimizerName,
+    AscentSpec, BatchNormPass2, Cell, FisherMode, Grow, MaskScore, MaskSpec, NUMERICS, OptimizerName,
     OptimizerSpec, Pattern, Refresh,
 };
 use super::file::{Axis, GridFile, Settings};
-use crate::data;
-use crate::model;
+use crate::data::augment::Augment;
+use crate::data::{self, DataSpec, Input};
+use crate::model::{self, Task};
 use crate::optim::Decay;
 
 /// What is wrong, in words: key, value, remedy.
@@ -18,19 +19,10 @@ type Checked<T> = Result<T, String>;
 const MOST_PARAMETERS: usize = u32::MAX as usize;
 
 /// The data set of the settings.
-pub(super) fn data(settings: &Settings) -> Checked<CellData> {
-    let name = settings.data.name.clone().ok_or("data.name is missing; name a data set, such as \"cifar10\"")?;
-    let entry = data::find(&name)?;
-    let amount = |key: &str, asked: Option<usize>, available: usize| match asked {
-        None => Ok(available),
-        Some(n) if (1..=available).contains(&n) => Ok(n),
-        Some(n) => Err(format!("data.{key} = {n} must be from 1 to {available}, the images {name} has")),
-    };
-    Ok(CellData {
-        train: amount("train", settings.data.train, entry.available[0])?,
-        test: amount("test", settings.data.test, entry.available[1])?,
-        name,
-    })
+pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
+    let data = &settings.data;
+    let name = data.name.as_deref().ok_or("data.name is missing; name a data set, such as \"cifar10\"")?;
+    data::find(name)?.spec([data.train, data.test], data.size, data.classes, data.unreadable)
 }
 
 /// All cells, on the data set `name` (the settings' own or its stand-in), seeds outermost.
@@ -65,10 +57,10 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
 
 /// Everything of a cell but its optimizer and seed.
 fn template(settings: &Settings, name: &str) -> Checked<Cell> {
-    let data = CellData { name: name.to_string(), ..data(settings)? };
-    let entry = data::find(name)?;
+    let data = data(settings)?.on(name)?;
+    let task = Task { input: data.input()?, classes: data.class_count()? };
     let model = settings.model.clone().ok_or("model is missing; add model = { name = \"resnet8\" }")?;
-    let built = model::build(&model, entry.into())?;
+    let built = model::build(&model, task)?;
     if built.layout().len() > MOST_PARAMETERS {
         return Err(format!(
             "model has {} parameters, at most {MOST_PARAMETERS} are supported; make it smaller",
@@ -94,11 +86,7 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
         }
     }
     let augment = settings.augment.clone().unwrap_or_default();
-    within("augment.crop", augment.crop, 0, entry.shape[1])?;
-    if let Some(cutout) = &augment.cutout {
-        within("augment.cutout.size", cutout.size, 1, entry.shape[1])?;
-        fraction("augment.cutout.p", cutout.p)?;
-    }
+    check_augment(&augment, settings, task.input)?;
     let optimizer =
         OptimizerSpec { name: OptimizerName::Sgd, momentum: 0.9, nesterov: false, weight_decay: 5e-4, ascent: None };
     Ok(Cell {
@@ -114,6 +102,34 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
         optimizer,
         seed: 0,
     })
+}
+
+/// `settings` name the data set that the suite means, `input` may be that of its stand-in.
+fn check_augment(augment: &Augment, settings: &Settings, input: Input) -> Checked<()> {
+    let name = settings.data.name.as_deref().unwrap_or_default();
+    let Input::Image([_, height, _]) = input else {
+        return if *augment == Augment::default() {
+            Ok(())
+        } else {
+            Err(format!("augment does not apply to {name}, whose samples are text; remove it"))
+        };
+    };
+    within("augment.crop", augment.crop, 0, height)?;
+    if let Some(cutout) = &augment.cutout {
+        within("augment.cutout.size", cutout.size, 1, height)?;
+        fraction("augment.cutout.p", cutout.p)?;
+    }
+    if let Some(resized) = &augment.resized_crop {
+        if !data::find(name)?.photographs {
+            return Err(format!("augment.resized_crop applies to imagenet and image-folder, not to {name}; remove it"));
+        }
+        for (key, [low, high], most) in [("scale", resized.scale, 1.0), ("ratio", resized.ratio, 100.0)] {
+            if !(low > 0.0 && low <= high && high <= most) {
+                return Err(format!("augment.resized_crop.{key} = [{low}, {high}] must rise, from above 0 to {most}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The cells of one grid entry with one seed.

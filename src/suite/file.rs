@@ -11,6 +11,7 @@ use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::cell::{BatchNormPass2, FisherMode, Grow, MaskScore, OptimizerName, Pattern};
+use crate::data::OnUnreadable;
 use crate::data::augment::Augment;
 use crate::model::ModelSpec;
 use crate::optim::Decay;
@@ -44,7 +45,7 @@ pub struct Settings {
     /// Epochs, batches and the learning rate.
     #[serde(default)]
     pub schedule: ScheduleFile,
-    /// What happens to a training image.
+    /// What happens to a training sample.
     pub augment: Option<Augment>,
     /// Seeds; every grid point is trained once with each.
     pub seeds: Option<Vec<u64>>,
@@ -58,10 +59,16 @@ pub struct Settings {
 pub struct DataFile {
     /// Name of the data set.
     pub name: Option<String>,
-    /// Training images (the first ones); all where not given.
+    /// Training samples (the first ones); all where not given.
     pub train: Option<usize>,
-    /// Test images (the first ones); all where not given.
+    /// Test samples (the first ones); all where not given.
     pub test: Option<usize>,
+    /// Height and width of the images (image-folder, synthetic).
+    pub size: Option<usize>,
+    /// Number of classes (image-folder, synthetic).
+    pub classes: Option<usize>,
+    /// What is done about images that cannot be read (image-folder, imagenet; default error).
+    pub unreadable: Option<OnUnreadable>,
 }
 
 /// Epochs, batches and the learning rate.
@@ -70,7 +77,7 @@ pub struct DataFile {
 pub struct ScheduleFile {
     /// Epochs.
     pub epochs: Option<usize>,
-    /// Images of a step.
+    /// Samples of a step.
     pub batch_size: Option<usize>,
     /// Peak learning rate.
     pub lr: Option<f64>,
@@ -180,6 +187,9 @@ impl Settings {
                 name: self.data.name.or(base.data.name),
                 train: self.data.train.or(base.data.train),
                 test: self.data.test.or(base.data.test),
+                size: self.data.size.or(base.data.size),
+                classes: self.data.classes.or(base.data.classes),
+                unreadable: self.data.unreadable.or(base.data.unreadable),
             },
             model: self.model.or(base.model),
             schedule: ScheduleFile {

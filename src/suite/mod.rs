@@ -9,10 +9,11 @@ pub mod filter;
 
 use std::path::Path;
 
-pub use cell::{Cell, CellData, Grow, MaskScore, MaskSpec, OptimizerName, Refresh};
+pub use cell::{Cell, Grow, MaskScore, MaskSpec, OptimizerName, Refresh};
 pub use embedded::{embedded_names, embedded_text};
 pub use filter::Filter;
 
+use crate::data::DataSpec;
 use crate::error::{Error, Result};
 use file::SuiteFile;
 
@@ -77,7 +78,7 @@ impl Suite {
     ///
     /// # Errors
     /// When there is no such profile or it names no data set.
-    pub fn data(&self, profile: &str) -> Result<CellData> {
+    pub fn data(&self, profile: &str) -> Result<DataSpec> {
         let settings = self.settings(profile)?;
         expand::data(&settings).map_err(|message| self.error(profile, message))
     }

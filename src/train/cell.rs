@@ -75,7 +75,7 @@ impl Trained {
 pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<Trained> {
     let peak_is_own = memory::reset_peak();
     let model =
-        model::build(&cell.model, Task { input: data.train.shape, classes: data.classes }).map_err(Error::Usage)?;
+        model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
     let layout = model.layout();
     let (sgd, second) = step_settings(&cell.optimizer);
     let trainer = Trainer::new(model.as_ref(), sgd, second, layout.init(cell.seed), RunningStats::new(layout));

@@ -5,10 +5,10 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::nn::{Pass, RunningStats, Weights};
 
-/// Images evaluated at once.
+/// Samples evaluated at once.
 const BATCH: usize = 256;
 
-/// Mean loss and accuracy on the test images, with running statistics in BatchNorm.
+/// Mean loss and accuracy on the test samples (of texts, by character), with running statistics in BatchNorm.
 ///
 /// # Errors
 /// When a tensor operation fails.
@@ -16,16 +16,19 @@ pub(super) fn evaluate(
     (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
     data: &DataSet,
 ) -> Result<(f64, f64)> {
-    let (mut loss, mut correct) = (0.0, 0);
-    let n = data.test.len();
-    for start in (0..n).step_by(BATCH) {
-        let batch = data.test_batch(start..(start + BATCH).min(n))?;
-        let mut pass = Pass::evaluation(Weights::new(model.layout(), weights), running);
-        let input = pass.input(batch.images);
-        let logits = model.forward(&input, &mut pass)?;
-        loss += pass.cross_entropy::<f32>(&logits, &batch.labels)?.per_sample.iter().sum::<f64>();
-        let predicted = logits.value::<f32>()?.argmax(1)?.to_vec1::<u32>()?;
-        correct += predicted.iter().zip(&batch.labels).filter(|(p, l)| p == l).count();
-    }
+    let (mut loss, mut correct, mut n) = (0.0, 0, 0);
+    data.test_batches(BATCH, |batches| {
+        for batch in batches {
+            let batch = batch?;
+            let mut pass = Pass::evaluation(Weights::new(model.layout(), weights), running);
+            let input = pass.input(batch.input);
+            let logits = model.forward(&input, &mut pass)?;
+            loss += pass.cross_entropy::<f32>(&logits, &batch.labels)?.per_sample.iter().sum::<f64>();
+            let predicted = logits.value::<f32>()?.argmax(1)?.to_vec1::<u32>()?;
+            correct += predicted.iter().zip(&batch.labels).filter(|(p, l)| p == l).count();
+            n += batch.labels.len();
+        }
+        Ok(())
+    })?;
     Ok((loss / n as f64, correct as f64 / n as f64))
 }

@@ -87,8 +87,7 @@ impl Scores {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::augment::Normalise;
-    use crate::data::{Images, Provenance};
+    use crate::data::{Images, Input, Normalise, Provenance};
     use crate::model::{ModelSpec, Task, build};
 
     /// Softmax regression has a closed form: dL/dW = (p - y) x^T, dL/db = p - y, so its Fisher score is the sum over
@@ -98,17 +97,11 @@ mod tests {
         let (shape, n) = ([1, 2, 2], 6);
         let pixels: Vec<u8> = (0..n * 4).map(|i| (i * 37 % 256) as u8).collect();
         let images = Images { pixels, labels: (0..n).map(|i| (i % 10) as u8).collect(), shape };
-        let provenance = Provenance {
-            name: String::new(),
-            source: String::new(),
-            revision: None,
-            files: vec![],
-            sha256: String::new(),
-        };
-        let data =
-            DataSet { train: images.clone(), test: images, classes: 10, mean: [0.4; 3], std: [0.3; 3], provenance };
-        let spec = ModelSpec { name: "mlp".into(), width: None, hidden: Some(Vec::new()) };
-        let model = build(&spec, Task { input: shape, classes: 10 }).expect("a model");
+        let normalise = Normalise { mean: [0.4; 3], std: [0.3; 3] };
+        let provenance = Provenance::made("test", "test", vec![]);
+        let data = DataSet::of_images([images.clone(), images.clone()], 10, normalise, provenance);
+        let spec = ModelSpec { name: "mlp".into(), hidden: Some(Vec::new()), ..ModelSpec::default() };
+        let model = build(&spec, Task { input: Input::Image(shape), classes: 10 }).expect("a model");
         let weights = model.layout().init(3);
         let mut running = RunningStats::new(model.layout());
         let parts = (model.as_ref(), weights.as_slice(), &mut running);
@@ -119,13 +112,13 @@ mod tests {
         let mut expected = vec![0f64; 50];
         for i in 0..n {
             let mut x = [0f32; 4];
-            Normalise { mean: [0.4; 3], std: [0.3; 3] }.image(data.train.image(i), shape, &mut x);
+            normalise.image(images.image(i), shape, &mut x);
             let logits: Vec<f64> = (0..10)
                 .map(|k| f64::from(bias[k]) + (0..4).map(|j| f64::from(weight[4 * k + j] * x[j])).sum::<f64>())
                 .collect();
             let sum: f64 = logits.iter().map(|l| l.exp()).sum();
             for k in 0..10 {
-                let error = logits[k].exp() / sum - f64::from(u8::from(k == usize::from(data.train.labels[i])));
+                let error = logits[k].exp() / sum - f64::from(u8::from(k == usize::from(images.labels[i])));
                 expected[k] += error.powi(2);
                 (0..4).for_each(|j| expected[10 + 4 * k + j] += (error * f64::from(x[j])).powi(2));
             }

@@ -176,7 +176,7 @@ pub(super) fn loss_gradient(
 ) -> Result<f64> {
     let pass = Pass::training(Weights::new(model.layout(), weights), running, batch_norm);
     let mut pass = pass.with_dropout(batch.dropout.clone());
-    let input = pass.input(batch.images.clone());
+    let input = pass.input(batch.input.clone());
     let logits = model.forward(&input, &mut pass)?;
     let loss = pass.cross_entropy::<f32>(&logits, &batch.labels)?;
     pass.backward(&loss, gradient)?;

@@ -1,4 +1,4 @@
-//! ReLU (with PyTorch's relu'(0) = 0), residual addition, and normalised values written out.
+//! ReLU (with PyTorch's relu'(0) = 0), GELU, residual addition, and normalised values written out.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -53,6 +53,51 @@ pub(in crate::nn) fn relu<T: Scalar>(x: &[T]) -> Vec<T> {
     })
 }
 
+/// `x Phi(x)`, Phi being the standard normal distribution's function (Hendrycks and Gimpel, 2016).
+pub(in crate::nn) fn gelu<T: Scalar>(x: &[T]) -> Vec<T> {
+    by_chunks(x.len(), 1, |first, out| arch().dispatch(Gelu { x: &x[first..first + out.len()], out }))
+}
+
+struct Gelu<'a, T> {
+    x: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Scalar> WithSimd for Gelu<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.out.iter_mut().zip(self.x).for_each(|(y, x)| *y = *x * x.normal().0);
+    }
+}
+
+/// The gradient of [`gelu`]: `dy (Phi(x) + x phi(x))`.
+pub(in crate::nn) fn gelu_backward<T: Scalar>(x: &[T], dy: &[T]) -> Vec<T> {
+    by_chunks(x.len(), 1, |first, out| {
+        let range = first..first + out.len();
+        arch().dispatch(GeluBackward { x: &x[range.clone()], dy: &dy[range], out });
+    })
+}
+
+struct GeluBackward<'a, T> {
+    x: &'a [T],
+    dy: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Scalar> WithSimd for GeluBackward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (dx, (x, dy)) in self.out.iter_mut().zip(self.x.iter().zip(self.dy)) {
+            let (cdf, density) = x.normal();
+            *dx = *dy * (cdf + *x * density);
+        }
+    }
+}
+
 /// `scale x` where `kept`, else 0.
 pub(in crate::nn) fn keep<T: Scalar>(x: &[T], kept: &[bool], scale: T) -> Vec<T> {
     by_chunks(x.len(), 1, |first, out| {
@@ -71,34 +116,35 @@ pub(in crate::nn) fn add<T: Scalar>(a: &[T], b: &[T]) -> Vec<T> {
     })
 }
 
-/// `max(a + b, 0)`.
-pub(in crate::nn) fn add_relu<T: Scalar>(a: &Source<'_, T>, b: &Source<'_, T>, channels: usize) -> Vec<T> {
+/// `a + b`, and of that `max(., 0)` where `relu`.
+pub(in crate::nn) fn sum<T: Scalar>(a: &Source<'_, T>, b: &Source<'_, T>, channels: usize, relu: bool) -> Vec<T> {
     by_chunks(a.len(), channels, |first, out| {
-        with_scratch(out.len(), |scratch| arch().dispatch(AddRelu { a, b, first, channels, scratch, out }));
+        with_scratch(out.len(), |scratch| arch().dispatch(Sum { a, b, first, channels, relu, scratch, out }));
     })
 }
 
-struct AddRelu<'a, T> {
+struct Sum<'a, T> {
     a: &'a Source<'a, T>,
     b: &'a Source<'a, T>,
     first: usize,
     channels: usize,
+    relu: bool,
     scratch: &'a mut [T],
     out: &'a mut [T],
 }
 
-impl<T: Scalar> WithSimd for AddRelu<'_, T> {
+impl<T: Scalar> WithSimd for Sum<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { a, b, first, channels, scratch, out } = self;
+        let Self { a, b, first, channels, relu, scratch, out } = self;
         let n = out.len();
         a.read(simd, (first, n / channels, channels), out, channels);
         b.read(simd, (first, n / channels, channels), scratch, channels);
         for c in vectors::<S, T>(n) {
             let sum = T::plus(simd, load_some(simd, &out[c.clone()]), load_some(simd, &scratch[c.clone()]));
-            store_some(simd, T::positive_part(simd, sum), &mut out[c]);
+            store_some(simd, if relu { T::positive_part(simd, sum) } else { sum }, &mut out[c]);
         }
     }
 }

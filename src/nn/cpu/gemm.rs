@@ -6,8 +6,10 @@ use rayon::prelude::*;
 use super::Scalar;
 use super::executed::count_flops;
 
-/// Output rows of one task of [`par_gemm`].
+/// Output rows of one task of [`par_gemm`], at least.
 const ROWS_PER_TASK: usize = 32;
+/// Tasks of one product, at most: each packs the right operand anew.
+const TASKS: usize = 64;
 
 /// A strided matrix to read: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
@@ -95,10 +97,11 @@ pub(in crate::nn) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: Ma
 pub(in crate::nn) fn par_gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
     count_flops(2 * out.rows * out.cols * a.cols);
     let cols = out.cols;
-    let blocks = out.data.par_chunks_mut(ROWS_PER_TASK * cols).enumerate();
+    let rows_per_task = out.rows.div_ceil(TASKS).next_multiple_of(ROWS_PER_TASK);
+    let blocks = out.data.par_chunks_mut(rows_per_task * cols).enumerate();
     blocks.for_each(|(block, data)| {
         let rows = data.len() / cols;
-        gemm(MatMut { data, rows, cols }, a.rows_from(block * ROWS_PER_TASK, rows), b, accumulate);
+        gemm(MatMut { data, rows, cols }, a.rows_from(block * rows_per_task, rows), b, accumulate);
     });
 }
 

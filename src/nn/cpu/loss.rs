@@ -1,11 +1,17 @@
 //! Softmax cross-entropy with integer labels, in f64 inside. libm in place of the platform's functions: the same bits
 //! with every C library.
 
-use super::Scalar;
+use rayon::prelude::*;
+
+use super::{Scalar, write};
+
+/// Rows of one task, at least.
+const ROWS: usize = 64;
 
 /// Per-sample losses `-log softmax(logits)[label]` of `logits` [batch, classes].
 pub(in crate::nn) fn cross_entropy<T: Scalar>(logits: &[T], labels: &[u32], classes: usize) -> Vec<f64> {
-    logits.chunks(classes).zip(labels).map(|(row, &label)| log_sum_exp(row) - row[label as usize].to_f64()).collect()
+    let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
+    rows.map(|(row, &label)| log_sum_exp(row) - row[label as usize].to_f64()).collect()
 }
 
 /// The gradient of `scale` times the summed loss: `scale (softmax - one_hot)`.
@@ -15,15 +21,16 @@ pub(in crate::nn) fn cross_entropy_backward<T: Scalar>(
     classes: usize,
     scale: f64,
 ) -> Vec<T> {
-    let mut grad = Vec::with_capacity(logits.len());
-    for (row, &label) in logits.chunks(classes).zip(labels) {
-        let norm = log_sum_exp(row);
-        grad.extend(row.iter().enumerate().map(|(class, logit)| {
-            let hit = if class == label as usize { 1.0 } else { 0.0 };
-            T::from_f64(scale * (libm::exp(logit.to_f64() - norm) - hit))
-        }));
-    }
-    grad
+    write(logits.len(), |grad| {
+        let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
+        grad.par_chunks_mut(classes).zip(rows).for_each(|(grad, (row, &label))| {
+            let norm = log_sum_exp(row);
+            for (class, (grad, logit)) in grad.iter_mut().zip(row).enumerate() {
+                let hit = if class == label as usize { 1.0 } else { 0.0 };
+                *grad = T::from_f64(scale * (libm::exp(logit.to_f64() - norm) - hit));
+            }
+        });
+    })
 }
 
 fn log_sum_exp<T: Scalar>(row: &[T]) -> f64 {

@@ -8,19 +8,22 @@
 )]
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod conv;
 mod executed;
 mod gemm;
 mod layer_norm;
 mod loss;
+mod math;
 mod moments;
 mod pool;
 mod scratch;
 mod simd;
 mod source;
 
-pub(super) use activation::{add, add_relu, keep, relu, relu_backward, values};
+pub(super) use activation::{add, gelu, gelu_backward, keep, relu, relu_backward, sum, values};
+pub(super) use attention::{AttentionShape, attention, attention_backward};
 pub(super) use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm_backward, normalisation};
 pub(super) use conv::{ConvShape, InputGrad, conv2d, conv2d_backward};
 pub use executed::executed_flops;

@@ -6,6 +6,8 @@ use bytemuck::Pod;
 use candle_core::WithDType;
 use pulp::{Arch, Simd, WithSimd};
 
+use super::math;
+
 #[cfg(test)]
 thread_local! {
     /// An instruction set that a test wants in place of the CPU's best.
@@ -53,6 +55,12 @@ pub trait Scalar: WithDType + Pod {
     /// The lanes in f64: a vector of f32 fills two of f64, one of f64 the first alone.
     fn widen<S: Simd>(simd: S, a: Self::Vector<S>) -> [S::f64s; 2];
 
+    /// e^x of one value.
+    fn exponential(self) -> Self;
+
+    /// The standard normal distribution's function and density at one value.
+    fn normal(self) -> (Self, Self);
+
     /// The values of a slice that is shorter than a vector, the other lanes 0.
     fn load_head<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
 
@@ -63,7 +71,7 @@ pub trait Scalar: WithDType + Pod {
 /// The two implementations differ in pulp's names alone.
 macro_rules! scalar {
     ($scalar:ty, $vector:ident, $splat:ident, $add:ident, $sub:ident, $mul_add:ident, $less:ident, $select:ident,
-     $load:ident, $store:ident) => {
+     $load:ident, $store:ident, $exponential:path, $normal:path) => {
         impl Scalar for $scalar {
             type Vector<S: Simd> = S::$vector;
 
@@ -109,6 +117,16 @@ macro_rules! scalar {
             }
 
             #[inline(always)]
+            fn exponential(self) -> Self {
+                $exponential(self)
+            }
+
+            #[inline(always)]
+            fn normal(self) -> (Self, Self) {
+                $normal(self)
+            }
+
+            #[inline(always)]
             fn load_head<S: Simd>(simd: S, values: &[Self]) -> S::$vector {
                 simd.$load(values)
             }
@@ -131,7 +149,9 @@ scalar!(
     less_than_f32s,
     select_f32s,
     partial_load_f32s,
-    partial_store_f32s
+    partial_store_f32s,
+    math::exp_f32,
+    math::normal_f32
 );
 scalar!(
     f64,
@@ -143,7 +163,9 @@ scalar!(
     less_than_f64s,
     select_f64s,
     partial_load_f64s,
-    partial_store_f64s
+    partial_store_f64s,
+    libm::exp,
+    math::normal_f64
 );
 
 /// Whether a CPU has registers for the larger tiles.

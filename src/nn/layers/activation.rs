@@ -1,4 +1,4 @@
-//! ReLU and the end of a residual block.
+//! ReLU, GELU, and the ends of residual blocks.
 
 use super::by_dtype;
 use crate::error::Result;
@@ -20,11 +20,42 @@ pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     by_dtype!(x, run(x, pass))
 }
 
+/// `x Phi(x)`, Phi being the standard normal distribution's function, as `torch.nn.GELU` (Hendrycks and Gimpel, 2016).
+pub fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        let value = x.value::<T>()?;
+        let y = tensor(with_slice::<T, _>(&value, cpu::gelu)?, x.dims())?;
+        let x = x.clone();
+        Ok(pass.record(y, move |dy, gradients| {
+            let dy = dy.value::<T>()?;
+            let dx = with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| cpu::gelu_backward(x, dy)))??;
+            gradients.add::<T>(&x, Gradient::plain(tensor(dx, dy.dims())?))
+        }))
+    }
+    by_dtype!(x, run(x, pass))
+}
+
+/// `a + b`: the end of a residual block whose sum is not rectified.
+pub fn add(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        let channels = a.channels();
+        let y = a.with_source::<T, _>(|a| b.with_source(|b| cpu::sum(&a, &b, channels, false)))??;
+        let y = tensor(y, a.dims())?;
+        let (a, b) = (a.clone(), b.clone());
+        Ok(pass.record(y, move |dy, gradients| {
+            let dy = dy.value::<T>()?;
+            gradients.add::<T>(&a, Gradient::plain(dy.clone()))?;
+            gradients.add::<T>(&b, Gradient::plain(dy))
+        }))
+    }
+    by_dtype!(a, run(a, b, pass))
+}
+
 /// `max(a + b, 0)`: the end of a residual block.
 pub fn add_relu(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let channels = a.channels();
-        let y = a.with_source::<T, _>(|a| b.with_source(|b| cpu::add_relu(&a, &b, channels)))??;
+        let y = a.with_source::<T, _>(|a| b.with_source(|b| cpu::sum(&a, &b, channels, true)))??;
         let y = tensor(y, a.dims())?;
         let (a, b, saved) = (a.clone(), b.clone(), y.clone());
         Ok(pass.record(y, move |dy, gradients| {

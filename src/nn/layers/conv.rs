@@ -2,13 +2,15 @@
 
 use std::rc::Rc;
 
+use candle_nn::Init;
+
 use super::by_dtype;
 use crate::error::{Error, Result};
 use crate::nn::cpu::{self, ConvShape, InputGrad, Measure, Scalar, tensor, with_slice};
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
 use crate::nn::tape::{BatchNormMode, Gradient, Node, Pass};
 
-/// 2-D convolution without bias: square kernel, zero padding. A weight for fewer input channels than there are makes
+/// 2-D convolution without bias (a [`super::Bias`] may follow): square kernel, zero padding. A weight for fewer input channels than there are makes
 /// groups of channels that do not see one another.
 pub struct Conv2d {
     weight: ParamId,
@@ -23,7 +25,16 @@ pub struct Conv2d {
 impl Conv2d {
     /// Declares `name.weight` [c_out, c_in, kernel, kernel], `c_in` the input channels of one group.
     pub fn declare(params: &mut ParamsBuilder, name: &str, c_in: usize, c_out: usize, kernel: usize) {
-        let init = default_init(c_in * kernel * kernel);
+        Self::declare_init(params, name, (c_in, c_out, kernel), default_init(c_in * kernel * kernel));
+    }
+
+    /// The same with an initial value, for (c_in, c_out, kernel).
+    pub fn declare_init(
+        params: &mut ParamsBuilder,
+        name: &str,
+        (c_in, c_out, kernel): (usize, usize, usize),
+        init: Init,
+    ) {
         params.param(&format!("{name}.weight"), &[c_out, c_in, kernel, kernel], init);
     }
 

@@ -1,10 +1,16 @@
 //! Fully connected layer.
 
+use candle_nn::Init;
+use rayon::prelude::*;
+
 use super::by_dtype;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::cpu::{MatMut, MatRef, Scalar, par_gemm, tensor, with_slice};
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
 use crate::nn::tape::{Gradient, Node, Pass};
+
+/// Rows whose bias gradients one task sums. Fixed, so that the order of sums never depends on threads.
+const ROWS: usize = 1024;
 
 /// Fully connected layer, `y = x W^T + b`.
 pub struct Linear {
@@ -13,11 +19,15 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Declares `name.weight` `[d_out, d_in]` and `name.bias` `[d_out]`.
+    /// Declares `name.weight` `[d_out, d_in]` and `name.bias` `[d_out]`, both with PyTorch's initial values.
     pub fn declare(params: &mut ParamsBuilder, name: &str, d_in: usize, d_out: usize) {
-        let init = default_init(d_in);
-        params.param(&format!("{name}.weight"), &[d_out, d_in], init);
-        params.param(&format!("{name}.bias"), &[d_out], init);
+        Self::declare_init(params, name, d_in, d_out, [default_init(d_in); 2]);
+    }
+
+    /// The same with initial values of weight and bias.
+    pub fn declare_init(params: &mut ParamsBuilder, name: &str, d_in: usize, d_out: usize, init: [Init; 2]) {
+        params.param(&format!("{name}.weight"), &[d_out, d_in], init[0]);
+        params.param(&format!("{name}.bias"), &[d_out], init[1]);
     }
 
     /// The layer over a finished layout.
@@ -25,47 +35,68 @@ impl Linear {
         Self { weight: layout.id(&format!("{name}.weight")), bias: layout.id(&format!("{name}.bias")) }
     }
 
-    /// [batch, d_in] -> [batch, d_out].
+    /// [..., d_in] -> [..., d_out].
+    ///
+    /// # Errors
+    /// When the last axis has another length.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         by_dtype!(x, linear(self, x, pass))
     }
 }
 
 fn linear<T: Scalar>(layer: &Linear, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-    let (batch, d_in) = x.raw.dims2()?;
     let (weight_id, bias_id) = (layer.weight, layer.bias);
     let (weight, bias) = (pass.weights.get::<T>(weight_id), pass.weights.get::<T>(bias_id));
-    let d_out = bias.len();
+    let (d_in, d_out) = (weight.len() / bias.len(), bias.len());
+    if x.channels() != d_in {
+        let name = &pass.weights.layout().specs()[weight_id.0].name;
+        return Err(Error::Usage(format!("{name} reads {d_in} values, {:?} has another last axis", x.dims())));
+    }
+    let rows = x.raw.elem_count() / d_in;
     let value = x.value::<T>()?;
     let y = with_slice::<T, _>(&value, |x| {
-        let mut y = bias.repeat(batch);
-        let (x, w) = (MatRef::new(x, batch, d_in), MatRef::new(weight, d_out, d_in));
-        par_gemm(MatMut { data: &mut y, rows: batch, cols: d_out }, x, w.t(), true);
+        let mut y = bias.repeat(rows);
+        let (x, w) = (MatRef::new(x, rows, d_in), MatRef::new(weight, d_out, d_in));
+        par_gemm(MatMut { data: &mut y, rows, cols: d_out }, x, w.t(), true);
         y
     })?;
+    let mut dims = x.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = d_out;
+    }
     let x = x.clone();
-    Ok(pass.record(tensor(y, &[batch, d_out])?, move |dy, gradients| {
+    Ok(pass.record(tensor(y, &dims)?, move |dy, gradients| {
         let dy = dy.value::<T>()?;
         with_slice::<T, _>(&dy, |dy| {
-            let rows = MatRef::new(dy, batch, d_out);
+            let upstream = MatRef::new(dy, rows, d_out);
             gradients.param::<T>(weight_id, |dw| {
                 with_slice(&value, |x| {
                     let dw = MatMut { data: dw, rows: d_out, cols: d_in };
-                    par_gemm(dw, rows.t(), MatRef::new(x, batch, d_in), false);
+                    par_gemm(dw, upstream.t(), MatRef::new(x, rows, d_in), false);
                 })
             })?;
             gradients.param::<T>(bias_id, |db| {
-                db.fill(T::zero());
-                dy.chunks(d_out).for_each(|row| db.iter_mut().zip(row).for_each(|(sum, v)| *sum += *v));
+                db.copy_from_slice(&sum_rows(dy, d_out));
                 Ok(())
             })?;
             if x.slot.is_none() {
                 return Ok(());
             }
             let weight = MatRef::new(gradients.weights.get::<T>(weight_id), d_out, d_in);
-            let mut dx = vec![T::zero(); batch * d_in];
-            par_gemm(MatMut { data: &mut dx, rows: batch, cols: d_in }, rows, weight, false);
-            gradients.add::<T>(&x, Gradient::plain(tensor(dx, &[batch, d_in])?))
+            let mut dx = vec![T::zero(); rows * d_in];
+            par_gemm(MatMut { data: &mut dx, rows, cols: d_in }, upstream, weight, false);
+            gradients.add::<T>(&x, Gradient::plain(tensor(dx, x.dims())?))
         })?
     }))
+}
+
+/// The sum of rows of `n` values.
+fn sum_rows<T: Scalar>(values: &[T], n: usize) -> Vec<T> {
+    let add = |mut sum: Vec<T>, row: &[T]| {
+        sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += *v);
+        sum
+    };
+    let parts: Vec<Vec<T>> =
+        values.par_chunks(ROWS * n).map(|part| part.chunks(n).fold(vec![T::zero(); n], add)).collect();
+    parts.into_iter().reduce(|sum, part| add(sum, &part)).unwrap_or_default()
 }

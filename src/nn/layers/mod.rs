@@ -1,22 +1,28 @@
 //! Layers: each declares its parameters, computes forward, and records how to go back.
 
 mod activation;
+mod attention;
 mod batch_norm;
+mod bias;
 mod conv;
 mod dropout;
+mod embedding;
 mod layer_norm;
 mod linear;
 mod pool;
 mod shape;
 
-pub use activation::{add_relu, relu};
+pub use activation::{add, add_relu, gelu, relu};
+pub use attention::attention;
 pub use batch_norm::BatchNorm;
+pub use bias::Bias;
 pub use conv::Conv2d;
 pub use dropout::dropout;
+pub use embedding::{Embedding, Positions};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
-pub use pool::{avg_pool2d, global_avg_pool, max_pool2d, shortcut};
-pub use shape::{channels_last, flatten};
+pub use pool::{avg_pool2d, global_avg_pool, global_max_pool, max_pool2d, shortcut};
+pub use shape::{channels_last, flatten, rows};
 
 /// Calls a generic function for the value's type.
 macro_rules! by_dtype {

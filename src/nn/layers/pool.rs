@@ -1,6 +1,6 @@
 //! Pooling and the shortcut without parameters.
 
-use super::by_dtype;
+use super::{by_dtype, flatten};
 use crate::error::Result;
 use crate::nn::cpu::{self, PoolShape, Scalar, tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
@@ -50,6 +50,15 @@ pub fn max_pool2d(x: &Node, kernel: usize, stride: usize, padding: usize, pass: 
     }
     let s = PoolShape::new(x.raw.dims4()?, kernel, stride, padding)?;
     by_dtype!(x, run(x, s, pass))
+}
+
+/// The largest value of each channel: [batch, h, w, channels] -> [batch, channels].
+///
+/// # Errors
+/// When the image is not a square.
+pub fn global_max_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    let side = x.raw.dims4()?.1;
+    flatten(&max_pool2d(x, side, 1, 0, pass)?, pass)
 }
 
 /// The mean of each window: [batch, h, w, channels] -> [batch, oh, ow, channels].

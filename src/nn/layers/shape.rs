@@ -6,16 +6,33 @@ use crate::nn::cpu::{self, Scalar, tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// [batch, ...] -> [batch, product of the rest].
+///
+/// # Errors
+/// When a tensor operation fails.
 pub fn flatten(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-    fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        let y = x.value::<T>()?.flatten_from(1)?;
+    let batch = x.dims().first().copied().unwrap_or(1);
+    reshape(x, [batch, x.raw.elem_count() / batch.max(1)], pass)
+}
+
+/// [..., features] -> [product of the others, features].
+///
+/// # Errors
+/// When a tensor operation fails.
+pub fn rows(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    let features = x.channels();
+    reshape(x, [x.raw.elem_count() / features.max(1), features], pass)
+}
+
+fn reshape(x: &Node, shape: [usize; 2], pass: &mut Pass<'_>) -> Result<Node> {
+    fn run<T: Scalar>(x: &Node, shape: [usize; 2], pass: &mut Pass<'_>) -> Result<Node> {
+        let y = x.value::<T>()?.reshape(&shape)?;
         let x = x.clone();
         Ok(pass.record(y, move |dy, gradients| {
             let dx = dy.value::<T>()?.reshape(x.dims())?;
             gradients.add::<T>(&x, Gradient::plain(dx))
         }))
     }
-    by_dtype!(x, run(x, pass))
+    by_dtype!(x, run(x, shape, pass))
 }
 
 /// Input images [batch, c, h, w] to the layout of convolutions, [batch, h, w, c].

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
+use candle_nn::Init;
 use proptest::prelude::*;
 
 use super::{assert_close, assert_threads_do_not_matter, dot, values};
+use crate::data::Input;
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{
-    BatchNorm, BatchNormMode, Conv2d, LayerNorm, Linear, Node, ParamLayout, ParamsBuilder, Pass, RunningStats, Weights,
-    add_relu, avg_pool2d, channels_last, dropout, flatten, global_avg_pool, max_pool2d, relu,
+    BatchNorm, BatchNormMode, Bias, Conv2d, LayerNorm, Linear, Node, ParamLayout, ParamsBuilder, Pass, Positions,
+    RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last, dropout, flatten, gelu, global_avg_pool,
+    max_pool2d, relu,
 };
-use crate::random::{Stream, stream};
+use crate::random::{Stream, below, stream};
 
 /// A model's loss and gradient in f64 at weights moved by `t` along `direction`.
 struct Probe {
@@ -26,7 +29,19 @@ struct Probe {
 impl Probe {
     fn new(spec: serde_json::Value, mode: BatchNormMode) -> Self {
         let spec: ModelSpec = serde_json::from_value(spec).expect("a specification");
-        Self::of(model::build(&spec, Task { input: [3, 9, 9], classes: 10 }).expect("a model"), mode)
+        Self::of(model::build(&spec, Task { input: Input::Image([3, 9, 9]), classes: 10 }).expect("a model"), mode)
+    }
+
+    /// A Transformer on characters.
+    fn text(mode: BatchNormMode) -> Self {
+        let spec = serde_json::json!({"name": "transformer", "width": 8, "depth": 2, "heads": 2});
+        let spec: ModelSpec = serde_json::from_value(spec).expect("a specification");
+        let task = Task { input: Input::Tokens { length: 5, vocabulary: 11 }, classes: 11 };
+        let model = model::build(&spec, task).expect("a model");
+        let rng = &mut stream(5, Stream::Mask(1));
+        let mut tokens = || (0..20).map(|_| below(rng, 11) as u32).collect::<Vec<u32>>();
+        let images = Tensor::from_vec(tokens(), (4, 5), &Device::Cpu).expect("a tensor");
+        Self { images, labels: tokens(), ..Self::of(model, mode) }
     }
 
     fn of(model: Box<dyn Model>, mode: BatchNormMode) -> Self {
@@ -70,6 +85,9 @@ fn gradients_match_central_differences() {
     for mode in MODES {
         Probe::new(serde_json::json!({"name": "resnet8", "width": 4}), mode).check();
         Probe::new(serde_json::json!({"name": "mlp", "hidden": [12, 7]}), mode).check();
+        Probe::new(serde_json::json!({"name": "edge-cnn", "width": 3}), mode).check();
+        Probe::new(serde_json::json!({"name": "wideresnet", "depth": 10, "width": 1}), mode).check();
+        Probe::text(mode).check();
         Probe::of(Box::new(EveryLayer::new()), mode).check();
     }
 }
@@ -80,6 +98,10 @@ struct EveryLayer {
     conv: [Conv2d; 4],
     layer_norm: LayerNorm,
     batch_norm: [BatchNorm; 3],
+    bias: [Bias; 2],
+    positions: Positions,
+    qkv: Linear,
+    proj: Linear,
     fc: Linear,
 }
 
@@ -93,6 +115,12 @@ impl EveryLayer {
         for name in ["bn0", "bn1", "bn2"] {
             BatchNorm::declare(&mut params, name, 10);
         }
+        for (name, channels) in [("conv0", 8), ("conv2", 10)] {
+            Bias::declare(&mut params, name, channels, Init::Uniform { lo: -0.5, up: 0.5 });
+        }
+        Positions::declare(&mut params, "positions", 4, 10, Init::Uniform { lo: -1.0, up: 1.0 });
+        Linear::declare(&mut params, "qkv", 10, 36);
+        Linear::declare(&mut params, "proj", 12, 10);
         Linear::declare(&mut params, "fc", 40, 10);
         let layout = Arc::new(params.build());
         Self {
@@ -100,6 +128,10 @@ impl EveryLayer {
             layer_norm: LayerNorm::new(&layout, "norm"),
             batch_norm: [("bn0", true), ("bn1", false), ("bn2", true)]
                 .map(|(name, relu)| BatchNorm::new(&layout, name, relu)),
+            bias: [("conv0", true), ("conv2", false)].map(|(name, relu)| Bias::new(&layout, name, relu)),
+            positions: Positions::new(&layout, "positions"),
+            qkv: Linear::new(&layout, "qkv"),
+            proj: Linear::new(&layout, "proj"),
             fc: Linear::new(&layout, "fc"),
             layout,
         }
@@ -108,7 +140,7 @@ impl EveryLayer {
 
 impl Model for EveryLayer {
     fn spec(&self) -> ModelSpec {
-        ModelSpec { name: "every layer".into(), width: None, hidden: None }
+        ModelSpec { name: "every layer".into(), ..ModelSpec::default() }
     }
 
     fn layout(&self) -> &Arc<ParamLayout> {
@@ -117,15 +149,24 @@ impl Model for EveryLayer {
 
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
         let x = self.conv[0].forward(&channels_last(x, pass)?, pass)?;
+        // A rectified bias with two readers, one a sum that is not rectified.
+        let y = self.bias[0].forward(&x, pass)?;
+        let x = add(&x, &y, pass)?;
+        let x = add(&self.layer_norm.forward(&y, pass)?, &x, pass)?;
         let x = relu(&self.layer_norm.forward(&x, pass)?, pass)?;
         let x = max_pool2d(&x, 3, 2, 1, pass)?;
         // Two groups; its normalised output has three readers: a convolution, a sum and another normalisation.
         let x = self.batch_norm[0].forward(&self.conv[1].forward(&x, pass)?, pass)?;
-        let y = self.batch_norm[1].forward(&self.conv[2].forward(&x, pass)?, pass)?;
+        let y = self.bias[1].forward(&self.conv[2].forward(&x, pass)?, pass)?;
+        let y = self.batch_norm[1].forward(&y, pass)?;
         let sum = add_relu(&y, &x, pass)?;
         let again = self.batch_norm[2].forward(&x, pass)?;
         let x = add_relu(&self.conv[3].forward(&again, pass)?, &sum, pass)?;
         let x = dropout(&avg_pool2d(&x, 2, 2, pass)?, 0.4, pass)?;
+        let x = self.positions.forward(&x, pass)?;
+        let y = attention(&self.qkv.forward(&x, pass)?, 3, true, pass)?;
+        let y = attention(&self.qkv.forward(&self.proj.forward(&gelu(&y, pass)?, pass)?, pass)?, 2, false, pass)?;
+        let x = add(&self.proj.forward(&y, pass)?, &x, pass)?;
         self.fc.forward(&flatten(&x, pass)?, pass)
     }
 
@@ -155,7 +196,7 @@ impl Normalised {
 
 impl Model for Normalised {
     fn spec(&self) -> ModelSpec {
-        ModelSpec { name: "normalised".into(), width: None, hidden: None }
+        ModelSpec { name: "normalised".into(), ..ModelSpec::default() }
     }
 
     fn layout(&self) -> &Arc<ParamLayout> {
@@ -236,7 +277,7 @@ fn gradients_do_not_depend_on_threads() {
 fn running_statistics_follow_the_policy() {
     let spec: ModelSpec =
         serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
-    let model = model::build(&spec, Task { input: [3, 8, 8], classes: 10 }).expect("a model");
+    let model = model::build(&spec, Task { input: Input::Image([3, 8, 8]), classes: 10 }).expect("a model");
     let layout = model.layout();
     let weights = layout.init(1);
     let images = Tensor::from_vec(values(2 * 3 * 64, &mut stream(2, Stream::Mask(0))), (2, 3, 8, 8), &Device::Cpu)

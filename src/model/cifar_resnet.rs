@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Model, ModelSpec, Task};
+use super::{Built, Model, ModelSpec, Task};
 use crate::flops::{conv2d_macs, linear_macs};
 use crate::nn::{
     BatchNorm, Conv2d, Linear, Node, ParamLayout, ParamsBuilder, Pass, add_relu, channels_last, global_avg_pool,
@@ -44,17 +44,14 @@ fn plan(blocks_per_stage: usize, width: usize) -> Vec<(String, usize, usize, usi
     blocks
 }
 
-pub(super) fn build(blocks_per_stage: usize, spec: &ModelSpec, task: Task) -> Result<Box<dyn Model>, String> {
-    if spec.hidden.is_some() {
-        return Err(format!("model.hidden does not apply to {}; use model.width", spec.name));
-    }
+pub(super) fn build(blocks_per_stage: usize, spec: &ModelSpec, task: Task) -> Built {
     let width = spec.width.unwrap_or(16);
     if !(2..=1024).contains(&width) || !width.is_multiple_of(2) {
         return Err(format!(
             "model.width = {width} must be even and from 2 to 1024 (channels are padded on both sides)"
         ));
     }
-    let [channels, height, image_width] = task.input;
+    let [channels, height, image_width] = task.image(spec)?;
     let blocks = plan(blocks_per_stage, width);
 
     let mut params = ParamsBuilder::default();

@@ -1,0 +1,134 @@
+//! `sharpbench data list|fetch|verify`.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tabled::builder::Builder;
+use tabled::settings::Style;
+
+use crate::data::verify::{self, Verified};
+use crate::data::{self, DATA_SETS, DataSource, Entry, Fetch, FileDigest};
+use crate::error::{Error, Result};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Args {
+    /// Show every data set and where it can be had.
+    List,
+    /// Fetch a data set from the hub into the cache, and check it.
+    Fetch {
+        /// Name of the data set.
+        name: String,
+    },
+    /// Read every sample of a data set: counts, digests, class balance, unreadable files, a sheet of pictures to look at.
+    Verify {
+        /// Name of the data set, or a directory that holds one.
+        what: String,
+        /// Where it comes from: auto (cache, hub, stand-in), stand-in, hub, or a directory.
+        #[arg(long, default_value = "auto", value_name = "SOURCE")]
+        data: DataSource,
+        /// Never use the network.
+        #[arg(long)]
+        offline: bool,
+        /// Where to write the pictures [default: reports/contact-sheet-NAME.png].
+        #[arg(long, value_name = "FILE.png")]
+        contact_sheet: Option<PathBuf>,
+    },
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    match args {
+        Args::List => super::print(&list()),
+        Args::Fetch { name } => {
+            let entry = data::find(name).map_err(Error::Usage)?;
+            if entry.is_embedded() {
+                return super::print(&format!("{name} is part of the program; there is nothing to fetch\n"));
+            }
+            let found = verified(entry, &DataSource::Hub, false)?;
+            super::print(&text(&found))
+        }
+        Args::Verify { what, data, offline, contact_sheet } => {
+            let (entry, source) = subject(what, data)?;
+            let found = verified(entry, &source, *offline)?;
+            let mut text = text(&found);
+            if let Some(sheet) = &found.contact_sheet {
+                let path = contact_sheet.clone().unwrap_or_else(|| {
+                    Path::new("reports").join(format!("contact-sheet-{}.png", found.provenance.name))
+                });
+                verify::write_sheet(sheet, &path)?;
+                text.push_str(&legend(&found, &path));
+            }
+            super::print(&text)?;
+            Ok(if found.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_REGRESSION) })
+        }
+    }
+}
+
+/// The data set and its source: by name, or by what a directory holds.
+fn subject(what: &str, source: &DataSource) -> Result<(&'static Entry, DataSource)> {
+    match data::find(what) {
+        Ok(entry) => Ok((entry, source.clone())),
+        Err(_) if Path::new(what).is_dir() => {
+            Ok((verify::recognised(Path::new(what))?, DataSource::Directory(what.into())))
+        }
+        Err(unknown) => Err(Error::Usage(format!("{unknown}, or a directory that holds one"))),
+    }
+}
+
+fn verified(entry: &Entry, source: &DataSource, offline: bool) -> Result<Verified> {
+    let warn = |message: &str| super::tell(&format!("warning: {message}"));
+    let bar = std::io::stderr().is_terminal();
+    verify::verify(entry, source, &Fetch { offline, bar, say: &super::tell, warn: &warn })
+}
+
+fn list() -> String {
+    let mut builder = Builder::default();
+    builder.push_record(["data set", "what", "where from", "stand-in"]);
+    for entry in DATA_SETS {
+        let stand_in = if entry.is_embedded() { "-" } else { entry.stand_in };
+        builder.push_record([entry.name, entry.about, entry.origin, stand_in]);
+    }
+    let mut table = builder.build();
+    table.with(Style::sharp());
+    format!("{table}\n")
+}
+
+fn text(found: &Verified) -> String {
+    let mut text = String::new();
+    let p = &found.provenance;
+    let revision = p.revision.as_ref().map(|r| format!(", revision {r}")).unwrap_or_default();
+    // Writing to a string cannot fail.
+    writeln!(text, "{} from {}{revision}, {} classes", p.name, p.source, found.classes).ok();
+    writeln!(text, "  sha256 of the samples {}", p.sha256).ok();
+    for FileDigest { file, sha256 } in &p.files {
+        writeln!(text, "  {sha256}  {file}").ok();
+    }
+    for (name, split) in ["training", "test"].into_iter().zip(&found.splits) {
+        write!(text, "  {:<9}{} samples", name, split.samples).ok();
+        if let (Some(least), Some(most)) = (split.by_class.iter().min(), split.by_class.iter().max()) {
+            write!(text, ", {least} to {most} of each class").ok();
+        }
+        for class in split.by_class.iter().enumerate().filter(|(_, n)| **n == 0).map(|(class, _)| class).take(5) {
+            write!(text, ", none of class {class}").ok();
+        }
+        text.push('\n');
+        for message in split.unreadable.iter().take(10) {
+            writeln!(text, "    {message}").ok();
+        }
+        if !split.unreadable.is_empty() {
+            writeln!(text, "    {} samples cannot be read", split.unreadable.len()).ok();
+        }
+    }
+    text
+}
+
+/// What the rows of the contact sheet are.
+fn legend(found: &Verified, path: &Path) -> String {
+    let mut text =
+        format!("  pictures in {}: a row for each class, training left, test right\n", path.display());
+    for (row, name) in found.class_names.iter().take(Verified::SHEET_ROWS).enumerate() {
+        writeln!(text, "    row {:<3}{name}", row + 1).ok();
+    }
+    text
+}

@@ -1,0 +1,169 @@
+//! The idx form of MNIST and its kin: a magic number, the dimensions, the bytes; perhaps gzipped.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+
+use super::digest;
+use super::images::Normalise;
+use super::parquet_images::{ParquetSet, Splits};
+use super::{DataSet, DataSource, FileDigest, Images, Provenance, Request};
+use crate::error::{Error, Result};
+
+/// Names of the files: training images and labels, test images and labels.
+const FILES: [&str; 4] =
+    ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
+
+/// A data set in idx files.
+pub(super) struct IdxSet {
+    pub(super) parquet: ParquetSet,
+    /// SHA-256 of the unpacked originals, in the order of [`FILES`].
+    pub(super) sha256: [&'static str; 4],
+    pub(super) normalise: Normalise,
+}
+
+/// Side of the images.
+pub(super) const SIDE: usize = 28;
+const CLASSES: usize = 10;
+/// More than any file here unpacks to: what unpacks to more is not read on.
+const MOST_BYTES: u64 = 1 << 30;
+
+impl IdxSet {
+    pub(super) fn load(&self, request: &Request<'_>) -> Result<DataSet> {
+        let (splits, provenance) = match request.source {
+            DataSource::Directory(path) => match idx_directory(path) {
+                Some(directory) => self.read(request, &directory)?,
+                None => self.parquet.from_directory(request, path)?,
+            },
+            DataSource::Auto | DataSource::Hub | DataSource::StandIn => self.parquet.from_hub(request)?,
+        };
+        Ok(DataSet::of_images(splits, CLASSES, self.normalise, provenance))
+    }
+
+    /// Whether a directory has this set: idx files with these labels, or the hub's files.
+    pub(super) fn recognises(&self, directory: &Path) -> bool {
+        let own = |directory: PathBuf| {
+            let (path, _) = find(&directory, FILES[3]).ok()?;
+            Some(digest::sha256_bytes(&unpacked(&path).ok()?) == self.sha256[3])
+        };
+        idx_directory(directory).and_then(own).unwrap_or(false) || self.parquet.recognises(directory)
+    }
+
+    fn read(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
+        let mut files = Vec::new();
+        let mut contents = Vec::new();
+        for (file, original) in FILES.into_iter().zip(self.sha256) {
+            let (path, name) = find(directory, file)?;
+            let bytes = unpacked(&path)?;
+            let sha256 = digest::sha256_bytes(&bytes);
+            contents.push((path, bytes, sha256, original, name));
+        }
+        let mut parsed = Vec::new();
+        for (path, bytes, sha256, original, name) in &contents {
+            // The form first: its errors say more than a digest does.
+            let damaged = |what: String| Error::Data(format!("{}: {what}", path.display()));
+            let is_images = name.contains("images");
+            parsed.push(if is_images { images(bytes) } else { labels(bytes) }.map_err(damaged)?);
+            let expected = match digest::listed(directory, name)? {
+                Some(listed) => (digest::sha256_file(path)?, listed),
+                None => (sha256.clone(), (*original).to_string()),
+            };
+            let remedy = "fetch it anew (for changed images of your own, add a SHA256SUMS file)";
+            digest::check(&path.display().to_string(), &expected.0, &expected.1, remedy)?;
+            files.push(FileDigest { file: name.clone(), sha256: sha256.clone() });
+        }
+        let split = |i: usize, limit: usize| {
+            let (pixels, labels) = (parsed[i], parsed[i + 1]);
+            let n = pixels.len() / (SIDE * SIDE);
+            if n != labels.len() {
+                return Err(Error::Data(format!(
+                    "{} has {n} images, {} has {} labels; they do not belong together",
+                    contents[i].0.display(),
+                    contents[i + 1].0.display(),
+                    labels.len()
+                )));
+            }
+            let n = n.min(limit);
+            let shape = [1, SIDE, SIDE];
+            Ok(Images { pixels: pixels[..n * SIDE * SIDE].to_vec(), labels: labels[..n].to_vec(), shape })
+        };
+        let splits = [split(0, request.spec.train)?, split(2, request.spec.test)?];
+        Ok((splits, Provenance::made(request.entry.name, "directory", files)))
+    }
+}
+
+/// The directory that holds idx files: the given one, or `raw` inside it, as torchvision keeps them.
+fn idx_directory(directory: &Path) -> Option<PathBuf> {
+    let places = [directory.to_path_buf(), directory.join("raw")];
+    places.into_iter().find(|d| FILES.iter().any(|file| find(d, file).is_ok()))
+}
+
+/// The path and name of a file, packed or not.
+fn find(directory: &Path, file: &str) -> Result<(PathBuf, String)> {
+    let names = [file.to_string(), format!("{file}.gz")];
+    names.into_iter().find(|name| directory.join(name).is_file()).map(|name| (directory.join(&name), name)).ok_or_else(
+        || Error::Data(format!("{} holds neither {file} nor {file}.gz; fetch it", directory.display())),
+    )
+}
+
+fn unpacked(path: &Path) -> Result<Vec<u8>> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut bytes = Vec::new();
+    if path.extension().is_some_and(|e| e == "gz") {
+        let read = GzDecoder::new(file).take(MOST_BYTES).read_to_end(&mut bytes);
+        read.map_err(|e| Error::Data(format!("{} cannot be unpacked ({e}); fetch it anew", path.display())))?;
+    } else {
+        file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    }
+    Ok(bytes)
+}
+
+/// The bytes after a header of `N` dimensions.
+fn body<const N: usize>(bytes: &[u8]) -> std::result::Result<([usize; N], &[u8]), String> {
+    let number = |i: usize| bytes.get(4 * i..4 * i + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
+    let magic = 0x0800 + N as u32;
+    match number(0) {
+        None => return Err("it is empty or truncated; fetch it anew".into()),
+        Some(found) if found != magic => {
+            return Err(format!("its magic number is {found}, expected {magic}: it is another file; fetch it anew"));
+        }
+        Some(_) => {}
+    }
+    let mut dims = [0; N];
+    for (i, dim) in dims.iter_mut().enumerate() {
+        *dim = number(i + 1).ok_or("it is truncated; fetch it anew")? as usize;
+    }
+    let body = &bytes[4 * (N + 1)..];
+    let expected = dims.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
+    if expected != Some(body.len()) {
+        return Err(format!(
+            "it has {} bytes where its header says {}: it is truncated or damaged; fetch it anew",
+            body.len(),
+            dims.map(|d| d.to_string()).join(" x ")
+        ));
+    }
+    Ok((dims, body))
+}
+
+/// The pixels of an image file.
+pub(super) fn images(bytes: &[u8]) -> std::result::Result<&[u8], String> {
+    let ([_, height, width], pixels) = body::<3>(bytes)?;
+    if [height, width] == [SIDE, SIDE] {
+        Ok(pixels)
+    } else {
+        Err(format!("its images are {width}x{height}, expected {SIDE}x{SIDE}"))
+    }
+}
+
+/// The classes of a label file.
+pub(super) fn labels(bytes: &[u8]) -> std::result::Result<&[u8], String> {
+    let ([_], labels) = body::<1>(bytes)?;
+    match labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= CLASSES) {
+        Some((index, label)) => {
+            Err(format!("label {index} is {label}, outside 0..{CLASSES}; the file is damaged, fetch it anew"))
+        }
+        None => Ok(labels),
+    }
+}

@@ -1,0 +1,281 @@
+//! A directory of photographs, a folder for each class: `train/CLASS/*.jpg` and `test/CLASS/*.jpg` (or `val`). Only names
+//! are held in memory; JPEG and PNG files are read and decoded on several threads while the trainer works.
+
+use std::collections::BTreeSet;
+use std::fs::DirEntry;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use image::{ImageReader, RgbImage};
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use sha2::{Digest, Sha256};
+
+use super::augment::{Augment, Draw};
+use super::images::{Normalise, batch, planes};
+use super::loader::Batch;
+use super::{DataSet, DataSource, DataSpec, Entry, Input, OnUnreadable, Provenance, Request, Samples, resize};
+use crate::error::{Error, Result};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "image-folder",
+    about: "any directory of JPEG or PNG files, a folder per class: train/CLASS/*.jpg and test/CLASS/*.jpg",
+    input: Input::Image([3, 224, 224]),
+    classes: 1000,
+    origin: "directory: train/CLASS/*.jpg, test/CLASS/*.png",
+    available: None,
+    photographs: true,
+    stand_in: "synthetic",
+    load,
+    recognises: |directory| TRAIN.iter().any(|name| directory.join(name).is_dir()),
+};
+
+/// ImageNet's (torchvision's).
+const NORMALISE: Normalise = Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+/// Side of the images where they are only looked at.
+const THUMBNAIL: usize = 64;
+const TRAIN: [&str; 1] = ["train"];
+const TEST: [&str; 3] = ["test", "val", "validation"];
+const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// A file of a class.
+struct Photograph {
+    class: u32,
+    file: String,
+    bytes: u64,
+}
+
+/// A split of an image folder. Its classes take turns, file by file, so every cut is balanced.
+struct Folder {
+    directory: PathBuf,
+    classes: Arc<Vec<String>>,
+    photographs: Vec<Photograph>,
+    size: u32,
+    unreadable: OnUnreadable,
+    skipped: Mutex<BTreeSet<String>>,
+    /// The threads that decode; the trainer's stay its own.
+    pool: Arc<ThreadPool>,
+}
+
+/// Loads a directory of photographs; also ImageNet.
+pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
+    let DataSource::Directory(directory) = request.source else {
+        let name = request.entry.name;
+        return Err(Error::Hub(format!("{name} is read from a directory only: --data DIR")));
+    };
+    let input = request.spec.input().map_err(Error::Data)?;
+    let Input::Image([_, size, _]) = input else {
+        return Err(Error::Data(format!("{} has no text", request.entry.name)));
+    };
+    let expected = request.spec.class_count().map_err(Error::Data)?;
+    let [train, test] = [split_directory(directory, &TRAIN)?, split_directory(directory, &TEST)?];
+    let classes = Arc::new(class_names(&train)?);
+    if classes.len() != expected {
+        return Err(Error::Data(format!(
+            "{} has {} class folders, the suite says {expected}; correct data.classes or the directory",
+            train.display(),
+            classes.len()
+        )));
+    }
+    let others = class_names(&test)?;
+    if let Some(missing) = classes.iter().find(|class| others.binary_search(class).is_err()) {
+        return Err(Error::Data(format!("{} lacks the class folder {missing}; add it", test.display())));
+    }
+    if let Some(foreign) = others.iter().find(|class| classes.binary_search(class).is_err()) {
+        return Err(Error::Data(format!(
+            "{} has the class folder {foreign}, which {} lacks; remove it",
+            test.display(),
+            train.display()
+        )));
+    }
+    let pool = ThreadPoolBuilder::new().thread_name(|i| format!("decode-{i}")).build();
+    let pool = Arc::new(pool.map_err(|e| Error::Usage(format!("the threads that decode cannot be started: {e}")))?);
+    let folder = |directory: PathBuf| -> Result<Box<dyn Samples>> {
+        Ok(Box::new(Folder {
+            photographs: list(&directory, &classes)?,
+            directory,
+            classes: classes.clone(),
+            size: size as u32,
+            unreadable: request.spec.unreadable.unwrap_or_default(),
+            skipped: Mutex::default(),
+            pool: pool.clone(),
+        }))
+    };
+    Ok(DataSet {
+        train: folder(train)?,
+        test: folder(test)?,
+        input,
+        classes: expected,
+        class_names: classes.to_vec(),
+        provenance: Provenance::made(request.entry.name, "directory", Vec::new()),
+    })
+}
+
+/// The specification of all that a directory has.
+pub(super) fn inspect(entry: &Entry, directory: &Path) -> Result<DataSpec> {
+    let [train, test] = [split_directory(directory, &TRAIN)?, split_directory(directory, &TEST)?];
+    let classes = class_names(&train)?;
+    let files = |split: &Path| -> Result<usize> { Ok(list(split, &class_names(split)?)?.len()) };
+    let amounts = [Some(files(&train)?), Some(files(&test)?)];
+    entry.spec(amounts, Some(THUMBNAIL), Some(classes.len()), None).map_err(Error::Data)
+}
+
+fn split_directory(directory: &Path, names: &[&str]) -> Result<PathBuf> {
+    names.iter().map(|name| directory.join(name)).find(|path| path.is_dir()).ok_or_else(|| {
+        Error::Data(format!(
+            "{} has no folder {}; it must hold train/CLASS/*.jpg and test/CLASS/*.jpg",
+            directory.display(),
+            names.join(" nor ")
+        ))
+    })
+}
+
+/// Entries of a directory whose names do not start with a dot.
+fn entries(directory: &Path) -> Result<Vec<DirEntry>> {
+    let entries = std::fs::read_dir(directory).map_err(Error::io("list", directory))?;
+    let entries: std::io::Result<Vec<DirEntry>> = entries.collect();
+    let mut entries = entries.map_err(Error::io("list", directory))?;
+    entries.retain(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    Ok(entries)
+}
+
+/// The class folders of a split, in order.
+fn class_names(split: &Path) -> Result<Vec<String>> {
+    let folders = entries(split)?.into_iter().filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    if names.is_empty() {
+        return Err(Error::Data(format!("{} is empty: it has no class folder", split.display())));
+    }
+    Ok(names)
+}
+
+/// Every file of every class, the classes taking turns.
+fn list(split: &Path, classes: &[String]) -> Result<Vec<Photograph>> {
+    let files = classes.par_iter().map(|class| {
+        let directory = split.join(class);
+        let mut files: Vec<(String, u64)> = Vec::new();
+        for entry in entries(&directory)? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let extension = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default();
+            if EXTENSIONS.contains(&extension.as_str()) {
+                // Through links, as ImageNet is often kept.
+                let metadata = std::fs::metadata(entry.path()).map_err(Error::io("read", entry.path()))?;
+                files.push((name, metadata.len()));
+            }
+        }
+        files.sort();
+        if files.is_empty() {
+            return Err(Error::Data(format!("{} holds no JPEG or PNG file; add some", directory.display())));
+        }
+        Ok(files)
+    });
+    let files = files.collect::<Result<Vec<_>>>()?;
+    let mut turns: Vec<_> = files.into_iter().map(Vec::into_iter).collect();
+    let mut photographs = Vec::new();
+    loop {
+        let before = photographs.len();
+        for (class, files) in turns.iter_mut().enumerate() {
+            photographs.extend(files.next().map(|(file, bytes)| Photograph { class: class as u32, file, bytes }));
+        }
+        if photographs.len() == before {
+            return Ok(photographs);
+        }
+    }
+}
+
+impl Folder {
+    fn path(&self, photograph: &Photograph) -> PathBuf {
+        self.directory.join(&self.classes[photograph.class as usize]).join(&photograph.file)
+    }
+
+    /// The photograph as it is, in RGB.
+    fn read(&self, index: usize) -> Result<RgbImage> {
+        let path = self.path(&self.photographs[index]);
+        let unreadable = |e: &dyn std::fmt::Display| {
+            Error::Data(format!(
+                "{} cannot be read ({e}); replace it, or say data.unreadable = \"skip\" in the suite",
+                path.display()
+            ))
+        };
+        let reader = ImageReader::open(&path).and_then(ImageReader::with_guessed_format).map_err(|e| unreadable(&e))?;
+        let image = reader.decode().map_err(|e| unreadable(&e))?;
+        Ok(image.to_rgb8())
+    }
+
+    /// Decoded, cropped, augmented and normalised.
+    fn prepare(&self, index: usize, augmented: Option<(&Augment, &Draw)>, out: &mut [f32]) -> Result<()> {
+        let photograph = self.read(index)?;
+        let cropped = match augmented.and_then(|(augment, draw)| augment.resized_crop.as_ref().zip(draw.resized())) {
+            Some((settings, mut rng)) => resize::random_resized_crop(&photograph, self.size, settings, &mut rng),
+            None => resize::resized_centre(&photograph, self.size),
+        };
+        let size = self.size as usize;
+        NORMALISE.prepare(&planes(cropped.as_raw(), 3), [3, size, size], augmented, out);
+        Ok(())
+    }
+
+    /// Notes a file that is left out.
+    fn skip(&self, index: usize) {
+        let name = self.path(&self.photographs[index]).display().to_string();
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    }
+}
+
+impl Samples for Folder {
+    fn len(&self) -> usize {
+        self.photographs.len()
+    }
+
+    fn batch(&self, indices: &[u32], augmented: Option<(&Augment, &[Draw])>) -> Result<Batch> {
+        let size = self.size as usize;
+        let stride = 3 * size * size;
+        let mut data = vec![0f32; indices.len() * stride];
+        let outcomes: Vec<Result<()>> = self.pool.install(|| {
+            let outs = data.par_chunks_mut(stride).zip(indices).enumerate();
+            outs.map(|(i, (out, &index))| {
+                self.prepare(index as usize, augmented.map(|(augment, draws)| (augment, &draws[i])), out)
+            })
+            .collect()
+        });
+        let mut labels = Vec::with_capacity(indices.len());
+        for (i, (outcome, &index)) in outcomes.into_iter().zip(indices).enumerate() {
+            match outcome {
+                Ok(()) => {
+                    data.copy_within(i * stride..(i + 1) * stride, labels.len() * stride);
+                    labels.push(self.photographs[index as usize].class);
+                }
+                Err(_) if self.unreadable == OnUnreadable::Skip => self.skip(index as usize),
+                Err(error) => return Err(error),
+            }
+        }
+        if labels.is_empty() {
+            return Err(Error::Data(format!("{} has a batch without one readable file", self.directory.display())));
+        }
+        data.truncate(labels.len() * stride);
+        batch(data, [3, size, size], labels)
+    }
+
+    fn label(&self, index: usize) -> Option<u32> {
+        Some(self.photographs[index].class)
+    }
+
+    fn picture(&self, index: usize) -> Result<Option<RgbImage>> {
+        Ok(Some(resize::resized_centre(&self.read(index)?, self.size)))
+    }
+
+    fn truncate(&mut self, n: usize) {
+        self.photographs.truncate(n);
+    }
+
+    fn digest(&self, digest: &mut Sha256) {
+        for photograph in &self.photographs {
+            let Photograph { class, file, bytes } = photograph;
+            digest.update(format!("{}/{file}\0{bytes}\0", self.classes[*class as usize]));
+        }
+    }
+
+    fn unreadable(&self) -> Vec<String> {
+        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}

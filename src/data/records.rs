@@ -1,0 +1,93 @@
+//! The binary form of CIFAR: records of one or two labels and [3, 32, 32] pixels.
+
+use std::path::{Path, PathBuf};
+
+use super::digest;
+use super::parquet_images::Splits;
+use super::{FileDigest, Images, Input, Provenance, Request};
+use crate::error::{Error, Result};
+
+/// A file of records.
+pub(super) struct RecordFile {
+    pub(super) name: &'static str,
+    pub(super) test: bool,
+    /// Of the original, where it is known.
+    pub(super) sha256: Option<&'static str>,
+}
+
+/// How a set of records lies in a directory.
+pub(super) struct RecordSet {
+    /// The directory inside the archive.
+    pub(super) folder: &'static str,
+    pub(super) archive: &'static str,
+    pub(super) files: &'static [RecordFile],
+    /// Bytes before the pixels; the last is the class.
+    pub(super) labels: usize,
+    /// Records of each file, where there may not be more nor fewer.
+    pub(super) records: Option<usize>,
+}
+
+impl RecordSet {
+    /// The directory that holds the files: the given one or the archive's inside it.
+    pub(super) fn directory(&self, directory: &Path) -> Option<PathBuf> {
+        let mut places = [directory.to_path_buf(), directory.join(self.folder)].into_iter();
+        places.find(|d| self.files.iter().any(|file| d.join(file.name).exists()))
+    }
+
+    /// Read here and not by candle-datasets, which takes five seconds and 1.5 GB to the same images (the tests' oracle).
+    pub(super) fn read(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
+        let Input::Image(shape) = request.entry.input else {
+            return Err(Error::Data(format!("{} has no images", request.entry.name)));
+        };
+        let mut files = Vec::new();
+        let (mut train, mut test) = (Images::empty(shape), Images::empty(shape));
+        let record = self.labels + train.stride();
+        for RecordFile { name, test: is_test, sha256: original } in self.files {
+            let path = directory.join(name);
+            let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+            let expected = self.records.map_or(bytes.len().next_multiple_of(record), |records| records * record);
+            if bytes.len() != expected {
+                return Err(Error::Data(format!(
+                    "{} has {} bytes, expected {expected}: it is truncated or another file; unpack {} anew",
+                    path.display(),
+                    bytes.len(),
+                    self.archive
+                )));
+            }
+            let sha256 = digest::sha256_bytes(&bytes);
+            let expected = digest::listed(directory, name)?.or(original.map(String::from));
+            if let Some(expected) = expected {
+                let archive = self.archive;
+                let remedy = format!("unpack {archive} anew (for changed images of your own, add a SHA256SUMS file)");
+                digest::check(&path.display().to_string(), &sha256, &expected, &remedy)?;
+            }
+            files.push(FileDigest { file: (*name).into(), sha256 });
+            let (images, limit) =
+                if *is_test { (&mut test, request.spec.test) } else { (&mut train, request.spec.train) };
+            self.append(request.entry.classes, images, limit, &bytes)
+                .map_err(|e| Error::Data(format!("{}: {e}", path.display())))?;
+        }
+        Ok(([train, test], Provenance::made(request.entry.name, "directory", files)))
+    }
+
+    /// Appends records until `images` has `limit`.
+    fn append(
+        &self,
+        classes: usize,
+        images: &mut Images,
+        limit: usize,
+        records: &[u8],
+    ) -> std::result::Result<(), String> {
+        let wanted = limit.saturating_sub(images.len());
+        for (index, record) in records.chunks_exact(self.labels + images.stride()).take(wanted).enumerate() {
+            let (labels, pixels) = record.split_at(self.labels);
+            let label = labels[self.labels - 1];
+            if usize::from(label) >= classes {
+                return Err(format!("image {index} has label {label}, outside 0..{classes}; the file is damaged"));
+            }
+            images.labels.push(label);
+            images.pixels.extend_from_slice(pixels);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,108 @@
+//! A data set looked at whole: counts, digests, class balance, samples that cannot be read, and a contact sheet.
+
+use std::path::Path;
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use super::contact_sheet::{ROWS, contact_sheet};
+use super::{DataSource, Entry, Fetch, OnUnreadable, Provenance, Samples, image_folder};
+use crate::error::{Error, Result};
+
+/// What was found.
+pub struct Verified {
+    /// Where it came from, with digests.
+    pub provenance: Provenance,
+    /// Training and test samples.
+    pub splits: [Split; 2],
+    /// Number of classes.
+    pub classes: usize,
+    /// Their names, where they have some.
+    pub class_names: Vec<String>,
+    /// A row for each class, at most [`Verified::SHEET_ROWS`]; none of a text.
+    pub contact_sheet: Option<RgbImage>,
+}
+
+/// What was found in a split.
+pub struct Split {
+    /// Number of samples.
+    pub samples: usize,
+    /// Samples of each class; none of a text.
+    pub by_class: Vec<usize>,
+    /// What could not be read, and why.
+    pub unreadable: Vec<String>,
+}
+
+impl Verified {
+    /// Rows of a contact sheet, at most.
+    pub const SHEET_ROWS: usize = ROWS;
+
+    /// Whether every sample can be read and every class has some.
+    pub fn is_sound(&self) -> bool {
+        self.splits.iter().all(|s| s.unreadable.is_empty() && s.by_class.iter().all(|n| *n > 0))
+    }
+}
+
+/// Reads every sample of a data set.
+///
+/// # Errors
+/// When it cannot be had, or is not what it claims to be.
+pub fn verify(entry: &Entry, source: &DataSource, fetch: &Fetch<'_>) -> Result<Verified> {
+    let mut spec = match (entry.as_told(), source) {
+        (false, _) => entry.spec([None; 2], None, None, None).map_err(Error::Data)?,
+        (true, DataSource::Directory(directory)) => image_folder::inspect(entry, directory)?,
+        (true, _) => {
+            let example = [Some(1000), Some(200)];
+            entry.spec(example, Some(32), Some(10), None).map_err(Error::Data)?
+        }
+    };
+    // Parts of a set are looked at too, so the amounts are those there are.
+    spec.unreadable = entry.photographs.then_some(OnUnreadable::Skip);
+    let mut set = super::load_available(&spec, source, fetch)?;
+    set.digest();
+    let splits = [split(set.train.as_ref(), set.classes), split(set.test.as_ref(), set.classes)];
+    Ok(Verified {
+        splits,
+        classes: set.classes,
+        contact_sheet: contact_sheet(&set)?,
+        provenance: set.provenance(),
+        class_names: set.class_names,
+    })
+}
+
+fn split(samples: &dyn Samples, classes: usize) -> Split {
+    let n = samples.len();
+    let mut by_class = Vec::new();
+    for label in (0..n).filter_map(|index| samples.label(index)) {
+        by_class.resize(classes, 0);
+        by_class[label as usize] += 1;
+    }
+    let unreadable = (0..n).into_par_iter().filter_map(|index| samples.picture(index).err()).map(|e| e.to_string());
+    Split { samples: n, by_class, unreadable: unreadable.collect() }
+}
+
+/// The data set whose own form a directory has.
+///
+/// # Errors
+/// When it has none.
+pub fn recognised(directory: &Path) -> Result<&'static Entry> {
+    super::recognise(directory).ok_or_else(|| {
+        Error::Data(format!(
+            "{} has the form of no data set; `data list` names the files that each is read from",
+            directory.display()
+        ))
+    })
+}
+
+/// Writes a contact sheet as PNG.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_sheet(sheet: &RgbImage, path: &Path) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    }
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    sheet.write_to(&mut bytes, image::ImageFormat::Png).map_err(|e| Error::Data(format!("the contact sheet: {e}")))?;
+    std::fs::write(path, bytes.into_inner()).map_err(Error::io("write", path))
+}

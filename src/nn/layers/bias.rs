@@ -1,0 +1,57 @@
+//! The bias of a convolution.
+
+use std::rc::Rc;
+
+use candle_nn::Init;
+
+use super::by_dtype;
+use crate::error::Result;
+use crate::nn::cpu::{Moments, Scalar, with_slice};
+use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
+use crate::nn::tape::{Gradient, Node, Normalised, Pass, Through};
+
+/// A bias by channel with an optional ReLU. Like a batch normalisation (which it is, of scale 1), its readers work it
+/// out.
+pub struct Bias {
+    bias: ParamId,
+    relu: bool,
+}
+
+impl Bias {
+    /// Declares `name.bias` `[channels]`.
+    pub fn declare(params: &mut ParamsBuilder, name: &str, channels: usize, init: Init) {
+        params.param(&format!("{name}.bias"), &[channels], init);
+    }
+
+    /// The layer over a finished layout.
+    pub fn new(layout: &ParamLayout, name: &str, relu: bool) -> Self {
+        Self { bias: layout.id(&format!("{name}.bias")), relu }
+    }
+
+    /// [..., channels] -> the same shape.
+    pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        by_dtype!(x, bias(self, x, pass))
+    }
+}
+
+fn bias<T: Scalar>(layer: &Bias, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    let x = if x.normalised.is_some() { &Node::plain(x.value::<T>()?, x.slot) } else { x };
+    let (id, channels) = (layer.bias, x.channels());
+    let shift = pass.weights.get_f64::<T>(id);
+    let normalised = Rc::new(Normalised { scale: vec![1.0; channels], shift, relu: layer.relu });
+    let (x, value, seen) = (x.clone(), x.raw.clone(), normalised.clone());
+    let y = pass.record(value, move |dy, gradients| {
+        let dy = Gradient { raw: dy.value::<T>()?, ..dy };
+        let moments = match dy.moments {
+            Some(moments) => moments,
+            None => with_slice::<T, _>(&x.raw, |x| {
+                with_slice(&dy.raw, |dy| seen.with_gate(|gate| Moments::of_gradient(dy, x, channels, gate)))
+            })??,
+        };
+        gradients.add_param::<T>(id, &moments.plain)?;
+        let terms = [vec![1.0; channels], vec![0.0; channels], vec![0.0; channels]];
+        let through = seen.relu.then(|| Rc::new(Through { x: x.raw.clone(), normalised: seen, terms }));
+        gradients.add::<T>(&x, Gradient { raw: dy.raw, moments: None, through })
+    });
+    Ok(Node { normalised: Some(normalised), ..y })
+}

@@ -1,0 +1,114 @@
+//! What a Transformer adds up at its bottom: an embedding of each token and one of each position.
+
+use candle_core::DType;
+use candle_nn::Init;
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::nn::cpu::{Scalar, tensor, with_slice};
+use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
+use crate::nn::tape::{Gradient, Node, Pass};
+
+/// A vector for each token of a vocabulary.
+pub struct Embedding {
+    weight: ParamId,
+    vocabulary: usize,
+    width: usize,
+}
+
+impl Embedding {
+    /// Declares `name.weight` [vocabulary, width].
+    pub fn declare(params: &mut ParamsBuilder, name: &str, vocabulary: usize, width: usize, init: Init) {
+        params.param(&format!("{name}.weight"), &[vocabulary, width], init);
+    }
+
+    /// The layer over a finished layout.
+    pub fn new(layout: &ParamLayout, name: &str) -> Self {
+        let weight = layout.id(&format!("{name}.weight"));
+        let shape = &layout.specs()[weight.0].shape;
+        Self { weight, vocabulary: shape[0], width: shape[1] }
+    }
+
+    /// Tokens [batch, length], u32, -> [batch, length, width].
+    ///
+    /// # Errors
+    /// When a token lies outside the vocabulary.
+    pub fn forward(&self, tokens: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        match pass.weights.dtype() {
+            DType::F64 => self.run::<f64>(tokens, pass),
+            _ => self.run::<f32>(tokens, pass),
+        }
+    }
+
+    fn run<T: Scalar>(&self, tokens: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        let &Self { weight: id, vocabulary, width } = self;
+        let ids: Vec<u32> = tokens.raw.flatten_all()?.to_vec1()?;
+        if let Some(token) = ids.iter().find(|token| **token as usize >= vocabulary) {
+            return Err(Error::Usage(format!("token {token} is outside the vocabulary of {vocabulary}")));
+        }
+        let weight = pass.weights.get::<T>(id);
+        let mut y = vec![T::zero(); ids.len() * width];
+        y.par_chunks_mut(width)
+            .zip(&ids)
+            .for_each(|(y, token)| y.copy_from_slice(&weight[*token as usize * width..][..width]));
+        let (batch, length) = tokens.raw.dims2()?;
+        Ok(pass.record(tensor(y, &[batch, length, width])?, move |dy, gradients| {
+            with_slice::<T, _>(&dy.value::<T>()?, |dy| {
+                gradients.param::<T>(id, |dw| {
+                    dw.fill(T::zero());
+                    for (dy, token) in dy.chunks_exact(width).zip(&ids) {
+                        let row = &mut dw[*token as usize * width..][..width];
+                        row.iter_mut().zip(dy).for_each(|(sum, d)| *sum += *d);
+                    }
+                    Ok(())
+                })
+            })?
+        }))
+    }
+}
+
+/// A learned vector for each position, added to what is there.
+pub struct Positions {
+    id: ParamId,
+}
+
+impl Positions {
+    /// Declares `name` [positions, width].
+    pub fn declare(params: &mut ParamsBuilder, name: &str, positions: usize, width: usize, init: Init) {
+        params.param(name, &[positions, width], init);
+    }
+
+    /// The layer over a finished layout.
+    pub fn new(layout: &ParamLayout, name: &str) -> Self {
+        Self { id: layout.id(name) }
+    }
+
+    /// [batch, ..., width], as many positions as were declared, -> the same shape.
+    pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        super::by_dtype!(x, positions(self, x, pass))
+    }
+}
+
+fn positions<T: Scalar>(layer: &Positions, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+    let id = layer.id;
+    let p = pass.weights.get::<T>(id);
+    let y = with_slice::<T, _>(&x.value::<T>()?, |x| {
+        let mut y = x.to_vec();
+        y.par_chunks_mut(p.len()).for_each(|sample| sample.iter_mut().zip(p).for_each(|(y, p)| *y += *p));
+        y
+    })?;
+    let x = x.clone();
+    Ok(pass.record(tensor(y, x.dims())?, move |dy, gradients| {
+        let dy = dy.value::<T>()?;
+        with_slice::<T, _>(&dy, |dy| {
+            gradients.param::<T>(id, |dp| {
+                dp.fill(T::zero());
+                for sample in dy.chunks_exact(dp.len()) {
+                    dp.iter_mut().zip(sample).for_each(|(sum, d)| *sum += *d);
+                }
+                Ok(())
+            })
+        })??;
+        gradients.add::<T>(&x, Gradient::plain(dy))
+    }))
+}
