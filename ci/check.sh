@@ -15,8 +15,11 @@ step cargo fmt --check
 step cargo clippy --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --locked
 step cargo test --locked # the README's test command
-# The main job as typed, in small: the table on stdout, the records in a folder of their own.
-step cargo run --locked --quiet -- suite cifar10 --profile smoke --data stand-in --fresh --out target/smoke
+# The main job as typed, and every other suite, in small: the table on stdout, the records in folders of their own.
+for suite in suites/*.toml; do
+  suite=$(basename "$suite" .toml)
+  step cargo run --locked --quiet -- suite "$suite" --profile smoke --data stand-in --fresh --quiet --out "target/smoke/$suite"
+done
 if cargo deny --version >/dev/null 2>&1; then
   step cargo deny --offline check bans licenses sources
 else

@@ -208,7 +208,9 @@ fn every_embedded_suite_expands_and_says_what_it_is() {
         let suite = sharpbench::suite::Suite::read(&name).expect("a valid suite");
         assert_eq!(suite.file.name, name);
         assert!(!suite.file.description.is_empty() && list.contains(&suite.file.description));
-        for profile in ["smoke", "quick", "full", "paper"] {
+        let profiles = suite.profiles();
+        assert!(["smoke", "quick", "full", "paper"].iter().all(|p| profiles.contains(p)), "{name} has {profiles:?}");
+        for profile in profiles {
             let data = suite.data(profile).expect("a data set");
             let plan = suite.plan(profile, &data.name).expect("a plan");
             assert!(suite.file.profiles[profile].description.is_some() && !plan.cells.is_empty());

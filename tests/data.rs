@@ -7,11 +7,11 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use image::codecs::jpeg::JpegEncoder;
-use image::{DynamicImage, ExtendedColorType, Rgb, RgbImage};
+use image::{DynamicImage, ExtendedColorType, GrayImage, Luma, Rgb, RgbImage};
 use sharpbench::data::augment::{Augment, ResizedCrop};
 use sharpbench::data::loader::Batch;
 use sharpbench::data::{self, DataSet, DataSource, DataSpec, Fetch, OnUnreadable, Samples, sha256_file};
-use support::{Place, error, label, pixel, write_columns, write_parquet};
+use support::{Place, error, label, pixel, write_columns, write_named_columns, write_parquet};
 
 /// A CMYK photograph.
 const CMYK: &[u8] = include_bytes!("data/cmyk.jpg");
@@ -262,6 +262,41 @@ fn idx_files_give_the_images_that_candle_reads() {
     std::fs::write(packed.join("SHA256SUMS"), sums).expect("the sums");
     let again = load("mnist", &place.path("packed"), [20, 20]).expect("a data set");
     assert_eq!(again.provenance.sha256, set.provenance.sha256);
+}
+
+/// The hub's files of the grey sets have a column `image`, those of CIFAR-100 two labels.
+#[test]
+fn parquet_files_of_other_shapes_give_the_same_images() {
+    let place = Place::new();
+    write_idx(&place.path("idx"), 12);
+    let png = |image: DynamicImage| {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut bytes, image::ImageFormat::Png).expect("a PNG");
+        bytes.into_inner().into()
+    };
+    let grey = |i: usize| {
+        png(GrayImage::from_fn(28, 28, |x, y| Luma([pixel(i, 0, y as usize, x as usize)])).into())
+    };
+    for (set, folder) in [("mnist", "mnist"), ("fashion-mnist", "fashion_mnist")] {
+        for (split, first) in [("train", 0), ("test", 1000)] {
+            let path = place.path(&format!("{set}/{folder}/{split}/0000.parquet"));
+            let labels = (first..first + 12).map(|i| i64::from(label(i))).collect();
+            write_named_columns(&path, ["image", "label"], (first..first + 12).map(grey).collect(), labels);
+        }
+        let parquet = load(set, &place.path(set), [12, 12]).expect("a data set");
+        let idx = load(set, &place.path("idx"), [12, 12]).expect("a data set");
+        assert_eq!(parquet.provenance.sha256, idx.provenance.sha256);
+        assert_eq!(contents(&*parquet.test), contents(&*idx.test));
+    }
+    let colour = |i: usize| {
+        png(RgbImage::from_fn(32, 32, |x, y| Rgb([0, 1, 2].map(|c| pixel(i, c, y as usize, x as usize)))).into())
+    };
+    for split in ["train", "test"] {
+        let path = place.path(&format!("cifar100/cifar100/{split}/0000.parquet"));
+        write_named_columns(&path, ["img", "fine_label"], (0..3).map(colour).collect(), vec![99, 0, 55]);
+    }
+    let set = load("cifar100", &place.path("cifar100"), [3, 3]).expect("a data set");
+    assert_eq!(contents(&*set.train).iter().map(|(label, _)| *label).collect::<Vec<u32>>(), [99, 0, 55]);
 }
 
 #[test]

@@ -58,10 +58,10 @@ impl IdxSet {
             let (path, name) = find(directory, file)?;
             let bytes = unpacked(&path)?;
             let sha256 = digest::sha256_bytes(&bytes);
-            contents.push((path, bytes, sha256, original, name));
+            contents.push((file, path, bytes, sha256, original, name));
         }
         let mut parsed = Vec::new();
-        for (path, bytes, sha256, original, name) in &contents {
+        for (file, path, bytes, sha256, original, name) in &contents {
             // The form first: its errors say more than a digest does.
             let damaged = |what: String| Error::Data(format!("{}: {what}", path.display()));
             let is_images = name.contains("images");
@@ -72,7 +72,7 @@ impl IdxSet {
             };
             let remedy = "fetch it anew (for changed images of your own, add a SHA256SUMS file)";
             digest::check(&path.display().to_string(), &expected.0, &expected.1, remedy)?;
-            files.push(FileDigest { file: name.clone(), sha256: sha256.clone() });
+            files.push(FileDigest { file: (*file).into(), sha256: sha256.clone() });
         }
         let split = |i: usize, limit: usize| {
             let (pixels, labels) = (parsed[i], parsed[i + 1]);
@@ -80,8 +80,8 @@ impl IdxSet {
             if n != labels.len() {
                 return Err(Error::Data(format!(
                     "{} has {n} images, {} has {} labels; they do not belong together",
-                    contents[i].0.display(),
-                    contents[i + 1].0.display(),
+                    contents[i].1.display(),
+                    contents[i + 1].1.display(),
                     labels.len()
                 )));
             }

@@ -37,6 +37,8 @@ pub struct SuiteFile {
 pub struct Settings {
     /// One line about the profile.
     pub description: Option<String>,
+    /// Another profile, whose settings hold where this one says nothing, before the common ones do.
+    pub like: Option<String>,
     /// The data set and how much of it.
     #[serde(default)]
     pub data: DataFile,
@@ -178,11 +180,12 @@ pub struct GridFile {
 }
 
 impl Settings {
-    /// These settings where given, else those of `base`.
+    /// These settings where given, else those of `base`; `like` is what `base` is like.
     pub fn over(self, base: &Self) -> Self {
         let base = base.clone();
         Self {
             description: self.description.or(base.description),
+            like: base.like,
             data: DataFile {
                 name: self.data.name.or(base.data.name),
                 train: self.data.train.or(base.data.train),

@@ -106,11 +106,26 @@ impl Suite {
     }
 
     fn settings(&self, profile: &str) -> Result<file::Settings> {
-        let own = self.file.profiles.get(profile).ok_or_else(|| Error::Suite {
+        let mut settings = self.profile(profile)?.clone();
+        let mut seen = vec![profile.to_string()];
+        while let Some(like) = settings.like.take() {
+            if seen.contains(&like) {
+                return Err(self.error(profile, format!("like = \"{like}\" leads back to where it came from")));
+            }
+            settings = settings.over(self.profile(&like)?);
+            seen.push(like);
+        }
+        if self.file.base.like.is_some() {
+            return Err(self.error(profile, "like belongs to a profile, not to base; remove it".into()));
+        }
+        Ok(settings.over(&self.file.base))
+    }
+
+    fn profile(&self, name: &str) -> Result<&file::Settings> {
+        self.file.profiles.get(name).ok_or_else(|| Error::Suite {
             file: self.origin.clone(),
-            message: format!("there is no profile {profile}; use one of {}", self.profiles().join(", ")),
-        })?;
-        Ok(own.clone().over(&self.file.base))
+            message: format!("there is no profile {name}; use one of {}", self.profiles().join(", ")),
+        })
     }
 
     fn error(&self, profile: &str, message: String) -> Error {

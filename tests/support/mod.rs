@@ -135,15 +135,20 @@ fn optional(name: &str, physical: Physical) -> PrimitiveTypeBuilder<'_> {
 
 /// Writes the columns `img { bytes, path }` and `label`.
 pub(crate) fn write_columns(path: &Path, images: Vec<ByteArray>, labels: Vec<i64>) {
+    write_named_columns(path, ["img", "label"], images, labels);
+}
+
+/// Writes the columns `image { bytes, path }` and `label` under names of their own.
+pub(crate) fn write_named_columns(path: &Path, [image, label]: [&str; 2], images: Vec<ByteArray>, labels: Vec<i64>) {
     let bytes = optional("bytes", Physical::BYTE_ARRAY).build().expect("a type");
     let file_name =
         optional("path", Physical::BYTE_ARRAY).with_converted_type(ConvertedType::UTF8).build().expect("a type");
-    let image = Type::group_type_builder("img")
+    let image = Type::group_type_builder(image)
         .with_repetition(Repetition::OPTIONAL)
         .with_fields(vec![bytes.into(), file_name.into()])
         .build()
         .expect("a type");
-    let label = optional("label", Physical::INT64).build().expect("a type");
+    let label = optional(label, Physical::INT64).build().expect("a type");
     let schema =
         Type::group_type_builder("schema").with_fields(vec![image.into(), label.into()]).build().expect("a schema");
     std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
