@@ -151,9 +151,9 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
 fn wrong_usage_is_refused() {
     let place = Place::new();
     let run = |arguments: &str| error(place.sharpbench(arguments));
-    insta::assert_snapshot!(run("suite nope"), @"error: suite nope: there is no such suite; use cifar10 or the path of a .toml file");
+    insta::assert_snapshot!(run("suite nope"), @"error: suite nope: there is no such suite; use cifar10, cifar100, fashion-mnist, imagenet, mnist, shakespeare, vit-cifar10 or the path of a .toml file");
     insta::assert_snapshot!(run("suite nope.toml"), @"error: cannot read nope.toml: No such file or directory (os error 2)");
-    insta::assert_snapshot!(run("suite cifar10 --profile huge"), @"error: suite suites/cifar10.toml: there is no profile huge; use one of full, paper, quick, smoke");
+    insta::assert_snapshot!(run("suite cifar10 --profile huge"), @"error: suite suites/cifar10.toml: there is no profile huge; use one of full, paper, paper-sweep, paper-vgg11, paper-wideresnet, quick, smoke, speed");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --filter speed=9"), @"
     error: invalid value 'speed=9' for '--filter <AXIS=VALUE,...>': there is no axis speed; use optimizer, sparsity, mask, pattern, mask_interval, fisher_samples, fisher_mode, drop_rate, grow, rho, batch_norm, momentum, nesterov, weight_decay, epochs, seed
 
@@ -216,6 +216,54 @@ fn every_embedded_suite_expands_and_says_what_it_is() {
             assert!(suite.file.profiles[profile].description.is_some() && !plan.cells.is_empty());
         }
     }
+}
+
+/// Keys of data sets, augmentation and profiles that do not fit one another are named with the remedy.
+#[test]
+fn data_sets_and_profiles_that_do_not_fit_are_explained() {
+    let place = Place::new();
+    let refused = |changes: &[(&str, &str)]| {
+        let suite = changes.iter().fold(TINY.to_string(), |suite, (from, to)| suite.replace(from, to));
+        std::fs::write(place.path("other.toml"), suite).expect("a suite");
+        error(place.sharpbench("plan other.toml"))
+    };
+    let data = "name = \"cifar10\", train = 40, test = 20";
+    let folder = "name = \"image-folder\", train = 40, test = 20";
+    let augment = "augment = { crop = 2, flip = true }";
+    insta::assert_snapshot!(refused(&[(data, folder)]), @"error: suite other.toml: profile quick: data.size is missing; image-folder leaves it to the suite, so say it");
+    insta::assert_snapshot!(refused(&[(data, &format!("{folder}, size = 32, classes = 1"))]), @"error: suite other.toml: profile quick: data.classes = 1 must be from 2 to 100000");
+    insta::assert_snapshot!(refused(&[(data, &format!("{data}, size = 32"))]), @"error: suite other.toml: profile quick: data.size does not apply to cifar10, which has its own; remove it");
+    insta::assert_snapshot!(refused(&[(data, &format!("{data}, unreadable = \"skip\""))]), @"error: suite other.toml: profile quick: data.unreadable applies to imagenet and image-folder, not to cifar10; remove it");
+    insta::assert_snapshot!(refused(&[(data, "name = \"image-folder\", size = 32, classes = 2, test = 20")]), @"error: suite other.toml: profile quick: data.train is missing; say how many samples to use (`data verify DIR` counts the files of image-folder)");
+    insta::assert_snapshot!(refused(&[(augment, "augment = { resized_crop = {} }")]), @"error: suite other.toml: profile quick: augment.resized_crop applies to imagenet and image-folder, not to cifar10; remove it");
+    let sized = format!("{folder}, size = 32, classes = 3");
+    insta::assert_snapshot!(refused(&[(data, &sized), (augment, "augment = { resized_crop = { scale = [0.5, 0.1] } }")]), @"error: suite other.toml: profile quick: augment.resized_crop.scale = [0.5, 0.1] must rise, from above 0 to 1");
+    let text = "name = \"shakespeare\", train = 40, test = 20";
+    let model = "model = { name = \"resnet8\", width = 4 }";
+    let transformer = "model = { name = \"transformer\", width = 16, depth = 1, heads = 2 }";
+    insta::assert_snapshot!(refused(&[(data, text)]), @r#"error: suite other.toml: profile quick: model resnet8 reads images, the data are text; use model.name = "transformer""#);
+    insta::assert_snapshot!(refused(&[(data, text), (model, transformer)]), @"error: suite other.toml: profile quick: augment does not apply to shakespeare, whose samples are text; remove it");
+    insta::assert_snapshot!(refused(&[("[profiles.quick]", "[profiles.quick]\nlike = \"quick\"")]), @r#"error: suite other.toml: profile quick: like = "quick" leads back to where it came from"#);
+    insta::assert_snapshot!(refused(&[("[profiles.quick]", "[profiles.quick]\nlike = \"paper\"")]), @"error: suite other.toml: there is no profile paper; use one of quick");
+    insta::assert_snapshot!(refused(&[("[base]", "[base]\nlike = \"quick\"")]), @"error: suite other.toml: profile quick: like belongs to a profile, not to base; remove it");
+    place
+        .sharpbench("suite imagenet --profile smoke")
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("give --data DIR, or --data stand-in"));
+}
+
+/// A profile that is like another has its settings where it says nothing, and the common ones behind them.
+#[test]
+fn a_profile_may_be_like_another() {
+    let place = Place::new();
+    let more = "\n[profiles.long]\nlike = \"mid\"\nschedule = { epochs = 7 }\n\n[profiles.mid]\nseeds = [5]\n\
+                schedule = { epochs = 3, lr = 0.5 }\n";
+    std::fs::write(place.path("like.toml"), TINY.to_string() + more).expect("a suite");
+    let suite = sharpbench::suite::Suite::read(&place.path("like.toml").display().to_string()).expect("a suite");
+    let cells = suite.plan("long", "cifar10").expect("a plan").cells;
+    assert_eq!(cells.len(), 2);
+    assert!(cells.iter().all(|c| (c.seed, c.epochs, c.lr, c.batch_size) == (5, 7, 0.5, 10)));
 }
 
 /// suites/suite.schema.json is what `sharpbench schema` prints.

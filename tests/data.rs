@@ -5,12 +5,13 @@ mod support;
 use std::io::Write;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ExtendedColorType, GrayImage, Luma, Rgb, RgbImage};
+use sha2::{Digest, Sha256};
 use sharpbench::data::augment::{Augment, ResizedCrop};
-use sharpbench::data::loader::Batch;
+use sharpbench::data::loader::{Batch, order};
 use sharpbench::data::{self, DataSet, DataSource, DataSpec, Fetch, OnUnreadable, Samples, sha256_file};
+use sharpbench::random::{Stream, stream};
 use support::{Place, error, label, pixel, write_columns, write_named_columns, write_parquet};
 
 /// A CMYK photograph.
@@ -156,7 +157,7 @@ fn damaged_parquet_files_are_named_with_the_row() {
 
     good("few");
     write_parquet(&place.path("few/train.parquet"), 0, 10);
-    insta::assert_snapshot!(run("few"), @"error: data: cifar10 has 10 training samples, the suite wants 40; lower data.train or use another source");
+    insta::assert_snapshot!(run("few"), @"error: data: cifar10 has 10 training samples, the suite wants 40; give --data DIR, or lower data.train (or take a smaller profile)");
 }
 
 /// Oracle: the definition of the format; a record has the coarse class, the fine class, the pixels.
@@ -184,7 +185,7 @@ fn cifar100_takes_the_fine_class() {
         }
     }
     let reason = |result| reason(result, &folder);
-    insta::assert_snapshot!(reason(load("cifar100", &directory, [13, 8])), @"data: cifar100 has 12 training samples, the suite wants 13; lower data.train or use another source");
+    insta::assert_snapshot!(reason(load("cifar100", &directory, [13, 8])), @"data: cifar100 has 12 training samples, the suite wants 13; give --data DIR, or lower data.train (or take a smaller profile)");
     let bytes = std::fs::read(folder.join("train.bin")).expect("bytes");
     std::fs::write(folder.join("train.bin"), &bytes[..bytes.len() - 1]).expect("written");
     insta::assert_snapshot!(reason(load("cifar100", &directory, [12, 8])), @"data: train.bin has 36887 bytes, expected 36888: it is truncated or another file; unpack cifar-100-binary.tar.gz anew");
@@ -205,12 +206,12 @@ fn write_idx(folder: &Path, n: u32) {
     let mut sums = String::new();
     for (split, first) in [("train", 0), ("t10k", 1000)] {
         let range = first..first + n as usize;
-        let pixels: Vec<u8> = range.clone().flat_map(|i| (0..784).map(move |at| pixel(i, 0, at / 28, at % 28))).collect();
+        let pixels: Vec<u8> =
+            range.clone().flat_map(|i| (0..784).map(move |at| pixel(i, 0, at / 28, at % 28))).collect();
         let labels: Vec<u8> = range.map(label).collect();
-        for (kind, bytes) in [
-            ("images-idx3-ubyte", idx(2051, &[n, 28, 28], &pixels)),
-            ("labels-idx1-ubyte", idx(2049, &[n], &labels)),
-        ] {
+        for (kind, bytes) in
+            [("images-idx3-ubyte", idx(2051, &[n, 28, 28], &pixels)), ("labels-idx1-ubyte", idx(2049, &[n], &labels))]
+        {
             let path = folder.join(format!("{split}-{kind}"));
             std::fs::write(&path, bytes).expect("written");
             sums.push_str(&format!("{}  {split}-{kind}\n", sha256_file(&path).expect("a digest")));
@@ -227,9 +228,10 @@ fn idx_files_give_the_images_that_candle_reads() {
     write_idx(&folder, 20);
     let set = load("mnist", &folder, [20, 20]).expect("a data set");
     let candle = candle_datasets::vision::mnist::load_dir(&folder).expect("candle's data set");
-    for (samples, images, labels) in
-        [(&set.train, &candle.train_images, &candle.train_labels), (&set.test, &candle.test_images, &candle.test_labels)]
-    {
+    for (samples, images, labels) in [
+        (&set.train, &candle.train_images, &candle.train_labels),
+        (&set.test, &candle.test_images, &candle.test_labels),
+    ] {
         let images: Vec<Vec<f32>> = images.to_vec2().expect("pixels");
         let labels: Vec<u8> = labels.to_vec1().expect("labels");
         for (i, (label, pixels)) in contents(samples.as_ref()).into_iter().enumerate() {
@@ -274,9 +276,7 @@ fn parquet_files_of_other_shapes_give_the_same_images() {
         image.write_to(&mut bytes, image::ImageFormat::Png).expect("a PNG");
         bytes.into_inner().into()
     };
-    let grey = |i: usize| {
-        png(GrayImage::from_fn(28, 28, |x, y| Luma([pixel(i, 0, y as usize, x as usize)])).into())
-    };
+    let grey = |i: usize| png(GrayImage::from_fn(28, 28, |x, y| Luma([pixel(i, 0, y as usize, x as usize)])).into());
     for (set, folder) in [("mnist", "mnist"), ("fashion-mnist", "fashion_mnist")] {
         for (split, first) in [("train", 0), ("test", 1000)] {
             let path = place.path(&format!("{set}/{folder}/{split}/0000.parquet"));
@@ -313,6 +313,7 @@ fn damaged_idx_files_are_named_with_what_is_wrong() {
     insta::assert_snapshot!(damage(images, idx(2051, &[3, 28, 28], &[0; 100])), @"data: train-images-idx3-ubyte: it has 100 bytes where its header says 3 x 28 x 28: it is truncated or damaged; fetch it anew");
     insta::assert_snapshot!(damage(images, idx(2051, &[u32::MAX, u32::MAX, u32::MAX], &[0; 100])), @"data: train-images-idx3-ubyte: it has 100 bytes where its header says 4294967295 x 4294967295 x 4294967295: it is truncated or damaged; fetch it anew");
     insta::assert_snapshot!(damage(images, idx(2051, &[3, 10, 10], &[0; 300])), @"data: train-images-idx3-ubyte: its images are 10x10, expected 28x28");
+    insta::assert_snapshot!(damage(images, idx(2051, &[2, 28, 28], &[0; 1568])), @"data: train-images-idx3-ubyte is damaged or not the original: sha256 12878cea1d1793cf2f4ef7e93a8adcc01bc824c4ac287a264710a7b561342584, expected 018c191bb05c7fd4a94ed4950990569025235e12a65a4ee57262f50e83ac6d03; fetch it anew (for changed images of your own, add a SHA256SUMS file)");
     insta::assert_snapshot!(damage(images, Vec::new()), @"data: train-images-idx3-ubyte: it is empty or truncated; fetch it anew");
     insta::assert_snapshot!(damage("t10k-labels-idx1-ubyte", idx(2049, &[3], &[1, 10, 3])), @"data: t10k-labels-idx1-ubyte: label 1 is 10, outside 0..10; the file is damaged, fetch it anew");
     std::fs::remove_file(place.path("damaged/train-labels-idx1-ubyte")).expect("removed");
@@ -445,6 +446,18 @@ fn unreadable_photographs_end_the_run_or_are_left_out() {
     let bytes = std::fs::read(folder.join("train/cats/002.png")).expect("bytes");
     std::fs::write(folder.join("train/cats/002.png"), &bytes[..bytes.len() / 2]).expect("written");
     let set = load_spec(&folder_spec(8, 8, 24, OnUnreadable::Error), &folder).expect("a data set");
+    // Decoders forgive a JPEG that ends too early, which nobody wants to train on.
+    let jpeg = folder.join("train/cats/000.png");
+    let png = std::fs::read(&jpeg).expect("bytes");
+    std::fs::write(&jpeg, CMYK).expect("written");
+    assert!(set.train.batch(&[0], None).is_ok(), "by its content, not by its name");
+    std::fs::write(&jpeg, &CMYK[..CMYK.len() - 2]).expect("written");
+    let error = set.train.batch(&[0], None).err().expect("an error").to_string();
+    assert!(error.contains("000.png cannot be read (it is truncated)"), "{error}");
+    std::fs::remove_file(&jpeg).expect("removed");
+    let error = set.train.batch(&[0], None).err().expect("an error").to_string();
+    assert!(error.contains("it is a link to nothing, or was removed"), "{error}");
+    std::fs::write(&jpeg, png).expect("written");
     let error = set.train.batch(&[3, 4], None).err().expect("an error").to_string();
     assert!(error.contains("train/cats/002.png cannot be read"), "{error}");
     assert!(error.ends_with("replace it, or say data.unreadable = \"skip\" in the suite"), "{error}");
@@ -454,10 +467,18 @@ fn unreadable_photographs_end_the_run_or_are_left_out() {
     let expected = set.train.batch(&[3, 5], None).expect("a batch");
     let values = |batch: &Batch| batch.input.flatten_all().and_then(|t| t.to_vec1::<f32>()).expect("values");
     assert_eq!((values(&batch), batch.labels), (values(&expected), expected.labels));
-    let left_out = set.provenance().unreadable;
+    let left_out = set.take_provenance().unreadable;
     assert!(left_out.len() == 1 && left_out[0].ends_with("train/cats/002.png"), "{left_out:?}");
-    let error = set.train.batch(&[4], None).err().expect("an error").to_string();
-    assert!(error.contains("has a batch without one readable file"), "{error}");
+    assert!(set.take_provenance().unreadable.is_empty(), "asked twice, told once");
+    // A batch of nothing else is empty, and an epoch passes over it.
+    assert!(set.train.batch(&[4], None).expect("an empty batch").labels.is_empty());
+    let mut seen = 0;
+    set.epoch(1, 0, 1, &Augment::default(), |batches| {
+        batches.iter().for_each(|batch| seen += batch.expect("a batch").labels.len());
+        Ok(())
+    })
+    .expect("an epoch");
+    assert_eq!(seen, 7);
 }
 
 #[test]
@@ -482,10 +503,10 @@ fn folders_that_are_no_image_folder_are_explained() {
     write_class(&folder.join("test/emus"), 0, 2);
     insta::assert_snapshot!(run(), @"data: test has the class folder emus, which train lacks; remove it");
     write_class(&folder.join("train/emus"), 0, 2);
-    insta::assert_snapshot!(run(), @"data: train has 3 class folders, the suite says 2; correct data.classes or the directory");
+    insta::assert_snapshot!(run(), @"data: train has 3 class folders, image-folder has 2 classes; correct the directory, or data.classes of an image-folder");
 }
 
-/// The order of random draws, not of threads, decides about augmentation.
+/// The order of random draws, not of threads, decides about augmentation: an epoch is its samples one by one.
 #[test]
 fn random_crops_of_photographs_are_the_same_again() {
     let place = Place::new();
@@ -506,6 +527,16 @@ fn random_crops_of_photographs_are_the_same_again() {
         values
     };
     assert_eq!(epoch(0), epoch(0));
+    let rng = &mut stream(5, Stream::Augment(0));
+    let one_by_one: Vec<Vec<f32>> = order(5, 0, 16)
+        .into_iter()
+        .map(|index| {
+            let draw = augment.draw(set.input, rng);
+            let batch = set.train.batch(&[index], Some((&augment, &[draw]))).expect("a batch");
+            batch.input.flatten_all().and_then(|t| t.to_vec1()).expect("values")
+        })
+        .collect();
+    assert_eq!(epoch(0).concat(), one_by_one.concat());
     assert_ne!(epoch(0), epoch(1));
 }
 
@@ -530,10 +561,50 @@ fn verify_reads_everything() {
     let output = place.sharpbench("data verify set").assert().code(1).get_output().clone();
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(text.contains("031.png cannot be read") && text.contains("1 samples cannot be read"), "{text}");
+    insta::assert_snapshot!(error(place.sharpbench("data verify mnist --offline")), @"error: hub: ylecun/mnist is not in the cache and --offline forbids the network; run once without it");
+    insta::assert_snapshot!(error(place.sharpbench("data verify no/such")), @"error: no/such is not a directory; give the one that holds the data set's files");
+    insta::assert_snapshot!(error(place.sharpbench("data verify set --data hub")), @"error: --data does not apply to the directory set; name the data set, or leave it out");
     insta::assert_snapshot!(error(place.sharpbench("data verify nothing")), @r#"error: data.name = "nothing" is not known; use one of cifar10, cifar100, mnist, fashion-mnist, shakespeare, imagenet, image-folder, photo-patches, mnist-5k, synthetic, synthetic-text, or a directory that holds one"#);
     std::fs::create_dir(place.path("empty")).expect("a folder");
-    insta::assert_snapshot!(error(place.sharpbench("data verify empty")), @"error: data: empty has the form of no data set; `data list` names the files that each is read from");
-    insta::assert_snapshot!(error(place.sharpbench("data fetch imagenet")), @"error: hub: imagenet is read from a directory only: --data DIR");
+    insta::assert_snapshot!(error(place.sharpbench("data verify empty")), @"error: data: empty has the form of no data set, or lacks files of it; name the set: data verify NAME --data empty");
+    insta::assert_snapshot!(error(place.sharpbench("data fetch imagenet")), @"error: imagenet is read from a directory of yours; there is nothing to fetch");
     let text = place.sharpbench("data verify mnist --data stand-in").assert().code(0).get_output().stdout.clone();
     assert!(String::from_utf8(text).expect("text").contains("training 4000 samples, 400 to 400 of each class"));
+}
+
+/// What the program embeds or makes is part of every number published with it: a change here must raise `NUMERICS`.
+#[test]
+fn embedded_sets_are_pinned() {
+    let mut digests = String::new();
+    for entry in data::DATA_SETS.iter().filter(|entry| entry.is_embedded()) {
+        let (size, classes) = if entry.name == "synthetic" { (Some(16), Some(5)) } else { (None, None) };
+        let spec = entry.spec([Some(20), Some(10)], size, classes, None).expect("a specification");
+        let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
+        let set = data::load(&spec, &DataSource::Auto, &fetch).expect("an embedded set");
+        assert_eq!((set.train.len(), set.test.len()), (20, 10), "{}", entry.name);
+        let labels: Vec<u32> = (0..20).filter_map(|i| set.train.label(i)).collect();
+        assert!(labels.iter().all(|label| (*label as usize) < set.classes));
+        digests.push_str(&format!("{} {}\n", entry.name, set.provenance.sha256));
+    }
+    insta::assert_snapshot!(digests, @"
+    photo-patches ef539d31eb1d4332a4cee25c9d6c6b2c80eb714e7cda88da2f2906b1e32b42e8
+    mnist-5k 822a3b94359229c8d0cc734871b3b7f6131ad6f412a40f4fe84cb3d568a41132
+    synthetic 120ae016aea03b5e679bce0e0cad2cc59f05978821c8d361869fee70221157a7
+    synthetic-text bb764e36f9e2e9470eebfc1be6904f0715eab4cb2fbede6f2a3887d9397d5685
+    ");
+}
+
+/// MNIST's mean and deviation hold for the embedded part of it, whose classes are balanced in every cut.
+#[test]
+fn the_embedded_digits_look_like_mnist() {
+    let spec = data::find("mnist-5k").and_then(|e| e.spec([None; 2], None, None, None)).expect("a set");
+    let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
+    let set = data::load(&spec, &DataSource::StandIn, &fetch).expect("a data set");
+    assert_eq!((set.train.len(), set.test.len()), (4000, 1000));
+    assert!((0..4000).all(|i| set.train.label(i) == Some(i as u32 % 10)));
+    let batch = set.train.batch(&(0..4000).collect::<Vec<u32>>(), None).expect("a batch");
+    let values: Vec<f32> = batch.input.flatten_all().and_then(|t| t.to_vec1()).expect("values");
+    let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
+    let square = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64;
+    assert!(mean.abs() < 0.02 && (square - 1.0).abs() < 0.02, "mean {mean}, mean square {square}");
 }

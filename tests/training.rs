@@ -23,10 +23,9 @@ fn build(name: &str) -> (Box<dyn Model>, Input) {
     let (spec, input) = match name {
         "mlp" | "edge-mlp" => (serde_json::json!({"name": name, "hidden": [16]}), image),
         "wideresnet" => (serde_json::json!({"name": name, "depth": 10, "width": 1}), image),
-        "vgg11-bn" => (
-            serde_json::json!({"name": name, "width": 4, "hidden": [16], "dropout": 0.1}),
-            Input::Image([3, 32, 32]),
-        ),
+        "vgg11-bn" => {
+            (serde_json::json!({"name": name, "width": 4, "hidden": [16], "dropout": 0.1}), Input::Image([3, 32, 32]))
+        }
         "vit" => (serde_json::json!({"name": name, "width": 16, "depth": 1, "heads": 2}), image),
         "transformer" => (serde_json::json!({"name": name, "width": 16, "depth": 1, "heads": 2}), text),
         _ => (serde_json::json!({"name": name, "width": 4}), image),
@@ -299,7 +298,9 @@ fn saved_weights_come_back() {
     assert_ne!(running, RunningStats::new(model.layout()));
     let again = to_safetensors(model.layout(), &weights, &running).expect("bytes");
     assert_eq!(again, saved);
-    let other = model::build(&ModelSpec { width: Some(6), ..cell.model }, Task { input: Input::Image(SHAPE), classes: 10 }).expect("a model");
+    let other =
+        model::build(&ModelSpec { width: Some(6), ..cell.model }, Task { input: Input::Image(SHAPE), classes: 10 })
+            .expect("a model");
     let error = from_safetensors(other.layout(), &saved).expect_err("other sizes").to_string();
     assert_eq!(error, "the tensor bn1.bias has 4 values, the model wants 6");
 }

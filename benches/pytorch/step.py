@@ -156,7 +156,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=models.DEFAULTS, default="resnet20")
     parser.add_argument("--width", type=positive, help="channels of a ResNet's first stage [16], and so on")
-    parser.add_argument("--hidden", type=sizes, help="layers of mlp [1000,1000,1000] and vgg11-bn [4096,4096]")
+    parser.add_argument("--hidden", type=sizes, help="layers of mlp [256,128], edge-mlp [1000,1000,1000] and vgg11-bn [4096,4096]")
     parser.add_argument("--depth", type=positive, help="layers of wideresnet [28], blocks of a Transformer")
     parser.add_argument("--heads", type=positive, help="of a Transformer's attention")
     parser.add_argument("--input", type=shape, help="shape of one input [3x32x32; of transformer 64, the tokens]")

@@ -60,7 +60,9 @@ fn input(text: &str) -> std::result::Result<Input, String> {
     }
     let parts: Vec<usize> = text.split('x').filter_map(|p| p.parse().ok()).filter(|n| (1..=4096).contains(n)).collect();
     match parts.as_slice() {
-        [channels @ 1..=3, height, width] if text.matches('x').count() == 2 => Ok(Input::Image([*channels, *height, *width])),
+        [channels @ 1..=3, height, width] if text.matches('x').count() == 2 => {
+            Ok(Input::Image([*channels, *height, *width]))
+        }
         _ => Err(format!("{text} is not of the form CxHxW with 1 to 3 channels, such as 3x32x32, nor {LENGTH}")),
     }
 }

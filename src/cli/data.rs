@@ -25,9 +25,9 @@ pub(super) enum Args {
     Verify {
         /// Name of the data set, or a directory that holds one.
         what: String,
-        /// Where it comes from: auto (cache, hub, stand-in), stand-in, hub, or a directory.
-        #[arg(long, default_value = "auto", value_name = "SOURCE")]
-        data: DataSource,
+        /// Where a named set comes from: hub (cache first), stand-in, or a directory [default: hub, or what is embedded].
+        #[arg(long, value_name = "SOURCE")]
+        data: Option<DataSource>,
         /// Never use the network.
         #[arg(long)]
         offline: bool,
@@ -45,11 +45,17 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             if entry.is_embedded() {
                 return super::print(&format!("{name} is part of the program; there is nothing to fetch\n"));
             }
+            if entry.photographs {
+                return Err(Error::Usage(format!(
+                    "{name} is read from a directory of yours; there is nothing to fetch"
+                )));
+            }
             let found = verified(entry, &DataSource::Hub, false)?;
-            super::print(&text(&found))
+            super::print(&text(&found))?;
+            Ok(exit_code(&found))
         }
         Args::Verify { what, data, offline, contact_sheet } => {
-            let (entry, source) = subject(what, data)?;
+            let (entry, source) = subject(what, data.as_ref())?;
             let found = verified(entry, &source, *offline)?;
             let mut text = text(&found);
             if let Some(sheet) = &found.contact_sheet {
@@ -60,20 +66,37 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
                 text.push_str(&legend(&found, &path));
             }
             super::print(&text)?;
-            Ok(if found.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_REGRESSION) })
+            Ok(exit_code(&found))
         }
     }
 }
 
+fn exit_code(found: &Verified) -> ExitCode {
+    if found.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_REGRESSION) }
+}
+
 /// The data set and its source: by name, or by what a directory holds.
-fn subject(what: &str, source: &DataSource) -> Result<(&'static Entry, DataSource)> {
-    match data::find(what) {
-        Ok(entry) => Ok((entry, source.clone())),
-        Err(_) if Path::new(what).is_dir() => {
-            Ok((verify::recognised(Path::new(what))?, DataSource::Directory(what.into())))
-        }
-        Err(unknown) => Err(Error::Usage(format!("{unknown}, or a directory that holds one"))),
+fn subject(what: &str, source: Option<&DataSource>) -> Result<(&'static Entry, DataSource)> {
+    let path = Path::new(what);
+    let unknown = match data::find(what) {
+        // Never a stand-in unasked: what is verified is what was named.
+        Ok(entry) => return Ok((entry, source.cloned().unwrap_or(DataSource::Hub))),
+        Err(unknown) => unknown,
+    };
+    if !path.is_dir() {
+        let is_path = path.exists() || what.contains(std::path::MAIN_SEPARATOR);
+        return Err(Error::Usage(if is_path {
+            format!("{what} is not a directory; give the one that holds the data set's files")
+        } else {
+            format!("{unknown}, or a directory that holds one")
+        }));
     }
+    if source.is_some() {
+        return Err(Error::Usage(format!(
+            "--data does not apply to the directory {what}; name the data set, or leave it out"
+        )));
+    }
+    Ok((verify::recognised(path)?, DataSource::Directory(path.into())))
 }
 
 fn verified(entry: &Entry, source: &DataSource, offline: bool) -> Result<Verified> {
@@ -106,6 +129,9 @@ fn text(found: &Verified) -> String {
     }
     for (name, split) in ["training", "test"].into_iter().zip(&found.splits) {
         write!(text, "  {:<9}{} samples", name, split.samples).ok();
+        if let Some(published) = split.published.filter(|published| *published != split.samples) {
+            write!(text, " of the {published} published").ok();
+        }
         if let (Some(least), Some(most)) = (split.by_class.iter().min(), split.by_class.iter().max()) {
             write!(text, ", {least} to {most} of each class").ok();
         }
@@ -125,8 +151,7 @@ fn text(found: &Verified) -> String {
 
 /// What the rows of the contact sheet are.
 fn legend(found: &Verified, path: &Path) -> String {
-    let mut text =
-        format!("  pictures in {}: a row for each class, training left, test right\n", path.display());
+    let mut text = format!("  pictures in {}: a row for each class, training left, test right\n", path.display());
     for (row, name) in found.class_names.iter().take(Verified::SHEET_ROWS).enumerate() {
         writeln!(text, "    row {:<3}{name}", row + 1).ok();
     }

@@ -32,5 +32,5 @@ fn text() -> Result<String> {
 
 fn line(text: &mut String, name: &str, about: &str) {
     // Writing to a string cannot fail.
-    writeln!(text, "  {name:<16}{about}").ok();
+    writeln!(text, "  {name:<20}{about}").ok();
 }

@@ -19,7 +19,7 @@ pub(super) struct Args {
     /// Size of the experiment.
     #[arg(long, default_value = DEFAULT_PROFILE)]
     profile: String,
-    /// Where images come from: auto (cache, hub, stand-in), stand-in, hub, or a directory.
+    /// Where samples come from: auto (cache, hub, stand-in), stand-in, hub, or a directory.
     #[arg(long, default_value = "auto", value_name = "SOURCE")]
     data: DataSource,
     /// Train only some cells, such as optimizer=ssam-f,sparsity=0.9.

@@ -80,8 +80,7 @@ impl Draw {
 impl Augment {
     /// Draws what will be done to a sample. The number of draws depends on the settings and the kind of data alone.
     pub fn draw(&self, input: Input, rng: &mut ChaCha8Rng) -> Draw {
-        let mut draw =
-            Draw { crop: [self.crop; 2], mirror: false, cutout: None, resized: None, later: 0.0 };
+        let mut draw = Draw { crop: [self.crop; 2], mirror: false, cutout: None, resized: None, later: 0.0 };
         let [height, width] = match input {
             Input::Image([_, height, width]) => [height, width],
             Input::Tokens { .. } => {
@@ -104,14 +103,7 @@ impl Augment {
     }
 
     /// Augments one image into `out` [channels, height, width], as drawn.
-    pub(super) fn image(
-        &self,
-        pixels: &[u8],
-        shape: [usize; 3],
-        normalise: &Normalise,
-        draw: &Draw,
-        out: &mut [f32],
-    ) {
+    pub(super) fn image(&self, pixels: &[u8], shape: [usize; 3], normalise: &Normalise, draw: &Draw, out: &mut [f32]) {
         let ([channels, height, width], [dy, dx], pad) = (shape, draw.crop, self.crop);
         for c in 0..channels {
             // Padding is black before normalisation, as torchvision's RandomCrop pads before Normalize.

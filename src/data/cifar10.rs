@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::hub::Repository;
 use super::images::Normalise;
-use super::parquet_images::ParquetSet;
+use super::parquet_files::ParquetSet;
 use super::records::{RecordFile, RecordSet};
 use super::{DataSet, DataSource, Entry, Input, Request};
 use crate::error::Result;
@@ -20,7 +20,7 @@ pub(super) const ENTRY: Entry = Entry {
     photographs: false,
     stand_in: "photo-patches",
     load,
-    recognises: |directory| BATCHES.directory(directory).is_some() || PARQUET.recognises(directory),
+    recognises: |directory| BATCHES.recognises(directory) || PARQUET.recognises(directory),
 };
 
 const PARQUET: ParquetSet = ParquetSet {
@@ -53,10 +53,8 @@ const fn batch(name: &'static str, sha256: &'static str) -> RecordFile {
 }
 
 /// The papers' normalisation of CIFAR-10 and CIFAR-100 (their code divides by 255).
-pub(super) const NORMALISE: Normalise = Normalise {
-    mean: [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0],
-    std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0],
-};
+pub(super) const NORMALISE: Normalise =
+    Normalise { mean: [125.3 / 255.0, 123.0 / 255.0, 113.9 / 255.0], std: [63.0 / 255.0, 62.1 / 255.0, 66.7 / 255.0] };
 
 fn load(request: &Request<'_>) -> Result<DataSet> {
     const CLASSES: [&str; 10] =
@@ -68,11 +66,11 @@ fn load(request: &Request<'_>) -> Result<DataSet> {
 pub(super) fn of(request: &Request<'_>, parquet: &ParquetSet, records: &RecordSet) -> Result<DataSet> {
     let directory = |directory: &Path| match records.directory(directory) {
         Some(directory) => records.read(request, &directory),
-        None => parquet.from_directory(request, directory),
+        None => parquet.read_directory(request, directory),
     };
     let (splits, provenance) = match request.source {
         DataSource::Directory(path) => directory(path)?,
-        DataSource::Auto | DataSource::Hub | DataSource::StandIn => parquet.from_hub(request)?,
+        DataSource::Auto | DataSource::Hub | DataSource::StandIn => parquet.read_hub(request)?,
     };
     Ok(DataSet::of_images(splits, request.entry.classes, NORMALISE, provenance))
 }

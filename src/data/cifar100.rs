@@ -3,7 +3,7 @@
 
 use super::cifar10;
 use super::hub::Repository;
-use super::parquet_images::ParquetSet;
+use super::parquet_files::ParquetSet;
 use super::records::{RecordFile, RecordSet};
 use super::{Entry, Input};
 
@@ -17,7 +17,7 @@ pub(super) const ENTRY: Entry = Entry {
     photographs: false,
     stand_in: "synthetic",
     load: |request| cifar10::of(request, &PARQUET, &RECORDS),
-    recognises: |directory| RECORDS.directory(directory).is_some() || PARQUET.recognises(directory),
+    recognises: |directory| RECORDS.recognises(directory) || PARQUET.recognises(directory),
 };
 
 const PARQUET: ParquetSet = ParquetSet {

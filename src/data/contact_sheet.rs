@@ -13,11 +13,14 @@ const COLUMNS: [usize; 2] = [12, 4];
 /// Least and greatest side of a picture in pixels.
 const SIDE: (u32, u32) = (32, 64);
 const GAP: u32 = 2;
+/// Samples tried before a set is taken for one without pictures.
+const TRIES: usize = 100;
 const PAPER: image::Rgb<u8> = image::Rgb([255; 3]);
 
 /// Draws the sheet; none of a text.
 pub(super) fn contact_sheet(set: &DataSet) -> Result<Option<RgbImage>> {
-    let Some(first) = readable(set.train.as_ref(), 0) else { return Ok(None) };
+    let train = set.train.as_ref();
+    let Some(first) = (0..train.len().min(TRIES)).find_map(|index| readable(train, index)) else { return Ok(None) };
     let side = first.height().max(first.width()).clamp(SIDE.0, SIDE.1);
     let step = side + GAP;
     let rows = set.classes.min(ROWS);

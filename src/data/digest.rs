@@ -65,5 +65,7 @@ pub(super) fn listed(directory: &Path, file: &str) -> Result<Option<String>> {
     }
     let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
     let mut lines = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
-    Ok(lines.find(|(_, name)| name.trim_start_matches([' ', '*']) == file).map(|(sum, _)| sum.to_lowercase()))
+    Ok(lines
+        .find(|(_, name)| name.trim_start_matches([' ', '*']).trim_start_matches("./") == file)
+        .map(|(sum, _)| sum.to_lowercase()))
 }

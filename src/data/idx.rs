@@ -8,7 +8,7 @@ use flate2::read::GzDecoder;
 
 use super::digest;
 use super::images::Normalise;
-use super::parquet_images::{ParquetSet, Splits};
+use super::parquet_files::{ParquetSet, Splits};
 use super::{DataSet, DataSource, FileDigest, Images, Provenance, Request};
 use crate::error::{Error, Result};
 
@@ -35,9 +35,9 @@ impl IdxSet {
         let (splits, provenance) = match request.source {
             DataSource::Directory(path) => match idx_directory(path) {
                 Some(directory) => self.read(request, &directory)?,
-                None => self.parquet.from_directory(request, path)?,
+                None => self.parquet.read_directory(request, path)?,
             },
-            DataSource::Auto | DataSource::Hub | DataSource::StandIn => self.parquet.from_hub(request)?,
+            DataSource::Auto | DataSource::Hub | DataSource::StandIn => self.parquet.read_hub(request)?,
         };
         Ok(DataSet::of_images(splits, CLASSES, self.normalise, provenance))
     }
@@ -52,36 +52,32 @@ impl IdxSet {
     }
 
     fn read(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
-        let mut files = Vec::new();
-        let mut contents = Vec::new();
+        let (mut files, mut paths, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
         for (file, original) in FILES.into_iter().zip(self.sha256) {
             let (path, name) = find(directory, file)?;
             let bytes = unpacked(&path)?;
-            let sha256 = digest::sha256_bytes(&bytes);
-            contents.push((file, path, bytes, sha256, original, name));
-        }
-        let mut parsed = Vec::new();
-        for (file, path, bytes, sha256, original, name) in &contents {
             // The form first: its errors say more than a digest does.
-            let damaged = |what: String| Error::Data(format!("{}: {what}", path.display()));
-            let is_images = name.contains("images");
-            parsed.push(if is_images { images(bytes) } else { labels(bytes) }.map_err(damaged)?);
-            let expected = match digest::listed(directory, name)? {
-                Some(listed) => (digest::sha256_file(path)?, listed),
-                None => (sha256.clone(), (*original).to_string()),
+            let body = if file.contains("images") { images(&bytes) } else { labels(&bytes) };
+            let body = body.map_err(|what| Error::Data(format!("{}: {what}", path.display())))?.to_vec();
+            let sha256 = digest::sha256_bytes(&bytes);
+            let (found, expected) = match digest::listed(directory, &name)? {
+                Some(listed) => (digest::sha256_file(&path)?, listed),
+                None => (sha256.clone(), original.to_string()),
             };
             let remedy = "fetch it anew (for changed images of your own, add a SHA256SUMS file)";
-            digest::check(&path.display().to_string(), &expected.0, &expected.1, remedy)?;
-            files.push(FileDigest { file: (*file).into(), sha256: sha256.clone() });
+            digest::check(&path.display().to_string(), &found, &expected, remedy)?;
+            files.push(FileDigest { file: file.into(), sha256 });
+            paths.push(path);
+            bodies.push(body);
         }
         let split = |i: usize, limit: usize| {
-            let (pixels, labels) = (parsed[i], parsed[i + 1]);
+            let (pixels, labels) = (&bodies[i], &bodies[i + 1]);
             let n = pixels.len() / (SIDE * SIDE);
             if n != labels.len() {
                 return Err(Error::Data(format!(
                     "{} has {n} images, {} has {} labels; they do not belong together",
-                    contents[i].1.display(),
-                    contents[i + 1].1.display(),
+                    paths[i].display(),
+                    paths[i + 1].display(),
                     labels.len()
                 )));
             }
@@ -103,9 +99,11 @@ fn idx_directory(directory: &Path) -> Option<PathBuf> {
 /// The path and name of a file, packed or not.
 fn find(directory: &Path, file: &str) -> Result<(PathBuf, String)> {
     let names = [file.to_string(), format!("{file}.gz")];
-    names.into_iter().find(|name| directory.join(name).is_file()).map(|name| (directory.join(&name), name)).ok_or_else(
-        || Error::Data(format!("{} holds neither {file} nor {file}.gz; fetch it", directory.display())),
-    )
+    names
+        .into_iter()
+        .find(|name| directory.join(name).is_file())
+        .map(|name| (directory.join(&name), name))
+        .ok_or_else(|| Error::Data(format!("{} holds neither {file} nor {file}.gz; fetch it", directory.display())))
 }
 
 fn unpacked(path: &Path) -> Result<Vec<u8>> {

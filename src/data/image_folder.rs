@@ -6,7 +6,7 @@ use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use image::{ImageReader, RgbImage};
+use image::RgbImage;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use sha2::{Digest, Sha256};
@@ -32,11 +32,13 @@ pub(super) const ENTRY: Entry = Entry {
 
 /// ImageNet's (torchvision's).
 const NORMALISE: Normalise = Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+/// Longest by shortest side, at most: the shortest is resized, and the longest with it.
+const THINNEST: u32 = 50;
 /// Side of the images where they are only looked at.
 const THUMBNAIL: usize = 64;
 const TRAIN: [&str; 1] = ["train"];
 const TEST: [&str; 3] = ["test", "val", "validation"];
-const EXTENSIONS: [&str; 3] = ["jpg", "jpeg", "png"];
+const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
 
 /// A file of a class.
 struct Photograph {
@@ -60,8 +62,7 @@ struct Folder {
 /// Loads a directory of photographs; also ImageNet.
 pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
     let DataSource::Directory(directory) = request.source else {
-        let name = request.entry.name;
-        return Err(Error::Hub(format!("{name} is read from a directory only: --data DIR")));
+        return Err(Error::Data(format!("{} is read from a directory: give --data DIR", request.entry.name)));
     };
     let input = request.spec.input().map_err(Error::Data)?;
     let Input::Image([_, size, _]) = input else {
@@ -72,9 +73,10 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
     let classes = Arc::new(class_names(&train)?);
     if classes.len() != expected {
         return Err(Error::Data(format!(
-            "{} has {} class folders, the suite says {expected}; correct data.classes or the directory",
+            "{} has {} class folders, {} has {expected} classes; correct the directory, or data.classes of an image-folder",
             train.display(),
-            classes.len()
+            classes.len(),
+            request.entry.name
         )));
     }
     let others = class_names(&test)?;
@@ -88,7 +90,10 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
             train.display()
         )));
     }
-    let pool = ThreadPoolBuilder::new().thread_name(|i| format!("decode-{i}")).build();
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(rayon::current_num_threads())
+        .thread_name(|i| format!("decode-{i}"))
+        .build();
     let pool = Arc::new(pool.map_err(|e| Error::Usage(format!("the threads that decode cannot be started: {e}")))?);
     let folder = |directory: PathBuf| -> Result<Box<dyn Samples>> {
         Ok(Box::new(Folder {
@@ -121,7 +126,10 @@ pub(super) fn inspect(entry: &Entry, directory: &Path) -> Result<DataSpec> {
 }
 
 fn split_directory(directory: &Path, names: &[&str]) -> Result<PathBuf> {
-    names.iter().map(|name| directory.join(name)).find(|path| path.is_dir()).ok_or_else(|| {
+    let splits = || names.iter().map(|name| directory.join(name)).filter(|path| path.is_dir());
+    // One that has class folders, if there is one: ImageNet has a flat `test` beside `val`.
+    let classed = splits().find(|split| class_names(split).is_ok());
+    classed.or_else(|| splits().next()).ok_or_else(|| {
         Error::Data(format!(
             "{} has no folder {}; it must hold train/CLASS/*.jpg and test/CLASS/*.jpg",
             directory.display(),
@@ -160,8 +168,13 @@ fn list(split: &Path, classes: &[String]) -> Result<Vec<Photograph>> {
             let extension = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default();
             if EXTENSIONS.contains(&extension.as_str()) {
                 // Through links, as ImageNet is often kept.
-                let metadata = std::fs::metadata(entry.path()).map_err(Error::io("read", entry.path()))?;
-                files.push((name, metadata.len()));
+                match std::fs::metadata(entry.path()) {
+                    Ok(metadata) if metadata.is_file() => files.push((name, metadata.len())),
+                    Ok(_) => {}
+                    // A link to nothing, found when it is read.
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => files.push((name, 0)),
+                    Err(e) => return Err(Error::io("read", entry.path())(e)),
+                }
             }
         }
         files.sort();
@@ -189,37 +202,58 @@ impl Folder {
         self.directory.join(&self.classes[photograph.class as usize]).join(&photograph.file)
     }
 
-    /// The photograph as it is, in RGB.
-    fn read(&self, index: usize) -> Result<RgbImage> {
+    /// The photograph as it is, in RGB; none where it cannot be decoded and is to be left out.
+    fn read(&self, index: usize) -> Result<Option<RgbImage>> {
         let path = self.path(&self.photographs[index]);
-        let unreadable = |e: &dyn std::fmt::Display| {
-            Error::Data(format!(
-                "{} cannot be read ({e}); replace it, or say data.unreadable = \"skip\" in the suite",
-                path.display()
-            ))
+        // An error of the file system is none of the photograph, and must not change what is trained on.
+        let decoded = match std::fs::read(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err("it is a link to nothing, or was removed".into()),
+            bytes => decode(&bytes.map_err(Error::io("read", &path))?),
         };
-        let reader = ImageReader::open(&path).and_then(ImageReader::with_guessed_format).map_err(|e| unreadable(&e))?;
-        let image = reader.decode().map_err(|e| unreadable(&e))?;
-        Ok(image.to_rgb8())
+        match decoded {
+            Ok(photograph) => Ok(Some(photograph)),
+            Err(_) if self.unreadable == OnUnreadable::Skip => {
+                self.skipped.lock().unwrap_or_else(PoisonError::into_inner).insert(path.display().to_string());
+                Ok(None)
+            }
+            Err(reason) => Err(Error::Data(format!(
+                "{} cannot be read ({reason}); replace it, or say data.unreadable = \"skip\" in the suite",
+                path.display()
+            ))),
+        }
     }
 
-    /// Decoded, cropped, augmented and normalised.
-    fn prepare(&self, index: usize, augmented: Option<(&Augment, &Draw)>, out: &mut [f32]) -> Result<()> {
-        let photograph = self.read(index)?;
+    /// Decoded, cropped, augmented and normalised; false where it is left out.
+    fn prepare(&self, index: usize, augmented: Option<(&Augment, &Draw)>, out: &mut [f32]) -> Result<bool> {
+        let Some(photograph) = self.read(index)? else { return Ok(false) };
         let cropped = match augmented.and_then(|(augment, draw)| augment.resized_crop.as_ref().zip(draw.resized())) {
-            Some((settings, mut rng)) => resize::random_resized_crop(&photograph, self.size, settings, &mut rng),
-            None => resize::resized_centre(&photograph, self.size),
+            Some((settings, mut rng)) => resize::random_resized_crop(&photograph, self.size, settings, &mut rng)?,
+            None => resize::resized_centre(&photograph, self.size)?,
         };
         let size = self.size as usize;
         NORMALISE.prepare(&planes(cropped.as_raw(), 3), [3, size, size], augmented, out);
-        Ok(())
+        Ok(true)
     }
+}
 
-    /// Notes a file that is left out.
-    fn skip(&self, index: usize) {
-        let name = self.path(&self.photographs[index]).display().to_string();
-        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+/// Whether a JPEG file ends before its picture does, which the decoder forgives: no end of image after the last start of
+/// a scan. (Neither marker occurs within a scan; a thumbnail's lie before the picture's.)
+fn is_cut(bytes: &[u8]) -> bool {
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+    bytes.starts_with(&[0xff, 0xd8]) && last([0xff, 0xd9]) < last([0xff, 0xda])
+}
+
+/// A photograph in RGB, or why it is none.
+fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
+    if is_cut(bytes) {
+        return Err("it is truncated".into());
     }
+    let image = image::load_from_memory(bytes).map_err(|e| e.to_string().replace('\n', " "))?.to_rgb8();
+    let (width, height) = image.dimensions();
+    if width.max(height) / width.min(height).max(1) > THINNEST {
+        return Err(format!("it is {width}x{height}, too thin to be cropped"));
+    }
+    Ok(image)
 }
 
 impl Samples for Folder {
@@ -231,7 +265,7 @@ impl Samples for Folder {
         let size = self.size as usize;
         let stride = 3 * size * size;
         let mut data = vec![0f32; indices.len() * stride];
-        let outcomes: Vec<Result<()>> = self.pool.install(|| {
+        let kept: Vec<Result<bool>> = self.pool.install(|| {
             let outs = data.par_chunks_mut(stride).zip(indices).enumerate();
             outs.map(|(i, (out, &index))| {
                 self.prepare(index as usize, augmented.map(|(augment, draws)| (augment, &draws[i])), out)
@@ -239,18 +273,11 @@ impl Samples for Folder {
             .collect()
         });
         let mut labels = Vec::with_capacity(indices.len());
-        for (i, (outcome, &index)) in outcomes.into_iter().zip(indices).enumerate() {
-            match outcome {
-                Ok(()) => {
-                    data.copy_within(i * stride..(i + 1) * stride, labels.len() * stride);
-                    labels.push(self.photographs[index as usize].class);
-                }
-                Err(_) if self.unreadable == OnUnreadable::Skip => self.skip(index as usize),
-                Err(error) => return Err(error),
+        for (i, (kept, &index)) in kept.into_iter().zip(indices).enumerate() {
+            if kept? {
+                data.copy_within(i * stride..(i + 1) * stride, labels.len() * stride);
+                labels.push(self.photographs[index as usize].class);
             }
-        }
-        if labels.is_empty() {
-            return Err(Error::Data(format!("{} has a batch without one readable file", self.directory.display())));
         }
         data.truncate(labels.len() * stride);
         batch(data, [3, size, size], labels)
@@ -261,7 +288,10 @@ impl Samples for Folder {
     }
 
     fn picture(&self, index: usize) -> Result<Option<RgbImage>> {
-        Ok(Some(resize::resized_centre(&self.read(index)?, self.size)))
+        match self.read(index)? {
+            Some(photograph) => resize::resized_centre(&photograph, self.size).map(Some),
+            None => Ok(None),
+        }
     }
 
     fn truncate(&mut self, n: usize) {
@@ -275,7 +305,7 @@ impl Samples for Folder {
         }
     }
 
-    fn unreadable(&self) -> Vec<String> {
-        self.skipped.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    fn take_unreadable(&self) -> Vec<String> {
+        std::mem::take(&mut *self.skipped.lock().unwrap_or_else(PoisonError::into_inner)).into_iter().collect()
     }
 }

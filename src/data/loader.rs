@@ -6,12 +6,13 @@ use candle_core::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::augment::{Augment, Draw};
 use super::DataSet;
+use super::augment::{Augment, Draw};
 use crate::error::Result;
 use crate::random::{Stream, sample, stream};
 
-/// Batches kept ready: no more than this is ever held of a set that does not lie in memory.
+/// Batches kept ready. With the one being made and the one in use, this is all that is held of a set that does not lie in
+/// memory.
 const PREFETCHED: usize = 3;
 
 /// Some samples with their labels.
@@ -66,7 +67,7 @@ impl DataSet {
         ahead(all.chunks(batch_size).map(|indices| self.test.batch(indices, None)), consume)
     }
 
-    /// One training sample as a batch of one, for training, augmented from `rng`, where `augment` is given.
+    /// One training sample as a batch of one (of none, where it is left out), for training, augmented from `rng`, where `augment` is given.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -90,7 +91,9 @@ fn ahead(
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(PREFETCHED);
         scope.spawn(move || {
-            for batch in batches {
+            // Of some, no sample may be left.
+            let left = |batch: &Result<Batch>| batch.as_ref().map_or(true, |batch| !batch.labels.is_empty());
+            for batch in batches.filter(left) {
                 // Who takes them hangs up when it stops early.
                 if sender.send(batch).is_err() {
                     break;

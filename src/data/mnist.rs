@@ -3,7 +3,7 @@
 use super::hub::Repository;
 use super::idx::{IdxSet, SIDE};
 use super::images::Normalise;
-use super::parquet_images::ParquetSet;
+use super::parquet_files::ParquetSet;
 use super::{Entry, Input};
 
 pub(super) const ENTRY: Entry = Entry {

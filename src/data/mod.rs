@@ -16,7 +16,7 @@ mod images;
 pub mod loader;
 mod mnist;
 mod mnist_5k;
-mod parquet_images;
+mod parquet_files;
 mod photo_patches;
 mod records;
 mod resize;
@@ -81,7 +81,7 @@ pub enum OnUnreadable {
     /// The run ends.
     #[default]
     Error,
-    /// They are left out of their batches, named on stderr and counted in the record.
+    /// Those that cannot be decoded are left out of their batches, counted on stderr and named in the record.
     Skip,
 }
 
@@ -95,7 +95,8 @@ pub trait Samples: Send + Sync {
         self.len() == 0
     }
 
-    /// The samples `indices`, augmented as drawn, or as they are.
+    /// The samples `indices`, augmented as drawn, or as they are; without those that cannot be read and are to be left
+    /// out, which may be all.
     ///
     /// # Errors
     /// When one cannot be read.
@@ -104,7 +105,7 @@ pub trait Samples: Send + Sync {
     /// The class of a sample; none where it is a text.
     fn label(&self, index: usize) -> Option<u32>;
 
-    /// A sample as people see it; none where it is a text.
+    /// A sample as people see it; none where it is a text, or left out.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -116,8 +117,8 @@ pub trait Samples: Send + Sync {
     /// Adds what tells these samples from others: contents where they are in memory, else names and sizes.
     fn digest(&self, digest: &mut Sha256);
 
-    /// Files that could not be read so far.
-    fn unreadable(&self) -> Vec<String> {
+    /// Files that could not be read since the last time this was asked.
+    fn take_unreadable(&self) -> Vec<String> {
         Vec::new()
     }
 }
@@ -147,7 +148,7 @@ pub struct Provenance {
     pub source: String,
     /// Commit of the hub repository, where there is one.
     pub revision: Option<String>,
-    /// SHA-256 of every file read; of an image folder, none.
+    /// SHA-256 of every file read (of idx files, unpacked); of an image folder, none.
     pub files: Vec<FileDigest>,
     /// SHA-256 of the samples used, whichever way they came; of an image folder, of the names and sizes of its files.
     pub sha256: String,
@@ -253,7 +254,9 @@ impl Entry {
         let name = self.name;
         let amount = |key: &str, asked: Option<usize>, split: usize| match (asked, self.available) {
             (None, Some(available)) => Ok(available[split]),
-            (None, None) => Err(format!("data.{key} is missing; {name} has as many samples as the suite says")),
+            (None, None) => Err(format!(
+                "data.{key} is missing; say how many samples to use (`data verify DIR` counts the files of {name})"
+            )),
             (Some(0), None) => Err(format!("data.{key} = 0 must be 1 or more")),
             (Some(n), None) => Ok(n),
             (Some(n), Some(available)) if (1..=available[split]).contains(&n) => Ok(n),
@@ -264,7 +267,7 @@ impl Entry {
         let told = |key: &str, asked: Option<usize>, most: usize| match (asked, self.as_told()) {
             (None, false) => Ok(None),
             (Some(_), false) => Err(format!("data.{key} does not apply to {name}, which has its own; remove it")),
-            (None, true) => Err(format!("data.{key} is missing; {name} has what the suite says")),
+            (None, true) => Err(format!("data.{key} is missing; {name} leaves it to the suite, so say it")),
             (Some(n), true) if (2..=most).contains(&n) => Ok(Some(n)),
             (Some(n), true) => Err(format!("data.{key} = {n} must be from 2 to {most}")),
         };
@@ -334,12 +337,7 @@ impl DataSpec {
 
 impl DataSet {
     /// A data set of images in memory.
-    pub fn of_images(
-        [train, test]: [Images; 2],
-        classes: usize,
-        normalise: Normalise,
-        provenance: Provenance,
-    ) -> Self {
+    pub fn of_images([train, test]: [Images; 2], classes: usize, normalise: Normalise, provenance: Provenance) -> Self {
         let input = Input::Image(train.shape);
         let set = |images| Box::new(ImageSet { images, normalise });
         Self { train: set(train), test: set(test), input, classes, class_names: Vec::new(), provenance }
@@ -368,16 +366,16 @@ impl DataSet {
         self.provenance.sha256 = digest::of_samples(&[self.train.as_ref(), self.test.as_ref()]);
     }
 
-    /// Where it came from, with what could not be read so far.
-    pub fn provenance(&self) -> Provenance {
-        let mut unreadable = self.train.unreadable();
-        unreadable.extend(self.test.unreadable());
+    /// Where it came from, with the files left out since the last time this was asked.
+    pub fn take_provenance(&self) -> Provenance {
+        let mut unreadable = self.train.take_unreadable();
+        unreadable.extend(self.test.take_unreadable());
         Provenance { unreadable, ..self.provenance.clone() }
     }
 }
 
 impl Provenance {
-    /// Of a set made by the program itself.
+    /// Of a set without a revision, its samples yet to be digested.
     pub fn made(name: &str, source: &str, files: Vec<FileDigest>) -> Self {
         Self {
             name: name.into(),
@@ -402,7 +400,8 @@ pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<D
     {
         if samples.len() < wanted {
             return Err(Error::Data(format!(
-                "{name} has {} {split} samples, the suite wants {wanted}; lower data.{key} or use another source",
+                "{name} has {} {split} samples, the suite wants {wanted}; give --data DIR, or lower data.{key} (or take a \
+                 smaller profile)",
                 samples.len(),
             )));
         }

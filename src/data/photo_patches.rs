@@ -75,8 +75,7 @@ fn load(request: &Request<'_>) -> Result<DataSet> {
         photos.push(photo.to_rgb8());
         files.push(FileDigest { file: format!("{name}.png"), sha256: super::digest::sha256_bytes(png) });
     }
-    let splits =
-        [crops(&photos, Split::Train, request.spec.train), crops(&photos, Split::Test, request.spec.test)];
+    let splits = [crops(&photos, Split::Train, request.spec.train), crops(&photos, Split::Test, request.spec.test)];
     let provenance = Provenance::made(ENTRY.name, "embedded", files);
     let set = DataSet::of_images(splits, ENTRY.classes, NORMALISE, provenance);
     Ok(set.named(PHOTOS.map(|(name, _)| name)))

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::digest;
-use super::parquet_images::Splits;
+use super::parquet_files::Splits;
 use super::{FileDigest, Images, Input, Provenance, Request};
 use crate::error::{Error, Result};
 
@@ -32,6 +32,11 @@ impl RecordSet {
     pub(super) fn directory(&self, directory: &Path) -> Option<PathBuf> {
         let mut places = [directory.to_path_buf(), directory.join(self.folder)].into_iter();
         places.find(|d| self.files.iter().any(|file| d.join(file.name).exists()))
+    }
+
+    /// Whether a directory, or the archive's inside it, holds all the files.
+    pub(super) fn recognises(&self, directory: &Path) -> bool {
+        self.directory(directory).is_some_and(|d| self.files.iter().all(|file| d.join(file.name).exists()))
     }
 
     /// Read here and not by candle-datasets, which takes five seconds and 1.5 GB to the same images (the tests' oracle).

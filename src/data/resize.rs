@@ -8,6 +8,7 @@ use image::imageops::crop_imm;
 use rand_chacha::ChaCha8Rng;
 
 use super::augment::ResizedCrop;
+use crate::error::{Error, Result};
 use crate::random::{below, unit};
 
 /// Tries of a random crop before the centre is taken (torchvision's).
@@ -24,23 +25,24 @@ pub(super) fn random_resized_crop(
     size: u32,
     settings: &ResizedCrop,
     rng: &mut ChaCha8Rng,
-) -> RgbImage {
+) -> Result<RgbImage> {
     let crop = random_crop(photograph.dimensions(), settings, rng);
     resized(photograph, crop, [size, size])
 }
 
-/// The shorter side resized to 8/7 of `size`, then the centre.
-pub(super) fn resized_centre(photograph: &RgbImage, size: u32) -> RgbImage {
+/// The shorter side resized to 8/7 of `size`, then the centre. Unlike torchvision's, an image that has the size already is
+/// left as it is: sets of small images come in the size that models read.
+pub(super) fn resized_centre(photograph: &RgbImage, size: u32) -> Result<RgbImage> {
     let (width, height) = photograph.dimensions();
     if (width, height) == (size, size) {
-        return photograph.clone();
+        return Ok(photograph.clone());
     }
     let short = (u64::from(size) * MARGIN.0 / MARGIN.1) as u32;
     let long = |side: u32, other: u32| (u64::from(short) * u64::from(side) / u64::from(other)) as u32;
     let whole = if width < height { [short, long(height, width)] } else { [long(width, height), short] };
-    let photograph = resized(photograph, [0, 0, width, height], whole);
+    let photograph = resized(photograph, [0, 0, width, height], whole)?;
     let corner = whole.map(|side| (f64::from(side - size) / 2.0).round_ties_even() as u32);
-    crop_imm(&photograph, corner[0], corner[1], size, size).to_image()
+    Ok(crop_imm(&photograph, corner[0], corner[1], size, size).to_image())
 }
 
 /// torchvision's RandomResizedCrop.get_params.
@@ -61,9 +63,9 @@ fn random_crop((width, height): (u32, u32), settings: &ResizedCrop, rng: &mut Ch
     }
     let ratio = f64::from(width) / f64::from(height);
     let [w, h] = if ratio < low {
-        [width, ((f64::from(width) / low).round() as u32).min(height)]
+        [width, ((f64::from(width) / low).round() as u32).clamp(1, height)]
     } else if ratio > high {
-        [((f64::from(height) * high).round() as u32).min(width), height]
+        [((f64::from(height) * high).round() as u32).clamp(1, width), height]
     } else {
         [width, height]
     };
@@ -71,17 +73,23 @@ fn random_crop((width, height): (u32, u32), settings: &ResizedCrop, rng: &mut Ch
 }
 
 /// The crop, cut out first, so that nothing beyond it is seen, at another size.
-fn resized(photograph: &RgbImage, [left, top, width, height]: Crop, [to_width, to_height]: [u32; 2]) -> RgbImage {
+fn resized(
+    photograph: &RgbImage,
+    [left, top, width, height]: Crop,
+    [to_width, to_height]: [u32; 2],
+) -> Result<RgbImage> {
     let crop = crop_imm(photograph, left, top, width, height).to_image();
     if (width, height) == (to_width, to_height) {
-        return crop;
+        return Ok(crop);
     }
+    let failed = |e: &dyn std::fmt::Display| {
+        Error::Data(format!("a photograph of {width}x{height} cannot be resized to {to_width}x{to_height}: {e}"))
+    };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
     let mut out = Image::new(to_width, to_height, PixelType::U8x3);
-    let done = Image::from_vec_u8(width, height, crop.into_raw(), PixelType::U8x3)
-        .is_ok_and(|crop| Resizer::new().resize(&crop, &mut out, &options).is_ok());
-    debug_assert!(done, "both images have three bytes a pixel");
-    RgbImage::from_raw(to_width, to_height, out.into_vec()).unwrap_or_default()
+    let crop = Image::from_vec_u8(width, height, crop.into_raw(), PixelType::U8x3).map_err(|e| failed(&e))?;
+    Resizer::new().resize(&crop, &mut out, &options).map_err(|e| failed(&e))?;
+    RgbImage::from_raw(to_width, to_height, out.into_vec()).ok_or_else(|| failed(&"too few bytes"))
 }
 
 #[cfg(test)]
@@ -103,7 +111,7 @@ mod tests {
     fn resizing_is_that_of_another_implementation() {
         for (width, height, to) in [(90, 61, [40, 33]), (30, 31, [64, 64]), (50, 200, [50, 20])] {
             let photograph = photograph(width, height);
-            let found = resized(&photograph, [0, 0, width, height], to);
+            let found = resized(&photograph, [0, 0, width, height], to).expect("resized");
             let expected = image::imageops::resize(&photograph, to[0], to[1], Theirs::Triangle);
             let worst = found.as_raw().iter().zip(expected.as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
             assert!(worst <= Some(1), "{width}x{height}: {worst:?} grey levels apart");
@@ -114,11 +122,11 @@ mod tests {
     #[test]
     fn the_centre_is_where_torchvision_takes_it() {
         let photograph = photograph(500, 375);
-        let whole = resized(&photograph, [0, 0, 500, 375], [341, 256]);
-        assert_eq!(resized_centre(&photograph, 224), crop_imm(&whole, 58, 16, 224, 224).to_image());
-        assert_eq!(resized_centre(&photograph, 224).dimensions(), (224, 224));
+        let whole = resized(&photograph, [0, 0, 500, 375], [341, 256]).expect("resized");
+        let centre = resized_centre(&photograph, 224).expect("resized");
+        assert_eq!(centre, crop_imm(&whole, 58, 16, 224, 224).to_image());
         let same = self::photograph(32, 32);
-        assert_eq!(resized_centre(&same, 32), same);
+        assert_eq!(resized_centre(&same, 32).expect("as it is"), same);
     }
 
     #[test]
@@ -135,6 +143,9 @@ mod tests {
         }
         // Uniform on [.08, 1] has the mean .54; large crops of the wrong ratio are drawn again.
         assert!((0.4..0.55).contains(&(areas / f64::from(n))), "{}", areas / f64::from(n));
+        // Never empty, whatever the ratio.
+        let thin = ResizedCrop { ratio: [0.001, 0.01], ..ResizedCrop::default() };
+        assert_eq!(random_crop((30, 30), &thin, &mut rng), [14, 0, 1, 30]);
         // Nothing fits a strip: its centre, as wide as allowed.
         assert_eq!(random_crop((10, 1000), &settings, &mut rng), [0, 493, 10, 13]);
     }

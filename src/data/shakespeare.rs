@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::hub::{self, Repository};
-use super::parquet_images::read_texts;
+use super::parquet_files::read_texts;
 use super::text::{LENGTH, VOCABULARY, sequences};
 use super::{DataSet, DataSource, Entry, FileDigest, Input, Provenance, Request, digest};
 use crate::error::{Error, Result};

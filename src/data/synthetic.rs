@@ -23,6 +23,8 @@ pub(super) const ENTRY: Entry = Entry {
 };
 
 const NORMALISE: Normalise = Normalise { mean: [0.5; 3], std: [0.25; 3] };
+/// Bytes of all images, at most.
+const MOST_BYTES: usize = 4_000_000_000;
 /// Waves of a pattern, per channel.
 const WAVES: usize = 3;
 /// Amplitude of a wave and of the noise, in grey levels.
@@ -35,7 +37,14 @@ fn load(request: &Request<'_>) -> Result<DataSet> {
     };
     let classes = request.spec.class_count().map_err(Error::Data)?;
     if classes > 256 {
-        (request.fetch.say)("data: synthetic images are drawn from the first 256 classes only");
+        (request.fetch.warn)("data: synthetic images are drawn from the first 256 classes only");
+    }
+    let bytes = shape.iter().product::<usize>() * (request.spec.train + request.spec.test);
+    if bytes > MOST_BYTES {
+        return Err(Error::Data(format!(
+            "synthetic images of this size and number would take {} GB of memory; lower data.train or give --data DIR",
+            bytes / 1_000_000_000
+        )));
     }
     let split = |name, n| images(name, n, shape, classes.min(256));
     let splits = [split("train", request.spec.train), split("test", request.spec.test)];

@@ -27,6 +27,8 @@ pub struct Verified {
 pub struct Split {
     /// Number of samples.
     pub samples: usize,
+    /// Number of samples of the whole set, where that is known.
+    pub published: Option<usize>,
     /// Samples of each class; none of a text.
     pub by_class: Vec<usize>,
     /// What could not be read, and why.
@@ -37,9 +39,10 @@ impl Verified {
     /// Rows of a contact sheet, at most.
     pub const SHEET_ROWS: usize = ROWS;
 
-    /// Whether every sample can be read and every class has some.
+    /// Whether there are samples of every class, and each can be read.
     pub fn is_sound(&self) -> bool {
-        self.splits.iter().all(|s| s.unreadable.is_empty() && s.by_class.iter().all(|n| *n > 0))
+        let sound = |s: &Split| s.samples > 0 && s.unreadable.is_empty() && s.by_class.iter().all(|n| *n > 0);
+        self.splits.iter().all(sound)
     }
 }
 
@@ -50,22 +53,27 @@ impl Verified {
 pub fn verify(entry: &Entry, source: &DataSource, fetch: &Fetch<'_>) -> Result<Verified> {
     let mut spec = match (entry.as_told(), source) {
         (false, _) => entry.spec([None; 2], None, None, None).map_err(Error::Data)?,
-        (true, DataSource::Directory(directory)) => image_folder::inspect(entry, directory)?,
+        (true, DataSource::Directory(directory)) if entry.photographs => image_folder::inspect(entry, directory)?,
         (true, _) => {
             let example = [Some(1000), Some(200)];
             entry.spec(example, Some(32), Some(10), None).map_err(Error::Data)?
         }
     };
     // Parts of a set are looked at too, so the amounts are those there are.
-    spec.unreadable = entry.photographs.then_some(OnUnreadable::Skip);
+    spec.unreadable = entry.photographs.then_some(OnUnreadable::Error);
     let mut set = super::load_available(&spec, source, fetch)?;
     set.digest();
-    let splits = [split(set.train.as_ref(), set.classes), split(set.test.as_ref(), set.classes)];
+    let available = super::find(&set.provenance.name).ok().and_then(|found| found.available);
+    let split = |samples: &dyn Samples, i: usize| Split {
+        published: available.map(|available| available[i]),
+        ..split(samples, set.classes)
+    };
+    let splits = [split(set.train.as_ref(), 0), split(set.test.as_ref(), 1)];
     Ok(Verified {
         splits,
         classes: set.classes,
         contact_sheet: contact_sheet(&set)?,
-        provenance: set.provenance(),
+        provenance: set.take_provenance(),
         class_names: set.class_names,
     })
 }
@@ -78,7 +86,7 @@ fn split(samples: &dyn Samples, classes: usize) -> Split {
         by_class[label as usize] += 1;
     }
     let unreadable = (0..n).into_par_iter().filter_map(|index| samples.picture(index).err()).map(|e| e.to_string());
-    Split { samples: n, by_class, unreadable: unreadable.collect() }
+    Split { samples: n, published: None, by_class, unreadable: unreadable.collect() }
 }
 
 /// The data set whose own form a directory has.
@@ -88,7 +96,7 @@ fn split(samples: &dyn Samples, classes: usize) -> Split {
 pub fn recognised(directory: &Path) -> Result<&'static Entry> {
     super::recognise(directory).ok_or_else(|| {
         Error::Data(format!(
-            "{} has the form of no data set; `data list` names the files that each is read from",
+            "{} has the form of no data set, or lacks files of it; name the set: data verify NAME --data {0}",
             directory.display()
         ))
     })

@@ -106,7 +106,7 @@ fn train_and_publish(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> R
         status: trained.status,
         measures: trained.measures,
         stand_in: run.manifest.stand_in,
-        data: run.data.provenance(),
+        data: run.data.take_provenance(),
         provenance: Provenance::now(),
     };
     if run.folder.publish(&record)? == Published::AlreadyThere {

@@ -75,11 +75,7 @@ impl BlocksPlan {
                 fc2: Linear::new(layout, &name("mlp.fc2")),
             }
         };
-        Blocks {
-            blocks: (0..self.depth).map(block).collect(),
-            norm: LayerNorm::new(layout, "norm"),
-            plan: self,
-        }
+        Blocks { blocks: (0..self.depth).map(block).collect(), norm: LayerNorm::new(layout, "norm"), plan: self }
     }
 }
 

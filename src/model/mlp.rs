@@ -19,14 +19,17 @@ struct Mlp {
 /// Weight and bias of a layer from its widths.
 type InitOf = fn(usize, usize) -> [Init; 2];
 
+/// Variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).
+pub(super) fn glorot_normal(fan_in: usize, fan_out: usize) -> Init {
+    Init::Randn { mean: 0.0, stdev: (2.0 / (fan_in + fan_out) as f64).sqrt() }
+}
+
 pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
     with_init(spec, task, &[256, 128], |d_in, _| [default_init(d_in); 2])
 }
 
 pub(super) fn build_edge(spec: &ModelSpec, task: Task) -> Built {
-    with_init(spec, task, &[1000, 1000, 1000], |d_in, d_out| {
-        [Init::Randn { mean: 0.0, stdev: (2.0 / (d_in + d_out) as f64).sqrt() }, Init::Const(0.0)]
-    })
+    with_init(spec, task, &[1000, 1000, 1000], |d_in, d_out| [glorot_normal(d_in, d_out), Init::Const(0.0)])
 }
 
 fn with_init(spec: &ModelSpec, task: Task, hidden: &[usize], init: InitOf) -> Built {

@@ -236,7 +236,9 @@ impl Task {
     fn image(&self, spec: &ModelSpec) -> Result<[usize; 3], String> {
         match self.input {
             Input::Image(shape) => Ok(shape),
-            Input::Tokens { .. } => Err(format!("model {} reads images, the data are text", spec.name)),
+            Input::Tokens { .. } => {
+                Err(format!("model {} reads images, the data are text; use model.name = \"transformer\"", spec.name))
+            }
         }
     }
 
@@ -244,7 +246,9 @@ impl Task {
     fn tokens(&self, spec: &ModelSpec) -> Result<[usize; 2], String> {
         match self.input {
             Input::Tokens { length, vocabulary } => Ok([length, vocabulary]),
-            Input::Image(_) => Err(format!("model {} reads text, the data are images", spec.name)),
+            Input::Image(_) => {
+                Err(format!("model {} reads text, the data are images; use data.name = \"shakespeare\"", spec.name))
+            }
         }
     }
 }
@@ -275,7 +279,7 @@ mod tests {
         // The models of Mi et al. (2022), as their code builds them.
         assert_eq!(cifar(serde_json::json!({"name": "resnet18"}), 10), (11_173_962, 555_422_720));
         assert_eq!(cifar(serde_json::json!({"name": "resnet18"}), 100).0, 11_220_132);
-        assert_eq!(cifar(serde_json::json!({"name": "resnet34"}), 10).0, 21_282_122);
+        assert_eq!(cifar(serde_json::json!({"name": "resnet34"}), 10), (21_282_122, 1_159_402_496));
         assert_eq!(cifar(serde_json::json!({"name": "wideresnet"}), 10), (36_479_194, 5_243_328_768));
         assert_eq!(cifar(serde_json::json!({"name": "wideresnet"}), 100).0, 36_536_884);
         assert_eq!(cifar(serde_json::json!({"name": "vgg11-bn"}), 10), (28_149_514, 171_679_744));
@@ -283,9 +287,18 @@ mod tests {
         let imagenet = Input::Image([3, 224, 224]);
         assert_eq!(sizes(serde_json::json!({"name": "resnet50"}), imagenet, 1000), (25_557_032, 4_089_184_256));
         // Long and Bartlett (2024).
-        assert_eq!(sizes(serde_json::json!({"name": "edge-mlp"}), Input::Image([1, 28, 28]), 10).0, 2_797_010);
-        assert_eq!(cifar(serde_json::json!({"name": "edge-cnn"}), 10).0, 25_674);
-        assert_eq!(sizes(serde_json::json!({"name": "transformer"}), TEXT, VOCABULARY).0, 1_626_496);
+        assert_eq!(
+            sizes(serde_json::json!({"name": "edge-mlp"}), Input::Image([1, 28, 28]), 10),
+            (2_797_010, 2_794_000)
+        );
+        assert_eq!(cifar(serde_json::json!({"name": "edge-cnn"}), 10), (25_674, 1_642_496));
+        // By hand, attention: 64 tokens x (4 x 256 + 8 x 128) x 128 and twice 64 x 64 x 256, six times; the head.
+        let macs = 6 * (64 * 2048 * 128 + 2 * 64 * 64 * 256) + 64 * 128 * 128;
+        assert_eq!(sizes(serde_json::json!({"name": "transformer"}), TEXT, VOCABULARY), (1_626_496, macs));
+        // Counted by PyTorch; by hand: patches, nine blocks, the head.
+        let macs = 64 * 48 * 192 + 9 * (64 * 192 * (4 * 192 + 4 * 192) + 2 * 64 * 64 * 192) + 1920;
+        assert_eq!(cifar(serde_json::json!({"name": "vit"}), 10), (2_697_226, macs));
+        assert_eq!(cifar(serde_json::json!({"name": "speednet"}), 10), (1_978_026, 151_882_240));
     }
 
     #[test]
@@ -300,9 +313,9 @@ mod tests {
         insta::assert_snapshot!(error(serde_json::json!({"name": "wideresnet", "depth": 27})), @"model.depth = 27 must be 6 n + 4 with n of 1 or more; use 10, 16, 22, 28 or 40");
         insta::assert_snapshot!(error(serde_json::json!({"name": "vgg11-bn", "dropout": 1.0})), @"model.dropout = 1 must be at least 0 and below 1");
         insta::assert_snapshot!(error(serde_json::json!({"name": "vit", "heads": 5})), @"model.heads = 5 does not divide model.width = 192; use a divisor");
-        insta::assert_snapshot!(error(serde_json::json!({"name": "transformer"})), @"model transformer reads text, the data are images");
+        insta::assert_snapshot!(error(serde_json::json!({"name": "transformer"})), @r#"model transformer reads text, the data are images; use data.name = "shakespeare""#);
         let task = Task { input: TEXT, classes: VOCABULARY };
-        insta::assert_snapshot!(build(&spec(serde_json::json!({"name": "resnet18"})), task).err().expect("an error"), @"model resnet18 reads images, the data are text");
+        insta::assert_snapshot!(build(&spec(serde_json::json!({"name": "resnet18"})), task).err().expect("an error"), @r#"model resnet18 reads images, the data are text; use model.name = "transformer""#);
         let task = Task { input: Input::Image([3, 28, 28]), classes: 10 };
         insta::assert_snapshot!(build(&spec(serde_json::json!({"name": "vgg11-bn"})), task).err().expect("an error"), @"model vgg11-bn reads images of 32x32, the data have 28x28");
         let task = Task { input: Input::Image([3, 30, 30]), classes: 10 };

@@ -1,4 +1,4 @@
-//! `speednet`: much accuracy in little time on a CPU (docs/speednet.md): a 3x3 stem, three groups of two 3x3 convolutions
+//! `speednet`: much accuracy in little time on a CPU (docs/models.md): a 3x3 stem, three groups of two 3x3 convolutions
 //! with 2x2 max-pooling before the first normalisation, global max-pooling, a linear layer.
 
 use std::sync::Arc;
@@ -31,9 +31,9 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
         return Err(format!("model.width = {width} must be even: the stem has half of it"));
     }
     let [channels, height, image_width] = task.image(spec)?;
-    if height != image_width || height < 8 {
+    if height != image_width || !(8..128).contains(&height) {
         return Err(format!(
-            "model speednet reads square images of 8x8 and more, those of the data have {image_width}x{height} pixels"
+            "model speednet reads square images of 8x8 to 127x127, those of the data have {image_width}x{height} pixels"
         ));
     }
     let stem = ConvPlan::numbered("", 1, (channels, width / 2), 3);

@@ -72,8 +72,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
         norm: BatchNorm::new(&layout, norm, true),
         pool: *pool,
     };
-    let spec =
-        ModelSpec { width: Some(width), hidden: Some(hidden), dropout: Some(dropout), ..spec.clone() };
+    let spec = ModelSpec { width: Some(width), hidden: Some(hidden), dropout: Some(dropout), ..spec.clone() };
     Ok(Box::new(Vgg {
         spec,
         features: names.iter().map(feature).collect(),

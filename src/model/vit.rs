@@ -16,6 +16,8 @@ use crate::nn::{
 
 /// Side of a patch in pixels.
 const PATCH: usize = 4;
+/// The weights of an attention grow with the square of this: 48 MiB for a sample and block of 12 heads.
+const MOST_TOKENS: usize = 1024;
 
 struct Vit {
     spec: ModelSpec,
@@ -38,6 +40,11 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
         ));
     }
     let tokens = height * image_width / (PATCH * PATCH);
+    if tokens > MOST_TOKENS {
+        return Err(format!(
+            "model vit would attend to {tokens} patches, at most {MOST_TOKENS} are supported; lower data.size"
+        ));
+    }
     let plan = BlocksPlan { depth, width, heads, size: width / heads, hidden: 2 * width, causal: false };
     let mut params = ParamsBuilder::default();
     Conv2d::declare(&mut params, "patch_embed", channels, width, PATCH);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::{Built, Model, ModelSpec, Task};
 use crate::flops::{conv2d_macs, linear_macs};
-use crate::nn::{BatchNorm, Conv2d, Linear, Node, ParamLayout, ParamsBuilder, Pass, add, channels_last, global_avg_pool};
+use crate::nn::{
+    BatchNorm, Conv2d, Linear, Node, ParamLayout, ParamsBuilder, Pass, add, channels_last, global_avg_pool,
+};
 
 const STEM: usize = 16;
 

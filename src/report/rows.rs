@@ -113,6 +113,12 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> 
     if !manifest.cells.iter().any(|c| c.optimizer.name == OptimizerName::Sgd) {
         notes.push("no SGD cell was selected, so there is nothing to compare with".into());
     }
+    let left_out = records.iter().map(|r| r.data.unreadable.len()).max().unwrap_or(0);
+    if left_out > 0 {
+        notes.push(format!(
+            "up to {left_out} files of a cell could not be read and were left out; its record names them"
+        ));
+    }
     if let Some(cell) = manifest.cells.first() {
         let mut model = cell.model.name.clone();
         if let Some(width) = cell.model.width {
@@ -120,7 +126,7 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> 
         }
         let parameters = records.first().map(|r| format!(" ({} parameters)", r.measures.parameters));
         notes.push(format!(
-            "{model}{}, {} training and {} test images, batch {}, lr {}",
+            "{model}{}, {} training and {} test samples, batch {}, lr {}",
             parameters.unwrap_or_default(),
             cell.data.train,
             cell.data.test,

@@ -91,7 +91,7 @@ fn terminal_table() {
     │ ssam-f    │ 0.001        │ 2      │ 1 (1 diverged) │        54.00 │        55.00 │        +4.00 │        +1.00 │             30.0 │             3.00 │             3.00 │ 2.00/2.00/2.00 │
     └───────────┴──────────────┴────────┴────────────────┴──────────────┴──────────────┴──────────────┴──────────────┴──────────────────┴──────────────────┴──────────────────┴────────────────┘
     a part of the profile: 10 of its 18 cells were selected
-    resnet8 width 8 (19218 parameters), 256 training and 200 test images, batch 32, lr 0.05
+    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, lr 0.05
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     sharpbench 0.0.0 (no revision)
     wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, batch_norm update, momentum 0.9, nesterov false
@@ -123,7 +123,7 @@ fn markdown_table() {
     | ssam-f    | 0.001        | 2      | 1 (1 diverged) |        54.00 |        55.00 |        +4.00 |        +1.00 |             30.0 |             3.00 |             3.00 | 2.00/2.00/2.00 |
 
     - a part of the profile: 10 of its 18 cells were selected
-    - resnet8 width 8 (19218 parameters), 256 training and 200 test images, batch 32, lr 0.05
+    - resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, lr 0.05
     - measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     - sharpbench 0.0.0 (no revision)
     - wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, batch_norm update, momentum 0.9, nesterov false

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::cell::{
-    AscentSpec, BatchNormPass2, Cell, FisherMode, Grow, MaskScore, MaskSpec, NUMERICS, OptimizerName,
-    OptimizerSpec, Pattern, Refresh,
+    AscentSpec, BatchNormPass2, Cell, FisherMode, Grow, MaskScore, MaskSpec, NUMERICS, OptimizerName, OptimizerSpec,
+    Pattern, Refresh,
 };
 use super::file::{Axis, GridFile, Settings};
 use crate::data::augment::Augment;

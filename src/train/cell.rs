@@ -74,8 +74,7 @@ impl Trained {
 /// When a tensor operation fails. Divergence is a result, not an error.
 pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<Trained> {
     let peak_is_own = memory::reset_peak();
-    let model =
-        model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
+    let model = model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
     let layout = model.layout();
     let (sgd, second) = step_settings(&cell.optimizer);
     let trainer = Trainer::new(model.as_ref(), sgd, second, layout.init(cell.seed), RunningStats::new(layout));

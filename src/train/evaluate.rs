@@ -1,7 +1,7 @@
 //! Test loss and accuracy.
 
 use crate::data::DataSet;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::nn::{Pass, RunningStats, Weights};
 
@@ -30,5 +30,8 @@ pub(super) fn evaluate(
         }
         Ok(())
     })?;
+    if n == 0 {
+        return Err(Error::Data("none of the test samples can be read".into()));
+    }
     Ok((loss / n as f64, correct as f64 / n as f64))
 }

@@ -78,6 +78,9 @@ impl Scores {
         sample: &Batch,
         batch_norm: BatchNormMode,
     ) -> Result<()> {
+        if sample.labels.is_empty() {
+            return Ok(());
+        }
         loss_gradient(model, weights, running, sample, batch_norm, &mut self.gradient)?;
         self.sum.iter_mut().zip(&self.gradient).for_each(|(sum, g)| *sum += g * g);
         Ok(())

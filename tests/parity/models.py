@@ -13,7 +13,8 @@ import torch.nn.functional as F
 
 VOCABULARY = 128
 DEFAULTS = {  # every model, with the keys that its specification may have
-    "mlp": {"hidden": [1000, 1000, 1000]},
+    "mlp": {"hidden": [256, 128]},
+    "edge-mlp": {"hidden": [1000, 1000, 1000]},
     "resnet8": {"width": 16},
     "resnet20": {"width": 16},
     "resnet18": {"width": 64},
@@ -327,7 +328,7 @@ def build(spec, input, classes):
         raise ValueError(f"{sorted(unknown)} does not apply to {name}")
     width = spec.get("width")
     match name:
-        case "mlp":
+        case "mlp" | "edge-mlp":
             return Mlp(math.prod(input), spec["hidden"], classes)
         case "resnet8":
             return ResNet(input[0], PaddedBlock, [1, 1, 1], width, classes)

@@ -11,8 +11,8 @@ use crate::data::Input;
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{
     BatchNorm, BatchNormMode, Bias, Conv2d, LayerNorm, Linear, Node, ParamLayout, ParamsBuilder, Pass, Positions,
-    RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last, dropout, flatten, gelu, global_avg_pool,
-    max_pool2d, relu,
+    RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last, dropout, flatten, gelu,
+    global_avg_pool, max_pool2d, relu,
 };
 use crate::random::{Stream, below, stream};
 

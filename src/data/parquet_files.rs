@@ -1,9 +1,9 @@
-//! Labelled PNG images in parquet files of the hub's shape: `struct img { bytes, path }` and an `int64` label.
+//! Parquet files of the hub's shape: labelled PNG images, `struct img { bytes, path }` and an `int64` label; and texts.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::reader::SerializedFileReader;
 use parquet::record::{Field, Row};
 use rayon::prelude::*;
 
@@ -29,7 +29,7 @@ pub(super) type Splits = ([Images; 2], Provenance);
 
 impl ParquetSet {
     /// From the hub, or its cache.
-    pub(super) fn from_hub(&self, request: &Request<'_>) -> Result<Splits> {
+    pub(super) fn read_hub(&self, request: &Request<'_>) -> Result<Splits> {
         let files = hub::files(&self.repository, &self.files, request.fetch)?;
         let paths = files.iter().map(|file| file.path.as_path());
         let splits = self.read(request, paths.collect())?;
@@ -40,7 +40,7 @@ impl ParquetSet {
     }
 
     /// From a directory with files as on the hub.
-    pub(super) fn from_directory(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
+    pub(super) fn read_directory(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
         let (mut paths, mut files) = (Vec::new(), Vec::new());
         for (split, name) in [("train", self.files[0]), ("test", self.files[1])] {
             let (path, file) = self.find(directory, split, name)?;
@@ -103,15 +103,11 @@ fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result
     let Input::Image(shape) = request.entry.input else {
         return Err(Error::Data(format!("{} has no images", request.entry.name)));
     };
-    let damaged = |what: String| Error::Data(format!("{}: {what}; fetch the file anew", path.display()));
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let reader = SerializedFileReader::new(file).map_err(|e| damaged(format!("not a readable parquet file ({e})")))?;
-    let rows = reader.get_row_iter(None).map_err(|e| damaged(format!("unreadable rows ({e})")))?;
+    let damaged = |what: String| damaged(path, &what);
     let mut encoded = Vec::new();
-    for (index, row) in rows.take(limit).enumerate() {
-        let row = row.map_err(|e| damaged(format!("row {index} is unreadable ({e})")))?;
-        encoded.push(columns(&row, label).ok_or_else(|| {
-            damaged(format!("row {index} does not have the columns img {{ bytes, path }} and {label}"))
+    for (index, row) in rows(path)?.take(limit).enumerate() {
+        encoded.push(columns(&row?, label).ok_or_else(|| {
+            damaged(format!("row {index} does not have the columns img or image {{ bytes, path }} and {label} (int64)"))
         })?);
     }
     let ([channels, height, width], classes) = (shape, request.entry.classes);
@@ -165,19 +161,30 @@ fn columns(row: &Row, label_name: &str) -> Option<(Vec<u8>, i64)> {
 
 /// The texts of a file's column `text`, one row after another.
 pub(super) fn read_texts(path: &Path) -> Result<Vec<u8>> {
-    let damaged = |what: String| Error::Data(format!("{}: {what}; fetch the file anew", path.display()));
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let reader = SerializedFileReader::new(file).map_err(|e| damaged(format!("not a readable parquet file ({e})")))?;
-    let rows = reader.get_row_iter(None).map_err(|e| damaged(format!("unreadable rows ({e})")))?;
     let mut texts = Vec::new();
-    for (index, row) in rows.enumerate() {
-        let row = row.map_err(|e| damaged(format!("row {index} is unreadable ({e})")))?;
+    for (index, row) in rows(path)?.enumerate() {
+        let row = row?;
         let text = row.get_column_iter().find_map(|(name, field)| match field {
             Field::Str(text) if name == "text" => Some(text),
             _ => None,
         });
-        let text = text.ok_or_else(|| damaged(format!("row {index} does not have the column text")))?;
+        let text = text.ok_or_else(|| damaged(path, &format!("row {index} does not have the column text")))?;
         texts.extend_from_slice(text.as_bytes());
     }
     Ok(texts)
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    Error::Data(format!("{}: {what}; fetch the file anew", path.display()))
+}
+
+/// The rows of a file.
+fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let reader = SerializedFileReader::new(file);
+    let reader = reader.map_err(|e| damaged(path, &format!("not a readable parquet file ({e})")))?;
+    Ok(reader
+        .into_iter()
+        .enumerate()
+        .map(|(index, row)| row.map_err(|e| damaged(path, &format!("row {index} is unreadable ({e})")))))
 }
