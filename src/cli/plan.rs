@@ -77,8 +77,7 @@ fn measured(folders: &[PathBuf]) -> Result<Vec<Record>> {
 }
 
 fn planned<'p>(cell: &'p Cell, records: &[Record]) -> Result<Planned<'p>> {
-    let input = cell.data.input().map_err(Error::Data)?;
-    let task = Task { input, classes: cell.data.class_count().map_err(Error::Data)? };
+    let task = Task::try_from(&cell.data).map_err(Error::Data)?;
     let model = model::build(&cell.model, task).map_err(Error::Usage)?;
     let steps = cell.epochs * cell.steps_per_epoch();
     let Flops { nominal, theoretical } =

@@ -7,7 +7,7 @@ use super::hub::Repository;
 use super::images::Normalise;
 use super::parquet_files::ParquetSet;
 use super::records::{RecordFile, RecordSet};
-use super::{DataSet, DataSource, Entry, Input, Request};
+use super::{DataSet, Entry, Input, Request};
 use crate::error::Result;
 
 pub(super) const ENTRY: Entry = Entry {
@@ -64,13 +64,7 @@ fn load(request: &Request<'_>) -> Result<DataSet> {
 
 /// A CIFAR from whichever form the source has.
 pub(super) fn of(request: &Request<'_>, parquet: &ParquetSet, records: &RecordSet) -> Result<DataSet> {
-    let directory = |directory: &Path| match records.directory(directory) {
-        Some(directory) => records.read(request, &directory),
-        None => parquet.read_directory(request, directory),
-    };
-    let (splits, provenance) = match request.source {
-        DataSource::Directory(path) => directory(path)?,
-        DataSource::Auto | DataSource::Hub | DataSource::StandIn => parquet.read_hub(request)?,
-    };
+    let own = |path: &Path| Some(records.read(request, &records.directory(path)?));
+    let (splits, provenance) = parquet.load(request, own)?;
     Ok(DataSet::of_images(splits, request.entry.classes, NORMALISE, provenance))
 }

@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use super::digest;
 use super::images::Normalise;
 use super::parquet_files::{ParquetSet, Splits};
-use super::{DataSet, DataSource, FileDigest, Images, Provenance, Request};
+use super::{DataSet, FileDigest, Images, Provenance, Request};
 use crate::error::{Error, Result};
 
 /// Names of the files: training images and labels, test images and labels.
@@ -32,13 +32,8 @@ const MOST_BYTES: u64 = 1 << 30;
 
 impl IdxSet {
     pub(super) fn load(&self, request: &Request<'_>) -> Result<DataSet> {
-        let (splits, provenance) = match request.source {
-            DataSource::Directory(path) => match idx_directory(path) {
-                Some(directory) => self.read(request, &directory)?,
-                None => self.parquet.read_directory(request, path)?,
-            },
-            DataSource::Auto | DataSource::Hub | DataSource::StandIn => self.parquet.read_hub(request)?,
-        };
+        let own = |path: &Path| Some(self.read(request, &idx_directory(path)?));
+        let (splits, provenance) = self.parquet.load(request, own)?;
         Ok(DataSet::of_images(splits, CLASSES, self.normalise, provenance))
     }
 

@@ -62,12 +62,13 @@ struct Folder {
 /// Loads a directory of photographs; also ImageNet.
 pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
     let DataSource::Directory(directory) = request.source else {
-        return Err(Error::Data(format!("{} is read from a directory: give --data DIR", request.entry.name)));
+        // Not of the hub's kind, for which a stand-in would serve unasked.
+        return Err(Error::Data(format!(
+            "{} is read from a directory: give --data DIR, or --data stand-in to try the suite on synthetic images",
+            request.entry.name
+        )));
     };
-    let input = request.spec.input().map_err(Error::Data)?;
-    let Input::Image([_, size, _]) = input else {
-        return Err(Error::Data(format!("{} has no text", request.entry.name)));
-    };
+    let shape = request.image_shape()?;
     let expected = request.spec.class_count().map_err(Error::Data)?;
     let [train, test] = [split_directory(directory, &TRAIN)?, split_directory(directory, &TEST)?];
     let classes = Arc::new(class_names(&train)?);
@@ -100,7 +101,7 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
             photographs: list(&directory, &classes)?,
             directory,
             classes: classes.clone(),
-            size: size as u32,
+            size: shape[1] as u32,
             unreadable: request.spec.unreadable.unwrap_or_default(),
             skipped: Mutex::default(),
             pool: pool.clone(),
@@ -109,7 +110,7 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
     Ok(DataSet {
         train: folder(train)?,
         test: folder(test)?,
-        input,
+        input: Input::Image(shape),
         classes: expected,
         class_names: classes.to_vec(),
         provenance: Provenance::made(request.entry.name, "directory", Vec::new()),

@@ -213,6 +213,16 @@ struct Request<'a> {
     fetch: &'a Fetch<'a>,
 }
 
+impl Request<'_> {
+    /// Channels, height and width of the images that are wanted.
+    fn image_shape(&self) -> Result<[usize; 3]> {
+        match self.spec.input().map_err(Error::Data)? {
+            Input::Image(shape) => Ok(shape),
+            Input::Tokens { .. } => Err(Error::Data(format!("{} has no images", self.spec.name))),
+        }
+    }
+}
+
 /// The entry of a name.
 ///
 /// # Errors
@@ -222,11 +232,6 @@ pub fn find(name: &str) -> std::result::Result<&'static Entry, String> {
         let names: Vec<_> = DATA_SETS.iter().map(|d| d.name).collect();
         format!("data.name = \"{name}\" is not known; use one of {}", names.join(", "))
     })
-}
-
-/// The entry whose own form a directory has.
-pub fn recognise(directory: &std::path::Path) -> Option<&'static Entry> {
-    DATA_SETS.iter().find(|entry| (entry.recognises)(directory))
 }
 
 impl Entry {

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::digest;
 use super::hub::{self, Repository};
 use super::images::planes;
-use super::{FileDigest, Images, Input, Provenance, Request};
+use super::{DataSource, FileDigest, Images, Provenance, Request};
 use crate::error::{Error, Result};
 
 /// How a data set lies on the hub.
@@ -28,8 +28,20 @@ pub(super) struct ParquetSet {
 pub(super) type Splits = ([Images; 2], Provenance);
 
 impl ParquetSet {
+    /// From whichever form the source has; `own` reads a directory of the set's own form, where it is one.
+    pub(super) fn load(
+        &self,
+        request: &Request<'_>,
+        own: impl FnOnce(&Path) -> Option<Result<Splits>>,
+    ) -> Result<Splits> {
+        match request.source {
+            DataSource::Directory(path) => own(path).unwrap_or_else(|| self.read_directory(request, path)),
+            DataSource::Auto | DataSource::Hub | DataSource::StandIn => self.read_hub(request),
+        }
+    }
+
     /// From the hub, or its cache.
-    pub(super) fn read_hub(&self, request: &Request<'_>) -> Result<Splits> {
+    fn read_hub(&self, request: &Request<'_>) -> Result<Splits> {
         let files = hub::files(&self.repository, &self.files, request.fetch)?;
         let paths = files.iter().map(|file| file.path.as_path());
         let splits = self.read(request, paths.collect())?;
@@ -40,7 +52,7 @@ impl ParquetSet {
     }
 
     /// From a directory with files as on the hub.
-    pub(super) fn read_directory(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
+    fn read_directory(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
         let (mut paths, mut files) = (Vec::new(), Vec::new());
         for (split, name) in [("train", self.files[0]), ("test", self.files[1])] {
             let (path, file) = self.find(directory, split, name)?;
@@ -100,9 +112,7 @@ fn split_files(directory: &Path, split: &str) -> Result<Vec<String>> {
 
 /// The first `limit` images of a file, as [n, channels, height, width].
 fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result<Images> {
-    let Input::Image(shape) = request.entry.input else {
-        return Err(Error::Data(format!("{} has no images", request.entry.name)));
-    };
+    let shape = request.image_shape()?;
     let damaged = |what: String| damaged(path, &what);
     let mut encoded = Vec::new();
     for (index, row) in rows(path)?.take(limit).enumerate() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::digest;
 use super::parquet_files::Splits;
-use super::{FileDigest, Images, Input, Provenance, Request};
+use super::{FileDigest, Images, Provenance, Request};
 use crate::error::{Error, Result};
 
 /// A file of records.
@@ -41,9 +41,7 @@ impl RecordSet {
 
     /// Read here and not by candle-datasets, which takes five seconds and 1.5 GB to the same images (the tests' oracle).
     pub(super) fn read(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
-        let Input::Image(shape) = request.entry.input else {
-            return Err(Error::Data(format!("{} has no images", request.entry.name)));
-        };
+        let shape = request.image_shape()?;
         let mut files = Vec::new();
         let (mut train, mut test) = (Images::empty(shape), Images::empty(shape));
         let record = self.labels + train.stride();

@@ -60,12 +60,6 @@ pub(super) fn resolve(request: &Request<'_>) -> Result<Option<DataSet>> {
     if entry.is_embedded() {
         return (entry.load)(request).map(Some);
     }
-    if entry.photographs && matches!(source, DataSource::Auto | DataSource::Hub) {
-        return Err(Error::Data(format!(
-            "{} is read from a directory: give --data DIR, or --data stand-in to try the suite on synthetic images",
-            entry.name
-        )));
-    }
     match source {
         DataSource::StandIn => {
             (fetch.say)(&format!("data: {} stands in for {}, as asked", entry.stand_in, entry.name));

@@ -32,9 +32,7 @@ const WAVE: f64 = 28.0;
 const NOISE: f64 = 30.0;
 
 fn load(request: &Request<'_>) -> Result<DataSet> {
-    let Input::Image(shape) = request.spec.input().map_err(Error::Data)? else {
-        return Err(Error::Data("synthetic has no images of this shape".into()));
-    };
+    let shape = request.image_shape()?;
     let classes = request.spec.class_count().map_err(Error::Data)?;
     if classes > 256 {
         (request.fetch.warn)("data: synthetic images are drawn from the first 256 classes only");

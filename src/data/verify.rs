@@ -6,7 +6,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::contact_sheet::{ROWS, contact_sheet};
-use super::{DataSource, Entry, Fetch, OnUnreadable, Provenance, Samples, image_folder};
+use super::{DATA_SETS, DataSource, Entry, Fetch, OnUnreadable, Provenance, Samples, image_folder};
 use crate::error::{Error, Result};
 
 /// What was found.
@@ -64,11 +64,9 @@ pub fn verify(entry: &Entry, source: &DataSource, fetch: &Fetch<'_>) -> Result<V
     let mut set = super::load_available(&spec, source, fetch)?;
     set.digest();
     let available = super::find(&set.provenance.name).ok().and_then(|found| found.available);
-    let split = |samples: &dyn Samples, i: usize| Split {
-        published: available.map(|available| available[i]),
-        ..split(samples, set.classes)
-    };
-    let splits = [split(set.train.as_ref(), 0), split(set.test.as_ref(), 1)];
+    let published = |i: usize| available.map(|available| available[i]);
+    let splits =
+        [split(set.train.as_ref(), set.classes, published(0)), split(set.test.as_ref(), set.classes, published(1))];
     Ok(Verified {
         splits,
         classes: set.classes,
@@ -78,7 +76,7 @@ pub fn verify(entry: &Entry, source: &DataSource, fetch: &Fetch<'_>) -> Result<V
     })
 }
 
-fn split(samples: &dyn Samples, classes: usize) -> Split {
+fn split(samples: &dyn Samples, classes: usize, published: Option<usize>) -> Split {
     let n = samples.len();
     let mut by_class = Vec::new();
     for label in (0..n).filter_map(|index| samples.label(index)) {
@@ -86,7 +84,7 @@ fn split(samples: &dyn Samples, classes: usize) -> Split {
         by_class[label as usize] += 1;
     }
     let unreadable = (0..n).into_par_iter().filter_map(|index| samples.picture(index).err()).map(|e| e.to_string());
-    Split { samples: n, published: None, by_class, unreadable: unreadable.collect() }
+    Split { samples: n, published, by_class, unreadable: unreadable.collect() }
 }
 
 /// The data set whose own form a directory has.
@@ -94,7 +92,7 @@ fn split(samples: &dyn Samples, classes: usize) -> Split {
 /// # Errors
 /// When it has none.
 pub fn recognised(directory: &Path) -> Result<&'static Entry> {
-    super::recognise(directory).ok_or_else(|| {
+    DATA_SETS.iter().find(|entry| (entry.recognises)(directory)).ok_or_else(|| {
         Error::Data(format!(
             "{} has the form of no data set, or lacks files of it; name the set: data verify NAME --data {0}",
             directory.display()

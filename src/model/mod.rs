@@ -19,7 +19,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Input;
+use crate::data::{DataSpec, Input};
 use crate::nn::{Node, ParamLayout, Pass};
 
 /// What a suite says about the model. Which keys a model reads, and what it takes where they are not given, `list` tells.
@@ -52,6 +52,14 @@ pub struct Task {
     pub input: Input,
     /// Number of classes.
     pub classes: usize,
+}
+
+impl TryFrom<&DataSpec> for Task {
+    type Error = String;
+
+    fn try_from(data: &DataSpec) -> Result<Self, String> {
+        Ok(Self { input: data.input()?, classes: data.class_count()? })
+    }
 }
 
 /// A network: a function of weights, running statistics and a batch.

@@ -118,6 +118,14 @@ impl Node {
         }
     }
 
+    /// The same value as what is in memory: one that is seen through a normalisation is written out.
+    pub(super) fn written<T: Scalar>(&self) -> Result<Self> {
+        match self.normalised {
+            None => Ok(self.clone()),
+            Some(_) => Ok(Self::plain(self.value::<T>()?, self.slot)),
+        }
+    }
+
     /// Length of the last axis.
     pub(super) fn channels(&self) -> usize {
         channels(&self.raw)
@@ -167,6 +175,20 @@ impl Gradient {
                 through.normalised.with_gate(|gate| f(Source::Gradient { dy, x, gate, terms: [&a, &b, &c] }))
             }),
         })?
+    }
+
+    /// The same gradient written out, with its sums by channel with the value `x` whose normalised value it is of: those
+    /// its maker took, or taken here.
+    pub(super) fn measured<T: Scalar>(self, x: &Tensor, seen: &Normalised) -> Result<(Tensor, Moments)> {
+        let dy = self.value::<T>()?;
+        let moments = match self.moments {
+            Some(moments) => moments,
+            None => with_slice::<T, _>(x, |x| {
+                let channels = seen.scale.len();
+                with_slice(&dy, |dy| seen.with_gate(|gate| Moments::of_gradient(dy, x, channels, gate)))
+            })??,
+        };
+        Ok((dy, moments))
     }
 
     /// The gradient, written out where it is not.

@@ -58,7 +58,7 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
 /// Everything of a cell but its optimizer and seed.
 fn template(settings: &Settings, name: &str) -> Checked<Cell> {
     let data = data(settings)?.on(name)?;
-    let task = Task { input: data.input()?, classes: data.class_count()? };
+    let task = Task::try_from(&data)?;
     let model = settings.model.clone().ok_or("model is missing; add model = { name = \"resnet8\" }")?;
     let built = model::build(&model, task)?;
     if built.layout().len() > MOST_PARAMETERS {

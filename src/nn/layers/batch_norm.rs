@@ -48,8 +48,7 @@ impl BatchNorm {
 }
 
 fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-    // A value that is itself seen through a normalisation is written out first.
-    let x = if x.normalised.is_some() { &Node::plain(x.value::<T>()?, x.slot) } else { x };
+    let x = x.written::<T>()?;
     let channels = x.channels();
     let count = (x.raw.elem_count() / channels) as f64;
     let (mean, variance) = (&mut pass.running.mean[layer.running.0], &mut pass.running.variance[layer.running.0]);
@@ -75,22 +74,16 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     let [scale, shift] = cpu::normalisation(&stats, &gamma, &beta, BATCH_NORM_EPS);
     let normalised = Rc::new(Normalised { scale, shift, relu: layer.relu });
     let (weight_id, bias_id) = (layer.weight, layer.bias);
-    let (x, value, seen) = (x.clone(), x.raw.clone(), normalised.clone());
+    let (value, seen) = (x.raw.clone(), normalised.clone());
     let y = pass.record(value, move |dy, gradients| {
-        let dy = Gradient { raw: dy.value::<T>()?, ..dy };
-        let moments = match dy.moments {
-            Some(moments) => moments,
-            None => with_slice::<T, _>(&x.raw, |x| {
-                with_slice(&dy.raw, |dy| seen.with_gate(|gate| Moments::of_gradient(dy, x, channels, gate)))
-            })??,
-        };
+        let (dy, moments) = dy.measured::<T>(&x.raw, &seen)?;
         let statistics = if fixed { Statistics::Fixed } else { Statistics::Batch };
         let BatchNormGrad { gamma: dgamma, beta: dbeta, terms } =
             cpu::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count);
         gradients.add_param::<T>(weight_id, &dgamma)?;
         gradients.add_param::<T>(bias_id, &dbeta)?;
         let through = Through { x: x.raw.clone(), normalised: seen, terms };
-        gradients.add::<T>(&x, Gradient { raw: dy.raw, moments: None, through: Some(Rc::new(through)) })
+        gradients.add::<T>(&x, Gradient { raw: dy, moments: None, through: Some(Rc::new(through)) })
     });
     Ok(Node { normalised: Some(normalised), ..y })
 }

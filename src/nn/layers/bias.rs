@@ -6,7 +6,7 @@ use candle_nn::Init;
 
 use super::by_dtype;
 use crate::error::Result;
-use crate::nn::cpu::{Moments, Scalar, with_slice};
+use crate::nn::cpu::Scalar;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
 use crate::nn::tape::{Gradient, Node, Normalised, Pass, Through};
 
@@ -35,23 +35,17 @@ impl Bias {
 }
 
 fn bias<T: Scalar>(layer: &Bias, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-    let x = if x.normalised.is_some() { &Node::plain(x.value::<T>()?, x.slot) } else { x };
+    let x = x.written::<T>()?;
     let (id, channels) = (layer.bias, x.channels());
     let shift = pass.weights.get_f64::<T>(id);
     let normalised = Rc::new(Normalised { scale: vec![1.0; channels], shift, relu: layer.relu });
-    let (x, value, seen) = (x.clone(), x.raw.clone(), normalised.clone());
+    let (value, seen) = (x.raw.clone(), normalised.clone());
     let y = pass.record(value, move |dy, gradients| {
-        let dy = Gradient { raw: dy.value::<T>()?, ..dy };
-        let moments = match dy.moments {
-            Some(moments) => moments,
-            None => with_slice::<T, _>(&x.raw, |x| {
-                with_slice(&dy.raw, |dy| seen.with_gate(|gate| Moments::of_gradient(dy, x, channels, gate)))
-            })??,
-        };
+        let (dy, moments) = dy.measured::<T>(&x.raw, &seen)?;
         gradients.add_param::<T>(id, &moments.plain)?;
         let terms = [vec![1.0; channels], vec![0.0; channels], vec![0.0; channels]];
         let through = seen.relu.then(|| Rc::new(Through { x: x.raw.clone(), normalised: seen, terms }));
-        gradients.add::<T>(&x, Gradient { raw: dy.raw, moments: None, through })
+        gradients.add::<T>(&x, Gradient { raw: dy, moments: None, through })
     });
     Ok(Node { normalised: Some(normalised), ..y })
 }
