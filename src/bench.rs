@@ -5,28 +5,27 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::data::augment::Augment;
+use crate::data::loader::Batch;
 use crate::data::{DataSet, Images, Input, Normalise, Provenance};
 use crate::error::{Error, Result};
 use crate::mask::{Mask, fisher_keep};
-use crate::model::{self, ModelSpec, Task};
-use crate::nn::{BatchNormMode, RunningStats, executed_flops, gemm_peak};
-use crate::optim::{SAM_EPSILON, SSAM_EPSILON, Sgd};
+use crate::model::{self, Model, ModelSpec, Task};
+use crate::nn::{BackwardPlan, ParamLayout, RunningStats, executed_flops, gemm_peak};
+use crate::optim::{ActiveMask, Context, Norm};
 use crate::random::{Stream, below, stream};
 use crate::stats::{Median, median};
-use crate::suite::OptimizerName;
-use crate::suite::cell::FisherMode;
-use crate::train::{SecondPass, StepParts, Trainer, fisher_scores, peak_memory_bytes};
+use crate::suite::cell::{FisherMode, OptimizerSpec};
+use crate::suite::{MaskScore, Refresh};
+use crate::train::{Optimizer, StepParts, Trainer, fisher_scores, peak_memory_bytes};
 
 /// Classes of the synthetic samples.
 const CLASSES: usize = 10;
 /// Seed of images, weights and masks: the work must be the same in every run.
 const SEED: u64 = 1;
-/// Radius of the ascent step; its value does not matter to the time.
-const RHO: f64 = 0.05;
 /// Small enough that no training on random labels diverges.
 const LR: f64 = 1e-3;
-/// Samples of the measured Fisher refresh, the default of a suite.
-const FISHER_SAMPLES: usize = 128;
+/// Samples by which masks are chosen, the default of a suite.
+pub const FISHER_SAMPLES: usize = 128;
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -38,9 +37,11 @@ pub struct Bench {
     /// Images of a step.
     pub batch_size: usize,
     /// The optimizer.
-    pub optimizer: OptimizerName,
-    /// Fraction of weights that a sparse ascent step leaves alone.
-    pub sparsity: f64,
+    pub optimizer: OptimizerSpec,
+    /// Another, whose steps alternate with its steps on the same batches.
+    pub against: Option<OptimizerSpec>,
+    /// Tensors whose names start so are live, in place of a mask by the optimizer's score and pattern.
+    pub live: Option<String>,
     /// Steps measured.
     pub steps: usize,
     /// Steps before them, not measured.
@@ -66,45 +67,144 @@ pub struct BenchReport {
     pub input: String,
     /// Images of a step.
     pub batch_size: usize,
-    /// The optimizer.
-    pub optimizer: OptimizerName,
-    /// Fraction of weights left alone by the ascent step, where it is sparse.
-    pub sparsity: Option<f64>,
     /// Threads that computed.
     pub threads: usize,
     /// Steps measured.
     pub steps: usize,
-    /// Whole steps, waiting for the batch included, mask refresh excluded.
+    /// The optimizer's steps.
+    #[serde(flatten)]
+    pub own: Measured,
+    /// Steps of the optimizer it is compared with.
+    pub against: Option<Measured>,
+    /// Step times over the other's, step by step.
+    pub step_ratio: Option<Median>,
+    /// Executed FLOPs over the other's.
+    pub flops_ratio: Option<f64>,
+    /// The best rate of a large matrix product on as many threads.
+    pub gemm_peak_gflops_per_second: f64,
+    /// Executed FLOPs per second over that.
+    pub fraction_of_peak: Option<f64>,
+    /// Peak resident memory, in bytes, before any mask refresh.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// Steps of one optimizer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measured {
+    /// The optimizer, as a cell has it.
+    pub optimizer: OptimizerSpec,
+    /// Fraction of weights live, where there is a mask.
+    pub live_fraction: Option<f64>,
+    /// Whole steps, mask refresh excluded.
     pub step_seconds: Option<Median>,
     /// Where they went.
     pub parts: Parts,
-    /// One Fisher refresh of 128 samples, for ssam-f.
+    /// One mask refresh by Fisher scores.
     pub mask_refresh_seconds: Option<f64>,
     /// FLOPs the kernels executed in a step.
     pub flops_executed: f64,
     /// The same per second.
     pub gflops_per_second: Option<f64>,
-    /// The best rate of a large matrix product on as many threads.
-    pub gemm_peak_gflops_per_second: f64,
-    /// The ratio of the two.
-    pub fraction_of_peak: Option<f64>,
-    /// Peak resident memory, in bytes.
-    pub peak_memory_bytes: Option<u64>,
 }
 
 /// Parts of a step. There is no restore: perturbed weights are a copy.
 #[derive(Clone, Debug, Serialize)]
 pub struct Parts {
-    /// Waiting for the batch.
-    pub data: Option<Median>,
-    /// The gradient at w.
+    /// First gradients, at w.
     pub pass1: Option<Median>,
-    /// The ascent step.
+    /// The ascent step and all that a method computes beside gradients.
     pub perturb: Option<Median>,
-    /// The gradient at w + eps.
+    /// Second gradients, at w + eps.
     pub pass2: Option<Median>,
     /// The base step.
     pub update: Option<Median>,
+}
+
+/// One optimizer at work.
+struct Subject<'m> {
+    spec: OptimizerSpec,
+    trainer: Trainer<'m>,
+    mask: Option<(Mask, Option<BackwardPlan>)>,
+    seconds: Vec<f64>,
+    parts: Vec<StepParts>,
+    /// Of one step.
+    flops: u64,
+}
+
+impl<'m> Subject<'m> {
+    fn new(spec: &OptimizerSpec, model: &'m dyn Model, live: Option<&str>, data: &DataSet) -> Result<Self> {
+        let layout = model.layout();
+        let mut trainer =
+            Trainer::new(model, Optimizer::new(spec, layout), layout.init(SEED), RunningStats::new(layout));
+        let mask = match spec.ascent.as_ref().and_then(|a| Some((a, a.mask.as_ref()?))) {
+            None => None,
+            Some((ascent, mask)) => {
+                let mask = match live {
+                    Some(prefix) => live_tensors(layout, prefix)?,
+                    None => {
+                        let scores = match mask.score {
+                            MaskScore::Random => None,
+                            MaskScore::Fisher | MaskScore::Gradient | MaskScore::Weight => {
+                                Some(fisher(&mut trainer, data, FISHER_SAMPLES)?)
+                            }
+                        };
+                        let keep = fisher_keep(layout.len(), mask.sparsity);
+                        let rng = &mut stream(SEED, Stream::InitialMask);
+                        mask.pattern.choose(layout, keep, scores.as_deref(), rng)
+                    }
+                };
+                let plan = (ascent.norm != Norm::Full).then(|| BackwardPlan::of_scalars(layout, mask.flags()));
+                Some((mask, plan))
+            }
+        };
+        Ok(Self { spec: spec.clone(), trainer, mask, seconds: Vec::new(), parts: Vec::new(), flops: 0 })
+    }
+
+    fn step(&mut self, batch: &Batch, (step, steps): (usize, usize), measured: bool) -> Result<()> {
+        let (start, before) = (Instant::now(), executed_flops());
+        let mask = self.mask.as_ref().map(|(mask, plan)| ActiveMask { mask, plan: plan.as_ref() });
+        self.trainer.step(batch, LR, &mut Context { mask, ..Context::new(step, steps) })?;
+        if measured {
+            self.seconds.push(start.elapsed().as_secs_f64());
+            self.parts.push(self.trainer.step_parts());
+            self.flops = executed_flops() - before;
+        }
+        Ok(())
+    }
+
+    fn measured(mut self, data: &DataSet) -> Result<Measured> {
+        let step_seconds = median(&self.seconds);
+        let part = |value: fn(&StepParts) -> f64| median(&self.parts.iter().map(value).collect::<Vec<f64>>());
+        let two = self.spec.ascent.is_some();
+        let parts = Parts {
+            pass1: part(|p| p.pass1),
+            perturb: part(|p| p.perturb).filter(|_| two),
+            pass2: part(|p| p.pass2).filter(|_| two),
+            update: part(|p| p.update),
+        };
+        let spec = self.spec.ascent.as_ref().and_then(|a| a.mask.as_ref());
+        let mask_refresh_seconds = match spec.map(|m| (m, &m.refresh)) {
+            Some((mask, Refresh::Fisher { samples, .. })) => {
+                let (start, layout) = (Instant::now(), self.trainer.parts().0.layout());
+                let scores = fisher(&mut self.trainer, data, *samples)?;
+                let keep = fisher_keep(scores.len(), mask.sparsity);
+                let rng = &mut stream(SEED, Stream::InitialMask);
+                let chosen = mask.pattern.choose(layout, keep, Some(&scores), rng);
+                std::hint::black_box(BackwardPlan::of_scalars(layout, chosen.flags()));
+                Some(start.elapsed().as_secs_f64())
+            }
+            _ => None,
+        };
+        Ok(Measured {
+            live_fraction: self.mask.as_ref().map(|(mask, _)| mask.live_fraction()),
+            optimizer: self.spec,
+            step_seconds,
+            parts,
+            mask_refresh_seconds,
+            flops_executed: self.flops as f64,
+            gflops_per_second: step_seconds.map(|s| self.flops as f64 / s.median / 1e9),
+        })
+    }
 }
 
 impl Bench {
@@ -119,52 +219,35 @@ impl Bench {
         };
         let task = Task { input: self.input, classes };
         let model = model::build(&self.model, task).map_err(Error::Usage)?;
-        let layout = model.layout();
-        let data = synthetic(self.input, self.batch_size * (self.warmup + self.steps))?;
-        let second = match self.optimizer {
-            OptimizerName::Sgd => None,
-            OptimizerName::Sam => Some(SAM_EPSILON),
-            OptimizerName::SsamF | OptimizerName::SsamD => Some(SSAM_EPSILON),
-        };
-        let second = second.map(|epsilon| SecondPass { rho: RHO, epsilon, batch_norm: BatchNormMode::Update });
-        let sparse = matches!(self.optimizer, OptimizerName::SsamF | OptimizerName::SsamD);
-        let keep = fisher_keep(layout.len(), self.sparsity);
-        let mask = sparse.then(|| Mask::random(layout.len(), keep, &mut stream(SEED, Stream::InitialMask)));
-        let sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 5e-4 };
-        let mut trainer = Trainer::new(&*model, sgd, second, layout.init(SEED), RunningStats::new(layout));
-
+        let steps = self.warmup + self.steps;
+        let data = synthetic(self.input, self.batch_size * steps)?;
+        let subject = |spec| Subject::new(spec, &*model, self.live.as_deref(), &data);
+        let mut own = subject(&self.optimizer)?;
+        let mut against = self.against.as_ref().map(subject).transpose()?;
         let crop = match self.input {
             Input::Image([_, height, _]) => height / 8,
             Input::Tokens { .. } => 0,
         };
         let augment = Augment { crop, flip: true, ..Augment::default() };
-        let (mut whole, mut waits, mut parts) = (Vec::new(), Vec::new(), Vec::<StepParts>::new());
-        let mut executed = 0;
         data.epoch(SEED, 0, self.batch_size, &augment, |batches| {
-            for step in 0..self.warmup + self.steps {
-                let (start, before) = (Instant::now(), executed_flops());
-                let Ok(batch) = batches.recv() else { break };
-                let wait = start.elapsed().as_secs_f64();
-                trainer.step(&batch?, LR, mask.as_ref(), |_, _| {})?;
-                if step >= self.warmup {
-                    whole.push(start.elapsed().as_secs_f64());
-                    waits.push(wait);
-                    parts.push(trainer.step_parts());
-                    executed = executed_flops() - before;
+            for (step, batch) in batches.iter().enumerate() {
+                let (batch, measured) = (batch?, step >= self.warmup);
+                own.step(&batch, (step, steps), measured)?;
+                if let Some(against) = &mut against {
+                    against.step(&batch, (step, steps), measured)?;
                 }
             }
             Ok(())
         })?;
         let peak_memory_bytes = peak_memory_bytes();
-        let mask_refresh_seconds = match self.optimizer {
-            OptimizerName::SsamF => Some(fisher_refresh(&mut trainer, &data, &augment)?),
-            OptimizerName::Sgd | OptimizerName::Sam | OptimizerName::SsamD => None,
-        };
-        let step_seconds = median(&whole);
-        let rate = step_seconds.map(|s| executed as f64 / s.median / 1e9);
+        let step_ratio = against.as_ref().and_then(|against| {
+            let pairs = own.seconds.iter().zip(&against.seconds);
+            median(&pairs.map(|(own, against)| own / against).collect::<Vec<f64>>())
+        });
+        let measured_steps = own.seconds.len();
+        let own = own.measured(&data)?;
+        let against = against.map(|against| against.measured(&data)).transpose()?;
         let peak = gemm_peak() / 1e9;
-        let part = |value: fn(&StepParts) -> f64| median(&parts.iter().map(value).collect::<Vec<f64>>());
-        let two = second.is_some();
         let spec = model.spec();
         Ok(BenchReport {
             model: spec.name,
@@ -177,34 +260,34 @@ impl Bench {
                 Input::Tokens { length, .. } => length.to_string(),
             },
             batch_size: self.batch_size,
-            optimizer: self.optimizer,
-            sparsity: sparse.then_some(self.sparsity),
             threads: rayon::current_num_threads(),
-            steps: whole.len(),
-            step_seconds,
-            parts: Parts {
-                data: median(&waits),
-                pass1: part(|p| p.pass1),
-                perturb: part(|p| p.perturb).filter(|_| two),
-                pass2: part(|p| p.pass2).filter(|_| two),
-                update: part(|p| p.update),
-            },
-            mask_refresh_seconds,
-            flops_executed: executed as f64,
-            gflops_per_second: rate,
+            steps: measured_steps,
+            step_ratio,
+            flops_ratio: against.as_ref().map(|against| own.flops_executed / against.flops_executed),
             gemm_peak_gflops_per_second: peak,
-            fraction_of_peak: rate.map(|rate| rate / peak),
+            fraction_of_peak: own.gflops_per_second.map(|rate| rate / peak),
             peak_memory_bytes,
+            own,
+            against,
         })
     }
 }
 
-/// Seconds of one Fisher refresh, selection included.
-fn fisher_refresh(trainer: &mut Trainer<'_>, data: &DataSet, augment: &Augment) -> Result<f64> {
-    let start = Instant::now();
-    let scores = fisher_scores(trainer.parts(), data, augment, (FISHER_SAMPLES, FisherMode::Clean), (SEED, 0))?;
-    std::hint::black_box(Mask::top(&scores, fisher_keep(scores.len(), 0.9)));
-    Ok(start.elapsed().as_secs_f64())
+/// Fisher scores of the first samples.
+fn fisher(trainer: &mut Trainer<'_>, data: &DataSet, samples: usize) -> Result<Vec<f32>> {
+    fisher_scores(trainer.parts(), data, &Augment::default(), (samples, FisherMode::Clean), (SEED, 0))
+}
+
+/// The mask of the tensors whose names start with `prefix`.
+fn live_tensors(layout: &ParamLayout, prefix: &str) -> Result<Mask> {
+    let mut mask = Mask::empty(layout.len());
+    for spec in layout.specs().iter().filter(|spec| spec.name.starts_with(prefix)) {
+        mask.set(spec.range(), true);
+    }
+    match mask.live_count() {
+        0 => Err(Error::Usage(format!("no parameter's name starts with {prefix}"))),
+        _ => Ok(mask),
+    }
 }
 
 /// `n` images of random pixels with random labels, or random characters.

@@ -13,16 +13,22 @@ use crate::data::Input;
 use crate::data::loader::Batch;
 use crate::data::text::VOCABULARY;
 use crate::error::{Error, Result};
-use crate::mask::Mask;
-use crate::model::{self, Model, ModelSpec, Task};
-use crate::nn::{BatchNormMode, assemble};
-use crate::optim::{SAM_EPSILON, SSAM_EPSILON, Sgd};
-use crate::train::{SecondPass, Trainer};
+use crate::mask::{Mask, Pattern, fisher_keep};
+use crate::model::{self, ModelSpec, Task};
+use crate::nn::{BackwardPlan, ParamLayout, assemble};
+use crate::optim::{ActiveMask, Context, Norm};
+use crate::random::{Stream, stream};
+use crate::suite::cell::OptimizerSpec;
+use crate::suite::file::{Axis, GridFile};
+use crate::suite::one_optimizer;
+use crate::train::{Optimizer, Trainer};
 
 /// The value of the `format` entry.
 const FORMAT: &str = "sharpbench-parity-1";
 /// Classes of images.
 const CLASSES: usize = 10;
+/// Training samples that a grid entry may ask for; a case asks for none.
+const TRAIN: usize = 128;
 
 /// The result of one case.
 #[derive(Debug)]
@@ -49,17 +55,6 @@ impl Comparison {
     }
 }
 
-/// The optimizer of a case, in PyTorch's words.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CaseOptimizer {
-    optimizer: String,
-    momentum: f32,
-    nesterov: bool,
-    weight_decay: f32,
-    rho: Option<f64>,
-}
-
 /// A case as read.
 struct Case<'p> {
     path: &'p Path,
@@ -80,15 +75,33 @@ pub fn replay(path: &Path) -> Result<Comparison> {
     let task = Task { input, classes };
     let model = model::build(&spec, task).map_err(|e| case.error(e))?;
 
-    let (sgd, second, masked) = case.optimizer()?;
-    let mask = if masked { Some(case.mask(&*model)?) } else { None };
-    let (weights, running) =
-        assemble(model.layout(), |name| case.values(&format!("init.{name}"))).map_err(|e| case.error(e.to_string()))?;
-    let mut trainer = Trainer::new(&*model, sgd, second, weights, running);
+    let (optimizer, pattern) = case.optimizer(case.tensor("input.0")?.dims()[0])?;
+    let layout = model.layout();
     let mut errors = BTreeMap::new();
+    let ascent = optimizer.ascent.as_ref();
+    let mask = match ascent.and_then(|a| a.mask.as_ref()) {
+        None => None,
+        Some(spec) => {
+            let mask = Mask::from_flags(case.flat("mask", layout)?.into_iter().map(|v| v != 0.0).collect());
+            if let Some(pattern) = pattern {
+                let scores = case.flat("score", layout)?;
+                let keep = fisher_keep(layout.len(), spec.sparsity);
+                let chosen = pattern.choose(layout, keep, Some(&scores), &mut stream(0, Stream::InitialMask));
+                let wrong = chosen.flags().iter().zip(mask.flags()).filter(|(a, b)| a != b).count();
+                errors.insert("mask".into(), wrong as f64);
+            }
+            Some(mask)
+        }
+    };
+    let reads_all = ascent.is_none_or(|a| a.norm == Norm::Full);
+    let plan = mask.as_ref().filter(|_| !reads_all).map(|mask| BackwardPlan::of_scalars(layout, mask.flags()));
+    let (weights, running) =
+        assemble(layout, |name| case.values(&format!("init.{name}"))).map_err(|e| case.error(e.to_string()))?;
+    let mut trainer = Trainer::new(&*model, Optimizer::new(&optimizer, layout), weights, running);
     for (k, lr) in lrs.iter().enumerate() {
         let batch = case.batch(k, task)?;
-        let loss = trainer.step(&batch, *lr, mask.as_ref(), |_, _| {})?;
+        let mask = mask.as_ref().map(|mask| ActiveMask { mask, plan: plan.as_ref() });
+        let loss = trainer.step(&batch, *lr, &mut Context { mask, ..Context::new(k, lrs.len()) })?;
         let name = format!("loss.{k}");
         let expected = case.values(&name)?;
         errors.insert(name, relative_error(&[loss as f32], &expected));
@@ -154,10 +167,11 @@ impl<'p> Case<'p> {
         Ok(self.tensor(name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
-    fn mask(&self, model: &dyn Model) -> Result<Mask> {
-        let mut flags = Vec::with_capacity(model.layout().len());
-        for spec in model.layout().specs() {
-            let name = format!("mask.{}", spec.name);
+    /// The tensors `kind.NAME` of all parameters, flat in name order.
+    fn flat(&self, kind: &str, layout: &ParamLayout) -> Result<Vec<f32>> {
+        let mut flat = Vec::with_capacity(layout.len());
+        for spec in layout.specs() {
+            let name = format!("{kind}.{}", spec.name);
             let values = self.values(&name)?;
             if values.len() != spec.len() {
                 return Err(self.error(format!(
@@ -166,9 +180,9 @@ impl<'p> Case<'p> {
                     spec.len()
                 )));
             }
-            flags.extend(values.into_iter().map(|v| v != 0.0));
+            flat.extend(values);
         }
-        Ok(Mask::from_flags(flags))
+        Ok(flat)
     }
 
     /// What a sample of a batch is: images [batch, channels, height, width] or characters [batch, length].
@@ -205,19 +219,15 @@ impl<'p> Case<'p> {
         Ok(Batch { input, labels, dropout: None })
     }
 
-    /// Base step, second pass, and whether the ascent step is masked.
-    fn optimizer(&self) -> Result<(Sgd, Option<SecondPass>, bool)> {
-        let case: CaseOptimizer = self.json("optimizer")?;
-        let sgd = Sgd { momentum: case.momentum, nesterov: case.nesterov, weight_decay: case.weight_decay };
-        let second = |epsilon| -> Result<_> {
-            let rho = case.rho.ok_or_else(|| self.error(format!("its optimizer {} lacks rho", case.optimizer)))?;
-            Ok(Some(SecondPass { rho, epsilon, batch_norm: BatchNormMode::Update }))
-        };
-        match case.optimizer.as_str() {
-            "sgd" => Ok((sgd, None, false)),
-            "sam" => Ok((sgd, second(SAM_EPSILON)?, false)),
-            "ssam" => Ok((sgd, second(SSAM_EPSILON)?, true)),
-            other => Err(self.error(format!("its optimizer {other} is not sgd, sam or ssam"))),
+    /// The optimizer, written as an entry of a suite's grid, and the pattern of its mask, if that is compared too.
+    fn optimizer(&self, samples: usize) -> Result<(OptimizerSpec, Option<Pattern>)> {
+        let mut grid: GridFile = self.json("optimizer")?;
+        let pattern = grid.pattern.as_ref().and_then(|p| p.values().first().copied());
+        if self.text("optimizer")?.contains("\"ssam\"") && pattern.is_none() {
+            // The mask is given, so its count does not matter.
+            grid.sparsity = Some(Axis::One(0.5));
         }
+        let optimizer = one_optimizer(&grid, samples, TRAIN).map_err(|e| self.error(e))?;
+        Ok((optimizer, pattern))
     }
 }

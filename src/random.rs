@@ -21,6 +21,8 @@ pub enum Stream<'a> {
     InitialMask,
     /// Mask decisions of an epoch (samples of the Fisher score, random drop and grow).
     Mask(usize),
+    /// The tensors that a step of ESAM perturbs.
+    Tensors(usize),
     /// The stand-in images; independent of any cell's seed.
     PhotoPatches(&'a str),
     /// Synthetic images and texts; independent of any cell's seed.
@@ -37,6 +39,7 @@ impl Stream<'_> {
             Self::Dropout(epoch, step) => format!("dropout {epoch} {step}"),
             Self::InitialMask => "initial mask".into(),
             Self::Mask(epoch) => format!("mask {epoch}"),
+            Self::Tensors(step) => format!("tensors {step}"),
             Self::PhotoPatches(split) => format!("photo-patches {split}"),
             Self::Synthetic(part) => format!("synthetic {part}"),
         }

@@ -3,10 +3,11 @@
 use candle_core::{Device, Tensor};
 use sharpbench::data::Input;
 use sharpbench::data::loader::Batch;
+use sharpbench::mask::Mask;
 use sharpbench::model::{self, Model, ModelSpec, Task};
-use sharpbench::nn::{BatchNormMode, RunningStats, executed_flops};
-use sharpbench::optim::{SAM_EPSILON, Sgd};
-use sharpbench::train::{SecondPass, Trainer};
+use sharpbench::nn::{BackwardPlan, BatchNormMode, RunningStats, executed_flops};
+use sharpbench::optim::{ActiveMask, Context, Method, Norm, Perturbation, Plain, Sam, Sgd};
+use sharpbench::train::{Optimizer, Trainer};
 
 const SAMPLES: u64 = 6;
 
@@ -15,17 +16,24 @@ fn build(spec: serde_json::Value, input: Input, classes: usize) -> Box<dyn Model
     model::build(&spec, Task { input, classes }).expect("a model")
 }
 
+const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+
+/// FLOPs of one step.
+fn executed(model: &dyn Model, batch: &Batch, method: Box<dyn Method>, mask: Option<&Mask>) -> u64 {
+    let layout = model.layout();
+    let optimizer = Optimizer { method, sgd: SGD, second: BatchNormMode::Update };
+    let mut trainer = Trainer::new(model, optimizer, layout.init(7), RunningStats::new(layout));
+    let plan = mask.map(|mask| BackwardPlan::of_scalars(layout, mask.flags()));
+    let mask = mask.map(|mask| ActiveMask { mask, plan: plan.as_ref() });
+    let before = executed_flops();
+    trainer.step(batch, 0.05, &mut Context { mask, ..Context::new(0, 1) }).expect("a step");
+    executed_flops() - before
+}
+
 /// A step of SGD executes `step` FLOPs, one of SAM twice that.
 fn assert_executes(model: &dyn Model, batch: &Batch, step: u64) {
-    let sam = SecondPass { rho: 0.1, epsilon: SAM_EPSILON, batch_norm: BatchNormMode::Update };
-    let sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
-    for (second, passes) in [(None, 1), (Some(sam), 2)] {
-        let layout = model.layout();
-        let mut trainer = Trainer::new(model, sgd, second, layout.init(7), RunningStats::new(layout));
-        let before = executed_flops();
-        trainer.step(batch, 0.05, None, |_, _| {}).expect("a step");
-        assert_eq!(executed_flops() - before, passes * step);
-    }
+    assert_eq!(executed(model, batch, Box::new(Plain), None), step);
+    assert_eq!(executed(model, batch, Box::new(Sam::new(0.1)), None), 2 * step);
 }
 
 /// By hand: resnet8 of width 4 on 8x8 images. Forward and dW of every layer, dX of all but the first. The second
@@ -42,7 +50,30 @@ fn a_step_executes_what_its_layers_owe() {
     let pixels = vec![0.5f32; SAMPLES as usize * 3 * 64];
     let input = Tensor::from_vec(pixels, (SAMPLES as usize, 3, 8, 8), &Device::Cpu).expect("a tensor");
     let batch = Batch { input, labels: vec![1; SAMPLES as usize], dropout: None };
-    assert_executes(&*model, &batch, SAMPLES * (2 * (3 * direct - conv(3, 4, 64)) + tiles.iter().sum::<u64>()));
+    let step = SAMPLES * (2 * (3 * direct - conv(3, 4, 64)) + tiles.iter().sum::<u64>());
+    assert_executes(&*model, &batch, step);
+
+    // What a mask saves in the first pass of sparse SAM, by hand. The linear layer alone is live: a forward pass and its own
+    // dW. The last convolution alone: dX of the linear layer and its own dW.
+    let layout = model.layout();
+    let live = |names: &[&str]| {
+        let mut mask = Mask::empty(layout.len());
+        layout.specs().iter().filter(|s| names.contains(&s.name.as_str())).for_each(|s| mask.set(s.range(), true));
+        let sparse = Sam::sparse(0.1, Norm::Masked, Perturbation::Explicit);
+        executed(&*model, &batch, Box::new(sparse), Some(&mask)) - step
+    };
+    let forward = 2 * direct + winograd.map(|(c, pixels)| pixels / 4 * (32 * c * c + 56 * c)).iter().sum::<u64>();
+    assert_eq!(live(&[]), SAMPLES * forward);
+    assert_eq!(live(&["fc.weight"]), SAMPLES * (forward + 2 * 160));
+    let last = 32 * 16 * 16 + 44 * 16;
+    assert_eq!(live(&["layer3.0.conv2.weight"]), SAMPLES * (forward + 2 * 160 + last));
+    // A quarter of its output channels: the products of the others are left out, the transforms are not.
+    let spec = &layout.specs()[layout.specs().partition_point(|s| s.name.as_str() < "layer3.0.conv2.weight")];
+    let mut mask = Mask::empty(layout.len());
+    mask.set(spec.offset..spec.offset + spec.len() / 4, true);
+    let sparse = Sam::sparse(0.1, Norm::Masked, Perturbation::Explicit);
+    let channels = executed(&*model, &batch, Box::new(sparse), Some(&mask)) - step;
+    assert_eq!(channels, SAMPLES * (forward + 2 * 160 + last - 32 * 16 * 12));
 
     let text = Input::Tokens { length: 5, vocabulary: 11 };
     let model = build(serde_json::json!({"name": "transformer", "width": 8, "depth": 2, "heads": 2}), text, 11);

@@ -4,15 +4,15 @@ use candle_core::{Device, Tensor};
 use sharpbench::data::augment::Augment;
 use sharpbench::data::loader::Batch;
 use sharpbench::data::{DataSet, Images, Input, Normalise, Provenance};
-use sharpbench::mask::{Mask, dynamic_keep};
+use sharpbench::mask::{Mask, Pattern, dynamic_keep};
 use sharpbench::model::{self, MODELS, Model, ModelSpec, Task};
-use sharpbench::nn::{BatchNormMode, RunningStats, from_safetensors, to_safetensors};
-use sharpbench::optim::{SAM_EPSILON, SSAM_EPSILON, Sgd};
+use sharpbench::nn::{BackwardPlan, BatchNormMode, RunningStats, from_safetensors, to_safetensors};
+use sharpbench::optim::{ActiveMask, Context, Method, Norm, Perturbation, Plain, Sam, Sgd, Variant};
 use sharpbench::random::{Stream, below, stream, unit};
-use sharpbench::record::{EpochMeasures, Measures, Status, fingerprint};
+use sharpbench::record::{EpochMeasures, MaskRefresh, Measures, Status, fingerprint};
 use sharpbench::suite::cell::FisherMode;
-use sharpbench::suite::{Cell, OptimizerName, Refresh, Suite};
-use sharpbench::train::{Observer, SecondPass, Trainer, train};
+use sharpbench::suite::{Cell, OptimizerName, Refresh, Suite, one_optimizer};
+use sharpbench::train::{Observer, Optimizer, Trainer, train};
 
 const SHAPE: [usize; 3] = [3, 8, 8];
 const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 5e-4 };
@@ -54,19 +54,25 @@ fn batch(seed: u64, input: Input) -> Batch {
     }
 }
 
-/// Weights after five steps.
-fn trained((model, input): &(Box<dyn Model>, Input), second: Option<SecondPass>, mask: Option<&Mask>) -> Vec<f32> {
-    let model = model.as_ref();
-    let weights = model.layout().init(7);
-    let mut trainer = Trainer::new(model, SGD, second, weights, RunningStats::new(model.layout()));
-    for k in 0..5 {
-        trainer.step(&batch(k, *input), 0.05, mask, |_, _| {}).expect("a step");
-    }
-    trainer.weights().to_vec()
+fn optimizer(method: impl Method + 'static) -> Optimizer {
+    Optimizer { method: Box::new(method), sgd: SGD, second: BatchNormMode::Update }
 }
 
-fn sam(rho: f64) -> Option<SecondPass> {
-    Some(SecondPass { rho, epsilon: SAM_EPSILON, batch_norm: BatchNormMode::Update })
+/// Weights after five steps.
+fn trained(
+    (model, input): &(Box<dyn Model>, Input),
+    optimizer: Optimizer,
+    mask: Option<(&Mask, Option<&BackwardPlan>)>,
+) -> Vec<f32> {
+    let model = model.as_ref();
+    let weights = model.layout().init(7);
+    let mut trainer = Trainer::new(model, optimizer, weights, RunningStats::new(model.layout()));
+    for k in 0..5 {
+        let mask = mask.map(|(mask, plan)| ActiveMask { mask, plan });
+        let mut context = Context { mask, ..Context::new(k as usize, 5) };
+        trainer.step(&batch(k, *input), 0.05, &mut context).expect("a step");
+    }
+    trainer.weights().to_vec()
 }
 
 /// Identities of the methods, bit for bit: rho = 0 makes SAM SGD; a full mask (s = 0) makes sparse SAM SAM, with
@@ -76,11 +82,26 @@ fn limits_are_identities() {
     for name in MODELS.iter().map(|entry| entry.name) {
         let built = build(name);
         let n = built.0.layout().len();
-        let (plain, sharp) = (trained(&built, None, None), trained(&built, sam(0.1), None));
+        let plain = trained(&built, optimizer(Plain), None);
+        let sharp = trained(&built, optimizer(Sam::new(0.1)), None);
         assert_ne!(plain, sharp, "{name}: SAM must differ from SGD");
-        assert_eq!(trained(&built, sam(0.0), None), plain, "{name}: rho = 0");
-        assert_eq!(trained(&built, sam(0.1), Some(&Mask::full(n))), sharp, "{name}: s = 0");
-        assert_eq!(trained(&built, sam(0.1), Some(&Mask::empty(n))), plain, "{name}: empty mask");
+        assert_eq!(trained(&built, optimizer(Sam::new(0.0)), None), plain, "{name}: rho = 0");
+        for norm in [Norm::Full, Norm::Masked] {
+            let sparse = || {
+                let mut sam = Sam::new(0.1);
+                sam.norm = norm;
+                optimizer(sam)
+            };
+            for (mask, expected) in [(Mask::full(n), &sharp), (Mask::empty(n), &plain)] {
+                let plan = BackwardPlan::of_scalars(built.0.layout(), mask.flags());
+                let found = trained(&built, sparse(), Some((&mask, Some(&plan))));
+                assert_eq!(found, *expected, "{name}: {norm:?}, {} live", mask.live_count());
+            }
+        }
+        let mut implicit = Sam::new(0.1);
+        implicit.perturbation = Perturbation::Implicit;
+        let full = Mask::full(n);
+        assert_eq!(trained(&built, optimizer(implicit), Some((&full, None))), sharp, "{name}: implicit, s = 0");
     }
 }
 
@@ -88,8 +109,42 @@ fn limits_are_identities() {
 #[test]
 fn batch_norm_policy_does_not_touch_the_weights() {
     let built = build("resnet8");
-    let freeze = Some(SecondPass { rho: 0.1, epsilon: SAM_EPSILON, batch_norm: BatchNormMode::Freeze });
-    assert_eq!(trained(&built, freeze, None), trained(&built, sam(0.1), None));
+    let freeze = Optimizer { second: BatchNormMode::Freeze, ..optimizer(Sam::new(0.1)) };
+    assert_eq!(trained(&built, freeze, None), trained(&built, optimizer(Sam::new(0.1)), None));
+}
+
+/// What a plan leaves out changes nothing: the first pass owes live gradients alone, and the training is that of the dense
+/// computation followed by masking. Bit for bit where whole tensors are live or dead; where single output channels are,
+/// their sums are taken in another order.
+#[test]
+fn a_sparse_first_pass_equals_the_dense_one() {
+    for name in MODELS.iter().map(|entry| entry.name) {
+        let built = build(name);
+        let layout = built.0.layout();
+        for (pattern, norm) in [
+            (Pattern::Tensor, Norm::Masked),
+            (Pattern::Tensor, Norm::Lagged),
+            (Pattern::Channel, Norm::Masked),
+            (Pattern::Unstructured, Norm::Masked),
+        ] {
+            for seed in 0..4 {
+                let keep = layout.len() * (1 + 2 * seed as usize) / 10;
+                let mask = pattern.choose(layout, keep, None, &mut stream(seed, Stream::InitialMask));
+                let plan = BackwardPlan::of_scalars(layout, mask.flags());
+                let run = |plan| {
+                    trained(&built, optimizer(Sam::sparse(0.1, norm, Perturbation::Explicit)), Some((&mask, plan)))
+                };
+                let (dense, sparse) = (run(None), run(Some(&plan)));
+                if pattern == Pattern::Channel {
+                    let scale = dense.iter().fold(0f32, |m, w| m.max(w.abs()));
+                    let error = dense.iter().zip(&sparse).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+                    assert!(error <= 2e-5 * scale, "{name}: {error} of {scale} after five steps");
+                } else {
+                    assert_eq!(sparse, dense, "{name}: {pattern} {norm:?}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -97,9 +152,10 @@ fn every_model_trains_a_step_and_is_documented() {
     for entry in MODELS {
         assert!(!entry.about.is_empty());
         let (model, input) = build(entry.name);
-        let mut trainer = Trainer::new(&*model, SGD, None, model.layout().init(1), RunningStats::new(model.layout()));
+        let layout = model.layout();
+        let mut trainer = Trainer::new(&*model, optimizer(Plain), layout.init(1), RunningStats::new(layout));
         let losses: Vec<f64> =
-            (0..8).map(|_| trainer.step(&batch(1, input), 0.05, None, |_, _| {}).expect("a step")).collect();
+            (0..8).map(|k| trainer.step(&batch(1, input), 0.05, &mut Context::new(k, 8)).expect("a step")).collect();
         assert!(losses[7] < losses[0], "{}: {losses:?}", entry.name);
         let specs = model.layout().specs();
         assert!(specs.windows(2).all(|pair| pair[0].name < pair[1].name), "{}: name order", entry.name);
@@ -135,10 +191,12 @@ impl Observer for Silent {
     fn epoch(&mut self, _: usize, _: &EpochMeasures) {}
 }
 
-/// A cell of the embedded suite with this optimizer, made tiny.
+/// A cell of an embedded suite with this optimizer, made tiny.
 fn cell(name: OptimizerName) -> Cell {
-    let plan = Suite::read("cifar10").and_then(|s| s.plan("smoke", "cifar10")).expect("the embedded suite");
-    let mut cell = plan.cells.into_iter().find(|c| c.optimizer.name == name).expect("every optimizer is in the suite");
+    let cells = ["cifar10", "variants"].iter().flat_map(|suite| {
+        Suite::read(suite).and_then(|s| s.plan("smoke", "cifar10")).expect("an embedded suite").cells
+    });
+    let mut cell = { cells }.find(|c| c.optimizer.name == name).expect("every optimizer is in a suite");
     cell.data.train = 160;
     cell.batch_size = 16;
     cell.epochs = 4;
@@ -147,6 +205,13 @@ fn cell(name: OptimizerName) -> Cell {
     cell.model = serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
     if let Some(ascent) = &mut cell.optimizer.ascent {
         ascent.rho = 0.05;
+        match ascent.mask.as_mut().map(|m| &mut m.refresh) {
+            Some(Refresh::Fisher { interval, .. } | Refresh::Interval { interval }) => *interval = 1,
+            Some(Refresh::Dynamic { .. }) | None => {}
+        }
+        if let Some(Variant::MSam { shard }) = &mut ascent.variant {
+            *shard = 8;
+        }
     }
     cell
 }
@@ -213,6 +278,53 @@ fn masks_live_as_the_methods_say() {
     }
 }
 
+/// Every score, pattern and refresh that a suite may combine trains, keeps its count and notes what its mask is like; and with
+/// a norm that skips, the training is the same whether the plan is used or not (the first steps of a refresh do not use it).
+#[test]
+fn every_mask_trains_and_is_described() {
+    let entry = |keys: &str| {
+        let grid = toml::from_str(&format!("optimizer = \"ssam\"\nrho = 0.05\n{keys}")).expect("an entry");
+        one_optimizer(&grid, 16, 160)
+    };
+    let mut trained = 0;
+    for pattern in ["unstructured", "tensor", "channel", "2:4", "1:2"] {
+        for score in ["fisher", "gradient", "weight", "random"] {
+            for refresh in ["static", "interval", "dynamic"] {
+                let sparsity = if pattern.contains(':') { "" } else { "sparsity = 0.8\n" };
+                let keys = format!(
+                    "{sparsity}pattern = \"{pattern}\"\nmask = \"{score}\"\nrefresh = \"{refresh}\"\nnorm = \"masked\""
+                );
+                let Ok(optimizer) = entry(&keys) else {
+                    assert!(refresh == "dynamic" && (score == "fisher" || pattern.contains(':')), "{keys}");
+                    continue;
+                };
+                let mut cell = cell(OptimizerName::SsamF);
+                cell.epochs = 2;
+                cell.optimizer = optimizer;
+                let (status, m) = measures(&cell, 2);
+                assert_eq!(status, Status::Completed, "{keys}");
+                assert_eq!(m.mask_refreshes.len(), if refresh == "static" { 1 } else { 2 }, "{keys}");
+                let last = m.mask_refreshes.last().expect("a refresh");
+                let by_size: f64 = live_by_size(&cell, last);
+                assert!((by_size - last.live_fraction).abs() < 1e-9, "{keys}");
+                assert_eq!(last.fisher_share.is_some(), score == "fisher", "{keys}");
+                assert_eq!(last.overlap.is_some(), refresh != "static", "{keys}");
+                assert!((0.1..0.9).contains(&last.live_fraction), "{keys}: {}", last.live_fraction);
+                trained += 1;
+            }
+        }
+    }
+    assert_eq!(trained, 60 - 3 - 8, "fisher is not dynamic, nor are groups");
+}
+
+/// The live fraction that those of the tensors add up to.
+fn live_by_size(cell: &Cell, refresh: &MaskRefresh) -> f64 {
+    let model = model::build(&cell.model, Task { input: Input::Image(SHAPE), classes: 10 }).expect("a model");
+    let layout = model.layout();
+    let live = layout.specs().iter().map(|spec| refresh.live_by_tensor[&spec.name] * spec.len() as f64);
+    live.sum::<f64>() / layout.len() as f64
+}
+
 /// SSAM-F's mask starts empty and is chosen after the first step, so one step is SGD's and two are not.
 #[test]
 fn the_first_step_of_ssam_f_is_plain_sgd() {
@@ -241,17 +353,13 @@ fn the_first_step_of_ssam_d_uses_its_initial_mask() {
     let n = model.layout().len();
     let keep = dynamic_keep(n, cell.sparsity().expect("a sparsity"));
     let mask = Mask::random(n, keep, &mut stream(cell.seed, Stream::InitialMask));
-    let sgd = Sgd { weight_decay: cell.optimizer.weight_decay as f32, ..SGD };
-    let second = Some(SecondPass {
-        rho: cell.rho().expect("a radius"),
-        epsilon: SSAM_EPSILON,
-        batch_norm: BatchNormMode::Update,
-    });
+    let optimizer = Optimizer::new(&cell.optimizer, model.layout());
     let mut trainer =
-        Trainer::new(&*model, sgd, second, model.layout().init(cell.seed), RunningStats::new(model.layout()));
+        Trainer::new(&*model, optimizer, model.layout().init(cell.seed), RunningStats::new(model.layout()));
     data.epoch(cell.seed, 0, 16, &cell.augment, |batches| {
         let batch = batches.recv().expect("one batch")?;
-        trainer.step(&batch, cell.schedule().lr(0, 0), Some(&mask), |_, _| {})?;
+        let mask = Some(ActiveMask { mask: &mask, plan: None });
+        trainer.step(&batch, cell.schedule().lr(0, 0), &mut Context { mask, ..Context::new(0, 1) })?;
         Ok(())
     })
     .expect("an epoch");
@@ -263,8 +371,11 @@ fn masks_are_refreshed_every_interval_epochs() {
     for name in [OptimizerName::SsamF, OptimizerName::SsamD] {
         let mut cell = cell(name);
         let mask = cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask");
-        let (Refresh::Fisher { interval, .. } | Refresh::Dynamic { interval, .. }) = &mut mask.refresh;
-        *interval = 3;
+        match &mut mask.refresh {
+            Refresh::Fisher { interval, .. } | Refresh::Interval { interval } | Refresh::Dynamic { interval, .. } => {
+                *interval = 3;
+            }
+        }
         let refreshed: Vec<usize> = measures(&cell, 2).1.mask_refreshes.iter().map(|r| r.epoch).collect();
         assert_eq!(refreshed, [0, 3], "{name}");
     }

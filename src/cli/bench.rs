@@ -3,13 +3,14 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use crate::bench::{Bench, BenchReport};
+use crate::bench::{Bench, BenchReport, FISHER_SAMPLES, Measured};
 use crate::data::Input;
 use crate::data::text::{LENGTH, VOCABULARY};
 use crate::error::{Error, Result};
 use crate::model::ModelSpec;
 use crate::stats::Median;
-use crate::suite::OptimizerName;
+use crate::suite::cell::OptimizerSpec;
+use crate::suite::one_optimizer;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -34,12 +35,15 @@ pub(super) struct Args {
     /// Images of a step.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch_size: u32,
-    /// sgd, sam, ssam-f or ssam-d.
-    #[arg(long, default_value = "sgd", value_parser = optimizer)]
-    optimizer: OptimizerName,
-    /// Fraction of weights that a sparse ascent step leaves alone [default: 0.9]; for ssam-f and ssam-d.
-    #[arg(long, value_parser = fraction)]
-    sparsity: Option<f64>,
+    /// An optimizer and its settings, as a suite's grid has them: ssam,pattern=tensor,norm=masked,sparsity=0.9
+    #[arg(long, default_value = "sgd", value_name = "NAME[,KEY=VALUE]...")]
+    optimizer: String,
+    /// Another, whose steps alternate with the first one's, and with which it is compared.
+    #[arg(long, value_name = "NAME[,KEY=VALUE]...")]
+    against: Option<String>,
+    /// The tensors whose names start so are the mask, in place of one by score and pattern.
+    #[arg(long, value_name = "PREFIX")]
+    live: Option<String>,
     /// Steps measured.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
@@ -67,26 +71,39 @@ fn input(text: &str) -> std::result::Result<Input, String> {
     }
 }
 
-fn optimizer(text: &str) -> std::result::Result<OptimizerName, String> {
-    let names = OptimizerName::ALL.map(|o| o.to_string());
-    OptimizerName::ALL
-        .into_iter()
-        .find(|o| o.to_string() == text)
-        .ok_or_else(|| format!("use one of {}", names.join(", ")))
+/// The optimizer that `name,key=value,...` describes.
+fn optimizer(text: &str, batch_size: usize) -> Result<OptimizerSpec> {
+    let mut parts = text.split(',');
+    let name = parts.next().unwrap_or_default();
+    let mut toml = format!("optimizer = {}\n", quoted(name));
+    let mut given = |key: &str, value: &str| writeln!(toml, "{key} = {value}").ok();
+    let mut keys = Vec::new();
+    for part in parts {
+        let (key, value) =
+            part.split_once('=').ok_or_else(|| Error::Usage(format!("{part} is not of the form key=value")))?;
+        let plain = value.parse::<f64>().is_ok() || value.parse::<bool>().is_ok();
+        given(key, &if plain { value.to_string() } else { quoted(value) });
+        keys.push(key);
+    }
+    // Their values do not matter to the time, or are a suite's usual ones.
+    if name != "sgd" && !keys.contains(&"rho") {
+        given("rho", "0.05");
+    }
+    let sparse = matches!(name, "ssam" | "ssam-f" | "ssam-d") && !text.contains(':');
+    if sparse && !keys.contains(&"sparsity") {
+        given("sparsity", "0.9");
+    }
+    let grid = toml::from_str(&toml).map_err(|e| Error::Usage(format!("--optimizer {text}: {}", e.message())))?;
+    one_optimizer(&grid, batch_size, FISHER_SAMPLES).map_err(|e| Error::Usage(format!("--optimizer {text}: {e}")))
 }
 
-fn fraction(text: &str) -> std::result::Result<f64, String> {
-    text.parse().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(|| "use a number from 0 to 1".into())
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    if args.sparsity.is_some() && matches!(args.optimizer, OptimizerName::Sgd | OptimizerName::Sam) {
-        return Err(Error::Usage(format!(
-            "--sparsity does not apply to {}, only to ssam-f and ssam-d",
-            args.optimizer
-        )));
-    }
     super::set_threads(args.threads)?;
+    let batch_size = args.batch_size as usize;
     let bench = Bench {
         model: ModelSpec {
             name: args.model.clone(),
@@ -97,9 +114,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             dropout: None,
         },
         input: args.input,
-        batch_size: args.batch_size as usize,
-        optimizer: args.optimizer,
-        sparsity: args.sparsity.unwrap_or(0.9),
+        batch_size,
+        optimizer: optimizer(&args.optimizer, batch_size)?,
+        against: args.against.as_ref().map(|text| optimizer(text, batch_size)).transpose()?,
+        live: args.live.clone(),
         steps: args.steps as usize,
         warmup: args.warmup as usize,
     };
@@ -118,41 +136,51 @@ fn text(r: &BenchReport) -> String {
         (None, Some(hidden)) => format!(" hidden {hidden:?}"),
         (None, None) => String::new(),
     };
-    let sparsity = r.sparsity.map(|s| format!(" sparsity {s}")).unwrap_or_default();
     // Writing to a string cannot fail.
     writeln!(
         text,
-        "{}{size} on {}, batch {}, {}{sparsity}, {} threads, {} steps",
-        r.model, r.input, r.batch_size, r.optimizer, r.threads, r.steps
+        "{}{size} on {}, batch {}, {} threads, {} steps",
+        r.model, r.input, r.batch_size, r.threads, r.steps
     )
     .ok();
+    measured(&mut text, &r.own);
+    if let Some(against) = &r.against {
+        measured(&mut text, against);
+    }
+    if let (Some(against), Some(time), Some(flops)) = (&r.against, r.step_ratio, r.flops_ratio) {
+        writeln!(
+            text,
+            "{} over {}: step {:.3}   {:.3} to {:.3}, n = {} pairs; executed FLOPs {flops:.3}",
+            r.own.optimizer.name, against.optimizer.name, time.median, time.min, time.max, time.n
+        )
+        .ok();
+    }
+    let percent = r.fraction_of_peak.map_or_else(|| "-".into(), |f| format!("{:.0}", 100.0 * f));
+    let peak = r.gemm_peak_gflops_per_second;
+    writeln!(text, "matrix-product peak {peak:.0} GFLOP/s, of which {} reached {percent}%", r.own.optimizer.name).ok();
+    if let Some(bytes) = r.peak_memory_bytes {
+        writeln!(text, "peak memory {:.0} MiB", bytes as f64 / f64::from(1 << 20)).ok();
+    }
+    text
+}
+
+fn measured(text: &mut String, m: &Measured) {
+    let live = m.live_fraction.map(|f| format!(", {:.2}% live", 100.0 * f)).unwrap_or_default();
+    writeln!(text, "{}{live}", m.optimizer.name).ok();
     let mut line = |name: &str, m: Option<Median>| {
         if let Some(m) = m {
             let ms = [m.median, m.min, m.max].map(|s| 1000.0 * s);
             writeln!(text, "  {name:<14}{:>10.2} ms   {:.2} to {:.2}, n = {}", ms[0], ms[1], ms[2], m.n).ok();
         }
     };
-    line("step", r.step_seconds);
-    line("  data wait", r.parts.data);
-    line("  pass 1", r.parts.pass1);
-    line("  perturb", r.parts.perturb);
-    line("  pass 2", r.parts.pass2);
-    line("  update", r.parts.update);
-    if let Some(seconds) = r.mask_refresh_seconds {
+    line("step", m.step_seconds);
+    line("  pass 1", m.parts.pass1);
+    line("  perturb", m.parts.perturb);
+    line("  pass 2", m.parts.pass2);
+    line("  update", m.parts.update);
+    if let Some(seconds) = m.mask_refresh_seconds {
         writeln!(text, "  {:<14}{:>10.2} ms   not part of the step, n = 1", "mask refresh", 1000.0 * seconds).ok();
     }
-    let number = |v: Option<f64>| v.map_or_else(|| "-".into(), |v| format!("{v:.0}"));
-    writeln!(
-        text,
-        "  executed {:.2} GFLOP a step, {} GFLOP/s; matrix-product peak {:.0} GFLOP/s, fraction {}%",
-        r.flops_executed / 1e9,
-        number(r.gflops_per_second),
-        r.gemm_peak_gflops_per_second,
-        number(r.fraction_of_peak.map(|f| 100.0 * f)),
-    )
-    .ok();
-    if let Some(bytes) = r.peak_memory_bytes {
-        writeln!(text, "  peak memory {:.0} MiB", bytes as f64 / f64::from(1 << 20)).ok();
-    }
-    text
+    let rate = m.gflops_per_second.map_or_else(|| "-".into(), |v| format!("{v:.0}"));
+    writeln!(text, "  executed {:.2} GFLOP a step, {rate} GFLOP/s", m.flops_executed / 1e9).ok();
 }

@@ -26,18 +26,36 @@ pub fn attention_macs(tokens: usize, inner: usize) -> u64 {
     (2 * tokens * tokens * inner) as u64
 }
 
-/// Gradient evaluations an optimizer's step makes, and how much of the first is sparse.
+/// What a step costs, in units.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum StepCost {
-    /// One dense gradient.
-    One,
-    /// Two dense gradients.
-    Two,
-    /// Two gradients, the first perturbing only a fraction `1 - sparsity` of the weights.
-    SparseTwo {
-        /// Fraction of weights not perturbed.
-        sparsity: f64,
-    },
+pub struct StepCost {
+    nominal: f64,
+    theoretical: f64,
+}
+
+impl StepCost {
+    /// One gradient: SGD.
+    pub const ONE: Self = Self { nominal: 3.0, theoretical: 3.0 };
+    /// Two gradients: SAM.
+    pub const TWO: Self = Self { nominal: 6.0, theoretical: 6.0 };
+
+    /// Two gradients, the first for a perturbation of a fraction `1 - sparsity` of the weights alone.
+    pub fn sparse(sparsity: f64) -> Self {
+        Self { nominal: 6.0, theoretical: 5.0 + (1.0 - sparsity) }
+    }
+
+    /// One gradient, and a second one in every `interval`-th step: LookSAM.
+    pub fn every_nth(interval: usize) -> Self {
+        let units = 3.0 + 3.0 / interval as f64;
+        Self { nominal: units, theoretical: units }
+    }
+
+    /// A gradient for a perturbation of a fraction `density` of the weights, the losses of all samples, and the gradient of
+    /// a `part` of them: ESAM.
+    pub fn part_of_samples(density: f64, part: f64) -> Self {
+        let rest = 1.0 + 3.0 * part;
+        Self { nominal: 3.0 + rest, theoretical: 2.0 + density + rest }
+    }
 }
 
 /// FLOPs of a whole cell, evaluation excluded.
@@ -52,12 +70,7 @@ pub struct Flops {
 /// FLOPs of `steps` steps on batches of `batch` samples of a model with `forward_macs` per sample.
 pub fn training(forward_macs: u64, batch: usize, steps: u64, cost: StepCost) -> Flops {
     let unit = 2.0 * forward_macs as f64 * batch as f64 * steps as f64;
-    let (nominal, theoretical) = match cost {
-        StepCost::One => (3.0, 3.0),
-        StepCost::Two => (6.0, 6.0),
-        StepCost::SparseTwo { sparsity } => (6.0, 5.0 + (1.0 - sparsity)),
-    };
-    Flops { nominal: nominal * unit, theoretical: theoretical * unit }
+    Flops { nominal: cost.nominal * unit, theoretical: cost.theoretical * unit }
 }
 
 #[cfg(test)]
@@ -67,15 +80,19 @@ mod tests {
     #[test]
     fn ratios_to_sgd_are_the_published_ones() {
         let ratio =
-            |cost| training(1_000, 128, 390, cost).theoretical / training(1_000, 128, 390, StepCost::One).theoretical;
-        assert_eq!(ratio(StepCost::Two), 2.0);
+            |cost| training(1_000, 128, 390, cost).theoretical / training(1_000, 128, 390, StepCost::ONE).theoretical;
+        assert_eq!(ratio(StepCost::TWO), 2.0);
         // Formula (a): 1.833 at s = .5, 1.700 at s = .9.
-        assert!((ratio(StepCost::SparseTwo { sparsity: 0.5 }) - 5.5 / 3.0).abs() < 1e-12);
-        assert!((ratio(StepCost::SparseTwo { sparsity: 0.9 }) - 1.7).abs() < 1e-12);
+        assert!((ratio(StepCost::sparse(0.5)) - 5.5 / 3.0).abs() < 1e-12);
+        assert!((ratio(StepCost::sparse(0.9)) - 1.7).abs() < 1e-12);
+        // LookSAM: 1 + 1/k gradients.
+        assert!((ratio(StepCost::every_nth(5)) - 1.2).abs() < 1e-12);
+        // ESAM with all tensors and all samples is SAM and a forward pass.
+        assert!((ratio(StepCost::part_of_samples(1.0, 1.0)) - 7.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]
     fn one_step_counts_three_units() {
-        assert_eq!(training(10, 2, 1, StepCost::One).nominal, 120.0);
+        assert_eq!(training(10, 2, 1, StepCost::ONE).nominal, 120.0);
     }
 }

@@ -1,8 +1,12 @@
 //! Drop and grow: the dynamic sparse training of SSAM-D (Mi et al. 2022, algorithm 3).
 
+use std::ops::Range;
+
 use rand_chacha::ChaCha8Rng;
 
-use super::{Mask, floor, top_k};
+use super::pattern::ranked;
+use super::{Mask, Pattern, floor, top_k};
+use crate::nn::ParamLayout;
 use crate::random::sample;
 
 /// The death rate d of an epoch: `drop_rate (1 + cos(pi epoch / epochs)) / 2`.
@@ -23,10 +27,21 @@ pub struct DropAndGrow<'a> {
 }
 
 impl DropAndGrow<'_> {
-    /// The next mask: of the live scalars the best floor(N (1-s)(1-d)) stay, then floor(min(N (1-s) d, N s))
-    /// of those that were dead before come alive. Where there are too few dead ones to grow (s < d (1-s)),
+    /// The next mask: of single scalars ([`DropAndGrow::scalars`]) or of whole units ([`DropAndGrow::units`]).
+    ///
+    /// # Panics
+    /// For patterns of groups, in which nothing can be dropped and grown.
+    pub fn update(&self, pattern: Pattern, layout: &ParamLayout, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
+        match pattern {
+            Pattern::Unstructured => self.scalars(mask, rng),
+            Pattern::Tensor | Pattern::Channel => self.units(&pattern.units(layout), mask, rng),
+            Pattern::LiveOf { .. } => panic!("{pattern} fixes how many of a group are live"),
+        }
+    }
+
+    /// Of the best floor(N (1-s)(1-d)) stay, then floor(min(N (1-s) d, N s)) of those that were dead before come alive. Where there are too few dead ones to grow (s < d (1-s)),
     /// only as many are dropped as can be grown, so the live count stays.
-    pub fn update(&self, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
+    pub fn scalars(&self, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
         let n = mask.live.len() as f64;
         let moving = n * (1.0 - self.sparsity) * self.death_rate;
         let (live, dead): (Vec<u32>, Vec<u32>) = (0..mask.live.len() as u32).partition(|i| mask.live[*i as usize]);
@@ -42,6 +57,38 @@ impl DropAndGrow<'_> {
         kept.into_iter().chain(grown).for_each(|i| next.live[i as usize] = true);
         next
     }
+
+    /// Of the live units the best stay while they fit in floor(N (1-s)(1-d)) scalars, then dead ones come alive until
+    /// floor(N (1-s)) scalars are live. With d = 0 nothing moves.
+    fn units(&self, units: &[Range<usize>], mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
+        if self.death_rate <= 0.0 {
+            return mask.clone();
+        }
+        let n = mask.live.len();
+        let density = 1.0 - self.sparsity;
+        let target = floor(n as f64 * density);
+        let (live, dead): (Vec<usize>, Vec<usize>) = (0..units.len()).partition(|u| mask.live[units[*u].start]);
+        // Not so many are dropped that the dead ones cannot take their place.
+        let can_grow = n - mask.live_count();
+        let least = floor(n as f64 * density * (1.0 - self.death_rate)).max(target.saturating_sub(can_grow));
+        let mut next = Mask::empty(n);
+        let mut count = 0;
+        for unit in ranked(live, units, self.keep_score, rng) {
+            if count + units[unit].len() > least {
+                break;
+            }
+            count += units[unit].len();
+            next.set(units[unit].clone(), true);
+        }
+        for unit in ranked(dead, units, self.grow_score, rng) {
+            if count >= target {
+                break;
+            }
+            count += units[unit].len();
+            next.set(units[unit].clone(), true);
+        }
+        next
+    }
 }
 
 fn choose(candidates: Vec<u32>, k: usize, score: Option<&[f32]>, rng: &mut ChaCha8Rng) -> Vec<u32> {
@@ -53,10 +100,13 @@ fn choose(candidates: Vec<u32>, k: usize, score: Option<&[f32]>, rng: &mut ChaCh
 
 #[cfg(test)]
 mod tests {
+    use candle_nn::Init;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::mask::dynamic_keep;
+    use crate::nn::ParamsBuilder;
     use crate::random::{Stream, stream};
-    use proptest::prelude::*;
 
     #[test]
     fn death_rates_are_the_published_ones() {
@@ -71,7 +121,7 @@ mod tests {
         let mask = Mask::from_flags([vec![true; 10], vec![false; 10]].concat());
         let gradient: Vec<f32> = (0..20).map(|i| i as f32).collect();
         let step = DropAndGrow { sparsity: 0.5, death_rate: 0.5, keep_score: Some(&gradient), grow_score: None };
-        let next = step.update(&mask, &mut stream(1, Stream::Mask(0)));
+        let next = step.scalars(&mask, &mut stream(1, Stream::Mask(0)));
         assert_eq!(next.flags()[..10], [[false; 5], [true; 5]].concat());
         assert_eq!(next.flags()[10..].iter().filter(|l| **l).count(), 5);
     }
@@ -83,8 +133,34 @@ mod tests {
             let rng = &mut stream(seed, Stream::Mask(0));
             let mask = Mask::random(n, dynamic_keep(n, sparsity), rng);
             let step = DropAndGrow { sparsity, death_rate: death, keep_score: None, grow_score: None };
-            let next = step.update(&mask, rng);
+            let next = step.scalars(&mask, rng);
             prop_assert!(next.live_count().abs_diff(mask.live_count()) <= 1, "{} -> {}", mask.live_count(), next.live_count());
+        }
+
+        /// Whole units: the count stays within one unit above its target however often the mask changes, and with d = 0
+        /// nothing does.
+        #[test]
+        fn live_units_reach_their_target(percent in 1usize..100, death in 0.01f64..0.5, seed in 0u64..9, channel: bool) {
+            let mut params = ParamsBuilder::default();
+            for (i, shape) in [vec![7, 5, 3, 3], vec![11], vec![6, 20], vec![4, 4]].into_iter().enumerate() {
+                params.param(&format!("p{i}"), &shape, Init::Const(0.0));
+            }
+            let layout = params.build();
+            let pattern = if channel { Pattern::Channel } else { Pattern::Tensor };
+            let (sparsity, n) = (percent as f64 / 100.0, layout.len());
+            let largest = pattern.units(&layout).iter().map(Range::len).max().unwrap_or(0);
+            let rng = &mut stream(seed, Stream::Mask(0));
+            let mut mask = pattern.choose(&layout, dynamic_keep(n, sparsity), None, rng);
+            let mut step = DropAndGrow { sparsity, death_rate: death, keep_score: None, grow_score: None };
+            for _ in 0..4 {
+                mask = step.update(pattern, &layout, &mask, rng);
+                let target = floor(n as f64 * (1.0 - sparsity));
+                // All dead ones may be too few, where all that stay fit no more.
+                prop_assert!(mask.live_count() < target + largest);
+                prop_assert!(mask.live_count() + largest > target);
+            }
+            step.death_rate = 0.0;
+            prop_assert_eq!(step.update(pattern, &layout, &mask, rng), mask);
         }
     }
 }

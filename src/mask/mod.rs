@@ -2,13 +2,18 @@
 //! go out; nothing here knows of training.
 
 mod dynamic;
+mod pattern;
 mod select;
 
 pub use dynamic::{DropAndGrow, death_rate};
+pub use pattern::Pattern;
 pub use select::top_k;
+
+use std::ops::Range;
 
 use rand_chacha::ChaCha8Rng;
 
+use crate::nn::ParamLayout;
 use crate::random::sample;
 
 /// One flag per scalar in name order: perturbed (live) or not.
@@ -58,6 +63,31 @@ impl Mask {
         self.live.iter().filter(|l| **l).count()
     }
 
+    /// Makes a range live, or not.
+    pub fn set(&mut self, range: Range<usize>, live: bool) {
+        self.live[range].fill(live);
+    }
+
+    /// The fraction of each tensor that is live, by name.
+    pub fn live_by_tensor<'l>(&self, layout: &'l ParamLayout) -> Vec<(&'l str, f64)> {
+        let fraction = |flags: &[bool]| flags.iter().filter(|l| **l).count() as f64 / flags.len().max(1) as f64;
+        layout.specs().iter().map(|spec| (spec.name.as_str(), fraction(&self.live[spec.range()]))).collect()
+    }
+
+    /// The part of the live scalars that were live in `before` too; none where nothing is live.
+    pub fn overlap(&self, before: &Self) -> Option<f64> {
+        let both = self.live.iter().zip(&before.live).filter(|(now, before)| **now && **before).count();
+        let live = self.live_count();
+        (live > 0).then(|| both as f64 / live as f64)
+    }
+
+    /// The part of the sum of `scores` that the live scalars hold; none where the sum is not a positive number.
+    pub fn share_of(&self, scores: &[f32]) -> Option<f64> {
+        let total: f64 = scores.iter().map(|s| f64::from(*s)).sum();
+        let live = scores.iter().zip(&self.live).filter(|(_, live)| **live).map(|(s, _)| f64::from(*s));
+        (total.is_finite() && total > 0.0).then(|| live.sum::<f64>() / total)
+    }
+
     /// The fraction of scalars that is live.
     pub fn live_fraction(&self) -> f64 {
         if self.live.is_empty() { 0.0 } else { self.live_count() as f64 / self.live.len() as f64 }
@@ -102,6 +132,16 @@ mod tests {
     fn top_takes_the_largest_and_the_lower_index_of_a_tie() {
         let mask = Mask::top(&[1.0, 3.0, 2.0, 3.0, 2.0], 3);
         assert_eq!(mask.flags(), [false, true, true, true, false]);
+    }
+
+    #[test]
+    fn statistics_are_their_definitions() {
+        let before = Mask::from_flags(vec![true, true, false, false]);
+        let now = Mask::from_flags(vec![true, false, true, false]);
+        assert_eq!(now.overlap(&before), Some(0.5));
+        assert_eq!(Mask::empty(4).overlap(&before), None);
+        assert_eq!(now.share_of(&[1.0, 2.0, 3.0, 4.0]), Some(0.4));
+        assert_eq!(now.share_of(&[0.0; 4]), None);
     }
 
     #[test]

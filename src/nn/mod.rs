@@ -8,6 +8,7 @@
 mod cpu;
 mod layers;
 mod params;
+mod plan;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -20,5 +21,6 @@ pub use layers::{
 };
 pub(crate) use params::default_init;
 pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningStats, Weights};
+pub use plan::BackwardPlan;
 pub use tape::{BatchNormMode, Loss, Node, Pass};
 pub use weights_file::{assemble, from_safetensors, to_safetensors};

@@ -28,6 +28,8 @@ pub struct ParamSpec {
     pub shape: Vec<usize>,
     /// Initial value.
     pub init: Init,
+    /// Whether it scales or shifts the output of a normalisation.
+    pub normalisation: bool,
     /// Where it starts in the flat vector.
     pub offset: usize,
 }
@@ -60,14 +62,24 @@ pub struct ParamLayout {
 /// order.
 #[derive(Default)]
 pub struct ParamsBuilder {
-    params: BTreeMap<String, (Vec<usize>, Init)>,
+    params: BTreeMap<String, ParamSpec>,
     running: BTreeMap<String, usize>,
 }
 
 impl ParamsBuilder {
     /// Declares a trainable tensor.
     pub fn param(&mut self, name: &str, shape: &[usize], init: Init) {
-        self.params.insert(name.to_string(), (shape.to_vec(), init));
+        let spec = ParamSpec { name: name.into(), shape: shape.into(), init, normalisation: false, offset: 0 };
+        self.params.insert(name.into(), spec);
+    }
+
+    /// Declares the scale `name.weight` (1) and the shift `name.bias` (0) of a normalisation, both [features].
+    pub fn normalisation(&mut self, name: &str, features: usize) {
+        for (part, value) in [("weight", 1.0), ("bias", 0.0)] {
+            let (name, init) = (format!("{name}.{part}"), Init::Const(value));
+            let spec = ParamSpec { name: name.clone(), shape: vec![features], init, normalisation: true, offset: 0 };
+            self.params.insert(name, spec);
+        }
     }
 
     /// Declares the running mean and variance of the BatchNorm layer `name`.
@@ -78,8 +90,8 @@ impl ParamsBuilder {
     /// The finished layout.
     pub fn build(self) -> ParamLayout {
         let mut offset = 0;
-        let specs = self.params.into_iter().map(|(name, (shape, init))| {
-            let spec = ParamSpec { name, shape, init, offset };
+        let specs = self.params.into_values().map(|spec| {
+            let spec = ParamSpec { offset, ..spec };
             offset += spec.len();
             spec
         });

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::cpu::{self, Line, Moments, Scalar, Source, tensor, with_slice};
 use super::params::{ParamId, RunningStats, Weights};
+use super::plan::{BackwardPlan, Owed};
 use crate::error::{Error, Result};
 
 /// Which statistics BatchNorm uses, and whether it learns from them.
@@ -69,6 +70,10 @@ pub struct Pass<'a> {
     pub batch_norm: BatchNormMode,
     /// Where dropout draws from.
     pub(super) dropout: Option<ChaCha8Rng>,
+    /// What the backward pass owes; all gradients where there is none.
+    plan: Option<&'a BackwardPlan>,
+    /// The weights through which gradients of inputs are taken, where these are others.
+    input_weights: Option<Weights<'a>>,
     tape: Option<Vec<(usize, Backward)>>,
     slots: usize,
 }
@@ -77,6 +82,9 @@ pub struct Pass<'a> {
 pub(super) struct Gradients<'a> {
     /// The weights of the pass.
     pub(super) weights: Weights<'a>,
+    /// The weights of convolutions and linear layers through which gradients of their inputs are taken.
+    pub(super) input_weights: Weights<'a>,
+    plan: Option<&'a BackwardPlan>,
     slots: Vec<Option<Gradient>>,
     /// The flat gradient's bytes, and which parameters have theirs.
     flat: &'a mut [u8],
@@ -204,12 +212,30 @@ impl Gradient {
 impl<'a> Pass<'a> {
     /// A pass that can be followed by [`Pass::backward`].
     pub fn training(weights: Weights<'a>, running: &'a mut RunningStats, batch_norm: BatchNormMode) -> Self {
-        Self { weights, running, batch_norm, dropout: None, tape: Some(Vec::new()), slots: 0 }
+        let (plan, input_weights, tape) = (None, None, Some(Vec::new()));
+        Self { weights, running, batch_norm, dropout: None, plan, input_weights, tape, slots: 0 }
     }
 
     /// A pass that records nothing, in evaluation mode.
     pub fn evaluation(weights: Weights<'a>, running: &'a mut RunningStats) -> Self {
-        Self { weights, running, batch_norm: BatchNormMode::Eval, dropout: None, tape: None, slots: 0 }
+        let training = Self::training(weights, running, BatchNormMode::Eval);
+        Self { tape: None, ..training }
+    }
+
+    /// The same pass without a way back, for losses alone.
+    pub fn without_tape(self) -> Self {
+        Self { tape: None, ..self }
+    }
+
+    /// The same pass, whose backward pass computes what `plan` owes and nothing else.
+    pub fn with_plan(self, plan: Option<&'a BackwardPlan>) -> Self {
+        Self { plan, ..self }
+    }
+
+    /// The same pass, in whose backward pass convolutions and linear layers take the gradient of their input through
+    /// `weights` (of the same layout): implicit sparse SAM's masked ones.
+    pub fn with_input_weights(self, weights: Option<Weights<'a>>) -> Self {
+        Self { input_weights: weights, ..self }
     }
 
     /// The same pass with a stream that dropout draws from.
@@ -227,13 +253,28 @@ impl<'a> Pass<'a> {
         Node::plain(value, None)
     }
 
-    /// Records a layer's output and how to go back from its gradient.
+    /// Whether the backward pass owes any of a parameter's gradient.
+    pub(super) fn owes(&self, id: ParamId) -> bool {
+        self.tape.is_some() && self.plan.is_none_or(|plan| *plan.owed(id) != Owed::Nothing)
+    }
+
+    /// Layers recorded so far.
+    #[cfg(test)]
+    pub(super) fn recorded(&self) -> usize {
+        self.slots
+    }
+
+    /// Records the output of a layer that reads `inputs` and `params`, and how to go back from its gradient; nothing, where
+    /// that gradient would be of use to nobody.
     pub(super) fn record(
         &mut self,
         value: Tensor,
+        inputs: &[&Node],
+        params: &[ParamId],
         backward: impl FnOnce(Gradient, &mut Gradients<'_>) -> Result<()> + 'static,
     ) -> Node {
-        let Some(tape) = &mut self.tape else { return Node::plain(value, None) };
+        let wanted = inputs.iter().any(|x| x.slot.is_some()) || params.iter().any(|id| self.owes(*id));
+        let Some(tape) = self.tape.as_mut().filter(|_| wanted) else { return Node::plain(value, None) };
         let slot = self.slots;
         self.slots += 1;
         tape.push((slot, Box::new(backward)));
@@ -251,8 +292,8 @@ impl<'a> Pass<'a> {
         Ok(Loss { mean, per_sample, logits: logits.clone(), labels: labels.to_vec() })
     }
 
-    /// Writes the gradient of the mean loss to `flat`, in name order. Consumes the tape; activations are freed on the
-    /// way.
+    /// Writes the gradient of the mean loss to `flat`, in name order; under a plan, of tensors and output channels that it
+    /// does not owe, zeros. Consumes the tape; activations are freed on the way.
     ///
     /// # Errors
     /// When a parameter took no part in the loss, or a tensor operation fails.
@@ -265,27 +306,39 @@ impl<'a> Pass<'a> {
             with_slice::<T, _>(&loss.logits.raw, |l| cpu::cross_entropy_backward(l, &loss.labels, classes, scale))?;
         let mut gradients = Gradients {
             weights: self.weights,
+            input_weights: self.input_weights.unwrap_or(self.weights),
+            plan: self.plan,
             slots: vec![None; self.slots],
             flat: bytemuck::cast_slice_mut(flat),
             written: vec![false; layout.specs().len()],
         };
-        gradients.add::<T>(&loss.logits, Gradient::plain(tensor(grad, &[batch, classes])?))?;
+        gradients.add::<T>(loss.logits.slot, Gradient::plain(tensor(grad, &[batch, classes])?))?;
         for (slot, backward) in self.tape.unwrap_or_default().into_iter().rev() {
             if let Some(grad) = gradients.slots[slot].take() {
                 backward(grad, &mut gradients)?;
             }
         }
-        match gradients.written.iter().zip(layout.specs()).find(|(written, _)| !**written) {
-            Some((_, spec)) => Err(Error::Usage(format!("parameter {} received no gradient", spec.name))),
-            None => Ok(()),
+        for (i, spec) in layout.specs().iter().enumerate() {
+            if !gradients.written[i] {
+                if *gradients.owed(ParamId(i)) != Owed::Nothing {
+                    return Err(Error::Usage(format!("parameter {} received no gradient", spec.name)));
+                }
+                gradients.place::<T>(ParamId(i)).fill(T::zero());
+            }
         }
+        Ok(())
     }
 }
 
-impl Gradients<'_> {
-    /// Adds to the gradient of a value; the first contribution is moved in, not added to zeros.
-    pub(super) fn add<T: Scalar>(&mut self, node: &Node, grad: Gradient) -> Result<()> {
-        let Some(slot) = node.slot else { return Ok(()) };
+impl<'a> Gradients<'a> {
+    /// What is owed of a parameter's gradient.
+    pub(super) fn owed(&self, id: ParamId) -> &'a Owed {
+        self.plan.map_or(&Owed::Everything, |plan| plan.owed(id))
+    }
+
+    /// Adds to the gradient of the value with this slot; the first contribution is moved in, not added to zeros.
+    pub(super) fn add<T: Scalar>(&mut self, slot: Option<usize>, grad: Gradient) -> Result<()> {
+        let Some(slot) = slot else { return Ok(()) };
         let sum = match self.slots[slot].take() {
             None => grad,
             Some(other) => {
@@ -300,8 +353,8 @@ impl Gradients<'_> {
     }
 
     /// Takes what has been collected for a value, for a layer that adds its own contribution and puts the sum back.
-    pub(super) fn take(&mut self, node: &Node) -> Option<Gradient> {
-        self.slots[node.slot?].take()
+    pub(super) fn take(&mut self, slot: Option<usize>) -> Option<Gradient> {
+        self.slots[slot?].take()
     }
 
     /// Adds to the gradient of a parameter what was summed in f64.
@@ -312,12 +365,14 @@ impl Gradients<'_> {
         })
     }
 
-    /// Lets `f` write the gradient of a parameter; if the parameter has one already, the new one is added.
+    /// Lets `f` write the gradient of a parameter, if it is owed; if the parameter has one already, the new one is added.
     pub(super) fn param<T: Scalar>(&mut self, id: ParamId, f: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
-        let range = self.weights.layout().specs()[id.0].range();
-        let flat: &mut [T] = bytemuck::cast_slice_mut(self.flat);
-        let place = &mut flat[range];
-        if std::mem::replace(&mut self.written[id.0], true) {
+        if *self.owed(id) == Owed::Nothing {
+            return Ok(());
+        }
+        let more = std::mem::replace(&mut self.written[id.0], true);
+        let place = self.place::<T>(id);
+        if more {
             let mut more = vec![T::zero(); place.len()];
             f(&mut more)?;
             place.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
@@ -325,5 +380,32 @@ impl Gradients<'_> {
         } else {
             f(place)
         }
+    }
+
+    /// Lets `f` write the gradient of a parameter whose first axis is output channels: of all of them, or of those given
+    /// alone, one after the other; the others' is zero.
+    pub(super) fn param_channels<T: Scalar>(
+        &mut self,
+        id: ParamId,
+        f: impl FnOnce(Option<&[usize]>, &mut [T]) -> Result<()>,
+    ) -> Result<()> {
+        let Owed::Channels(live) = self.owed(id) else { return self.param(id, |grad| f(None, grad)) };
+        let channels = self.weights.layout().specs()[id.0].shape[0];
+        self.param(id, |grad| {
+            let channel = grad.len() / channels;
+            let mut gathered = vec![T::zero(); live.len() * channel];
+            f(Some(live), &mut gathered)?;
+            grad.fill(T::zero());
+            for (c, from) in live.iter().zip(gathered.chunks_exact(channel)) {
+                grad[c * channel..][..channel].copy_from_slice(from);
+            }
+            Ok(())
+        })
+    }
+
+    /// Where the gradient of a parameter is written.
+    fn place<T: Scalar>(&mut self, id: ParamId) -> &mut [T] {
+        let flat: &mut [T] = bytemuck::cast_slice_mut(self.flat);
+        &mut flat[self.weights.layout().specs()[id.0].range()]
     }
 }

@@ -1,8 +1,19 @@
-//! The ascent step of SAM (Foret et al. 2021) and of sparse SAM (Mi et al. 2022).
+//! SAM (Foret et al. 2021) and sparse SAM (Mi et al. 2022): the gradient at `w + eps`.
+//!
+//! `eps = rho m g / (D + epsilon)`. With `norm = full`, the papers' choice, D is the norm of the whole gradient, so
+//! ||eps|| shrinks with sparsity. With `masked` it is that of m g: eps maximises the linearised loss over the masked ball.
+//! With `lagged` it is the norm of the previous step's second gradient. The last two read no gradient outside the mask, so
+//! that it need not be computed.
+//!
+//! `implicit` sparse SAM perturbs all weights, along a gradient in whose backward pass inputs' gradients were taken through
+//! the masked weights (the code of Mi et al. 2025).
 
-use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::CHUNK;
+use super::ascent::{Perturbed, masked_norm, norm};
+use super::method::{Ask, Context, Landscape, Method};
+use crate::error::Result;
 use crate::mask::Mask;
 
 /// Added to the gradient norm in SAM's denominator.
@@ -10,121 +21,135 @@ pub const SAM_EPSILON: f64 = 1e-12;
 /// Added to the gradient norm in SSAM's denominator (the papers' code).
 pub const SSAM_EPSILON: f64 = 1e-7;
 
-/// Sums of a piece of a norm that run side by side.
-const LANES: usize = 16;
+/// Which norm a masked ascent step is divided by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    /// That of the whole gradient (the papers).
+    #[default]
+    Full,
+    /// That of the masked gradient.
+    Masked,
+    /// That of the previous step's second gradient; the first step, which has none before it, uses the full norm.
+    Lagged,
+}
 
-/// How far and along which coordinates an ascent step goes: `eps = m * rho g / (||g|| + epsilon)`.
-///
-/// The norm is the full gradient's and eps is not renormalised after masking, so ||eps|| shrinks with
-/// sparsity: `norm = full`, the papers' choice.
-#[derive(Clone, Copy, Debug)]
-pub struct Ascent<'a> {
-    /// Radius rho.
+/// What a mask is applied to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Perturbation {
+    /// The ascent step.
+    #[default]
+    Explicit,
+    /// The weights through which the first backward pass goes.
+    Implicit,
+}
+
+/// SAM's step, sparse where there is a mask.
+#[derive(Clone, Debug)]
+pub struct Sam {
+    /// Radius rho of the ascent step.
     pub rho: f64,
     /// [`SAM_EPSILON`] or [`SSAM_EPSILON`].
     pub epsilon: f64,
-    /// The live scalars; all of them where there is no mask.
-    pub mask: Option<&'a Mask>,
+    /// What a masked step is divided by.
+    pub norm: Norm,
+    /// What the mask is applied to.
+    pub perturbation: Perturbation,
+    gradient: Vec<f32>,
+    perturbed: Perturbed,
+    masked_weights: Vec<f32>,
+    /// Norm of the last step's second gradient.
+    last_norm: Option<f64>,
 }
 
-/// Weights after an ascent step: gradients can be taken there, but no optimizer can step from there, so the
-/// original weights cannot be forgotten.
-#[derive(Clone, Debug, Default)]
-pub struct Perturbed(Vec<f32>);
+impl Sam {
+    /// Dense SAM's constant, the full norm, an explicit perturbation.
+    pub fn new(rho: f64) -> Self {
+        Self {
+            rho,
+            epsilon: SAM_EPSILON,
+            norm: Norm::Full,
+            perturbation: Perturbation::Explicit,
+            gradient: Vec::new(),
+            perturbed: Perturbed::default(),
+            masked_weights: Vec::new(),
+            last_norm: None,
+        }
+    }
 
-impl Perturbed {
-    /// The perturbed weights.
-    pub fn weights(&self) -> &[f32] {
-        &self.0
+    /// Sparse SAM's constant.
+    pub fn sparse(rho: f64, norm: Norm, perturbation: Perturbation) -> Self {
+        Self { epsilon: SSAM_EPSILON, norm, perturbation, ..Self::new(rho) }
+    }
+
+    /// The norm in the denominator.
+    fn denominator(&self, mask: Option<&Mask>) -> f64 {
+        match (self.norm, mask) {
+            (Norm::Masked, Some(mask)) => masked_norm(&self.gradient, mask),
+            (Norm::Lagged, Some(_)) => self.last_norm.unwrap_or_else(|| norm(&self.gradient)),
+            (Norm::Full, _) | (_, None) => norm(&self.gradient),
+        }
     }
 }
 
-/// Euclidean norm, in f64. The pieces are of a fixed size, so the order of sums is fixed.
-pub fn norm(gradient: &[f32]) -> f64 {
-    let squares = |chunk: &[f32]| {
-        let mut sums = [0f64; LANES];
-        for values in chunk.chunks(LANES) {
-            sums.iter_mut().zip(values).for_each(|(sum, g)| *sum += f64::from(*g) * f64::from(*g));
-        }
-        sums.iter().sum::<f64>()
-    };
-    let pieces: Vec<f64> = gradient.par_chunks(CHUNK).map(squares).collect();
-    pieces.iter().sum::<f64>().sqrt()
-}
-
-impl Ascent<'_> {
-    /// Writes `weights + eps` to `perturbed`, reusing its memory. `weights` are left as they are: there is nothing
-    /// to restore.
-    pub fn perturb(&self, weights: &[f32], gradient: &[f32], perturbed: &mut Perturbed) {
-        let scale = (self.rho / (norm(gradient) + self.epsilon)) as f32;
-        let perturbed = &mut perturbed.0;
-        perturbed.resize(weights.len(), 0.0);
-        let pieces = perturbed.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK)).zip(gradient.par_chunks(CHUNK));
-        match self.mask {
-            None => pieces.for_each(|((perturbed, weights), gradient)| {
-                let pairs = weights.iter().zip(gradient);
-                perturbed.iter_mut().zip(pairs).for_each(|(p, (w, g))| *p = w + scale * g);
-            }),
-            Some(mask) => {
-                pieces.zip(mask.flags().par_chunks(CHUNK)).for_each(|(((perturbed, weights), gradient), live)| {
-                    let triples = weights.iter().zip(gradient).zip(live);
-                    for (p, ((w, g), live)) in perturbed.iter_mut().zip(triples) {
-                        let moved = w + scale * g;
-                        *p = if *live { moved } else { *w };
-                    }
-                });
+impl Method for Sam {
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let mut ask = Ask::FIRST;
+        let mut mask = None;
+        if let Some(active) = context.mask {
+            match self.perturbation {
+                Perturbation::Implicit => {
+                    let flags = active.mask.flags();
+                    let masked = weights.iter().zip(flags).map(|(w, live)| if *live { *w } else { 0.0 });
+                    self.masked_weights.clear();
+                    self.masked_weights.extend(masked);
+                    ask.input_weights = Some(&self.masked_weights);
+                }
+                Perturbation::Explicit => {
+                    mask = Some(active.mask);
+                    let reads_all = self.norm == Norm::Full || (self.norm == Norm::Lagged && self.last_norm.is_none());
+                    ask.plan = active.plan.filter(|_| !reads_all);
+                }
             }
         }
+        let loss = batch.gradient(weights, ask, &mut self.gradient)?.mean;
+        let scale = self.rho * context.rho_factor / (self.denominator(mask) + self.epsilon);
+        self.perturbed.set(weights, &self.gradient, scale, mask);
+        if let Some(between) = &mut context.between {
+            between(weights, &self.gradient);
+        }
+        batch.gradient(self.perturbed.weights(), Ask::SECOND, direction)?;
+        if self.norm == Norm::Lagged {
+            self.last_norm = Some(norm(direction));
+        }
+        Ok(loss)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// SAM's step as the other methods use it: the gradient at `w + rho direction / (||direction|| + epsilon)`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ascent {
+    perturbed: Perturbed,
+}
 
-    fn perturbed(ascent: Ascent<'_>) -> Vec<f32> {
-        let mut out = Perturbed::default();
-        ascent.perturb(&[1.0, 2.0, -3.0], &[3.0, 0.0, -4.0], &mut out);
-        out.0
-    }
-
-    #[test]
-    fn goes_rho_along_the_gradient() {
-        let found = perturbed(Ascent { rho: 0.5, epsilon: SAM_EPSILON, mask: None });
-        assert_eq!(found, [1.3, 2.0, -3.4]);
-    }
-
-    #[test]
-    fn a_mask_shortens_the_step_and_does_not_rescale_it() {
-        let mask = Mask::from_flags(vec![true, true, false]);
-        let found = perturbed(Ascent { rho: 0.5, epsilon: SAM_EPSILON, mask: Some(&mask) });
-        assert_eq!(found, [1.3, 2.0, -3.0]);
-    }
-
-    #[test]
-    fn a_full_mask_and_an_empty_one_are_the_limits() {
-        let (full, empty) = (Mask::full(3), Mask::empty(3));
-        let with = |mask| perturbed(Ascent { rho: 0.5, epsilon: SSAM_EPSILON, mask });
-        assert_eq!(with(Some(&full)), with(None));
-        assert_eq!(with(Some(&empty)), [1.0, 2.0, -3.0]);
-    }
-
-    /// The two constants differ visibly only where the gradient is tiny.
-    #[test]
-    fn the_denominator_is_the_methods_own() {
-        let step = |epsilon| {
-            let mut out = Perturbed::default();
-            Ascent { rho: 1.0, epsilon, mask: None }.perturb(&[0.0], &[1e-7], &mut out);
-            out.weights()[0]
-        };
-        assert!((step(SAM_EPSILON) - 1.0).abs() < 1e-4);
-        assert!((step(SSAM_EPSILON) - 0.5).abs() < 1e-4);
-    }
-
-    #[test]
-    fn a_vanishing_gradient_gives_no_nan() {
-        let mut out = Perturbed::default();
-        Ascent { rho: 0.5, epsilon: SAM_EPSILON, mask: None }.perturb(&[1.0], &[0.0], &mut out);
-        assert_eq!(out.weights(), [1.0]);
+impl Ascent {
+    /// Writes the second gradient to `out`.
+    pub(super) fn gradient(
+        &mut self,
+        (weights, direction): (&[f32], &[f32]),
+        rho: f64,
+        batch: &mut dyn Landscape,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        self.perturbed.set(weights, direction, rho / (norm(direction) + SAM_EPSILON), None);
+        batch.gradient(self.perturbed.weights(), Ask::SECOND, out)?;
+        Ok(())
     }
 }

@@ -18,6 +18,8 @@ pub enum Decay {
     },
     /// lr throughout.
     Constant,
+    /// lr / sqrt t in step t, counted from 1 over the whole training: what convergence theorems ask for.
+    InverseSqrt,
 }
 
 /// Learning rate as a function of time.
@@ -53,6 +55,7 @@ impl Schedule {
                 self.lr * gamma.powi(milestones.iter().filter(reached).count() as i32)
             }
             Decay::Constant => self.lr,
+            Decay::InverseSqrt => self.lr / ((epoch * self.steps_per_epoch + step + 1) as f64).sqrt(),
         }
     }
 }
@@ -71,6 +74,13 @@ mod tests {
         assert_eq!((s.lr(0, 0), s.lr(0, 3)), (0.1, 0.1));
         assert!((s.lr(5, 0) - 0.05).abs() < 1e-12);
         assert!(s.lr(9, 3) > 0.0 && s.lr(9, 3) < 0.003);
+    }
+
+    #[test]
+    fn inverse_square_root_falls_by_step() {
+        let s = schedule(Decay::InverseSqrt, 0);
+        assert_eq!((s.lr(0, 0), s.lr(0, 3)), (0.1, 0.05));
+        assert!((s.lr(2, 0) - 0.1 / 3.0).abs() < 1e-12);
     }
 
     #[test]

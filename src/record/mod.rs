@@ -5,6 +5,8 @@ mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -95,6 +97,9 @@ pub struct Measures {
     pub flops_executed: Option<f64>,
     /// Every mask refresh.
     pub mask_refreshes: Vec<MaskRefresh>,
+    /// Squared gradient norms, where the suite asks for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gradient_norms: Vec<GradientNorm>,
     /// SHA-256 of the final weights: f32, little endian, in name order.
     pub fingerprint: String,
 }
@@ -131,14 +136,33 @@ pub struct EpochMeasures {
     pub train_seconds: f64,
 }
 
-/// One mask refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// One mask refresh. Records of before a figure existed lack it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaskRefresh {
     /// Epoch, from 0.
     pub epoch: usize,
     /// Fraction of weights live after it.
     pub live_fraction: f64,
+    /// The same of each tensor, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub live_by_tensor: BTreeMap<String, f64>,
+    /// Part of the live weights that were live before it; none where no weight was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<f64>,
+    /// Part of the Fisher score that the live weights hold, where the mask was chosen by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fisher_share: Option<f64>,
+}
+
+/// A squared gradient norm on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GradientNorm {
+    /// The step before which it was measured, from 0 over the whole training.
+    pub step: u64,
+    /// Squared norm of the gradient of the mean loss over all training samples, not augmented.
+    pub squared: f64,
 }
 
 /// SHA-256 of a text, lower-case hexadecimal.

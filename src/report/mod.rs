@@ -8,8 +8,8 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::record::{Record, RunManifest, Status};
-use crate::stats::{Median, Summary};
+use crate::record::{Measures, Record, RunManifest, Status};
+use crate::stats::{Median, Summary, convergence_exponent};
 use crate::suite::{Cell, Refresh};
 
 /// Output formats.
@@ -59,6 +59,8 @@ pub struct Setting {
     pub mask: Option<String>,
     /// Granularity of the mask.
     pub pattern: Option<String>,
+    /// When the mask changes.
+    pub refresh: Option<String>,
     /// Epochs between mask refreshes.
     pub mask_interval: Option<usize>,
     /// Samples in the Fisher score.
@@ -71,6 +73,14 @@ pub struct Setting {
     pub grow: Option<String>,
     /// Radius of the ascent step.
     pub rho: Option<f64>,
+    /// What a masked ascent step is divided by.
+    pub norm: Option<String>,
+    /// What the mask is applied to.
+    pub perturbation: Option<String>,
+    /// How the radius changes.
+    pub rho_decay: Option<String>,
+    /// Settings of a variant's own, as `name=value`.
+    pub variant: Option<String>,
     /// BatchNorm running statistics in the second pass.
     pub batch_norm: Option<String>,
     /// Momentum.
@@ -87,22 +97,30 @@ impl Setting {
     fn new(cell: &Cell) -> Self {
         let axes = cell.axes();
         let text = |name: &str| axes.iter().find(|(axis, _)| *axis == name).map(|(_, value)| value.clone());
-        let (mask_interval, fisher_samples, drop_rate) = match cell.mask().map(|m| &m.refresh) {
-            None => (None, None, None),
-            Some(Refresh::Fisher { interval, samples, .. }) => (Some(*interval), Some(*samples), None),
-            Some(Refresh::Dynamic { interval, drop_rate, .. }) => (Some(*interval), None, Some(*drop_rate)),
+        let (fisher_samples, drop_rate) = match cell.mask().map(|m| &m.refresh) {
+            Some(Refresh::Fisher { samples, .. }) => (Some(*samples), None),
+            Some(Refresh::Dynamic { drop_rate, .. }) => (None, Some(*drop_rate)),
+            Some(Refresh::Interval { .. }) | None => (None, None),
         };
+        let variant = cell.optimizer.ascent.as_ref().and_then(|a| a.variant.as_ref());
+        let variant =
+            variant.map(|v| v.axes().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>());
         Self {
             optimizer: cell.optimizer.name.to_string(),
             sparsity: cell.sparsity(),
             mask: text("mask"),
             pattern: text("pattern"),
-            mask_interval,
+            refresh: text("refresh"),
+            mask_interval: cell.mask().map(|m| m.refresh.interval()),
             fisher_samples,
             fisher_mode: text("fisher_mode"),
             drop_rate,
             grow: text("grow"),
             rho: cell.rho(),
+            norm: text("norm"),
+            perturbation: text("perturbation"),
+            rho_decay: text("rho_decay"),
+            variant: variant.map(|v| v.join(" ")).filter(|v| !v.is_empty()),
             batch_norm: text("batch_norm"),
             momentum: cell.optimizer.momentum,
             nesterov: cell.optimizer.nesterov,
@@ -154,6 +172,10 @@ pub struct Row {
     pub flops_theoretical_ratio_to_sgd: Option<f64>,
     /// Executed FLOPs over the reference SGD's.
     pub flops_executed_ratio_to_sgd: Option<f64>,
+    /// Fraction of weights live after the last mask refresh.
+    pub live_fraction: Option<Summary>,
+    /// Exponent of T in the averaged squared gradient norm, where it was measured.
+    pub convergence_exponent: Option<Summary>,
     /// The cells behind the row.
     pub cells: Vec<CellResult>,
 }
@@ -194,10 +216,20 @@ pub struct CellResult {
     pub flops_theoretical: f64,
     /// FLOPs the kernels ran, mask refreshes included.
     pub flops_executed: Option<f64>,
+    /// Fraction of weights live after the last mask refresh.
+    pub live_fraction: Option<f64>,
+    /// Exponent of T in the averaged squared gradient norm, where it was measured.
+    pub convergence_exponent: Option<f64>,
     /// Peak resident memory, in bytes.
     pub peak_memory_bytes: Option<u64>,
     /// SHA-256 of the final weights.
     pub fingerprint: String,
+}
+
+/// Exponent of T in a cell's averaged squared gradient norm.
+fn exponent(measures: &Measures) -> Option<f64> {
+    let norms: Vec<(u64, f64)> = measures.gradient_norms.iter().map(|g| (g.step, g.squared)).collect();
+    convergence_exponent(&norms)
 }
 
 impl CellResult {
@@ -220,6 +252,8 @@ impl CellResult {
             flops_nominal: m.flops_nominal,
             flops_theoretical: m.flops_theoretical,
             flops_executed: m.flops_executed,
+            live_fraction: m.mask_refreshes.last().map(|r| r.live_fraction),
+            convergence_exponent: exponent(m),
             peak_memory_bytes: m.peak_memory_bytes,
             fingerprint: m.fingerprint.clone(),
         }

@@ -1,6 +1,6 @@
 //! Rows of a report: cells of one setting gathered over their seeds.
 
-use super::{CellResult, Row, Setting};
+use super::{CellResult, Row, Setting, exponent};
 use crate::record::{Measures, Record, RunManifest, Status};
 use crate::stats::{median, paired_difference, paired_ratios, summary};
 use crate::suite::{Cell, OptimizerName};
@@ -76,8 +76,9 @@ struct Flops {
 fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Reference>, sam: Option<&Reference>) -> Row {
     let own = Reference::new(setting, records);
     let values = |pairs: &[(u64, f64)]| pairs.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
-    let completed = records.iter().filter(|r| r.status == Status::Completed);
-    let best: Vec<f64> = completed.clone().filter_map(|r| r.measures.test_accuracy_best).collect();
+    let completed: Vec<&Record> = records.iter().copied().filter(|r| r.status == Status::Completed).collect();
+    let of_completed =
+        |value: fn(&Measures) -> Option<f64>| completed.iter().filter_map(|r| value(&r.measures)).collect::<Vec<f64>>();
     let sgd_other = sgd.filter(|to| to.setting != own.setting);
     let sam_other = sam.filter(|to| to.setting != own.setting);
     let ratio = |part: fn(Flops) -> Option<f64>| Some(part(own.flops?)? / part(sgd?.flops?)?);
@@ -85,9 +86,9 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
         setting: Setting::new(setting),
         axes: setting.axes(),
         planned,
-        diverged: records.len() - completed.count(),
+        diverged: records.len() - completed.len(),
         test_accuracy_last: summary(&values(&own.accuracies)),
-        test_accuracy_best: summary(&best),
+        test_accuracy_best: summary(&of_completed(|m| m.test_accuracy_best)),
         difference_to_sgd: sgd_other.and_then(|to| paired_difference(&own.accuracies, &to.accuracies)),
         difference_to_sam: sam_other.and_then(|to| paired_difference(&own.accuracies, &to.accuracies)),
         step_seconds: median(&values(&own.step_seconds)),
@@ -100,6 +101,8 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
         flops_nominal_ratio_to_sgd: ratio(|f| Some(f.nominal)),
         flops_theoretical_ratio_to_sgd: ratio(|f| Some(f.theoretical)),
         flops_executed_ratio_to_sgd: ratio(|f| f.executed),
+        live_fraction: summary(&of_completed(|m| Some(m.mask_refreshes.last()?.live_fraction))),
+        convergence_exponent: summary(&of_completed(exponent)),
         cells: records.iter().map(|r| CellResult::new(r)).collect(),
     }
 }

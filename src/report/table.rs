@@ -52,16 +52,30 @@ fn grid(report: &Report) -> Grid {
             _ => columns.push(axis),
         }
     }
-    let header = columns.iter().copied().chain(MEASURES).map(str::to_string).collect();
+    // Only where it was measured.
+    let converging = report.rows.iter().any(|row| row.convergence_exponent.is_some());
+    let exponent = converging.then(|| CONVERGENCE.to_string());
+    let header = columns.iter().copied().chain(MEASURES).map(str::to_string).chain(exponent).collect();
     let rows = report.rows.iter().map(|row| {
         let setting = columns.iter().map(|axis| value(row, axis).unwrap_or_else(dash));
-        setting.chain(measures(row)).collect()
+        setting.chain(measures(row)).chain(converging.then(|| with_interval(row.convergence_exponent))).collect()
     });
     Grid { texts: columns.len(), records: std::iter::once(header).chain(rows).collect(), constants }
 }
 
 const MEASURES: [&str; 9] =
     ["n", "accuracy %", "best %", "vs SGD", "vs SAM", "ms/step", "step/SGD", "train/SGD", "FLOPs/SGD"];
+
+/// Header of the exponent's column.
+const CONVERGENCE: &str = "exponent of T";
+
+/// Mean with its 95% interval; without one for a single value.
+fn with_interval(s: Option<Summary>) -> String {
+    s.map_or_else(dash, |s| match s.half_interval(0.95) {
+        Some(half) => format!("{:.3} [{:.3}, {:.3}]", s.mean, s.mean - half, s.mean + half),
+        None => format!("{:.3}", s.mean),
+    })
+}
 
 fn title(report: &Report) -> String {
     let stand_in = if report.stand_in { " (STAND-IN: not results on the suite's own data set)" } else { "" };
@@ -146,5 +160,10 @@ fn notes(report: &Report, constants: Vec<String>, bullet: &str) -> String {
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}; executed: counted by the kernels, mask refreshes included",
         report.flops_theoretical_formula
     ));
+    if report.rows.iter().any(|row| row.convergence_exponent.is_some()) {
+        lines.push(format!(
+            "{CONVERGENCE}: p of mean over t <= T of the squared gradient norm of the training loss ~ T^p, fitted over the last decade of T; mean over seeds [95% interval by Student's t]; the theorem's bound falls as log T / sqrt T, about -.5"
+        ));
+    }
     lines.iter().map(|l| format!("{bullet}{l}\n")).collect()
 }

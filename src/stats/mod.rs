@@ -1,6 +1,11 @@
 //! Statistics of small samples. Pure: numbers in, numbers out.
 
+mod convergence;
+
+pub use convergence::convergence_exponent;
+
 use serde::Serialize;
+use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// Mean and spread of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -22,6 +27,16 @@ pub fn summary(values: &[f64]) -> Option<Summary> {
     let mean = values.iter().sum::<f64>() / n as f64;
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
     Some(Summary { n, mean, sd: (n > 1).then(|| (squares / (n - 1) as f64).sqrt()) })
+}
+
+impl Summary {
+    /// Half the width of the interval that holds the mean at this confidence level, by Student's t for normal values; none
+    /// for a single value.
+    pub fn half_interval(&self, level: f64) -> Option<f64> {
+        let sd = self.sd?;
+        let t = StudentsT::new(0.0, 1.0, (self.n - 1) as f64).ok()?;
+        Some(t.inverse_cdf(0.5 + level / 2.0) * sd / (self.n as f64).sqrt())
+    }
 }
 
 /// Summary of `a - b` over the keys both have (seeds): what a common seed makes equal cancels out.
@@ -78,6 +93,14 @@ mod tests {
         assert!((s.mean - 2.333_333).abs() < 1e-6 && (s.sd.expect("a spread") - 1.527_525).abs() < 1e-6);
         assert_eq!(summary(&[3.0]), Some(Summary { n: 1, mean: 3.0, sd: None }));
         assert_eq!(summary(&[]), None);
+    }
+
+    #[test]
+    fn intervals_are_students() {
+        // scipy: t.ppf(.975, 2) * std([1, 2, 4], ddof=1) / sqrt(3) = 3.794583
+        let half = summary(&[1.0, 2.0, 4.0]).and_then(|s| s.half_interval(0.95)).expect("an interval");
+        assert!((half - 3.794_583).abs() < 1e-5, "{half}");
+        assert_eq!(summary(&[3.0]).and_then(|s| s.half_interval(0.95)), None);
     }
 
     #[test]

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::data::DataSpec;
 use crate::data::augment::Augment;
 use crate::flops::StepCost;
+use crate::mask::Pattern;
 use crate::model::ModelSpec;
-use crate::optim::{Decay, Schedule};
+use crate::optim::{Decay, Norm, Perturbation, Schedule, Variant};
 use crate::record::sha256_text;
 
 /// Raised by every release in which a cell's numbers change for reasons its settings do not show (kernels, streams,
@@ -41,8 +42,25 @@ pub struct Cell {
     pub augment: Augment,
     /// The optimizer.
     pub optimizer: OptimizerSpec,
+    /// What is measured on the way, beside what always is.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub measure: Measure,
     /// Seed of every random stream.
     pub seed: u64,
+}
+
+/// What is measured on the way, beside what always is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// Every so many steps, the squared norm of the gradient of the mean loss over all training samples, not augmented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_norm: Option<usize>,
+}
+
+/// What is left out of a canonical form, so that cells of before a setting existed keep their ids.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// An optimizer's name.
@@ -57,11 +75,44 @@ pub enum OptimizerName {
     SsamF,
     /// Sparse SAM with a dynamic mask (Mi et al. 2022).
     SsamD,
+    /// Sparse SAM with any mask.
+    Ssam,
+    /// Adaptive SAM.
+    Asam,
+    /// Surrogate gap guided SAM.
+    Gsam,
+    /// SAM every few steps.
+    #[serde(rename = "looksam")]
+    LookSam,
+    /// Efficient SAM.
+    Esam,
+    /// SAM where the gradient is large.
+    AeSam,
+    /// Friendly SAM.
+    FSam,
+    /// SAM of normalisation parameters alone.
+    SamOn,
+    /// SAM with a perturbation for each shard of the batch.
+    MSam,
 }
 
 impl OptimizerName {
     /// Every optimizer.
-    pub const ALL: [Self; 4] = [Self::Sgd, Self::Sam, Self::SsamF, Self::SsamD];
+    pub const ALL: [Self; 13] = [
+        Self::Sgd,
+        Self::Sam,
+        Self::SsamF,
+        Self::SsamD,
+        Self::Ssam,
+        Self::Asam,
+        Self::Gsam,
+        Self::LookSam,
+        Self::Esam,
+        Self::AeSam,
+        Self::FSam,
+        Self::SamOn,
+        Self::MSam,
+    ];
 
     /// One line for people.
     pub fn about(self) -> &'static str {
@@ -70,6 +121,15 @@ impl OptimizerName {
             Self::Sam => "sharpness-aware minimization (Foret et al. 2021): two gradients a step",
             Self::SsamF => "sparse SAM, the mask from Fisher information (Mi et al. 2022)",
             Self::SsamD => "sparse SAM, the mask from dynamic sparse training (Mi et al. 2022)",
+            Self::Ssam => "sparse SAM with a mask of any score, pattern and refresh",
+            Self::Asam => "adaptive SAM (Kwon et al. 2021): the radius in units of the weights",
+            Self::Gsam => "surrogate gap guided SAM (Zhuang et al. 2022)",
+            Self::LookSam => "SAM every few steps, its sharp part used again between (Liu et al. 2022)",
+            Self::Esam => "efficient SAM (Du et al. 2022): some tensors, the sharpest samples",
+            Self::AeSam => "SAM where the gradient is large, SGD elsewhere (Jiang et al. 2023)",
+            Self::FSam => "friendly SAM (Li et al. 2024): along what is new in the gradient",
+            Self::SamOn => "SAM of normalisation parameters alone (Mueller et al. 2023)",
+            Self::MSam => "a perturbation for each shard of m samples (Foret et al. 2021)",
         }
     }
 }
@@ -106,6 +166,29 @@ pub struct AscentSpec {
     /// The mask; none for SAM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<MaskSpec>,
+    /// What a masked step is divided by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm: Norm,
+    /// What the mask is applied to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub perturbation: Perturbation,
+    /// How the radius changes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rho_decay: RhoDecay,
+    /// The method, where it is neither SAM nor sparse SAM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
+}
+
+/// How the radius of the ascent step changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RhoDecay {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// rho / sqrt t in step t, counted from 1.
+    InverseSqrt,
 }
 
 /// Running statistics of BatchNorm in SAM's second pass.
@@ -129,20 +212,6 @@ pub struct MaskSpec {
     pub score: MaskScore,
     /// When and how the mask changes.
     pub refresh: Refresh,
-}
-
-/// Granularity of a mask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pattern {
-    /// Single weights, chosen over the whole network.
-    Unstructured,
-}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&word(self))
-    }
 }
 
 /// Score by which weights stay live.
@@ -169,7 +238,8 @@ impl fmt::Display for MaskScore {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Refresh {
-    /// SSAM-F: the mask starts empty and is chosen anew after the first step of every `interval`-th epoch.
+    /// SSAM-F: the mask starts empty and is chosen anew after the first step of every `interval`-th epoch. A mask that is
+    /// chosen once has the number of epochs for its interval.
     Fisher {
         /// Epochs between refreshes.
         interval: usize,
@@ -177,6 +247,11 @@ pub enum Refresh {
         samples: usize,
         /// How the score is taken.
         mode: FisherMode,
+    },
+    /// The same by another score, taken from the first batch of the epoch, between its two passes.
+    Interval {
+        /// Epochs between refreshes.
+        interval: usize,
     },
     /// SSAM-D: the mask starts random; in the first step of every `interval`-th epoch some live weights are
     /// dropped and as many dead ones grown.
@@ -188,6 +263,27 @@ pub enum Refresh {
         /// Which dead weights come alive.
         grow: Grow,
     },
+}
+
+/// When a mask changes, as a suite says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefreshName {
+    /// Chosen once, in the first step.
+    Static,
+    /// Chosen anew every few epochs.
+    Interval,
+    /// Dropped and grown in part every few epochs.
+    Dynamic,
+}
+
+impl Refresh {
+    /// Epochs between refreshes.
+    pub fn interval(&self) -> usize {
+        match self {
+            Self::Fisher { interval, .. } | Self::Interval { interval } | Self::Dynamic { interval, .. } => *interval,
+        }
+    }
 }
 
 /// How the Fisher score is taken.
@@ -251,10 +347,19 @@ impl Cell {
 
     /// What a step costs.
     pub fn step_cost(&self) -> StepCost {
-        match (&self.optimizer.ascent, self.sparsity()) {
-            (None, _) => StepCost::One,
-            (Some(_), None) => StepCost::Two,
-            (Some(_), Some(sparsity)) => StepCost::SparseTwo { sparsity },
+        match &self.optimizer.ascent {
+            None => StepCost::ONE,
+            Some(AscentSpec { variant: Some(variant), .. }) => variant.cost(),
+            Some(AscentSpec { mask: Some(mask), .. }) => StepCost::sparse(mask.sparsity),
+            Some(_) => StepCost::TWO,
+        }
+    }
+
+    /// What rho is multiplied with in a step, counted from 0 over the whole training.
+    pub fn rho_factor(&self, step: usize) -> f64 {
+        match self.optimizer.ascent.as_ref().map(|a| a.rho_decay) {
+            Some(RhoDecay::InverseSqrt) => 1.0 / ((step + 1) as f64).sqrt(),
+            Some(RhoDecay::Constant) | None => 1.0,
         }
     }
 
@@ -271,21 +376,36 @@ impl Cell {
             axes.push(("sparsity", mask.sparsity.to_string()));
             axes.push(("mask", mask.score.to_string()));
             axes.push(("pattern", mask.pattern.to_string()));
-            match &mask.refresh {
-                Refresh::Fisher { interval, samples, mode } => {
-                    axes.push(("mask_interval", interval.to_string()));
+            let (refresh, interval) = (&mask.refresh, mask.refresh.interval());
+            let name = match refresh {
+                Refresh::Dynamic { .. } => RefreshName::Dynamic,
+                _ if interval >= self.epochs => RefreshName::Static,
+                Refresh::Fisher { .. } | Refresh::Interval { .. } => RefreshName::Interval,
+            };
+            axes.push(("refresh", word(&name)));
+            if name != RefreshName::Static {
+                axes.push(("mask_interval", interval.to_string()));
+            }
+            match refresh {
+                Refresh::Fisher { samples, mode, .. } => {
                     axes.push(("fisher_samples", samples.to_string()));
                     axes.push(("fisher_mode", word(mode)));
                 }
-                Refresh::Dynamic { interval, drop_rate, grow } => {
-                    axes.push(("mask_interval", interval.to_string()));
+                Refresh::Dynamic { drop_rate, grow, .. } => {
                     axes.push(("drop_rate", drop_rate.to_string()));
                     axes.push(("grow", word(grow)));
                 }
+                Refresh::Interval { .. } => {}
             }
         }
         if let Some(ascent) = &o.ascent {
             axes.push(("rho", ascent.rho.to_string()));
+            if ascent.mask.is_some() {
+                axes.push(("norm", word(&ascent.norm)));
+                axes.push(("perturbation", word(&ascent.perturbation)));
+            }
+            axes.push(("rho_decay", word(&ascent.rho_decay)));
+            axes.extend(ascent.variant.as_ref().map(Variant::axes).unwrap_or_default());
             axes.push(("batch_norm", word(&ascent.batch_norm)));
         }
         axes.push(("momentum", o.momentum.to_string()));
@@ -306,17 +426,31 @@ impl Cell {
 }
 
 /// Names of all axes, in the order of reports.
-pub const AXES: [&str; 16] = [
+pub const AXES: [&str; 30] = [
     "optimizer",
     "sparsity",
     "mask",
     "pattern",
+    "refresh",
     "mask_interval",
     "fisher_samples",
     "fisher_mode",
     "drop_rate",
     "grow",
     "rho",
+    "norm",
+    "perturbation",
+    "rho_decay",
+    "eta",
+    "alpha",
+    "sam_interval",
+    "beta",
+    "gamma",
+    "delta",
+    "threshold",
+    "lambda",
+    "sigma",
+    "shard",
     "batch_norm",
     "momentum",
     "nesterov",
@@ -326,13 +460,18 @@ pub const AXES: [&str; 16] = [
 ];
 
 /// Axis values that go without saying.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 14] = [
     ("pattern", "unstructured"),
+    ("refresh", "interval"),
+    ("refresh", "dynamic"),
     ("mask_interval", "1"),
     ("fisher_samples", "128"),
     ("fisher_mode", "clean"),
     ("drop_rate", "0.5"),
     ("grow", "random"),
+    ("norm", "full"),
+    ("perturbation", "explicit"),
+    ("rho_decay", "constant"),
     ("batch_norm", "update"),
     ("momentum", "0.9"),
     ("nesterov", "false"),

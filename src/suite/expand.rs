@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::cell::{
-    AscentSpec, BatchNormPass2, Cell, FisherMode, Grow, MaskScore, MaskSpec, NUMERICS, OptimizerName, OptimizerSpec,
-    Pattern, Refresh,
-};
+use super::ascents::{Frame, applicable, ascents};
+use super::cell::{Cell, NUMERICS, OptimizerName, OptimizerSpec};
 use super::file::{Axis, GridFile, Settings};
 use crate::data::augment::Augment;
 use crate::data::{self, DataSpec, Input};
@@ -13,7 +11,7 @@ use crate::model::{self, Task};
 use crate::optim::Decay;
 
 /// What is wrong, in words: key, value, remedy.
-type Checked<T> = Result<T, String>;
+pub(super) type Checked<T> = Result<T, String>;
 
 /// Masks index scalars by u32.
 const MOST_PARAMETERS: usize = u32::MAX as usize;
@@ -85,6 +83,10 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
             ));
         }
     }
+    let measure = settings.measure.clone().unwrap_or_default();
+    if let Some(every) = measure.gradient_norm {
+        within("measure.gradient_norm", every, 1, 1_000_000)?;
+    }
     let augment = settings.augment.clone().unwrap_or_default();
     check_augment(&augment, settings, task.input)?;
     let optimizer =
@@ -100,6 +102,7 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
         warmup_epochs,
         augment,
         optimizer,
+        measure,
         seed: 0,
     })
 }
@@ -136,135 +139,68 @@ fn check_augment(augment: &Augment, settings: &Settings, input: Input) -> Checke
 fn grid_cells(grid: &GridFile, template: &Cell, seed: u64) -> Checked<Vec<Cell>> {
     let mut cells = Vec::new();
     for name in values("optimizer", &grid.optimizer)? {
-        applicable(grid, name)?;
         for factor in values("epochs_factor", &or(&grid.epochs_factor, 1))? {
             let epochs = template.epochs * within("epochs_factor", factor, 1, 100)?;
-            for momentum in values("momentum", &or(&grid.momentum, 0.9))? {
-                if !(0.0..1.0).contains(&momentum) {
-                    return Err(format!("momentum = {momentum} must be at least 0 and below 1"));
-                }
-                let nesterov = grid.nesterov.unwrap_or(false);
-                if nesterov && momentum == 0.0 {
-                    return Err("nesterov = true needs momentum above 0".into());
-                }
-                for weight_decay in values("weight_decay", &or(&grid.weight_decay, 5e-4))? {
-                    non_negative("weight_decay", weight_decay)?;
-                    for ascent in ascents(grid, name, template.data.train)? {
-                        let optimizer = OptimizerSpec { name, momentum, nesterov, weight_decay, ascent };
-                        cells.push(Cell { epochs, optimizer, seed, ..template.clone() });
-                    }
-                }
+            let frame = Frame { epochs, batch_size: template.batch_size, train: template.data.train };
+            for optimizer in optimizers(grid, name, frame)? {
+                cells.push(Cell { epochs, optimizer, seed, ..template.clone() });
             }
         }
     }
     Ok(cells)
 }
 
-/// Refuses keys that the optimizer does not read.
-fn applicable(grid: &GridFile, name: OptimizerName) -> Checked<()> {
-    use OptimizerName::{Sam, SsamD, SsamF};
-    let ascent: &[OptimizerName] = &[Sam, SsamF, SsamD];
-    let masked: &[OptimizerName] = &[SsamF, SsamD];
-    let keys: [(&str, bool, &[OptimizerName]); 10] = [
-        ("rho", grid.rho.is_some(), ascent),
-        ("batch_norm", grid.batch_norm.is_some(), ascent),
-        ("sparsity", grid.sparsity.is_some(), masked),
-        ("pattern", grid.pattern.is_some(), masked),
-        ("mask", grid.mask.is_some(), masked),
-        ("mask_interval", grid.mask_interval.is_some(), masked),
-        ("fisher_samples", grid.fisher_samples.is_some(), &[SsamF]),
-        ("fisher_mode", grid.fisher_mode.is_some(), &[SsamF]),
-        ("grow", grid.grow.is_some(), &[SsamD]),
-        ("drop_rate", grid.drop_rate.is_some(), &[SsamD]),
-    ];
-    for (key, given, readers) in keys {
-        if given && !readers.contains(&name) {
-            let readers: Vec<String> = readers.iter().map(ToString::to_string).collect();
-            return Err(format!("{key} does not apply to {name}, only to {}; remove it", readers.join(", ")));
+/// The optimizers of one name that a grid entry describes.
+fn optimizers(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec<OptimizerSpec>> {
+    applicable(grid, name)?;
+    let mut optimizers = Vec::new();
+    for momentum in values("momentum", &or(&grid.momentum, 0.9))? {
+        if !(0.0..1.0).contains(&momentum) {
+            return Err(format!("momentum = {momentum} must be at least 0 and below 1"));
         }
-    }
-    Ok(())
-}
-
-fn ascents(grid: &GridFile, name: OptimizerName, train: usize) -> Checked<Vec<Option<AscentSpec>>> {
-    if name == OptimizerName::Sgd {
-        return Ok(vec![None]);
-    }
-    let rho = grid.rho.as_ref().ok_or_else(|| format!("rho is missing for {name}; add rho = 0.1"))?;
-    let batch_norm = grid.batch_norm.unwrap_or(BatchNormPass2::Update);
-    let mut ascents = Vec::new();
-    for rho in values("rho", rho)? {
-        non_negative("rho", rho)?;
-        for mask in masks(grid, name, train)? {
-            ascents.push(Some(AscentSpec { rho, batch_norm, mask }));
+        let nesterov = grid.nesterov.unwrap_or(false);
+        if nesterov && momentum == 0.0 {
+            return Err("nesterov = true needs momentum above 0".into());
         }
-    }
-    Ok(ascents)
-}
-
-fn masks(grid: &GridFile, name: OptimizerName, train: usize) -> Checked<Vec<Option<MaskSpec>>> {
-    let fisher = match name {
-        OptimizerName::Sgd | OptimizerName::Sam => return Ok(vec![None]),
-        OptimizerName::SsamF => true,
-        OptimizerName::SsamD => false,
-    };
-    let sparsity =
-        grid.sparsity.as_ref().ok_or_else(|| format!("sparsity is missing for {name}; add sparsity = 0.9"))?;
-    let default_score = if fisher { MaskScore::Fisher } else { MaskScore::Gradient };
-    let mut masks = Vec::new();
-    for sparsity in values("sparsity", sparsity)? {
-        fraction("sparsity", sparsity)?;
-        for pattern in values("pattern", &or(&grid.pattern, Pattern::Unstructured))? {
-            for score in values("mask", &or(&grid.mask, default_score))? {
-                if (score == MaskScore::Fisher) != fisher {
-                    let usable = if fisher { "fisher" } else { "gradient, weight or random" };
-                    return Err(format!("mask = \"{score}\" cannot be used with {name}; use {usable}"));
-                }
-                for refresh in refreshes(grid, fisher, train)? {
-                    masks.push(Some(MaskSpec { sparsity, pattern, score, refresh }));
-                }
+        for weight_decay in values("weight_decay", &or(&grid.weight_decay, 5e-4))? {
+            non_negative("weight_decay", weight_decay)?;
+            for ascent in ascents(grid, name, frame)? {
+                optimizers.push(OptimizerSpec { name, momentum, nesterov, weight_decay, ascent });
             }
         }
     }
-    Ok(masks)
+    Ok(optimizers)
 }
 
-fn refreshes(grid: &GridFile, fisher: bool, train: usize) -> Checked<Vec<Refresh>> {
-    let mut refreshes = Vec::new();
-    for interval in values("mask_interval", &or(&grid.mask_interval, 1))? {
-        within("mask_interval", interval, 1, 100_000)?;
-        if fisher {
-            let mode = grid.fisher_mode.unwrap_or(FisherMode::Clean);
-            for samples in values("fisher_samples", &or(&grid.fisher_samples, 128.min(train)))? {
-                within("fisher_samples", samples, 1, train)?;
-                refreshes.push(Refresh::Fisher { interval, samples, mode });
-            }
-        } else {
-            for drop_rate in values("drop_rate", &or(&grid.drop_rate, 0.5))? {
-                fraction("drop_rate", drop_rate)?;
-                for grow in values("grow", &or(&grid.grow, Grow::Random))? {
-                    refreshes.push(Refresh::Dynamic { interval, drop_rate, grow });
-                }
-            }
-        }
+/// The one optimizer that a grid entry without lists describes, for batches of `batch_size` samples out of `train`.
+///
+/// # Errors
+/// Names the key, the value and the remedy.
+pub fn one_optimizer(grid: &GridFile, batch_size: usize, train: usize) -> Checked<OptimizerSpec> {
+    let mut found = Vec::new();
+    for name in values("optimizer", &grid.optimizer)? {
+        found.extend(optimizers(grid, name, Frame { epochs: 1, batch_size, train })?);
     }
-    Ok(refreshes)
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        several => Err(format!("{} optimizers are described where one is wanted", several.len())),
+    }
 }
 
-fn or<T: Clone>(axis: &Option<Axis<T>>, default: T) -> Axis<T> {
+pub(super) fn or<T: Clone>(axis: &Option<Axis<T>>, default: T) -> Axis<T> {
     axis.clone().unwrap_or(Axis::One(default))
 }
 
-fn values<T: Clone>(key: &str, axis: &Axis<T>) -> Checked<Vec<T>> {
+pub(super) fn values<T: Clone>(key: &str, axis: &Axis<T>) -> Checked<Vec<T>> {
     let values = axis.values();
     if values.is_empty() { Err(format!("{key} = [] has no value; give one or remove the key")) } else { Ok(values) }
 }
 
-fn required<T>(key: &str, value: Option<T>) -> Checked<T> {
+pub(super) fn required<T>(key: &str, value: Option<T>) -> Checked<T> {
     value.ok_or_else(|| format!("{key} is missing; add it"))
 }
 
-fn within(key: &str, value: usize, least: usize, most: usize) -> Checked<usize> {
+pub(super) fn within(key: &str, value: usize, least: usize, most: usize) -> Checked<usize> {
     if (least..=most).contains(&value) {
         Ok(value)
     } else {
@@ -272,14 +208,14 @@ fn within(key: &str, value: usize, least: usize, most: usize) -> Checked<usize> 
     }
 }
 
-fn positive(key: &str, value: f64) -> Checked<f64> {
+pub(super) fn positive(key: &str, value: f64) -> Checked<f64> {
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err(format!("{key} = {value} must be a number above 0")) }
 }
 
-fn non_negative(key: &str, value: f64) -> Checked<f64> {
+pub(super) fn non_negative(key: &str, value: f64) -> Checked<f64> {
     if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(format!("{key} = {value} must be 0 or more")) }
 }
 
-fn fraction(key: &str, value: f64) -> Checked<f64> {
+pub(super) fn fraction(key: &str, value: f64) -> Checked<f64> {
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(format!("{key} = {value} must be from 0 to 1")) }
 }

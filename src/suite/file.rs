@@ -10,11 +10,12 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::cell::{BatchNormPass2, FisherMode, Grow, MaskScore, OptimizerName, Pattern};
+use super::cell::{BatchNormPass2, FisherMode, Grow, MaskScore, Measure, OptimizerName, RefreshName, RhoDecay};
 use crate::data::OnUnreadable;
 use crate::data::augment::Augment;
+use crate::mask::Pattern;
 use crate::model::ModelSpec;
-use crate::optim::Decay;
+use crate::optim::{Decay, Norm, Perturbation};
 
 /// A suite: a name, settings common to all profiles, and profiles that override them.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -49,6 +50,8 @@ pub struct Settings {
     pub schedule: ScheduleFile,
     /// What happens to a training sample.
     pub augment: Option<Augment>,
+    /// What is measured on the way, beside what always is.
+    pub measure: Option<Measure>,
     /// Seeds; every grid point is trained once with each.
     pub seeds: Option<Vec<u64>>,
     /// Optimizers and their settings; each entry expands over its lists.
@@ -83,7 +86,7 @@ pub struct ScheduleFile {
     pub batch_size: Option<usize>,
     /// Peak learning rate.
     pub lr: Option<f64>,
-    /// How it falls: `"cosine"`, `"constant"` or `{ multi-step = { milestones = [0.5, 0.75], gamma = 0.1 } }`.
+    /// How it falls: `"cosine"`, `"constant"`, `"inverse-sqrt"` or `{ multi-step = { milestones = [0.5, 0.75], gamma = 0.1 } }`.
     pub decay: Option<Decay>,
     /// Epochs of linear warm-up, counted in `epochs`.
     pub warmup_epochs: Option<usize>,
@@ -127,6 +130,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for AxisVisitor<T> {
         T::deserialize(value.into_deserializer()).map(Axis::One)
     }
 
+    /// JSON's integers.
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        T::deserialize(value.into_deserializer()).map(Axis::One)
+    }
+
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
         T::deserialize(value.into_deserializer()).map(Axis::One)
     }
@@ -146,7 +154,8 @@ impl<T: Clone> Axis<T> {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GridFile {
-    /// `sgd`, `sam`, `ssam-f` or `ssam-d`.
+    /// `sgd`, `sam`, `ssam-f`, `ssam-d`, `ssam`, or a variant: `asam`, `gsam`, `looksam`, `esam`, `ae-sam`, `f-sam`, `sam-on`,
+    /// `m-sam`.
     pub optimizer: Axis<OptimizerName>,
     /// Momentum of the base step (default .9).
     pub momentum: Option<Axis<f64>>,
@@ -156,27 +165,58 @@ pub struct GridFile {
     pub weight_decay: Option<Axis<f64>>,
     /// Train this many times the schedule's epochs (default 1).
     pub epochs_factor: Option<Axis<usize>>,
-    /// Radius of the ascent step (sam, ssam-f, ssam-d).
+    /// Radius of the ascent step (all but sgd).
     pub rho: Option<Axis<f64>>,
-    /// BatchNorm running statistics in the second pass (default update, as in the papers' code).
+    /// How the radius changes: `constant` (default) or `inverse-sqrt`, rho / sqrt t in step t (all but sgd).
+    pub rho_decay: Option<RhoDecay>,
+    /// BatchNorm running statistics in the second pass (all but sgd; default update, as in the papers' code).
     pub batch_norm: Option<BatchNormPass2>,
-    /// Fraction of weights not perturbed (ssam-f, ssam-d).
+    /// Fraction of weights not perturbed (ssam-f, ssam-d, ssam; a pattern N:M fixes it itself).
     pub sparsity: Option<Axis<f64>>,
-    /// Granularity of the mask (default unstructured).
+    /// Granularity of the mask: `unstructured` (default), `tensor`, `channel` or `N:M` (ssam-f, ssam-d, ssam).
     pub pattern: Option<Axis<Pattern>>,
     /// Score that decides which weights stay live: fisher for ssam-f; gradient (default), weight or random for
-    /// ssam-d.
+    /// ssam-d; any for ssam (default fisher).
     pub mask: Option<Axis<MaskScore>>,
+    /// When the mask changes: `interval` (default), `static` (ssam-f, ssam) or `dynamic` (ssam; ssam-d always).
+    pub refresh: Option<Axis<RefreshName>>,
     /// Epochs between mask refreshes (default 1).
     pub mask_interval: Option<Axis<usize>>,
-    /// Training samples in the Fisher score (ssam-f, default 128).
+    /// Training samples in the Fisher score (ssam-f, ssam; default 128).
     pub fisher_samples: Option<Axis<usize>>,
-    /// How the Fisher score is taken (ssam-f, default clean).
+    /// How the Fisher score is taken (ssam-f, ssam; default clean).
     pub fisher_mode: Option<FisherMode>,
-    /// Score by which dead weights come alive (ssam-d, default random).
+    /// Score by which dead weights come alive (ssam-d, ssam; default random).
     pub grow: Option<Axis<Grow>>,
-    /// Initial fraction of live weights dropped at a refresh (ssam-d, default .5).
+    /// Initial fraction of live weights dropped at a refresh (ssam-d, ssam; default .5).
     pub drop_rate: Option<Axis<f64>>,
+    /// What a masked ascent step is divided by: the norm of the `full` gradient (default), of the `masked` one, or
+    /// `lagged`, that of the step before (ssam-f, ssam-d, ssam).
+    pub norm: Option<Axis<Norm>>,
+    /// `explicit` (default): the mask is applied to the ascent step; `implicit`: to the weights through which the first
+    /// backward pass goes (ssam-f, ssam-d, ssam).
+    pub perturbation: Option<Axis<Perturbation>>,
+    /// Added to |w| (asam, default .01).
+    pub eta: Option<Axis<f64>>,
+    /// Weight of the orthogonal part (gsam, default .1; looksam, default .7).
+    pub alpha: Option<Axis<f64>>,
+    /// Steps from one SAM gradient to the next (looksam, default 5).
+    pub sam_interval: Option<Axis<usize>>,
+    /// Probability with which a tensor is perturbed (esam, default .6).
+    pub beta: Option<Axis<f64>>,
+    /// Part of the samples in the second gradient (esam, default .5).
+    pub gamma: Option<Axis<f64>>,
+    /// Part of the old averages kept at each step (ae-sam, default .9).
+    pub delta: Option<Axis<f64>>,
+    /// Standard deviations above the mean from which a gradient is large, at the start and at the end of the training
+    /// (ae-sam, default [1, -1]).
+    pub threshold: Option<[f64; 2]>,
+    /// Part of the old mean kept at each step (f-sam, default .9).
+    pub lambda: Option<Axis<f64>>,
+    /// How much of the mean is taken away (f-sam, default 1).
+    pub sigma: Option<Axis<f64>>,
+    /// Samples of a shard; they divide the batch (m-sam).
+    pub shard: Option<Axis<usize>>,
 }
 
 impl Settings {
@@ -203,6 +243,7 @@ impl Settings {
                 warmup_epochs: self.schedule.warmup_epochs.or(base.schedule.warmup_epochs),
             },
             augment: self.augment.or(base.augment),
+            measure: self.measure.or(base.measure),
             seeds: self.seeds.or(base.seeds),
             grid: self.grid.or(base.grid),
         }

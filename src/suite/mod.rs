@@ -1,6 +1,7 @@
 //! From a suite file to a plan of cells: what the user wrote ([`mod@file`]) becomes what the program runs
 //! ([`Suite`], [`Cell`]), checked once and complete.
 
+mod ascents;
 pub mod cell;
 mod embedded;
 mod expand;
@@ -11,6 +12,7 @@ use std::path::Path;
 
 pub use cell::{Cell, Grow, MaskScore, MaskSpec, OptimizerName, Refresh};
 pub use embedded::{embedded_names, embedded_text};
+pub use expand::one_optimizer;
 pub use filter::Filter;
 
 use crate::data::DataSpec;

@@ -7,16 +7,18 @@ use std::time::Instant;
 
 use super::evaluate::evaluate;
 use super::fisher::fisher_scores;
-use super::masks::MaskState;
+use super::gradient_norm::squared_gradient_norm;
+use super::masks::{MaskState, Observed};
 use super::memory;
-use super::step::{Trainer, step_settings};
+use super::step::{Optimizer, Trainer};
 use crate::data::DataSet;
 use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::flops;
 use crate::model::{self, Model, Task};
 use crate::nn::{ParamLayout, RunningStats, executed_flops, to_safetensors};
-use crate::record::{EpochMeasures, MaskRefresh, Measures, Status, StepSeconds, fingerprint};
+use crate::optim::Context;
+use crate::record::{EpochMeasures, GradientNorm, Measures, Status, StepSeconds, fingerprint};
 use crate::suite::{Cell, Refresh};
 
 /// First steps left out of the step times: memory and caches are cold.
@@ -38,7 +40,7 @@ struct Session<'a> {
     masks: Option<MaskState<'a>>,
     step_seconds: Vec<f64>,
     mask_seconds: f64,
-    refreshes: Vec<MaskRefresh>,
+    gradient_norms: Vec<GradientNorm>,
     flops_executed: u64,
     /// Whether the peak memory is this cell's, not the process's so far.
     peak_is_own: bool,
@@ -76,16 +78,16 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
     let peak_is_own = memory::reset_peak();
     let model = model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
     let layout = model.layout();
-    let (sgd, second) = step_settings(&cell.optimizer);
-    let trainer = Trainer::new(model.as_ref(), sgd, second, layout.init(cell.seed), RunningStats::new(layout));
+    let optimizer = Optimizer::new(&cell.optimizer, layout);
+    let trainer = Trainer::new(model.as_ref(), optimizer, layout.init(cell.seed), RunningStats::new(layout));
     let mut session = Session {
         cell,
         data,
         trainer,
-        masks: MaskState::new(cell, layout.len()),
+        masks: MaskState::new(cell, layout),
         step_seconds: Vec::new(),
         mask_seconds: 0.0,
-        refreshes: Vec::new(),
+        gradient_norms: Vec::new(),
         flops_executed: 0,
         peak_is_own,
     };
@@ -135,6 +137,7 @@ impl Session<'_> {
         let (mut losses, mut lr) = (0.0, 0.0);
         let mut step = 0;
         loop {
+            self.measure_gradient_norm()?;
             let start = Instant::now();
             let Ok(batch) = batches.recv() else { break };
             lr = schedule.lr(epoch, step);
@@ -155,30 +158,50 @@ impl Session<'_> {
         Ok(ControlFlow::Continue((lr, losses / step.max(1) as f64)))
     }
 
+    /// Measures the squared gradient norm before a step, where the suite asks for it. Neither its time nor its FLOPs count.
+    fn measure_gradient_norm(&mut self) -> Result<()> {
+        let step = self.step_seconds.len();
+        if self.cell.measure.gradient_norm.is_some_and(|every| step.is_multiple_of(every)) {
+            let squared = squared_gradient_norm(self.trainer.parts(), self.data)?;
+            self.gradient_norms.push(GradientNorm { step: step as u64, squared });
+        }
+        Ok(())
+    }
+
     /// One step and the mask refresh that belongs to it.
     fn step(&mut self, epoch: usize, step: usize, batch: &Batch, lr: f64) -> Result<f64> {
         let due = if step == 0 { self.masks.as_ref().and_then(|m| m.due(epoch)) } else { None };
-        let masks = self.masks.as_ref();
         let (mut next, mut seconds) = (None, 0.0);
-        // SSAM-D: between perturbation and second pass, in force from the next batch.
-        let loss = self.trainer.step(batch, lr, masks.map(|m| &m.mask), |weights, gradient| {
-            if let (Some(masks), Some(Refresh::Dynamic { drop_rate, grow, .. })) = (masks, due) {
+        let taken = self.step_seconds.len();
+        let masks = self.masks.as_ref();
+        // By the batch's own scores: between perturbation and second pass, in force from the next batch.
+        let mut between = |weights: &[f32], gradient: &[f32]| {
+            if let (Some(masks), Some(refresh @ (Refresh::Interval { .. } | Refresh::Dynamic { .. }))) = (masks, due) {
                 let start = Instant::now();
-                next = Some(masks.drop_and_grow(epoch, (*drop_rate, *grow), weights, gradient));
+                next = Some(masks.next_by_batch(epoch, refresh, &Observed { weights, gradient }));
                 seconds += start.elapsed().as_secs_f64();
             }
-        })?;
-        // SSAM-F: after the step of the epoch's first batch.
+        };
+        let mut context = Context {
+            seed: self.cell.seed,
+            rho_factor: self.cell.rho_factor(taken),
+            mask: masks.map(|m| m.active(due)),
+            between: Some(&mut between),
+            ..Context::new(taken, self.cell.epochs * self.cell.steps_per_epoch())
+        };
+        let loss = self.trainer.step(batch, lr, &mut context)?;
+        let start = Instant::now();
+        // By Fisher scores: after the step of the epoch's first batch.
+        let mut fisher = None;
         if let (Some(masks), Some(Refresh::Fisher { samples, mode, .. })) = (masks, due) {
-            let start = Instant::now();
             let (settings, place) = ((*samples, *mode), (self.cell.seed, epoch));
             let scores = fisher_scores(self.trainer.parts(), self.data, &self.cell.augment, settings, place)?;
-            next = Some(masks.fisher(&scores));
-            seconds += start.elapsed().as_secs_f64();
+            next = Some(masks.next_by_fisher(epoch, &scores));
+            fisher = Some(scores);
         }
         if let (Some(masks), Some(mask)) = (&mut self.masks, next) {
-            self.refreshes.push(MaskRefresh { epoch, live_fraction: mask.live_fraction() });
-            masks.mask = mask;
+            masks.replace(epoch, mask, fisher.as_deref());
+            seconds += start.elapsed().as_secs_f64();
         }
         self.mask_seconds += seconds;
         Ok(loss)
@@ -204,7 +227,8 @@ impl Session<'_> {
             flops_theoretical: flops.theoretical,
             flops_theoretical_formula: flops::THEORETICAL_FORMULA.into(),
             flops_executed: Some(self.flops_executed as f64),
-            mask_refreshes: self.refreshes.clone(),
+            mask_refreshes: self.masks.as_ref().map(|m| m.refreshes.clone()).unwrap_or_default(),
+            gradient_norms: self.gradient_norms.clone(),
             fingerprint: fingerprint(self.trainer.weights()),
             epochs,
         }

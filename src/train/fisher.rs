@@ -12,7 +12,7 @@ use crate::nn::{BatchNormMode, RunningStats};
 use crate::random::{Stream, sample, stream};
 use crate::suite::cell::FisherMode;
 
-use super::step::loss_gradient;
+use super::landscape::loss_gradient;
 
 /// Scores of all weights from `samples` training images, drawn without replacement from the epoch's mask
 /// stream. Mode `paper` runs batches of one in training mode, augmented, and updates BatchNorm's running
@@ -81,7 +81,7 @@ impl Scores {
         if sample.labels.is_empty() {
             return Ok(());
         }
-        loss_gradient(model, weights, running, sample, batch_norm, &mut self.gradient)?;
+        loss_gradient((model, weights, running), sample, batch_norm, &mut self.gradient)?;
         self.sum.iter_mut().zip(&self.gradient).for_each(|(sum, g)| *sum += g * g);
         Ok(())
     }

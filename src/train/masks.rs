@@ -1,67 +1,126 @@
-//! The life of a cell's mask: how it starts and when it changes.
+//! The life of a cell's mask: how it starts, when it changes, what follows from it.
+
+use std::sync::Arc;
 
 use crate::mask::{DropAndGrow, Mask, death_rate, dynamic_keep, fisher_keep};
+use crate::nn::{BackwardPlan, ParamLayout};
+use crate::optim::{ActiveMask, Norm};
 use crate::random::{Stream, stream};
+use crate::record::MaskRefresh;
 use crate::suite::{Cell, Grow, MaskScore, MaskSpec, Refresh};
 
 /// The current mask of a cell and the rule by which it changes.
 pub(super) struct MaskState<'c> {
     spec: &'c MaskSpec,
+    layout: Arc<ParamLayout>,
     seed: u64,
     epochs: usize,
-    /// The mask in force.
-    pub(super) mask: Mask,
+    /// Whether the ascent step reads live gradients alone, so that the others need not be computed.
+    skips: bool,
+    mask: Mask,
+    plan: Option<BackwardPlan>,
+    /// Every refresh so far.
+    pub(super) refreshes: Vec<MaskRefresh>,
+}
+
+/// What a refresh reads of the current batch.
+pub(super) struct Observed<'a> {
+    pub(super) weights: &'a [f32],
+    pub(super) gradient: &'a [f32],
 }
 
 impl<'c> MaskState<'c> {
-    /// The mask a cell starts with: empty for SSAM-F (its first step is plain SGD), random for SSAM-D.
-    pub(super) fn new(cell: &'c Cell, n: usize) -> Option<Self> {
-        let spec = cell.mask()?;
+    /// The mask a cell starts with: random where it is dynamic (SSAM-D), else empty, so that the first step is plain SGD
+    /// (SSAM-F).
+    pub(super) fn new(cell: &'c Cell, layout: &Arc<ParamLayout>) -> Option<Self> {
+        let ascent = cell.optimizer.ascent.as_ref()?;
+        let spec = ascent.mask.as_ref()?;
+        let n = layout.len();
         let mask = match spec.refresh {
-            Refresh::Fisher { .. } => Mask::empty(n),
+            Refresh::Fisher { .. } | Refresh::Interval { .. } => Mask::empty(n),
             Refresh::Dynamic { .. } => {
-                Mask::random(n, dynamic_keep(n, spec.sparsity), &mut stream(cell.seed, Stream::InitialMask))
+                let rng = &mut stream(cell.seed, Stream::InitialMask);
+                spec.pattern.choose(layout, dynamic_keep(n, spec.sparsity), None, rng)
             }
         };
-        Some(Self { spec, seed: cell.seed, epochs: cell.epochs, mask })
+        let mut state = Self {
+            spec,
+            layout: layout.clone(),
+            seed: cell.seed,
+            epochs: cell.epochs,
+            skips: ascent.norm != Norm::Full,
+            mask,
+            plan: None,
+            refreshes: Vec::new(),
+        };
+        state.make_plan();
+        Some(state)
+    }
+
+    fn make_plan(&mut self) {
+        self.plan = self.skips.then(|| BackwardPlan::of_scalars(&self.layout, self.mask.flags()));
     }
 
     /// The refresh that is due at the first step of `epoch`, if any.
     pub(super) fn due(&self, epoch: usize) -> Option<&'c Refresh> {
-        let (Refresh::Fisher { interval, .. } | Refresh::Dynamic { interval, .. }) = &self.spec.refresh;
-        epoch.is_multiple_of(*interval).then_some(&self.spec.refresh)
+        epoch.is_multiple_of(self.spec.refresh.interval()).then_some(&self.spec.refresh)
     }
 
-    /// The mask of the best Fisher scores.
-    pub(super) fn fisher(&self, scores: &[f32]) -> Mask {
-        Mask::top(scores, fisher_keep(scores.len(), self.spec.sparsity))
+    /// The mask as a step uses it that makes `refresh`: a refresh that reads the whole gradient has to have it computed.
+    pub(super) fn active(&self, refresh: Option<&Refresh>) -> ActiveMask<'_> {
+        let reads_gradient = match refresh {
+            None | Some(Refresh::Fisher { .. }) => false,
+            Some(Refresh::Interval { .. }) => self.spec.score == MaskScore::Gradient,
+            Some(Refresh::Dynamic { grow, .. }) => self.spec.score == MaskScore::Gradient || *grow == Grow::Gradient,
+        };
+        ActiveMask { mask: &self.mask, plan: self.plan.as_ref().filter(|_| !reads_gradient) }
     }
 
-    /// The mask after a drop-and-grow update with the batch's gradient at `weights`.
-    pub(super) fn drop_and_grow(
-        &self,
-        epoch: usize,
-        (drop_rate, grow): (f64, Grow),
-        weights: &[f32],
-        gradient: &[f32],
-    ) -> Mask {
+    /// The next mask, from the scores of the current batch.
+    pub(super) fn next_by_batch(&self, epoch: usize, refresh: &Refresh, observed: &Observed<'_>) -> Mask {
+        let rng = &mut stream(self.seed, Stream::Mask(epoch));
         let magnitude = |values: &[f32]| values.iter().map(|v| v.abs()).collect::<Vec<f32>>();
-        let keep_score = match self.spec.score {
-            MaskScore::Gradient | MaskScore::Fisher => Some(magnitude(gradient)),
-            MaskScore::Weight => Some(magnitude(weights)),
+        let score = match self.spec.score {
+            MaskScore::Gradient | MaskScore::Fisher => Some(magnitude(observed.gradient)),
+            MaskScore::Weight => Some(magnitude(observed.weights)),
             MaskScore::Random => None,
+        };
+        let MaskSpec { sparsity, pattern, .. } = *self.spec;
+        let Refresh::Dynamic { drop_rate, grow, .. } = refresh else {
+            let keep = fisher_keep(self.layout.len(), sparsity);
+            return pattern.choose(&self.layout, keep, score.as_deref(), rng);
         };
         let grow_score = match grow {
             Grow::Random => None,
-            Grow::Gradient => Some(magnitude(gradient)),
-            Grow::Weight => Some(magnitude(weights)),
+            Grow::Gradient => Some(magnitude(observed.gradient)),
+            Grow::Weight => Some(magnitude(observed.weights)),
         };
         DropAndGrow {
-            sparsity: self.spec.sparsity,
-            death_rate: death_rate(drop_rate, epoch, self.epochs),
-            keep_score: keep_score.as_deref(),
+            sparsity,
+            death_rate: death_rate(*drop_rate, epoch, self.epochs),
+            keep_score: score.as_deref(),
             grow_score: grow_score.as_deref(),
         }
-        .update(&self.mask, &mut stream(self.seed, Stream::Mask(epoch)))
+        .update(pattern, &self.layout, &self.mask, rng)
+    }
+
+    /// The mask of the best Fisher scores.
+    pub(super) fn next_by_fisher(&self, epoch: usize, scores: &[f32]) -> Mask {
+        let rng = &mut stream(self.seed, Stream::Mask(epoch));
+        self.spec.pattern.choose(&self.layout, fisher_keep(scores.len(), self.spec.sparsity), Some(scores), rng)
+    }
+
+    /// Puts a mask in force and notes what it is like; `fisher` are the scores it was chosen by.
+    pub(super) fn replace(&mut self, epoch: usize, next: Mask, fisher: Option<&[f32]>) {
+        let live = next.live_by_tensor(&self.layout).into_iter().map(|(name, live)| (name.to_string(), live));
+        self.refreshes.push(MaskRefresh {
+            epoch,
+            live_fraction: next.live_fraction(),
+            live_by_tensor: live.collect(),
+            overlap: (self.mask.live_count() > 0).then(|| next.overlap(&self.mask)).flatten(),
+            fisher_share: fisher.and_then(|scores| next.share_of(scores)),
+        });
+        self.mask = next;
+        self.make_plan();
     }
 }

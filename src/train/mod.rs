@@ -3,6 +3,8 @@
 mod cell;
 mod evaluate;
 mod fisher;
+mod gradient_norm;
+mod landscape;
 mod masks;
 mod memory;
 mod step;
@@ -10,4 +12,4 @@ mod step;
 pub use cell::{Observer, Trained, train};
 pub use fisher::fisher_scores;
 pub use memory::peak_bytes as peak_memory_bytes;
-pub use step::{SecondPass, StepParts, Trainer};
+pub use step::{Optimizer, StepParts, Trainer};

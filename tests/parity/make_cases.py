@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Parity cases: short SGD / SAM / SSAM runs made by PyTorch, for another implementation to reproduce.
+"""Parity cases: short runs of SGD, SAM and its variants made by PyTorch, for another implementation to reproduce.
 
     python3 -m venv venv && venv/bin/pip install -r requirements.txt
     venv/bin/python make_cases.py             # writes cases/*.safetensors, next to this file
@@ -13,34 +13,14 @@ Both commands recompute each case in float64 by a second implementation (oracle.
   error   worst max|stored - recomputed| / max|recomputed| over the tensors; it has to stay below 2e-5
   shaken  the same, worst of DRAWS runs in which every weight and image of every pass is disturbed by a
           relative NOISE, ten times float32 rounding; it has to stay below the tolerance. A case fails this
-          when a ReLU input lies so near zero that rounding decides its sign; then take another seed.
+          when a ReLU input lies so near zero that rounding decides its sign, or when the choice of a method
+          (esam, ae-sam) is as close; then take another seed.
 
-One file is one case of a few optimizer steps, each on its own batch.
-Metadata (string -> string):
-  format     "sharpbench-parity-1"
-  model      JSON: {"name": "resnet8", "width": w} and so on, see models.py; 10 classes, or the
-             vocabulary of the transformer, 128
-  optimizer  JSON: optimizer (sgd | sam | ssam), momentum, nesterov, weight_decay, and rho for sam and ssam
-  lr         JSON array: the learning rate of each step
-  tolerance  the error a float32 implementation may show, by max|a - b| / max|b| within a tensor
-  generator  "PyTorch <version>"
-Tensors (float32 unless said):
-  init.NAME      parameters and BatchNorm running_mean / running_var before the first step
-  input.K        [B, C, H, W], the batch of step K      target.K  [B] int64, its classes;
-                 of the transformer [B, T] int64, tokens, and target.K [B, T] int64, the token after each
-  mask.NAME      uint8 0 or 1, shaped like the parameter; 1 = perturbed (ssam only)
-  loss.K         [1], mean cross-entropy of the FIRST pass of step K, over the batch, or over all of its tokens
-  expected.NAME  parameters and running statistics after the last step
-
-What a step does (g and the second gradient are taken in train mode, on the same batch):
-  sgd   torch.optim.SGD: v = momentum v + (g + wd w); w -= lr v, or lr (g + wd w + momentum v) if nesterov
-  sam   eps = rho g / (||g|| + 1e-12), norm over all parameters, no weight decay in g; g2 = gradient at
-        w + eps; w put back by copy; the sgd step with g2. Both passes update the running statistics.
-  ssam  as sam with eps = mask * (rho g / (||g|| + 1e-7)): the norm is the FULL gradient's, and the masked
-        eps is not scaled up again
+The format and the steps of each optimizer are described in docs/parity.md.
 """
 import argparse
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,12 +36,13 @@ from oracle import oracle
 FORMAT, TOLERANCE = "sharpbench-parity-1", "1e-4"
 NOISE, DRAWS = 1e-6, 20
 
+SAM = {"optimizer": "sam", "rho": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-3}
 OPTIMIZERS = {
     "sgd-plain": {"optimizer": "sgd", "momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
     "sgd-momentum-wd": {"optimizer": "sgd", "momentum": 0.9, "nesterov": False, "weight_decay": 5e-4},
     "sgd-nesterov": {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
-    "sam": {"optimizer": "sam", "rho": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-3},
-    "ssam": {"optimizer": "ssam", "rho": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 1e-3},
+    "sam": SAM,
+    "ssam": SAM | {"optimizer": "ssam"},
 }
 
 
@@ -74,7 +55,7 @@ class Case:
     batch: int = 8
     lrs: list = field(default_factory=lambda: [0.1, 0.09, 0.08, 0.06, 0.05])
     classes: int = 10
-    unmasked: str = ""  # the tensor whose mask is all zero in an ssam case
+    unmasked: str = ""  # the tensor whose mask is all zero in an ssam case without a pattern
 
 
 CASES = {}
@@ -95,7 +76,35 @@ for spec, seed, shape, batch, lrs, rho in (
     ({"name": "speednet", "width": 4}, 10, [3, 16, 16], 8, [0.1, 0.08], 0.1),
 ):
     classes = models.VOCABULARY if spec["name"] == "transformer" else 10
-    CASES[f"{spec['name']}-sam"] = Case(spec, OPTIMIZERS["sam"] | {"rho": rho}, seed, shape, batch, lrs, classes)
+    CASES[f"{spec['name']}-sam"] = Case(spec, SAM | {"rho": rho}, seed, shape, batch, lrs, classes)
+
+RESNET = ({"name": "resnet8", "width": 4}, [3, 8, 8])
+VIT = ({"name": "vit", "width": 16, "depth": 2, "heads": 2}, [3, 8, 8])
+MLP = ({"name": "mlp", "hidden": [11, 9]}, [3, 5, 5])  # leaves incomplete groups of two
+EDGE_CNN = ({"name": "edge-cnn", "width": 7}, [3, 12, 12])  # leaves incomplete groups of four
+for (spec, shape), name, seed, optimizer in (
+    (RESNET, "sam-freeze", 2, {"optimizer": "sam", "batch_norm": "freeze"}),
+    (MLP, "ssam-masked", 289, {"optimizer": "ssam", "norm": "masked"}),
+    (RESNET, "ssam-lagged", 34, {"optimizer": "ssam", "norm": "lagged"}),
+    (RESNET, "ssam-unstructured", 22, {"optimizer": "ssam", "pattern": "unstructured", "sparsity": 0.8}),
+    (RESNET, "ssam-tensor", 36, {"optimizer": "ssam", "norm": "masked", "pattern": "tensor", "sparsity": 0.5}),
+    (RESNET, "ssam-channel", 14, {"optimizer": "ssam", "norm": "masked", "pattern": "channel", "sparsity": 0.5}),
+    (RESNET, "ssam-channel-lagged", 14, {"optimizer": "ssam", "norm": "lagged", "pattern": "channel", "sparsity": 0.8}),
+    (EDGE_CNN, "ssam-2-4", 315, {"optimizer": "ssam", "rho": 0.05, "pattern": "2:4"}),
+    (MLP, "ssam-1-2", 207, {"optimizer": "ssam", "pattern": "1:2"}),
+    (RESNET, "ssam-implicit", 6, {"optimizer": "ssam", "perturbation": "implicit", "pattern": "2:4"}),
+    (RESNET, "asam", 27, {"optimizer": "asam", "rho": 0.5, "eta": 0.01}),
+    (RESNET, "gsam", 64, {"optimizer": "gsam", "alpha": 0.4}),
+    (RESNET, "looksam", 88, {"optimizer": "looksam", "alpha": 0.7, "sam_interval": 2}),
+    (RESNET, "esam", 49, {"optimizer": "esam", "beta": 1.0, "gamma": 0.5}),
+    (RESNET, "ae-sam", 49, {"optimizer": "ae-sam", "delta": 0.6, "threshold": [-1.0, 1.0]}),
+    (RESNET, "f-sam", 14, {"optimizer": "f-sam", "lambda": 0.6, "sigma": 0.8}),
+    (RESNET, "sam-on", 47, {"optimizer": "sam-on", "rho": 0.3}),
+    (VIT, "sam-on", 10, {"optimizer": "sam-on", "rho": 0.3}),
+    (RESNET, "m-sam", 18, {"optimizer": "m-sam", "shard": 4}),
+):
+    unmasked = "layer2.0.conv1.weight" if spec["name"] == "resnet8" else "fc2.weight"
+    CASES[f"{spec['name']}-{name}"] = Case(spec, SAM | optimizer, seed, shape, unmasked=unmasked)
 
 
 # ---- making a case: nn.Module and torch.optim -----------------------------------------------------
@@ -120,37 +129,245 @@ def state(model):
     return {k: v.detach().clone() for k, v in model.state_dict().items() if "num_batches" not in k}
 
 
+class Batch:
+    """The loss of a batch around the present weights. Gradients are flat, in the order of the model's parameters."""
+
+    def __init__(self, model, x, y, freeze):
+        self.model, self.x, self.y, self.freeze = model, x, y, freeze
+        self.params = list(model.parameters())
+
+    def split(self, flat):
+        return flat.split([p.numel() for p in self.params])
+
+    def norm(self, flat):
+        return torch.stack([part.norm() for part in self.split(flat)]).norm()
+
+    def weights(self):
+        return torch.cat([p.detach().flatten() for p in self.params])
+
+    def of_norms(self):
+        """1 at the parameters of normalisation layers."""
+        return torch.cat([torch.full([p.numel()], float(isinstance(module, nn.BatchNorm2d | nn.LayerNorm)))
+                          for module in self.model.modules() for p in module.parameters(recurse=False)])
+
+    def losses(self):
+        """Of each sample; of text, the mean over its tokens."""
+        losses = F.cross_entropy(self.model(self.x), self.y.flatten(), reduction="none")
+        return losses.view(len(self.x), -1).mean(1)
+
+    def gradient(self, rows=slice(None)):
+        loss = F.cross_entropy(self.model(self.x[rows]), self.y[rows].flatten())
+        return loss.detach(), torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.params)])
+
+    def first(self):
+        """The first pass: the loss of the step, and g."""
+        self.loss, g = self.gradient()
+        return g
+
+    def second(self, eps, rows=slice(None)):
+        """The gradient of the second pass, at w + eps."""
+        with self.moved(eps), self.statistics_kept(self.freeze):
+            return self.gradient(rows)[1]
+
+    @contextmanager
+    def moved(self, eps):
+        """The weights at w + eps, put back by copy."""
+        saved = [p.detach().clone() for p in self.params]
+        with torch.no_grad():
+            for p, e in zip(self.params, self.split(eps), strict=True):
+                p.add_(e.view_as(p))
+        yield
+        with torch.no_grad():
+            for p, w in zip(self.params, saved, strict=True):
+                p.copy_(w)
+
+    @contextmanager
+    def statistics_kept(self, kept=True):
+        """BatchNorm without running statistics to update; in train mode it does not read them."""
+        layers = [m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d)]
+        for layer in layers:
+            layer.track_running_stats = not kept
+        yield
+        for layer in layers:
+            layer.track_running_stats = True
+
+    @contextmanager
+    def masked_backward(self, masks):
+        """The gradient passes through convolutions and linear layers by their masked weights; theirs stays dense."""
+        def hook(name):
+            def replace(layer, inputs, outputs):
+                w = layer.weight * masks[f"{name}.weight"]
+                if isinstance(layer, nn.Linear):
+                    return (outputs[0] @ w,)
+                return (nn.grad.conv2d_input(inputs[0].shape, w, outputs[0], layer.stride, layer.padding),)
+            return replace
+        # All but the first, which passes no gradient on.
+        _, *layers = ((n, m) for n, m in self.model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear))
+        hooks = [layer.register_full_backward_hook(hook(name)) for name, layer in layers]
+        yield
+        for handle in hooks:
+            handle.remove()
+
+
+# ---- the direction of each optimizer; `kept` lives as long as the training ------------------------
+
+def sgd(batch, opt, kept):
+    return batch.first()
+
+
+def sam(batch, opt, kept):
+    """Foret et al. 2021."""
+    g = batch.first()
+    return batch.second(g * (opt["rho"] / (batch.norm(g) + 1e-12)))
+
+
+def ssam(batch, opt, kept):
+    """Mi et al. 2022; patterns and the implicit perturbation: the code of Mi et al. 2025."""
+    if opt.get("perturbation") == "implicit":
+        mask = 1
+        with batch.masked_backward(kept["masks"]):
+            g = batch.first()
+    else:
+        mask = torch.cat([kept["masks"][name].flatten() for name, _ in batch.model.named_parameters()])
+        g = batch.first()
+    match opt.get("norm", "full"):
+        case "full":
+            norm = batch.norm(g)
+        case "masked":
+            norm = batch.norm(g * mask)
+        case "lagged":
+            norm = kept.get("norm", batch.norm(g))
+    d = batch.second(g * (opt["rho"] / (norm + 1e-7)) * mask)
+    kept["norm"] = batch.norm(d)
+    return d
+
+
+def asam(batch, opt, kept):
+    """Kwon et al. 2021."""
+    g = batch.first()
+    scale = batch.weights().abs() + opt["eta"]
+    return batch.second(scale.square() * g * (opt["rho"] / (batch.norm(scale * g) + 1e-12)))
+
+
+def gsam(batch, opt, kept):
+    """Zhuang et al. 2022."""
+    g = batch.first()
+    d = batch.second(g * (opt["rho"] / (batch.norm(g) + 1e-12)))
+    return d - opt["alpha"] * (g - g.dot(d) / d.dot(d) * d)
+
+
+def looksam(batch, opt, kept):
+    """Liu et al. 2022."""
+    g = batch.first()
+    if kept["step"] % opt["sam_interval"] == 0:
+        d = batch.second(g * (opt["rho"] / (batch.norm(g) + 1e-12)))
+        kept["sharp"] = d - g.dot(d) / g.dot(g) * g
+        return d
+    return g + opt["alpha"] * batch.norm(g) / batch.norm(kept["sharp"]) * kept["sharp"]
+
+
+def esam(batch, opt, kept):
+    """Du et al. 2022, with beta 1: a smaller one perturbs random tensors, which no other program draws alike."""
+    with torch.no_grad(), batch.statistics_kept():
+        before = batch.losses()
+    g = batch.first()
+    eps = g * (opt["rho"] / (batch.norm(g) + 1e-7))
+    with torch.no_grad(), batch.statistics_kept(), batch.moved(eps):
+        rise = batch.losses() - before
+    count = max(int(opt["gamma"] * len(rise)), 1)
+    return batch.second(eps, rise.argsort(descending=True, stable=True)[:count].sort().values)
+
+
+def ae_sam(batch, opt, kept):
+    """Jiang et al. 2023."""
+    g = batch.first()
+    n, delta = g.dot(g), opt["delta"]
+    kept["mean"] = delta * kept.get("mean", 0) + (1 - delta) * n
+    kept["var"] = delta * kept.get("var", 0) + (1 - delta) * (n - kept["mean"]) ** 2
+    start, end = opt["threshold"]
+    c = start + (end - start) * kept["step"] / kept["steps"]
+    if n < kept["mean"] + c * kept["var"].sqrt():
+        return g
+    return batch.second(g * (opt["rho"] / (batch.norm(g) + 1e-12)))
+
+
+def f_sam(batch, opt, kept):
+    """Li et al. 2024."""
+    g = batch.first()
+    kept["mean"] = opt["lambda"] * kept.get("mean", 0) + (1 - opt["lambda"]) * g
+    v = g - opt["sigma"] * kept["mean"]
+    return batch.second(v * (opt["rho"] / (batch.norm(v) + 1e-12)))
+
+
+def sam_on(batch, opt, kept):
+    """Mueller et al. 2023."""
+    g = batch.first() * batch.of_norms()
+    return batch.second(g * (opt["rho"] / (batch.norm(g) + 1e-12)))
+
+
+def m_sam(batch, opt, kept):
+    """Foret et al. 2021, section 4.1; Andriushchenko and Flammarion 2022."""
+    shards = [Batch(batch.model, x, y, batch.freeze)
+              for x, y in zip(batch.x.split(opt["shard"]), batch.y.split(opt["shard"]), strict=True)]
+    d = torch.stack([sam(shard, opt, kept) for shard in shards]).mean(0)
+    batch.loss = torch.stack([shard.loss for shard in shards]).mean()
+    return d
+
+
+DIRECTIONS = {"sgd": sgd, "sam": sam, "ssam": ssam, "asam": asam, "gsam": gsam, "looksam": looksam, "esam": esam,
+              "ae-sam": ae_sam, "f-sam": f_sam, "sam-on": sam_on, "m-sam": m_sam}
+
+
 def train(model, batches, opt, lrs, masks):
     """Runs the steps in place; the loss of each first pass."""
-    params = dict(model.named_parameters())
-    base = torch.optim.SGD(params.values(), lr=lrs[0], momentum=opt["momentum"],
+    params = list(model.parameters())
+    base = torch.optim.SGD(params, lr=lrs[0], momentum=opt["momentum"],
                            weight_decay=opt["weight_decay"], nesterov=opt["nesterov"])
     model.train()
-
-    def backward(x, y):
-        base.zero_grad()
-        loss = F.cross_entropy(model(x), y.flatten())
-        loss.backward()
-        return loss.detach().reshape(1)
-
-    losses = []
-    for (x, y), lr in zip(batches, lrs, strict=True):
-        base.param_groups[0]["lr"] = lr
-        losses.append(backward(x, y))
-        if opt["optimizer"] != "sgd":
-            with torch.no_grad():
-                saved = {name: p.clone() for name, p in params.items()}
-                norm = torch.stack([p.grad.norm() for p in params.values()]).norm()
-                scale = opt["rho"] / (norm + (1e-7 if opt["optimizer"] == "ssam" else 1e-12))
-                for name, p in params.items():
-                    eps = p.grad * scale
-                    p.add_(eps * masks[name] if opt["optimizer"] == "ssam" else eps)
-            backward(x, y)
-            with torch.no_grad():
-                for name, p in params.items():
-                    p.copy_(saved[name])
+    losses, kept = [], {"masks": masks, "steps": len(lrs)}
+    for step, ((x, y), lr) in enumerate(zip(batches, lrs, strict=True)):
+        base.param_groups[0]["lr"], kept["step"] = lr, step
+        batch = Batch(model, x, y, opt.get("batch_norm") == "freeze")
+        d = DIRECTIONS[opt["optimizer"]](batch, opt, kept)
+        for p, part in zip(params, batch.split(d), strict=True):
+            p.grad = part.view_as(p)
         base.step()
+        losses.append(batch.loss.reshape(1))
     return losses
+
+
+def best_units(scores, pattern, sparsity):
+    """The mask of the units with the largest mean score, best first, until it has its count of scalars."""
+    names = sorted(scores)
+    units = {n: {"unstructured": s.numel(), "channel": len(s), "tensor": 1}[pattern] for n, s in scores.items()}
+    parts = [scores[n].double().reshape(units[n], -1) for n in names]
+    order = torch.cat([part.mean(1) for part in parts]).argsort(descending=True, stable=True)
+    sizes = torch.cat([torch.full([len(part)], part.shape[1]) for part in parts])[order]
+    budget = int(sizes.sum().item() * (1 - sparsity) + 1e-6)
+    live = torch.zeros(len(order), dtype=torch.uint8)
+    live[order] = (sizes.cumsum(0) - sizes < budget).to(torch.uint8)
+    chosen = zip(names, parts, live.split([units[n] for n in names]), strict=True)
+    return {n: flags[:, None].expand_as(part).reshape(scores[n].shape).contiguous() for n, part, flags in chosen}
+
+
+def best_of_groups(scores, live, of):
+    """1 at the `live` largest of every `of` scores along output channels (convolutions) or rows (matrices)."""
+    if scores.dim() == 1:
+        return torch.ones_like(scores, dtype=torch.uint8)
+    lines = scores if scores.dim() == 2 else scores.movedim(0, -1)
+    mask = torch.zeros_like(lines, dtype=torch.uint8)
+    for group, flags in zip(lines.split(of, -1), mask.split(of, -1), strict=True):
+        count = -(-group.shape[-1] * live // of)
+        flags.scatter_(-1, group.argsort(dim=-1, descending=True, stable=True)[..., :count], 1)
+    return (mask if scores.dim() == 2 else mask.movedim(-1, 0)).contiguous()
+
+
+def select(scores, opt):
+    """The masks of a pattern; ties go to the first, tensors in name order."""
+    if ":" in opt["pattern"]:
+        live, of = map(int, opt["pattern"].split(":"))
+        return {name: best_of_groups(s, live, of) for name, s in scores.items()}
+    return best_units(scores, opt["pattern"], opt["sparsity"])
 
 
 def images(case):
@@ -181,8 +398,11 @@ def make(case):
     torch.manual_seed(case.seed)
     model, opt = build(case), case.optimizer
     batches = text(case) if len(case.input) == 1 else images(case)
-    masks = {}
-    if opt["optimizer"] == "ssam":
+    masks, scores = {}, {}
+    if "pattern" in opt:  # of 64 values: there are ties, and sums are exact in any order
+        scores = {name: torch.randint(1, 65, p.shape) / 64 for name, p in model.named_parameters()}
+        masks = select(scores, opt)
+    elif opt["optimizer"] == "ssam":
         for name, p in model.named_parameters():
             density = 0.0 if name == case.unmasked else torch.empty(1).uniform_(0.1, 0.4).item()
             masks[name] = (torch.rand(p.shape) < density).to(torch.uint8)
@@ -190,7 +410,7 @@ def make(case):
     losses = train(model, batches, opt, case.lrs, masks)
     for k, (x, y) in enumerate(batches):
         tensors |= {f"input.{k}": x, f"target.{k}": y, f"loss.{k}": losses[k]}
-    tensors |= {f"mask.{k}": v for k, v in masks.items()}
+    tensors |= {f"score.{k}": v for k, v in scores.items()} | {f"mask.{k}": v for k, v in masks.items()}
     tensors |= {f"expected.{k}": v for k, v in state(model).items()}
     metadata = {"format": FORMAT, "model": json.dumps(case.spec), "optimizer": json.dumps(opt),
                 "lr": json.dumps(case.lrs), "tolerance": TOLERANCE,
@@ -243,7 +463,7 @@ def main():
         losses = " ".join(f"{tensors[f'loss.{k}'].item():.3f}" for k in range(len(json.loads(meta["lr"]))))
         torch.manual_seed(0)
         shaken = max(max(errors(tensors, meta, NOISE).values()) for _ in range(DRAWS))
-        print(f"{path.stem:24} error {found[worst]:.1e} ({worst}), shaken {shaken:.1e}, loss {losses}")
+        print(f"{path.stem:27} error {found[worst]:.1e} ({worst}), shaken {shaken:.1e}, loss {losses}")
         if args.check:
             for key, value in found.items():
                 print(f"    {value:.1e}  {key}")

@@ -5,6 +5,7 @@ convolution, pooling, normalisation, attention and loss: only the derivatives ar
 """
 import json
 import math
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,20 +23,29 @@ def max_pool(x, kernel, stride, padding=0):
 
 
 class Pass:
-    """The layers of one forward pass: named weights as arguments, running statistics updated in `state`."""
+    """The layers of one forward pass: named weights as arguments, running statistics updated in `state`, if given.
 
-    def __init__(self, weights, state):
-        self.weights, self.state = weights, state
+    With `masks`, gradients pass through convolutions and linear layers by the masked weights."""
+
+    def __init__(self, weights, state, masks):
+        self.weights, self.state, self.masks = weights, state, masks
+
+    def product(self, at, product, x):
+        """product(w, x), whose gradient to x is the masked weight's and whose gradient to w is not masked."""
+        w = self.weights[f"{at}.weight"]
+        if self.masks is None:
+            return product(w, x)
+        masked = (w * self.masks[f"{at}.weight"]).detach()
+        return product(w, x.detach()) + product(masked, x) - product(masked, x.detach())
 
     def linear(self, at, x):
-        return x @ self.weights[f"{at}.weight"].T + self.weights[f"{at}.bias"]
+        return self.product(at, lambda w, x: x @ w.T, x) + self.weights[f"{at}.bias"]
 
     def conv(self, at, x, stride=1, padding=None):
-        w = self.weights[f"{at}.weight"]
-        kernel = w.shape[-1]
+        kernel = self.weights[f"{at}.weight"].shape[-1]
         padding = kernel // 2 if padding is None else padding
         side = (x.shape[-1] + 2 * padding - kernel) // stride + 1
-        y = w.flatten(1) @ F.unfold(x, kernel, padding=padding, stride=stride)
+        y = self.product(at, lambda w, x: w.flatten(1) @ F.unfold(x, kernel, padding=padding, stride=stride), x)
         if f"{at}.bias" in self.weights:
             y = y + self.weights[f"{at}.bias"][:, None]
         return y.unflatten(2, (side, side))
@@ -46,8 +56,9 @@ class Pass:
         mean = x.mean((0, 2, 3))
         centred = x - mean[:, None, None]
         var = (centred * centred).mean((0, 2, 3))
-        for key, new in (("running_mean", mean), ("running_var", var * count / (count - 1))):
-            self.state[f"{at}.{key}"] = 0.9 * self.state[f"{at}.{key}"] + 0.1 * new.detach()
+        if self.state is not None:
+            for key, new in (("running_mean", mean), ("running_var", var * count / (count - 1))):
+                self.state[f"{at}.{key}"] = 0.9 * self.state[f"{at}.{key}"] + 0.1 * new.detach()
         scale = self.weights[f"{at}.weight"] / (var + 1e-5).sqrt()
         return scale[:, None, None] * centred + self.weights[f"{at}.bias"][:, None, None]
 
@@ -183,6 +194,156 @@ LOGITS = {"mlp": mlp, "resnet8": resnet8, "resnet18": resnet18, "resnet50": resn
           "vgg11-bn": vgg11_bn, "edge-cnn": edge_cnn, "vit": vit, "transformer": transformer, "speednet": speednet}
 
 
+# ---- masks from scores ----------------------------------------------------------------------------
+
+def best(units, scores):
+    """Units (lists of places) by their mean score, the best first; sorting keeps the order of ties."""
+    return sorted(units, key=lambda unit: -math.fsum(scores[i] for i in unit) / len(unit))
+
+
+def selected(shapes, scores, pattern, sparsity):
+    """The places that a pattern selects. `shapes` by name, `scores` of all places, tensors in the order of names."""
+    live, units, lines, start = [], [], [], 0
+    for name in sorted(shapes):
+        shape, size = shapes[name], math.prod(shapes[name])
+        places = list(range(start, start + size))
+        start += size
+        if pattern == "tensor":
+            units.append(places)
+        elif pattern == "channel":
+            length = size // shape[0]
+            units += [places[i:i + length] for i in range(0, size, length)]
+        elif pattern == "unstructured":
+            units += [[i] for i in places]
+        elif len(shape) == 1:
+            live += places
+        elif len(shape) == 2:
+            lines += [places[i:i + shape[1]] for i in range(0, size, shape[1])]
+        else:
+            lines += [places[i::size // shape[0]] for i in range(size // shape[0])]
+    if units:
+        budget = math.floor(start * (1 - sparsity) + 1e-6)
+        for unit in best(units, scores):
+            live += unit if len(live) < budget else []
+    else:
+        n, m = map(int, pattern.split(":"))
+        for line in lines:
+            for group in (line[i:i + m] for i in range(0, len(line), m)):
+                live += sum(best([[i] for i in group], scores)[:math.ceil(len(group) * n / m)], [])
+    return live
+
+
+# ---- the loss and direction of each optimizer; `old` is what it keeps from step to step -----------
+
+class Batch:
+    """What an optimizer asks of some samples: losses and gradients. All vectors are flat, in the order of names."""
+
+    def __init__(self, see, w, mask, opt, rows):
+        self.see, self.w, self.mask, self.opt, self.rows = see, w, mask, opt, rows
+
+    def first(self, masked=False):
+        """The losses of the samples at w, and g."""
+        return self.see(self.w, self.rows, True, masked)
+
+    def losses(self, eps):
+        """Of the samples at w + eps; running statistics stay."""
+        return self.see(self.w + eps, self.rows, False)[0]
+
+    def second(self, eps, rows=None):
+        """The gradient at w + eps, of all samples or of some."""
+        update = self.opt.get("batch_norm", "update") == "update"
+        return self.see(self.w + eps, self.rows if rows is None else rows, update)[1]
+
+    def steepest(self, v):
+        """The gradient at the distance rho in the direction v."""
+        return self.second(self.opt["rho"] * v / (v.norm() + 1e-12))
+
+
+def sgd(batch, opt, old):
+    losses, g = batch.first()
+    return losses.mean(), g
+
+
+def sam(batch, opt, old):
+    losses, g = batch.first()
+    return losses.mean(), batch.steepest(g)
+
+
+def ssam(batch, opt, old):
+    implicit = opt.get("perturbation") == "implicit"
+    losses, g = batch.first(masked=implicit)
+    step = g if implicit else batch.mask * g
+    norm = {"full": g, "masked": step, "lagged": old.get("g2", g)}[opt.get("norm", "full")].norm()
+    old["g2"] = batch.second(opt["rho"] * step / (norm + 1e-7))
+    return losses.mean(), old["g2"]
+
+
+def asam(batch, opt, old):
+    losses, g = batch.first()
+    t = batch.w.abs() + opt["eta"]
+    return losses.mean(), batch.second(opt["rho"] * t * t * g / ((t * g).norm() + 1e-12))
+
+
+def gsam(batch, opt, old):
+    losses, g = batch.first()
+    g2 = batch.steepest(g)
+    unit = g2 / g2.norm()
+    return losses.mean(), g2 - opt["alpha"] * (g - (g @ unit) * unit)
+
+
+def looksam(batch, opt, old):
+    losses, g = batch.first()
+    if old["step"] % opt["sam_interval"]:
+        return losses.mean(), g + opt["alpha"] * g.norm() * old["gv"] / old["gv"].norm()
+    g2, unit = batch.steepest(g), g / g.norm()
+    old["gv"] = g2 - (g2 @ unit) * unit
+    return losses.mean(), g2
+
+
+def esam(batch, opt, old):
+    assert opt["beta"] == 1, "which tensors a smaller beta perturbs is random"
+    losses, g = batch.first()
+    eps = opt["rho"] * g / (g.norm() + 1e-7)
+    rise = (batch.losses(eps) - losses).tolist()
+    ranked = sorted(range(len(rise)), key=lambda i: -rise[i])
+    return losses.mean(), batch.second(eps, sorted(ranked[:max(1, math.floor(opt["gamma"] * len(rise)))]))
+
+
+def ae_sam(batch, opt, old):
+    losses, g = batch.first()
+    n, part = (g * g).sum().item(), 1 - opt["delta"]
+    old["mu"] = (1 - part) * old.get("mu", 0) + part * n
+    old["var"] = (1 - part) * old.get("var", 0) + part * (n - old["mu"]) ** 2
+    c = (1 - old["progress"]) * opt["threshold"][0] + old["progress"] * opt["threshold"][1]
+    sharp = n >= old["mu"] + c * math.sqrt(old["var"])
+    return losses.mean(), batch.steepest(g) if sharp else g
+
+
+def f_sam(batch, opt, old):
+    losses, g = batch.first()
+    old["m"] = opt["lambda"] * old.get("m", 0 * g) + (1 - opt["lambda"]) * g
+    return losses.mean(), batch.steepest(g - opt["sigma"] * old["m"])
+
+
+def sam_on(batch, opt, old):
+    losses, g = batch.first()
+    return losses.mean(), batch.steepest(batch.mask * g)
+
+
+def m_sam(batch, opt, old):
+    loss, d = 0, 0
+    count = len(batch.rows) // opt["shard"]
+    for i in range(count):
+        rows = batch.rows[i * opt["shard"]:(i + 1) * opt["shard"]]
+        part, g2 = sam(Batch(batch.see, batch.w, None, opt, rows), opt, old)
+        loss, d = loss + part / count, d + g2 / count
+    return loss, d
+
+
+DIRECTIONS = {"sgd": sgd, "sam": sam, "ssam": ssam, "asam": asam, "gsam": gsam, "looksam": looksam, "esam": esam,
+              "ae-sam": ae_sam, "f-sam": f_sam, "sam-on": sam_on, "m-sam": m_sam}
+
+
 # ---- the steps ------------------------------------------------------------------------------------
 
 def oracle(tensors, meta, noise=0.0):
@@ -191,33 +352,48 @@ def oracle(tensors, meta, noise=0.0):
     `noise` disturbs every weight and image of every pass by that relative amount, as rounding would."""
     spec, opt, lrs = (json.loads(meta[k]) for k in ("model", "optimizer", "lr"))
     s = {k.removeprefix("init."): v.double() for k, v in tensors.items() if k.startswith("init.")}
-    names = [k for k in s if "running_" not in k]
-    velocity = {k: torch.zeros_like(s[k]) for k in names}
+    names = sorted(k for k in s if "running_" not in k)
+    shapes = {k: s[k].shape for k in names}
+
+    def flat(values):
+        return torch.cat([values[k].flatten() for k in names])
+
+    def apart(vector):
+        parts = vector.split([math.prod(shapes[k]) for k in names])
+        return {k: part.view(shapes[k]) for k, part in zip(names, parts)}
 
     def noisy(v):
         return v * (1 + noise * torch.randn(v.shape, dtype=v.dtype)) if noise and v.is_floating_point() else v
 
-    def gradient(weights, x, y):
-        p = {k: noisy(w).detach().requires_grad_() for k, w in weights.items()}
-        z = LOGITS[spec["name"]](Pass(p, s), spec, noisy(x))
-        loss = (z.logsumexp(1) - z[torch.arange(len(y)), y]).mean()
-        return loss.detach(), dict(zip(p, torch.autograd.grad(loss, list(p.values()))))
+    def see(x, y, w, rows, update, masked=False):
+        """The losses of some samples (of text, the means over their tokens), and the gradient of their mean."""
+        p = {k: noisy(v).detach().requires_grad_() for k, v in apart(w).items()}
+        z = LOGITS[spec["name"]](Pass(p, s if update else None, masks if masked else None), spec, noisy(x[rows]))
+        target = y[rows].flatten()
+        losses = (z.logsumexp(1) - z[torch.arange(len(target)), target]).view(len(rows), -1).mean(1)
+        return losses.detach(), flat(dict(zip(p, torch.autograd.grad(losses.mean(), list(p.values())))))
 
-    out = {}
+    w, velocity, mask, masks = flat(s), 0, None, None
+    if opt["optimizer"] == "ssam":
+        mask = flat({k: tensors[f"mask.{k}"] for k in names}).double()
+        masks = apart(mask)
+    if "pattern" in opt:
+        scores = flat({k: tensors[f"score.{k}"] for k in names}).tolist()
+        live = selected(shapes, scores, opt["pattern"], opt.get("sparsity"))
+        assert sorted(live) == mask.nonzero().flatten().tolist(), "mask.* is not what the pattern selects"
+    if opt["optimizer"] == "sam-on":  # weights of one axis are those of normalisation layers
+        layers = {k.removesuffix(".weight") for k in names if k.endswith(".weight") and len(shapes[k]) == 1}
+        mask = flat({k: torch.full(shapes[k], float(k.rpartition(".")[0] in layers)) for k in names})
+
+    out, old = {}, {}
     for k, lr in enumerate(lrs):
-        x, y = tensors[f"input.{k}"], tensors[f"target.{k}"].flatten()
+        x, y = tensors[f"input.{k}"], tensors[f"target.{k}"]
         x = x.double() if x.is_floating_point() else x
-        loss, g = gradient({n: s[n] for n in names}, x, y)
+        old |= {"step": k, "progress": k / len(lrs)}
+        batch = Batch(partial(see, x, y), w, mask, opt, list(range(len(y))))
+        loss, d = DIRECTIONS[opt["optimizer"]](batch, opt, old)
         out[f"loss.{k}"] = loss.reshape(1)
-        if opt["optimizer"] in ("sam", "ssam"):
-            length = sum((g[n] ** 2).sum() for n in names).sqrt()
-            if opt["optimizer"] == "sam":
-                eps = {n: opt["rho"] * g[n] / (length + 1e-12) for n in names}
-            else:
-                eps = {n: tensors[f"mask.{n}"].double() * (opt["rho"] * g[n] / (length + 1e-7)) for n in names}
-            _, g = gradient({n: s[n] + eps[n] for n in names}, x, y)
-        for n in names:
-            d = g[n] + opt["weight_decay"] * s[n]
-            velocity[n] = opt["momentum"] * velocity[n] + d
-            s[n] = s[n] - lr * (d + opt["momentum"] * velocity[n] if opt["nesterov"] else velocity[n])
-    return out | {f"expected.{k}": v for k, v in s.items()}
+        d = d + opt["weight_decay"] * w
+        velocity = opt["momentum"] * velocity + d
+        w = w - lr * (d + opt["momentum"] * velocity if opt["nesterov"] else velocity)
+    return out | {f"expected.{k}": v for k, v in (s | apart(w)).items()}

@@ -9,12 +9,12 @@ use crate::nn::tape::{Gradient, Node, Pass};
 pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let y = tensor(with_slice::<T, _>(&x.value::<T>()?, cpu::relu)?, x.dims())?;
-        let (x, saved) = (x.clone(), y.clone());
-        Ok(pass.record(y, move |dy, gradients| {
+        let (slot, saved) = (x.slot, y.clone());
+        Ok(pass.record(y, &[x], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
             let (dx, _) =
                 with_slice::<T, _>(&saved, |y| with_slice(&dy, |dy| cpu::relu_backward(y, dy, 1, Measure::Nothing)))??;
-            gradients.add::<T>(&x, Gradient::plain(tensor(dx, dy.dims())?))
+            gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
     by_dtype!(x, run(x, pass))
@@ -25,11 +25,11 @@ pub fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let value = x.value::<T>()?;
         let y = tensor(with_slice::<T, _>(&value, cpu::gelu)?, x.dims())?;
-        let x = x.clone();
-        Ok(pass.record(y, move |dy, gradients| {
+        let slot = x.slot;
+        Ok(pass.record(y, &[x], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
             let dx = with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| cpu::gelu_backward(x, dy)))??;
-            gradients.add::<T>(&x, Gradient::plain(tensor(dx, dy.dims())?))
+            gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
     by_dtype!(x, run(x, pass))
@@ -41,11 +41,11 @@ pub fn add(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let channels = a.channels();
         let y = a.with_source::<T, _>(|a| b.with_source(|b| cpu::sum(&a, &b, channels, false)))??;
         let y = tensor(y, a.dims())?;
-        let (a, b) = (a.clone(), b.clone());
-        Ok(pass.record(y, move |dy, gradients| {
+        let slots = [a.slot, b.slot];
+        Ok(pass.record(y, &[a, b], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
-            gradients.add::<T>(&a, Gradient::plain(dy.clone()))?;
-            gradients.add::<T>(&b, Gradient::plain(dy))
+            gradients.add::<T>(slots[0], Gradient::plain(dy.clone()))?;
+            gradients.add::<T>(slots[1], Gradient::plain(dy))
         }))
     }
     by_dtype!(a, run(a, b, pass))
@@ -57,22 +57,21 @@ pub fn add_relu(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let channels = a.channels();
         let y = a.with_source::<T, _>(|a| b.with_source(|b| cpu::sum(&a, &b, channels, true)))??;
         let y = tensor(y, a.dims())?;
-        let (a, b, saved) = (a.clone(), b.clone(), y.clone());
-        Ok(pass.record(y, move |dy, gradients| {
+        let (slots, saved) = ([a.slot, b.slot], y.clone());
+        // Measured for a normalisation that ends a block; it has no ReLU of its own.
+        let measured = a.slot.and(a.normalised.as_ref()).is_some_and(|n| !n.relu).then(|| a.raw.clone());
+        Ok(pass.record(y, &[a, b], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
-            // Measured for a normalisation that ends a block; it has no ReLU of its own.
-            let measured = a.normalised.as_ref().is_some_and(|n| !n.relu);
-            let (dx, moments) = with_slice::<T, _>(&saved, |y| {
-                with_slice(&dy, |dy| {
-                    with_slice(&a.raw, |x| {
-                        let measure = if measured { Measure::Gradient { x, gate: None } } else { Measure::Nothing };
-                        cpu::relu_backward(y, dy, channels, measure)
-                    })
-                })
-            })???;
+            let run = |measure: Measure<'_, T>| {
+                with_slice::<T, _>(&saved, |y| with_slice(&dy, |dy| cpu::relu_backward(y, dy, channels, measure)))?
+            };
+            let (dx, moments) = match &measured {
+                None => run(Measure::Nothing)?,
+                Some(x) => with_slice(x, |x| run(Measure::Gradient { x, gate: None }))??,
+            };
             let grad = Gradient::plain(tensor(dx, dy.dims())?);
-            gradients.add::<T>(&a, Gradient { moments, ..grad.clone() })?;
-            gradients.add::<T>(&b, grad)
+            gradients.add::<T>(slots[0], Gradient { moments, ..grad.clone() })?;
+            gradients.add::<T>(slots[1], grad)
         }))
     }
     by_dtype!(a, run(a, b, pass))

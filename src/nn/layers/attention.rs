@@ -19,13 +19,13 @@ pub fn attention(qkv: &Node, heads: usize, causal: bool, pass: &mut Pass<'_>) ->
         if let Some(last) = dims.last_mut() {
             *last /= 3;
         }
-        let qkv = qkv.clone();
-        Ok(pass.record(tensor(y, &dims)?, move |dy, gradients| {
+        let slot = qkv.slot;
+        Ok(pass.record(tensor(y, &dims)?, &[qkv], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
             let dqkv = with_slice::<T, _>(&value, |qkv| {
                 with_slice(&dy, |dy| cpu::attention_backward(&s, qkv, &weights, dy))
             })??;
-            gradients.add::<T>(&qkv, Gradient::plain(tensor(dqkv, qkv.dims())?))
+            gradients.add::<T>(slot, Gradient::plain(tensor(dqkv, value.dims())?))
         }))
     }
     let (batch, width) = (qkv.dims().first().copied().unwrap_or(0), qkv.channels());

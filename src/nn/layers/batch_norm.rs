@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use candle_nn::Init;
-
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::cpu::{self, BatchNormGrad, ChannelStats, Moments, Scalar, Statistics, with_slice};
@@ -26,8 +24,7 @@ pub struct BatchNorm {
 impl BatchNorm {
     /// Declares `name.weight`, `name.bias` and the running statistics.
     pub fn declare(params: &mut ParamsBuilder, name: &str, channels: usize) {
-        params.param(&format!("{name}.weight"), &[channels], Init::Const(1.0));
-        params.param(&format!("{name}.bias"), &[channels], Init::Const(0.0));
+        params.normalisation(name, channels);
         params.running(name, channels);
     }
 
@@ -74,16 +71,16 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     let [scale, shift] = cpu::normalisation(&stats, &gamma, &beta, BATCH_NORM_EPS);
     let normalised = Rc::new(Normalised { scale, shift, relu: layer.relu });
     let (weight_id, bias_id) = (layer.weight, layer.bias);
-    let (value, seen) = (x.raw.clone(), normalised.clone());
-    let y = pass.record(value, move |dy, gradients| {
-        let (dy, moments) = dy.measured::<T>(&x.raw, &seen)?;
+    let (slot, value, seen) = (x.slot, x.raw.clone(), normalised.clone());
+    let y = pass.record(value.clone(), &[&x], &[weight_id, bias_id], move |dy, gradients| {
+        let (dy, moments) = dy.measured::<T>(&value, &seen)?;
         let statistics = if fixed { Statistics::Fixed } else { Statistics::Batch };
         let BatchNormGrad { gamma: dgamma, beta: dbeta, terms } =
             cpu::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count);
         gradients.add_param::<T>(weight_id, &dgamma)?;
         gradients.add_param::<T>(bias_id, &dbeta)?;
-        let through = Through { x: x.raw.clone(), normalised: seen, terms };
-        gradients.add::<T>(&x, Gradient { raw: dy, moments: None, through: Some(Rc::new(through)) })
+        let through = Through { x: value, normalised: seen, terms };
+        gradients.add::<T>(slot, Gradient { raw: dy, moments: None, through: Some(Rc::new(through)) })
     });
     Ok(Node { normalised: Some(normalised), ..y })
 }

@@ -39,13 +39,13 @@ fn bias<T: Scalar>(layer: &Bias, x: &Node, pass: &mut Pass<'_>) -> Result<Node> 
     let (id, channels) = (layer.bias, x.channels());
     let shift = pass.weights.get_f64::<T>(id);
     let normalised = Rc::new(Normalised { scale: vec![1.0; channels], shift, relu: layer.relu });
-    let (value, seen) = (x.raw.clone(), normalised.clone());
-    let y = pass.record(value, move |dy, gradients| {
-        let (dy, moments) = dy.measured::<T>(&x.raw, &seen)?;
+    let (slot, value, seen) = (x.slot, x.raw.clone(), normalised.clone());
+    let y = pass.record(value.clone(), &[&x], &[id], move |dy, gradients| {
+        let (dy, moments) = dy.measured::<T>(&value, &seen)?;
         gradients.add_param::<T>(id, &moments.plain)?;
         let terms = [vec![1.0; channels], vec![0.0; channels], vec![0.0; channels]];
-        let through = seen.relu.then(|| Rc::new(Through { x: x.raw.clone(), normalised: seen, terms }));
-        gradients.add::<T>(&x, Gradient { raw: dy, moments: None, through })
+        let through = seen.relu.then(|| Rc::new(Through { x: value, normalised: seen, terms }));
+        gradients.add::<T>(slot, Gradient { raw: dy, moments: None, through })
     });
     Ok(Node { normalised: Some(normalised), ..y })
 }

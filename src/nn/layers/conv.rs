@@ -2,13 +2,14 @@
 
 use std::rc::Rc;
 
+use candle_core::Tensor;
 use candle_nn::Init;
 
 use super::by_dtype;
 use crate::error::{Error, Result};
-use crate::nn::cpu::{self, ConvShape, InputGrad, Measure, Scalar, tensor, with_slice};
+use crate::nn::cpu::{self, ConvShape, InputGrad, Measure, Scalar, WeightGrad, tensor, with_slice};
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
-use crate::nn::tape::{BatchNormMode, Gradient, Node, Pass};
+use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Pass};
 
 /// 2-D convolution without bias (a [`super::Bias`] may follow): square kernel, zero padding. A weight for fewer input channels than there are makes
 /// groups of channels that do not see one another.
@@ -65,32 +66,65 @@ fn conv2d<T: Scalar>(layer: &Conv2d, x: &Node, pass: &mut Pass<'_>) -> Result<No
     let measure = pass.batch_norm != BatchNormMode::Eval;
     let (y, moments) = x.with_source::<T, _>(|x| cpu::conv2d(&s, &x, weight, measure))?;
     let y = tensor(y, &[batch, s.out_height(), s.out_width(), c_out])?;
-    let x = x.clone();
-    let y = pass.record(y, move |dy, gradients| {
-        let weight = gradients.weights.get(id);
-        let other = gradients.take(&x).map(|other| other.value::<T>()).transpose()?;
+    let slot = x.slot;
+    // Read again for the weight's gradient alone.
+    let read = pass.owes(id).then(|| x.clone());
+    // The input's gradient is measured for the normalisation that the input is seen through.
+    let seen = slot.and(x.normalised.clone()).map(|normalised| (x.raw.clone(), normalised));
+    let in_dims = x.dims().to_vec();
+    let y = pass.record(y, &[x], &[id], move |dy, gradients| {
+        let other = gradients.take(slot).map(|other| other.value::<T>()).transpose()?;
+        let wanted = slot.map(|_| Wanted { weight: gradients.input_weights.get(id), other, seen });
         let mut dx = None;
-        gradients.param::<T>(id, |dw| {
-            let mut run = |add: Option<&[T]>, measure: Measure<'_, T>| {
-                let input = x.slot.map(|_| InputGrad { add, measure });
-                dx = x.with_source(|x| dy.with_source(|dy| cpu::conv2d_backward(&s, &x, &dy, weight, dw, input)))??;
-                Ok(())
-            };
-            let mut run = |add: Option<&[T]>| match &x.normalised {
-                None => run(add, Measure::Nothing),
-                Some(n) => with_slice(&x.raw, |x| n.with_gate(|gate| run(add, Measure::Gradient { x, gate })))?,
-            };
-            match &other {
-                None => run(None),
-                Some(other) => with_slice(other, |other| run(Some(other)))?,
-            }
-        })?;
+        let mut run = |dw: Option<(Option<&[usize]>, &mut [T])>, wanted: Option<Wanted<'_, T>>| -> Result<()> {
+            dx = dy.with_source(|dy| match (dw, &read) {
+                (Some((live, dw)), Some(x)) => x.with_source(|x| {
+                    let weight = Some(WeightGrad { x: &x, dw, live });
+                    with_input_grad(wanted, |input| cpu::conv2d_backward(&s, &dy, weight, input))
+                })?,
+                _ => with_input_grad(wanted, |input| cpu::conv2d_backward(&s, &dy, None, input)),
+            })??;
+            Ok(())
+        };
+        // Both gradients at once share work.
+        match (&read, groups) {
+            (None, _) => run(None, wanted)?,
+            (Some(_), 1) => gradients.param_channels::<T>(id, |live, dw| run(Some((live, dw)), wanted))?,
+            (Some(_), _) => gradients.param::<T>(id, |dw| run(Some((None, dw)), wanted))?,
+        }
         match dx {
             None => Ok(()),
             Some((dx, moments)) => {
-                gradients.add::<T>(&x, Gradient { moments, ..Gradient::plain(tensor(dx, x.dims())?) })
+                gradients.add::<T>(slot, Gradient { moments, ..Gradient::plain(tensor(dx, &in_dims)?) })
             }
         }
     });
     Ok(Node { moments: moments.map(Rc::new), ..y })
+}
+
+/// The gradient of a convolution's input that somebody wants.
+struct Wanted<'a, T> {
+    weight: &'a [T],
+    /// What other readers of the input contributed.
+    other: Option<Tensor>,
+    /// The raw input and the normalisation it is seen through.
+    seen: Option<(Tensor, Rc<Normalised>)>,
+}
+
+/// Calls a kernel with what it has to know of the input's gradient.
+fn with_input_grad<T: Scalar, R>(
+    wanted: Option<Wanted<'_, T>>,
+    kernel: impl FnOnce(Option<InputGrad<'_, T>>) -> R,
+) -> Result<R> {
+    let Some(Wanted { weight, other, seen }) = wanted else { return Ok(kernel(None)) };
+    let run = |add: Option<&[T]>| match &seen {
+        None => Ok(kernel(Some(InputGrad { weight, add, measure: Measure::Nothing }))),
+        Some((x, n)) => with_slice(x, |x| {
+            n.with_gate(|gate| kernel(Some(InputGrad { weight, add, measure: Measure::Gradient { x, gate } })))
+        }),
+    };
+    match &other {
+        None => run(None),
+        Some(other) => with_slice(other, |other| run(Some(other)))?,
+    }
 }

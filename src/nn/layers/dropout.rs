@@ -19,10 +19,11 @@ pub fn dropout(x: &Node, p: f32, pass: &mut Pass<'_>) -> Result<Node> {
         let kept: Vec<bool> = (0..x.raw.elem_count()).map(|_| unit(stream) >= p).collect();
         let scale = T::from_f64(1.0 / (1.0 - f64::from(p)));
         let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::keep(x, &kept, scale))?;
-        let x = x.clone();
-        Ok(pass.record(tensor(y, x.dims())?, move |dy, gradients| {
-            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::keep(dy, &kept, scale))?;
-            gradients.add::<T>(&x, Gradient::plain(tensor(dx, x.dims())?))
+        let slot = x.slot;
+        Ok(pass.record(tensor(y, x.dims())?, &[x], &[], move |dy, gradients| {
+            let dy = dy.value::<T>()?;
+            let dx = with_slice::<T, _>(&dy, |dy| cpu::keep(dy, &kept, scale))?;
+            gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
     if pass.is_evaluation() || p == 0.0 {

@@ -52,7 +52,7 @@ impl Embedding {
             .zip(&ids)
             .for_each(|(y, token)| y.copy_from_slice(&weight[*token as usize * width..][..width]));
         let (batch, length) = tokens.raw.dims2()?;
-        Ok(pass.record(tensor(y, &[batch, length, width])?, move |dy, gradients| {
+        Ok(pass.record(tensor(y, &[batch, length, width])?, &[tokens], &[id], move |dy, gradients| {
             with_slice::<T, _>(&dy.value::<T>()?, |dy| {
                 gradients.param::<T>(id, |dw| {
                     dw.fill(T::zero());
@@ -97,8 +97,8 @@ fn positions<T: Scalar>(layer: &Positions, x: &Node, pass: &mut Pass<'_>) -> Res
         y.par_chunks_mut(p.len()).for_each(|sample| sample.iter_mut().zip(p).for_each(|(y, p)| *y += *p));
         y
     })?;
-    let x = x.clone();
-    Ok(pass.record(tensor(y, x.dims())?, move |dy, gradients| {
+    let slot = x.slot;
+    Ok(pass.record(tensor(y, x.dims())?, &[x], &[id], move |dy, gradients| {
         let dy = dy.value::<T>()?;
         with_slice::<T, _>(&dy, |dy| {
             gradients.param::<T>(id, |dp| {
@@ -109,6 +109,6 @@ fn positions<T: Scalar>(layer: &Positions, x: &Node, pass: &mut Pass<'_>) -> Res
                 Ok(())
             })
         })??;
-        gradients.add::<T>(&x, Gradient::plain(dy))
+        gradients.add::<T>(slot, Gradient::plain(dy))
     }))
 }

@@ -1,7 +1,5 @@
 //! Layer normalisation.
 
-use candle_nn::Init;
-
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::cpu::{self, Scalar, tensor, with_slice};
@@ -21,8 +19,7 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// Declares `name.weight` and `name.bias`, both `[features]`.
     pub fn declare(params: &mut ParamsBuilder, name: &str, features: usize) {
-        params.param(&format!("{name}.weight"), &[features], Init::Const(1.0));
-        params.param(&format!("{name}.bias"), &[features], Init::Const(0.0));
+        params.normalisation(name, features);
     }
 
     /// The layer over a finished layout.
@@ -44,14 +41,14 @@ fn layer_norm<T: Scalar>(layer: &LayerNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     let (gamma, beta) = (pass.weights.get::<T>(weight_id), pass.weights.get::<T>(bias_id));
     let value = x.value::<T>()?;
     let (y, rows) = with_slice::<T, _>(&value, |x| cpu::layer_norm(x, gamma, beta, LAYER_NORM_EPS))?;
-    let x = x.clone();
-    Ok(pass.record(tensor(y, x.dims())?, move |dy, gradients| {
+    let slot = x.slot;
+    Ok(pass.record(tensor(y, x.dims())?, &[x], &[weight_id, bias_id], move |dy, gradients| {
         let gamma = gradients.weights.get::<T>(weight_id);
         let dy = dy.value::<T>()?;
         let grad =
             with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| cpu::layer_norm_backward(x, dy, gamma, &rows)))??;
         gradients.add_param::<T>(weight_id, &grad.gamma)?;
         gradients.add_param::<T>(bias_id, &grad.beta)?;
-        gradients.add::<T>(&x, Gradient::plain(tensor(grad.x, dy.dims())?))
+        gradients.add::<T>(slot, Gradient::plain(tensor(grad.x, dy.dims())?))
     }))
 }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::by_dtype;
 use crate::error::{Error, Result};
-use crate::nn::cpu::{MatMut, MatRef, Scalar, par_gemm, tensor, with_slice};
+use crate::nn::cpu::{self, MatMut, MatRef, Scalar, Source, par_gemm, tensor, with_slice};
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
 use crate::nn::tape::{Gradient, Node, Pass};
 
@@ -64,28 +64,35 @@ fn linear<T: Scalar>(layer: &Linear, x: &Node, pass: &mut Pass<'_>) -> Result<No
     if let Some(last) = dims.last_mut() {
         *last = d_out;
     }
-    let x = x.clone();
-    Ok(pass.record(tensor(y, &dims)?, move |dy, gradients| {
+    let (slot, in_dims) = (x.slot, x.dims().to_vec());
+    // Read again for the weight's gradient alone.
+    let value = pass.owes(weight_id).then_some(value);
+    Ok(pass.record(tensor(y, &dims)?, &[x], &[weight_id, bias_id], move |dy, gradients| {
         let dy = dy.value::<T>()?;
         with_slice::<T, _>(&dy, |dy| {
             let upstream = MatRef::new(dy, rows, d_out);
-            gradients.param::<T>(weight_id, |dw| {
-                with_slice(&value, |x| {
-                    let dw = MatMut { data: dw, rows: d_out, cols: d_in };
-                    par_gemm(dw, upstream.t(), MatRef::new(x, rows, d_in), false);
-                })
-            })?;
+            if let Some(value) = &value {
+                gradients.param_channels::<T>(weight_id, |live, dw| {
+                    let gathered = live.map(|live| cpu::gather(&Source::Plain(dy), d_out, live));
+                    let n = live.map_or(d_out, <[usize]>::len);
+                    let upstream = gathered.as_ref().map_or(upstream, |dy| MatRef::new(dy, rows, n));
+                    with_slice(value, |x| {
+                        let dw = MatMut { data: dw, rows: n, cols: d_in };
+                        par_gemm(dw, upstream.t(), MatRef::new(x, rows, d_in), false);
+                    })
+                })?;
+            }
             gradients.param::<T>(bias_id, |db| {
                 db.copy_from_slice(&sum_rows(dy, d_out));
                 Ok(())
             })?;
-            if x.slot.is_none() {
+            if slot.is_none() {
                 return Ok(());
             }
-            let weight = MatRef::new(gradients.weights.get::<T>(weight_id), d_out, d_in);
+            let weight = MatRef::new(gradients.input_weights.get::<T>(weight_id), d_out, d_in);
             let mut dx = vec![T::zero(); rows * d_in];
             par_gemm(MatMut { data: &mut dx, rows, cols: d_in }, upstream, weight, false);
-            gradients.add::<T>(&x, Gradient::plain(tensor(dx, x.dims())?))
+            gradients.add::<T>(slot, Gradient::plain(tensor(dx, &in_dims)?))
         })?
     }))
 }

@@ -11,10 +11,10 @@ pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
         let (batch, h, w, c_in) = x.raw.dims4()?;
         let dims = [batch, h, w, c_in];
         let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::shortcut(x, dims, c_out))?;
-        let x = x.clone();
-        Ok(pass.record(tensor(y, &[batch, h.div_ceil(2), w.div_ceil(2), c_out])?, move |dy, gradients| {
+        let slot = x.slot;
+        Ok(pass.record(tensor(y, &[batch, h.div_ceil(2), w.div_ceil(2), c_out])?, &[x], &[], move |dy, gradients| {
             let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::shortcut_backward(dy, dims, c_out))?;
-            gradients.add::<T>(&x, Gradient::plain(tensor(dx, &dims)?))
+            gradients.add::<T>(slot, Gradient::plain(tensor(dx, &dims)?))
         }))
     }
     by_dtype!(x, run(x, c_out, pass))
@@ -25,10 +25,10 @@ pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let (batch, h, w, channels) = x.raw.dims4()?;
         let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::global_avg_pool(x, h * w, channels))?;
-        let x = x.clone();
-        Ok(pass.record(tensor(y, &[batch, channels])?, move |dy, gradients| {
+        let slot = x.slot;
+        Ok(pass.record(tensor(y, &[batch, channels])?, &[x], &[], move |dy, gradients| {
             let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::global_avg_pool_backward(dy, h * w, channels))?;
-            gradients.add::<T>(&x, Gradient::plain(tensor(dx, &[batch, h, w, channels])?))
+            gradients.add::<T>(slot, Gradient::plain(tensor(dx, &[batch, h, w, channels])?))
         }))
     }
     by_dtype!(x, run(x, pass))
@@ -42,10 +42,10 @@ pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
 pub fn max_pool2d(x: &Node, kernel: usize, stride: usize, padding: usize, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, s: PoolShape, pass: &mut Pass<'_>) -> Result<Node> {
         let (y, winners) = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::max_pool2d(&s, x))?;
-        let x = x.clone();
-        Ok(pass.record(tensor(y, &s.out_dims())?, move |dy, gradients| {
+        let (slot, dims) = (x.slot, x.dims().to_vec());
+        Ok(pass.record(tensor(y, &s.out_dims())?, &[x], &[], move |dy, gradients| {
             let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::max_pool2d_backward(&s, &winners, dy))?;
-            gradients.add::<T>(&x, Gradient::plain(tensor(dx, x.dims())?))
+            gradients.add::<T>(slot, Gradient::plain(tensor(dx, &dims)?))
         }))
     }
     let s = PoolShape::new(x.raw.dims4()?, kernel, stride, padding)?;
@@ -68,10 +68,10 @@ pub fn global_max_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
 pub fn avg_pool2d(x: &Node, kernel: usize, stride: usize, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, s: PoolShape, pass: &mut Pass<'_>) -> Result<Node> {
         let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::avg_pool2d(&s, x))?;
-        let x = x.clone();
-        Ok(pass.record(tensor(y, &s.out_dims())?, move |dy, gradients| {
+        let (slot, dims) = (x.slot, x.dims().to_vec());
+        Ok(pass.record(tensor(y, &s.out_dims())?, &[x], &[], move |dy, gradients| {
             let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::avg_pool2d_backward(&s, dy))?;
-            gradients.add::<T>(&x, Gradient::plain(tensor(dx, x.dims())?))
+            gradients.add::<T>(slot, Gradient::plain(tensor(dx, &dims)?))
         }))
     }
     let s = PoolShape::new(x.raw.dims4()?, kernel, stride, 0)?;

@@ -26,13 +26,10 @@ pub fn rows(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
 fn reshape(x: &Node, shape: [usize; 2], pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, shape: [usize; 2], pass: &mut Pass<'_>) -> Result<Node> {
         let y = x.value::<T>()?.reshape(&shape)?;
-        if x.slot.is_none() {
-            return Ok(pass.input(y));
-        }
-        let x = x.clone();
-        Ok(pass.record(y, move |dy, gradients| {
-            let dx = dy.value::<T>()?.reshape(x.dims())?;
-            gradients.add::<T>(&x, Gradient::plain(dx))
+        let (slot, dims) = (x.slot, x.dims().to_vec());
+        Ok(pass.record(y, &[x], &[], move |dy, gradients| {
+            let dx = dy.value::<T>()?.reshape(dims)?;
+            gradients.add::<T>(slot, Gradient::plain(dx))
         }))
     }
     by_dtype!(x, run(x, shape, pass))

@@ -7,8 +7,8 @@ use pulp::Arch;
 use super::{
     assert_all_close, assert_close, assert_threads_do_not_matter, channels_last_values, dot, images, single, values,
 };
-use crate::nn::cpu::{self, ConvShape, FORCED, InputGrad, Line, Measure, Moments, Scalar, Source};
-use crate::random::{Stream, stream};
+use crate::nn::cpu::{self, ConvShape, FORCED, InputGrad, Line, Measure, Moments, Scalar, Source, WeightGrad};
+use crate::random::{Stream, stream, unit};
 
 prop_compose! {
     /// Any kernel, stride, padding and groups; half of them the 3x3 kernels of Winograd's filtering.
@@ -38,8 +38,9 @@ fn operands(s: &ConvShape, seed: u64) -> [Vec<f64>; 3] {
 fn products<T: Scalar>(s: &ConvShape, x: &[T], w: &[T], dy: &[T]) -> [Vec<T>; 3] {
     let (x, dy) = (Source::Plain(x), Source::Plain(dy));
     let mut dw = vec![T::zero(); w.len()];
-    let wanted = InputGrad { add: None, measure: Measure::Nothing };
-    let (dx, _) = cpu::conv2d_backward(s, &x, &dy, w, &mut dw, Some(wanted)).expect("the input's gradient");
+    let wanted = InputGrad { weight: w, add: None, measure: Measure::Nothing };
+    let weight = WeightGrad { x: &x, dw: &mut dw, live: None };
+    let (dx, _) = cpu::conv2d_backward(s, &dy, Some(weight), Some(wanted)).expect("the input's gradient");
     [cpu::conv2d(s, &x, w, false).0, dx, dw]
 }
 
@@ -102,15 +103,43 @@ proptest! {
 
         let mut dw = vec![0.0; w.len()];
         let gate = relu.then_some(line);
-        let wanted = InputGrad { add: Some(&other), measure: Measure::Gradient { x: &x, gate } };
-        let (dx, moments) = cpu::conv2d_backward(&s, &seen, &grad, &w, &mut dw, Some(wanted)).expect("a gradient");
+        let wanted = InputGrad { weight: &w, add: Some(&other), measure: Measure::Gradient { x: &x, gate } };
+        let weight = WeightGrad { x: &seen, dw: &mut dw, live: None };
+        let (dx, moments) = cpu::conv2d_backward(&s, &grad, Some(weight), Some(wanted)).expect("a gradient");
         assert_all_close(&dx, &dx_expected, 1e-11);
         assert_all_close(&dw, &dw_expected, 1e-11);
         let expected: Vec<f64> =
             dx.iter().zip(&x_plain).map(|(dx, seen)| if relu && *seen <= 0.0 { 0.0 } else { *dx }).collect();
         assert_moments(&moments.expect("moments"), &Moments::of_gradient(&expected, &x, s.c_in, None));
-        prop_assert!(cpu::conv2d_backward(&s, &seen, &grad, &w, &mut dw, None).is_none());
-        assert_all_close(&dw, &dw_expected, 1e-11);
+        // Each gradient alone has the bits that it has beside the other.
+        let mut alone = vec![0.0; w.len()];
+        let weight = WeightGrad { x: &seen, dw: &mut alone, live: None };
+        prop_assert!(cpu::conv2d_backward(&s, &grad, Some(weight), None).is_none());
+        prop_assert_eq!(alone, dw);
+        prop_assert_eq!(cpu::conv2d_backward(&s, &grad, None, Some(wanted)).expect("a gradient").0, dx);
+    }
+
+    /// The weight gradient of some output channels alone is that part of the whole, and beside it the input's gradient has
+    /// the bits that it always has.
+    #[test]
+    fn some_output_channels_are_a_part_of_all(s in conv_shapes(), seed in 0u64..1000) {
+        prop_assume!(s.groups == 1);
+        let [x, w, dy] = operands(&s, seed);
+        let [_, dx, whole] = products(&s, &x, &w, &dy);
+        let rng = &mut stream(seed, Stream::Mask(1));
+        let mut live: Vec<usize> = (0..s.c_out).filter(|_| unit(rng) < 0.4).collect();
+        if live.is_empty() {
+            live.push(s.c_out - 1);
+        }
+        let channel = w.len() / s.c_out;
+        let mut dw = vec![0.0; live.len() * channel];
+        let weight = WeightGrad { x: &Source::Plain(&x), dw: &mut dw, live: Some(&live) };
+        let wanted = InputGrad { weight: &w, add: None, measure: Measure::Nothing };
+        let found = cpu::conv2d_backward(&s, &Source::Plain(&dy), Some(weight), Some(wanted)).expect("a gradient");
+        prop_assert_eq!(found.0, dx);
+        for (c, dw) in live.iter().zip(dw.chunks_exact(channel)) {
+            assert_all_close(dw, &whole[c * channel..][..channel], 1e-11);
+        }
     }
 }
 

@@ -8,10 +8,11 @@ use proptest::prelude::*;
 
 use super::{assert_close, assert_threads_do_not_matter, dot, values};
 use crate::data::Input;
+use crate::mask::Pattern;
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{
-    BatchNorm, BatchNormMode, Bias, Conv2d, LayerNorm, Linear, Node, ParamLayout, ParamsBuilder, Pass, Positions,
-    RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last, dropout, flatten, gelu,
+    BackwardPlan, BatchNorm, BatchNormMode, Bias, Conv2d, LayerNorm, Linear, Node, ParamLayout, ParamsBuilder, Pass,
+    Positions, RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last, dropout, flatten, gelu,
     global_avg_pool, max_pool2d, relu,
 };
 use crate::random::{Stream, below, stream};
@@ -52,6 +53,12 @@ impl Probe {
     }
 
     fn loss_and_slope(&self, t: f64) -> (f64, f64) {
+        let (loss, gradient, _) = self.gradient(t, None);
+        (loss, dot(&gradient, &self.direction))
+    }
+
+    /// The loss, its gradient (what `plan` owes of it), and how many layers were recorded for that.
+    fn gradient(&self, t: f64, plan: Option<&BackwardPlan>) -> (f64, Vec<f64>, usize) {
         let layout: &Arc<_> = self.model.layout();
         let moved: Vec<f64> =
             self.base.iter().zip(&self.direction).map(|(base, direction)| f64::from(*base) + t * direction).collect();
@@ -60,13 +67,13 @@ impl Probe {
         running.variance.iter_mut().flatten().for_each(|v| *v = 0.7);
         running.mean.iter_mut().flatten().for_each(|m| *m = 0.1);
         let pass = Pass::training(Weights::new(layout, &moved), &mut running, self.mode);
-        let mut pass = pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0))));
+        let mut pass = pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0)))).with_plan(plan);
         let input = pass.input(self.images.clone());
         let logits = self.model.forward(&input, &mut pass).expect("a forward pass");
         let loss = pass.cross_entropy::<f64>(&logits, &self.labels).expect("a loss");
-        let mut gradient = Vec::new();
+        let (mut gradient, recorded) = (Vec::new(), pass.recorded());
         pass.backward::<f64>(&loss, &mut gradient).expect("a backward pass");
-        (loss.mean, dot(&gradient, &self.direction))
+        (loss.mean, gradient, recorded)
     }
 
     fn check(&self) {
@@ -89,6 +96,39 @@ fn gradients_match_central_differences() {
         Probe::new(serde_json::json!({"name": "wideresnet", "depth": 10, "width": 1}), mode).check();
         Probe::text(mode).check();
         Probe::of(Box::new(EveryLayer::new()), mode).check();
+    }
+}
+
+/// Under a plan: what is owed is the gradient, whole tensors bit for bit; what is not is zero or the gradient; and layers
+/// below the shallowest live tensor are not recorded, so that nothing is kept for them.
+#[test]
+fn plans_leave_out_what_nobody_reads() {
+    for probe in [
+        Probe::of(Box::new(EveryLayer::new()), BatchNormMode::Update),
+        Probe::new(serde_json::json!({"name": "resnet8", "width": 8}), BatchNormMode::Update),
+        Probe::text(BatchNormMode::Update),
+    ] {
+        let layout = probe.model.layout();
+        let (loss, dense, recorded) = probe.gradient(0.0, None);
+        let mut fewer = 0;
+        for seed in 0..30 {
+            let pattern = [Pattern::Tensor, Pattern::Channel, Pattern::Unstructured][seed as usize % 3];
+            let keep = layout.len() * (seed as usize % 10) / 10;
+            let mask = pattern.choose(layout, keep, None, &mut stream(seed, Stream::Mask(2)));
+            let plan = BackwardPlan::of_scalars(layout, mask.flags());
+            let (same, sparse, some) = probe.gradient(0.0, Some(&plan));
+            assert_eq!(same, loss);
+            assert!(some <= recorded);
+            fewer += usize::from(some < recorded);
+            for (i, (sparse, dense)) in sparse.iter().zip(&dense).enumerate() {
+                if pattern == Pattern::Tensor && mask.flags()[i] {
+                    assert_eq!(sparse, dense);
+                } else if mask.flags()[i] || *sparse != 0.0 {
+                    assert_close(*sparse, *dense, 1e-12);
+                }
+            }
+        }
+        assert!(fewer > 0, "some of the masks must have left layers out");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Convolutions in groups of channels, as one convolution for each group on a copy of its channels.
 
-use super::{ConvShape, InputGrad, Measure, Moments, Scalar, Source};
+use super::{ConvShape, InputGrad, Measure, Moments, Scalar, Source, WeightGrad};
 use crate::nn::cpu::activation::{add, values};
 
 impl ConvShape {
@@ -36,26 +36,33 @@ pub(super) fn conv2d<T: Scalar>(s: &ConvShape, x: &Source<'_, T>, w: &[T], measu
     (y, moments)
 }
 
+/// Weight gradients are of all output channels.
 pub(super) fn backward<T: Scalar>(
     s: &ConvShape,
-    x: &Source<'_, T>,
     dy: &Source<'_, T>,
-    w: &[T],
-    dw: &mut [T],
+    weight: Option<WeightGrad<'_, T>>,
     input: Option<InputGrad<'_, T>>,
 ) -> Option<(Vec<T>, Option<Moments>)> {
-    let (single, x, dy) = (s.group(), values(x, s.c_in), values(dy, s.c_out));
-    let mut dx = vec![T::zero(); x.len()];
-    let weights = w.chunks_exact(single.weights()).zip(dw.chunks_exact_mut(single.weights()));
-    for (group, (w, dw)) in weights.enumerate() {
-        let (x, dy) = (columns(&x, s.c_in, group, s.groups), columns(&dy, s.c_out, group, s.groups));
-        let wanted = input.map(|_| InputGrad { add: None, measure: Measure::Nothing });
-        let part = super::conv2d_backward(&single, &Source::Plain(&x), &Source::Plain(&dy), w, dw, wanted);
-        if let Some((part, _)) = part {
+    let (single, dy) = (s.group(), values(dy, s.c_out));
+    let mut weight = weight.map(|WeightGrad { x, dw, .. }| (values(x, s.c_in), dw));
+    let mut dx = vec![T::zero(); if input.is_some() { s.batch * s.height * s.width * s.c_in } else { 0 }];
+    for group in 0..s.groups {
+        let dy = columns(&dy, s.c_out, group, s.groups);
+        let place = group * single.weights()..(group + 1) * single.weights();
+        let x = weight.as_ref().map(|(x, _)| columns(x, s.c_in, group, s.groups));
+        let x = x.as_deref().map(Source::Plain);
+        let own = weight.as_mut().zip(x.as_ref()).map(|((_, dw), x)| WeightGrad {
+            x,
+            dw: &mut dw[place.clone()],
+            live: None,
+        });
+        let wanted =
+            input.map(|i| InputGrad { weight: &i.weight[place.clone()], add: None, measure: Measure::Nothing });
+        if let Some((part, _)) = super::conv2d_backward(&single, &Source::Plain(&dy), own, wanted) {
             put_columns(&part, &mut dx, s.c_in, group, s.groups);
         }
     }
-    input.map(|InputGrad { add: other, measure }| {
+    input.map(|InputGrad { add: other, measure, .. }| {
         let dx = if let Some(other) = other { add(&dx, other) } else { dx };
         let moments = measure.whole(&dx, s.c_in);
         (dx, moments)

@@ -12,6 +12,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::executed::count_flops;
+use super::gather::gather;
 use super::moments::{Measure, Moments};
 use super::scratch::with_scratch;
 use super::simd::{Scalar, arch, load_some, store_some};
@@ -208,40 +209,68 @@ pub(in crate::nn) fn conv2d<T: Scalar>(
     }
 }
 
+/// Where the gradient of a convolution's weight goes, and the input that it is taken from.
+pub(in crate::nn) struct WeightGrad<'a, T> {
+    pub(in crate::nn) x: &'a Source<'a, T>,
+    /// [c_out, c_in, k, k], or of the live output channels alone.
+    pub(in crate::nn) dw: &'a mut [T],
+    /// The output channels whose weights' gradients are wanted, in rising order, at least one; all of them where not given.
+    pub(in crate::nn) live: Option<&'a [usize]>,
+}
+
 /// How the gradient of a convolution's input is wanted.
 #[derive(Clone, Copy)]
 pub(in crate::nn) struct InputGrad<'a, T> {
+    /// The weight through which it is taken, [c_out, c_in, k, k].
+    pub(in crate::nn) weight: &'a [T],
     /// Added to it: what other readers of the input contributed.
     pub(in crate::nn) add: Option<&'a [T]>,
     /// What is measured of the sum.
     pub(in crate::nn) measure: Measure<'a, T>,
 }
 
-/// Gradients from `dy` [batch, oh, ow, c_out]. Writes that of the weight, summed over the batch in a fixed order, to `dw`
-/// [c_out, c_in, k, k]; returns that of the input [batch, h, w, c_in], if it is wanted, and its moments.
+/// Gradients from `dy` [batch, oh, ow, c_out], those that are wanted. Writes that of the weight, summed over the batch in a
+/// fixed order; returns that of the input [batch, h, w, c_in] and its moments.
 pub(in crate::nn) fn conv2d_backward<T: Scalar>(
     s: &ConvShape,
-    x: &Source<'_, T>,
     dy: &Source<'_, T>,
-    w: &[T],
-    dw: &mut [T],
+    weight: Option<WeightGrad<'_, T>>,
     input: Option<InputGrad<'_, T>>,
 ) -> Option<(Vec<T>, Option<Moments>)> {
-    assert_eq!(dw.len(), s.weights(), "a weight gradient has the weight's size");
-    if s.groups > 1 {
-        return grouped::backward(s, x, dy, w, dw, input);
+    if let Some(WeightGrad { dw, live, .. }) = &weight {
+        let channels = live.map_or(s.c_out, <[usize]>::len);
+        assert_eq!(dw.len() * s.c_out, s.weights() * channels, "a weight gradient has the weight's size");
     }
-    let filter = Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: true };
+    if s.groups > 1 {
+        return grouped::backward(s, dy, weight, input);
+    }
     let frame = s.frame();
     let back = Frame { channels: s.c_out, size: frame.out, out_channels: s.c_in, out: frame.size };
-    if s.is_winograd() {
-        let (forward, back) = (Winograd::new::<T>(frame), Winograd::new::<T>(back));
-        return winograd::backward((&forward, &back), s.batch, (x, dy), filter, dw, input);
+    let filter = |w| Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: true };
+    match weight {
+        Some(weight) if s.is_winograd() => {
+            let (forward, back) = (Winograd::new::<T>(frame), Winograd::new::<T>(back));
+            let input = input.map(|input| (filter(input.weight), input));
+            return winograd::backward((&forward, &back), s.batch, dy, weight, input);
+        }
+        Some(WeightGrad { x, dw, live: None }) => {
+            direct::weight_grad(&Direct::forward::<T>(frame, s.kernel, s.stride, s.padding), s.batch, x, dy, dw);
+        }
+        Some(WeightGrad { x, dw, live: Some(live) }) => {
+            let few = gather(dy, s.c_out, live);
+            let frame = Frame { out_channels: live.len(), ..frame };
+            let forward = Direct::forward::<T>(frame, s.kernel, s.stride, s.padding);
+            direct::weight_grad(&forward, s.batch, x, &Source::Plain(&few), dw);
+        }
+        None => {}
     }
-    direct::weight_grad(&Direct::forward::<T>(frame, s.kernel, s.stride, s.padding), s.batch, x, dy, dw);
-    input.map(|InputGrad { add, measure }| {
-        let direct = Direct::input_grad::<T>(back, s.kernel, s.stride, s.padding);
-        correlate(&direct, &back, dy, filter, add, measure)
+    input.map(|InputGrad { weight, add, measure }| {
+        if s.is_winograd() {
+            correlate(&Winograd::new::<T>(back), &back, dy, filter(weight), add, measure)
+        } else {
+            let direct = Direct::input_grad::<T>(back, s.kernel, s.stride, s.padding);
+            correlate(&direct, &back, dy, filter(weight), add, measure)
+        }
     })
 }
 

@@ -12,14 +12,14 @@ mod transform;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Algorithm, Filter, Frame, InputGrad, Task, sum_parts};
+use super::{Algorithm, Filter, Frame, InputGrad, Task, WeightGrad, sum_parts};
 use crate::nn::cpu::executed::count_flops;
 use crate::nn::cpu::moments::{Measure, Moments};
 use crate::nn::cpu::scratch::with_scratch;
 use crate::nn::cpu::simd::{Scalar, arch, many_registers, registers};
 use crate::nn::cpu::source::Source;
 use crate::nn::cpu::{pieces, write};
-use product::{accumulate, multiply, with_constants};
+use product::{ROWS, accumulate, accumulate_rows, multiply, with_constants};
 use transform::{expand, gather};
 
 /// Points of a transformed tile.
@@ -199,7 +199,10 @@ struct Backward<'a, T> {
     dy: &'a Source<'a, T>,
     images: std::ops::Range<usize>,
     scratch: &'a mut [T],
-    /// The transformed weight gradient, S [panels, POINTS, c_in in whole blocks, panel].
+    /// Where the live output channels lie in a point of M, whole groups of [`ROWS`]; none where all are wanted.
+    rows: &'a [usize],
+    /// The transformed weight gradient, S [panels, POINTS, c_in in whole blocks, panel]; of rows, [blocks, POINTS, rows,
+    /// BLOCK].
     sums: &'a mut [T],
     /// The packed weight of the correlation back, and what is added to its output.
     weight: &'a [T],
@@ -213,7 +216,7 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { forward, back, x, dy, images, scratch, sums, weight, add, dx } = self;
+        let Self { forward, back, x, dy, images, scratch, rows, sums, weight, add, dx } = self;
         let group = Algorithm::<T>::group(forward).min(images.len());
         let (x_padded, rest) = scratch.split_at_mut(group * forward.scratch_image());
         let (dy_padded, rest) = rest.split_at_mut(group * back.scratch_image());
@@ -234,11 +237,20 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
                 let tiles = start..(start + TILES).min(total);
                 forward.transform_input(simd, x_padded, tiles.clone(), v);
                 forward.transform_grad(simd, dy_padded, tiles.clone(), m);
-                for (row, s) in sums.chunks_exact_mut(forward.s_point()).enumerate() {
-                    let (panel, point) = (row / POINTS, row % POINTS);
-                    let v = &v[point * forward.v_point()..][..forward.v_point()];
-                    let m = &m[point * forward.m_point() + panel * TILES * forward.panel..][..TILES * forward.panel];
-                    with_constants!(forward, accumulate(simd, tiles.len(), v, m, s));
+                if rows.is_empty() {
+                    for (i, s) in sums.chunks_exact_mut(forward.s_point()).enumerate() {
+                        let (panel, point) = (i / POINTS, i % POINTS);
+                        let v = &v[point * forward.v_point()..][..forward.v_point()];
+                        let m = &m[point * forward.m_point() + panel * TILES * forward.panel..];
+                        with_constants!(forward, accumulate(simd, tiles.len(), v, &m[..TILES * forward.panel], s));
+                    }
+                } else {
+                    for (i, s) in sums.chunks_exact_mut(rows.len() * BLOCK).enumerate() {
+                        let (block, point) = (i / POINTS, i % POINTS);
+                        let v = &v[point * forward.v_point() + block * TILES * BLOCK..][..TILES * BLOCK];
+                        let m = &m[point * forward.m_point()..][..forward.m_point()];
+                        accumulate_rows(simd, tiles.len(), v, (m, forward.panel), rows, s);
+                    }
                 }
             }
             if !dx.is_empty() {
@@ -256,6 +268,17 @@ impl Winograd {
         self.blocks() * BLOCK * self.panel
     }
 
+    /// Where an output channel lies in a point of M.
+    fn row(&self, channel: usize) -> usize {
+        channel / self.panel * TILES * self.panel + channel % self.panel
+    }
+
+    /// FLOPs of the weight gradient that dead output channels save.
+    fn left_out_flops(&self, images: usize, live: &[usize]) -> usize {
+        let dead = if live.is_empty() { 0 } else { self.frame.out_channels - live.len() };
+        2 * images * self.image_tiles() * POINTS * self.frame.channels * dead
+    }
+
     /// Images of one task of the backward pass. It depends on shapes alone, so the order of sums never depends on
     /// threads; the sums of all tasks together stay small.
     fn backward_images(&self) -> usize {
@@ -263,24 +286,30 @@ impl Winograd {
     }
 }
 
-/// Both gradients (see [`super::conv2d_backward`]) by the correlations forward and back.
+/// The weight's gradient, and with it the input's (see [`super::conv2d_backward`]) by the correlations forward and back.
 pub(super) fn backward<T: Scalar>(
     (forward, back): (&Winograd, &Winograd),
     batch: usize,
-    (x, dy): (&Source<'_, T>, &Source<'_, T>),
-    filter: Filter<'_, T>,
-    dw: &mut [T],
-    input: Option<InputGrad<'_, T>>,
+    dy: &Source<'_, T>,
+    WeightGrad { x, dw, live }: WeightGrad<'_, T>,
+    input: Option<(Filter<'_, T>, InputGrad<'_, T>)>,
 ) -> Option<(Vec<T>, Option<Moments>)> {
     let (c_in, images) = (forward.frame.channels, forward.backward_images());
-    count_flops(forward.product_flops(batch, 12));
+    let live = live.unwrap_or_default();
+    let mut rows: Vec<usize> = live.iter().map(|channel| forward.row(*channel)).collect();
+    rows.resize(rows.len().next_multiple_of(ROWS), 0);
+    count_flops(forward.product_flops(batch, 12) - forward.left_out_flops(batch, live));
     let (image, tasks) = (back.frame.out_image(), batch.div_ceil(images));
     let (mut weight, mut measure, mut add, mut dx_len) = (Vec::new(), Measure::Nothing, None, 0);
-    if let Some(input) = input {
+    if let Some((filter, input)) = input {
         count_flops(Algorithm::<T>::flops(back, batch));
         (weight, measure, add, dx_len) = (back.pack(filter), input.measure, input.add, batch * image);
     }
-    let size = forward.panels() * POINTS * forward.s_point();
+    let size = if live.is_empty() {
+        forward.panels() * POINTS * forward.s_point()
+    } else {
+        forward.blocks() * POINTS * rows.len() * BLOCK
+    };
     let group = Algorithm::<T>::group(forward);
     let scratch = group * (forward.scratch_image() + back.scratch_image())
         + POINTS * (forward.v_point().max(back.v_point()) + forward.m_point().max(back.m_point()));
@@ -293,19 +322,29 @@ pub(super) fn backward<T: Scalar>(
             let images = i * images..((i + 1) * images).min(batch);
             let first = images.start;
             let (weight, add) = (weight.as_slice(), add.map(|add| &add[first * image..][..dx.len()]));
+            let rows = rows.as_slice();
             with_scratch(scratch, |scratch| {
                 let dx = &mut *dx;
-                arch().dispatch(Backward { forward, back, x, dy, images, scratch, sums, weight, add, dx });
+                arch().dispatch(Backward { forward, back, x, dy, images, scratch, rows, sums, weight, add, dx });
             });
             measure.pieces(first, dx, image, c_in, parts);
         });
     });
     let sums = sum_parts(partials, size);
-    let (s_point, panel) = (forward.s_point(), forward.panel);
+    // Where the first point of a weight lies in S, and the distance to the next.
+    let place = |co: usize, ci: usize| {
+        if live.is_empty() {
+            let (s_point, panel) = (forward.s_point(), forward.panel);
+            (co / panel * POINTS * s_point + ci * panel + co % panel, s_point)
+        } else {
+            let point = rows.len() * BLOCK;
+            (ci / BLOCK * POINTS * point + co * BLOCK + ci % BLOCK, point)
+        }
+    };
     dw.par_chunks_mut(c_in * 9).enumerate().for_each(|(co, dw)| {
         for (ci, dw) in dw.chunks_exact_mut(9).enumerate() {
-            let place = co / panel * POINTS * s_point + ci * panel + co % panel;
-            let at = |point: usize| sums[place + point * s_point];
+            let (first, step) = place(co, ci);
+            let at = |point: usize| sums[first + point * step];
             let columns: [[T; 3]; 4] = std::array::from_fn(|x| gather(std::array::from_fn(|y| at(4 * y + x))));
             for y in 0..3 {
                 dw[3 * y..3 * y + 3].copy_from_slice(&gather(columns.map(|c| c[y])));

@@ -3,7 +3,7 @@
 use pulp::Simd;
 
 use super::{BLOCK, TILES};
-use crate::nn::cpu::simd::{Scalar, load_row, load_tile, store_tile};
+use crate::nn::cpu::simd::{Scalar, load, load_row, load_tile, store, store_tile};
 
 /// Calls a kernel with the register tile as constants: V vectors of output channels by P tiles (or input channels).
 macro_rules! with_constants {
@@ -72,5 +72,50 @@ pub(super) fn accumulate<S: Simd, T: Scalar, const V: usize, const P: usize>(
             }
         }
         store_tile(&sums, s);
+    }
+}
+
+/// Rows of [`accumulate_rows`] that are summed together.
+pub(super) const ROWS: usize = 8;
+
+/// At one point, adds to S [rows, BLOCK] the products of some rows of M' [panels, TILES, panel], those at `rows` (whole
+/// groups of [`ROWS`]), with one block of V [TILES, BLOCK]: [`accumulate`] transposed, so that single output channels can be
+/// left out.
+#[inline(always)]
+pub(super) fn accumulate_rows<S: Simd, T: Scalar>(
+    simd: S,
+    tiles: usize,
+    v: &[T],
+    (m, panel): (&[T], usize),
+    rows: &[usize],
+    s: &mut [T],
+) {
+    let lanes = T::lanes::<S>();
+    let reach = (tiles - 1) * panel + 1;
+    for (rows, s) in rows.chunks_exact(ROWS).zip(s.chunks_exact_mut(ROWS * BLOCK)) {
+        // One pointer for each row, so that a row's value is found at a distance all rows share.
+        let mut m_rows = [&m[..0]; ROWS];
+        for (row, place) in m_rows.iter_mut().zip(rows) {
+            *row = &m[*place..][..reach];
+        }
+        for lane in (0..BLOCK).step_by(lanes) {
+            let mut sums = [T::splat(simd, T::zero()); ROWS];
+            for (p, sum) in sums.iter_mut().enumerate() {
+                *sum = load::<S, T>(&s[p * BLOCK + lane..]);
+            }
+            let mut at = 0;
+            for v in v.chunks_exact(BLOCK).take(tiles) {
+                let v = load::<S, T>(&v[lane..]);
+                for (sum, row) in sums.iter_mut().zip(m_rows) {
+                    // SAFETY: `at` is a multiple of `panel` for one of `tiles` tiles, so it is below `reach`.
+                    let d = T::splat(simd, unsafe { *row.get_unchecked(at) });
+                    *sum = T::mul_add(simd, d, v, *sum);
+                }
+                at += panel;
+            }
+            for (p, sum) in sums.iter().enumerate() {
+                store::<S, T>(*sum, &mut s[p * BLOCK + lane..]);
+            }
+        }
     }
 }

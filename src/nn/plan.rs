@@ -1,0 +1,54 @@
+//! What a backward pass owes: the parameters whose gradients somebody will read.
+
+use super::params::{ParamId, ParamLayout};
+
+/// The part of a parameter's gradient that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Owed {
+    /// None of it.
+    Nothing,
+    /// These entries along the first axis (output channels, rows), in rising order.
+    Channels(Vec<usize>),
+    /// All of it.
+    Everything,
+}
+
+/// For each parameter, what a backward pass owes of its gradient. From this follows all that can be left out: weight
+/// gradients of tensors or output channels without a live entry, everything below the shallowest live tensor, and the
+/// activations kept for those. Worked out once for a mask, read by every layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackwardPlan {
+    owed: Vec<Owed>,
+}
+
+/// Live channels are gathered where at most this part of a tensor's channels is live; above, gathering costs more than it
+/// saves.
+const GATHERED: f64 = 0.75;
+
+impl BackwardPlan {
+    /// The gradients of the `live` scalars (flat, in name order).
+    ///
+    /// # Panics
+    /// When there are not as many flags as the layout has scalars.
+    pub fn of_scalars(layout: &ParamLayout, live: &[bool]) -> Self {
+        assert_eq!(live.len(), layout.len(), "a flag for each scalar");
+        let owed = layout.specs().iter().map(|spec| {
+            let channels = spec.shape.first().copied().unwrap_or(1).max(1);
+            let slices = live[spec.range()].chunks((spec.len() / channels).max(1));
+            let alive: Vec<usize> =
+                slices.enumerate().filter(|(_, slice)| slice.contains(&true)).map(|(c, _)| c).collect();
+            if alive.is_empty() {
+                Owed::Nothing
+            } else if spec.shape.len() > 1 && alive.len() as f64 <= GATHERED * channels as f64 {
+                Owed::Channels(alive)
+            } else {
+                Owed::Everything
+            }
+        });
+        Self { owed: owed.collect() }
+    }
+
+    pub(super) fn owed(&self, id: ParamId) -> &Owed {
+        &self.owed[id.0]
+    }
+}

@@ -1,0 +1,55 @@
+//! AE-SAM (Jiang et al. 2023): SAM's step where the gradient is larger than it has lately been, a plain step elsewhere.
+
+use super::ascent::dot;
+use super::method::{Ask, Context, Landscape, Method};
+use super::sam::Ascent;
+use crate::error::Result;
+
+/// SAM where ||g||^2 >= mu + c sigma, with exponential moving averages mu and sigma^2 of ||g||^2, and c going from the first
+/// to the second threshold over the training.
+#[derive(Clone, Debug)]
+pub struct AeSam {
+    /// Radius.
+    pub rho: f64,
+    /// Part of the old averages kept at each step.
+    pub delta: f64,
+    /// c at the start and at the end.
+    pub threshold: [f64; 2],
+    mean: f64,
+    variance: f64,
+    gradient: Vec<f32>,
+    ascent: Ascent,
+}
+
+impl AeSam {
+    /// With nothing seen yet.
+    pub fn new(rho: f64, delta: f64, threshold: [f64; 2]) -> Self {
+        Self { rho, delta, threshold, mean: 0.0, variance: 0.0, gradient: Vec::new(), ascent: Ascent::default() }
+    }
+
+    /// Takes a squared norm into the averages; whether it is large.
+    fn is_sharp(&mut self, square: f64, progress: f64) -> bool {
+        self.mean = self.delta * self.mean + (1.0 - self.delta) * square;
+        self.variance = self.delta * self.variance + (1.0 - self.delta) * (square - self.mean).powi(2);
+        let [start, end] = self.threshold;
+        square >= self.mean + (start + (end - start) * progress) * self.variance.sqrt()
+    }
+}
+
+impl Method for AeSam {
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let loss = batch.gradient(weights, Ask::FIRST, &mut self.gradient)?.mean;
+        if self.is_sharp(dot(&self.gradient, &self.gradient), context.progress()) {
+            self.ascent.gradient((weights, &self.gradient), self.rho * context.rho_factor, batch, direction)?;
+        } else {
+            std::mem::swap(&mut self.gradient, direction);
+        }
+        Ok(loss)
+    }
+}

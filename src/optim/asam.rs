@@ -1,0 +1,45 @@
+//! ASAM, adaptive SAM (Kwon et al. 2021): the radius is measured in units of the weights, T = |w| + eta, so that rescaling
+//! layers against one another changes nothing.
+
+use super::ascent::{Perturbed, combine, norm};
+use super::method::{Ask, Context, Landscape, Method};
+use super::sam::SAM_EPSILON;
+use crate::error::Result;
+
+/// `eps = rho T^2 g / ||T g||`.
+#[derive(Clone, Debug)]
+pub struct Asam {
+    /// Radius.
+    pub rho: f64,
+    /// Added to |w|.
+    pub eta: f64,
+    gradient: Vec<f32>,
+    scaled: Vec<f32>,
+    perturbed: Perturbed,
+}
+
+impl Asam {
+    /// With nothing allocated yet.
+    pub fn new(rho: f64, eta: f64) -> Self {
+        Self { rho, eta, gradient: Vec::new(), scaled: Vec::new(), perturbed: Perturbed::default() }
+    }
+}
+
+impl Method for Asam {
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let loss = batch.gradient(weights, Ask::FIRST, &mut self.gradient)?.mean;
+        let eta = self.eta as f32;
+        combine(weights, &self.gradient, &mut self.scaled, |w, g| (w.abs() + eta) * g);
+        let scale = self.rho * context.rho_factor / (norm(&self.scaled) + SAM_EPSILON);
+        combine(weights, &self.scaled, &mut self.gradient, |w, scaled| (w.abs() + eta) * scaled);
+        self.perturbed.set(weights, &self.gradient, scale, None);
+        batch.gradient(self.perturbed.weights(), Ask::SECOND, direction)?;
+        Ok(loss)
+    }
+}

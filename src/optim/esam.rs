@@ -1,0 +1,82 @@
+//! ESAM, efficient SAM (Du et al. 2022): a random part of the tensors is perturbed, and the second gradient is that of the
+//! samples whose loss the perturbation raises most.
+
+use super::ascent::{Perturbed, masked_norm};
+use super::method::{Ask, Context, Landscape, Method};
+use super::sam::SSAM_EPSILON;
+use crate::error::Result;
+use crate::mask::Mask;
+use crate::nn::BackwardPlan;
+use crate::random::{Stream, stream, unit};
+
+/// `eps = rho / beta m g / ||m g||`, each tensor in m with probability beta; then the `gamma` part of the samples.
+#[derive(Clone, Debug)]
+pub struct Esam {
+    /// Radius.
+    pub rho: f64,
+    /// Probability with which a tensor is perturbed.
+    pub beta: f64,
+    /// Part of the samples in the second gradient.
+    pub gamma: f64,
+    gradient: Vec<f32>,
+    perturbed: Perturbed,
+}
+
+impl Esam {
+    /// With nothing allocated yet.
+    pub fn new(rho: f64, beta: f64, gamma: f64) -> Self {
+        Self { rho, beta, gamma, gradient: Vec::new(), perturbed: Perturbed::default() }
+    }
+}
+
+impl Method for Esam {
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let layout = batch.layout().clone();
+        let rng = &mut stream(context.seed, Stream::Tensors(context.step));
+        let mut live = Vec::with_capacity(layout.len());
+        for spec in layout.specs() {
+            let chosen = f64::from(unit(rng)) < self.beta;
+            live.resize(live.len() + spec.len(), chosen);
+        }
+        let mask = Mask::from_flags(live);
+        let plan = BackwardPlan::of_scalars(&layout, mask.flags());
+        let ask = Ask { plan: Some(&plan), ..Ask::FIRST };
+        let loss = batch.gradient(weights, ask, &mut self.gradient)?;
+        let rho = self.rho * context.rho_factor / self.beta;
+        let scale = rho / (masked_norm(&self.gradient, &mask) + SSAM_EPSILON);
+        self.perturbed.set(weights, &self.gradient, scale, Some(&mask));
+        let perturbed = batch.losses(self.perturbed.weights())?;
+        let rises = perturbed.iter().zip(&loss.per_sample).map(|(after, before)| after - before);
+        let chosen = sharpest(rises.collect(), self.gamma);
+        batch.gradient(self.perturbed.weights(), Ask { samples: Some(&chosen), ..Ask::SECOND }, direction)?;
+        Ok(loss.mean)
+    }
+}
+
+/// The part of the samples whose loss rises most, at least one, in rising order; ties go to the lower index.
+fn sharpest(rises: Vec<f64>, part: f64) -> Vec<usize> {
+    let keep = ((part * rises.len() as f64 + 1e-6) as usize).clamp(1, rises.len().max(1));
+    let mut samples: Vec<usize> = (0..rises.len()).collect();
+    samples.sort_by(|a, b| rises[*b].total_cmp(&rises[*a]));
+    samples.truncate(keep);
+    samples.sort_unstable();
+    samples
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sharpest_samples_are_those_whose_loss_rises_most() {
+        assert_eq!(sharpest(vec![0.1, 0.5, -1.0, 0.5, 0.2], 0.5), [1, 3]);
+        assert_eq!(sharpest(vec![0.1, 0.2], 0.1), [1]);
+        assert_eq!(sharpest(vec![0.3; 10], 0.3), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,47 @@
+//! F-SAM, friendly SAM (Li et al. 2024): the ascent step follows what is new in a gradient, less its running mean.
+
+use super::ascent::combine;
+use super::method::{Ask, Context, Landscape, Method};
+use super::sam::Ascent;
+use crate::error::Result;
+
+/// eps along `g - sigma m`, m being the exponential moving average of g.
+#[derive(Clone, Debug)]
+pub struct FSam {
+    /// Radius.
+    pub rho: f64,
+    /// Part of the old average kept at each step.
+    pub lambda: f64,
+    /// How much of the average is taken away.
+    pub sigma: f64,
+    gradient: Vec<f32>,
+    mean: Vec<f32>,
+    ascent: Ascent,
+}
+
+impl FSam {
+    /// With nothing seen yet.
+    pub fn new(rho: f64, lambda: f64, sigma: f64) -> Self {
+        Self { rho, lambda, sigma, gradient: Vec::new(), mean: Vec::new(), ascent: Ascent::default() }
+    }
+}
+
+impl Method for FSam {
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let loss = batch.gradient(weights, Ask::FIRST, &mut self.gradient)?.mean;
+        self.mean.resize(weights.len(), 0.0);
+        let (lambda, sigma) = (self.lambda as f32, self.sigma as f32);
+        combine(&self.mean, &self.gradient, direction, |m, g| lambda * m + (1.0 - lambda) * g);
+        std::mem::swap(&mut self.mean, direction);
+        combine(&self.gradient, &self.mean, direction, |g, m| g - sigma * m);
+        std::mem::swap(&mut self.gradient, direction);
+        self.ascent.gradient((weights, &self.gradient), self.rho * context.rho_factor, batch, direction)?;
+        Ok(loss)
+    }
+}

@@ -1,0 +1,44 @@
+//! GSAM (Zhuang et al. 2022): SAM's gradient, less a part of what of the plain gradient is orthogonal to it, which shrinks
+//! the gap between the perturbed and the plain loss.
+
+use super::ascent::{combine, dot, ratio};
+use super::method::{Ask, Context, Landscape, Method};
+use super::sam::Ascent;
+use crate::error::Result;
+
+/// Direction `g2 - alpha (g - (g.g2) g2 / ||g2||^2)`.
+#[derive(Clone, Debug)]
+pub struct Gsam {
+    /// Radius.
+    pub rho: f64,
+    /// How much of the orthogonal part is taken away.
+    pub alpha: f64,
+    gradient: Vec<f32>,
+    second: Vec<f32>,
+    ascent: Ascent,
+}
+
+impl Gsam {
+    /// With nothing allocated yet.
+    pub fn new(rho: f64, alpha: f64) -> Self {
+        Self { rho, alpha, gradient: Vec::new(), second: Vec::new(), ascent: Ascent::default() }
+    }
+}
+
+impl Method for Gsam {
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let loss = batch.gradient(weights, Ask::FIRST, &mut self.gradient)?.mean;
+        let rho = self.rho * context.rho_factor;
+        self.ascent.gradient((weights, &self.gradient), rho, batch, &mut self.second)?;
+        let along = ratio(dot(&self.gradient, &self.second), dot(&self.second, &self.second));
+        let (alpha, along) = (self.alpha as f32, along as f32);
+        combine(&self.gradient, &self.second, direction, |g, g2| g2 - alpha * (g - along * g2));
+        Ok(loss)
+    }
+}

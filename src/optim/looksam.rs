@@ -1,0 +1,51 @@
+//! LookSAM (Liu et al. 2022): SAM every few steps; the part of its gradient that is orthogonal to the plain one changes
+//! slowly and is used again in the steps between.
+
+use super::ascent::{combine, dot, norm, ratio};
+use super::method::{Ask, Context, Landscape, Method};
+use super::sam::Ascent;
+use crate::error::Result;
+
+/// Every `interval`-th step SAM's; between them `g + alpha ||g|| / ||gv|| gv`, gv being the last SAM gradient's part that is
+/// orthogonal to g.
+#[derive(Clone, Debug)]
+pub struct LookSam {
+    /// Radius.
+    pub rho: f64,
+    /// Weight of the kept part.
+    pub alpha: f64,
+    /// Steps from one SAM gradient to the next.
+    pub interval: usize,
+    gradient: Vec<f32>,
+    orthogonal: Vec<f32>,
+    ascent: Ascent,
+}
+
+impl LookSam {
+    /// With nothing allocated yet.
+    pub fn new(rho: f64, alpha: f64, interval: usize) -> Self {
+        Self { rho, alpha, interval, gradient: Vec::new(), orthogonal: Vec::new(), ascent: Ascent::default() }
+    }
+}
+
+impl Method for LookSam {
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let loss = batch.gradient(weights, Ask::FIRST, &mut self.gradient)?.mean;
+        let g = &self.gradient;
+        if context.step.is_multiple_of(self.interval) {
+            self.ascent.gradient((weights, g), self.rho * context.rho_factor, batch, direction)?;
+            let along = ratio(dot(g, direction), dot(g, g)) as f32;
+            combine(direction, g, &mut self.orthogonal, |g2, g| g2 - along * g);
+        } else {
+            let scale = (self.alpha * ratio(norm(g), norm(&self.orthogonal))) as f32;
+            combine(g, &self.orthogonal, direction, |g, orthogonal| g + scale * orthogonal);
+        }
+        Ok(loss)
+    }
+}

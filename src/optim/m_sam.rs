@@ -1,0 +1,53 @@
+//! m-SAM (Foret et al. 2021, section 4.1; Andriushchenko and Flammarion 2022): each shard of m samples has an ascent step of
+//! its own, as if it were on a device of its own.
+
+use super::ascent::{Perturbed, combine, norm};
+use super::method::{Ask, Context, Landscape, Method};
+use super::sam::SAM_EPSILON;
+use crate::error::Result;
+
+/// The mean of SAM's gradients of the batch's shards.
+#[derive(Clone, Debug)]
+pub struct MSam {
+    /// Radius.
+    pub rho: f64,
+    /// Samples of a shard; it divides the batch.
+    pub shard: usize,
+    gradient: Vec<f32>,
+    second: Vec<f32>,
+    perturbed: Perturbed,
+}
+
+impl MSam {
+    /// With nothing allocated yet.
+    pub fn new(rho: f64, shard: usize) -> Self {
+        Self { rho, shard, gradient: Vec::new(), second: Vec::new(), perturbed: Perturbed::default() }
+    }
+}
+
+impl Method for MSam {
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let samples: Vec<usize> = (0..batch.samples()).collect();
+        let shards = samples.len().div_ceil(self.shard);
+        let part = 1.0 / shards as f32;
+        let mut loss = 0.0;
+        direction.clear();
+        direction.resize(weights.len(), 0.0);
+        for shard in samples.chunks(self.shard) {
+            let samples = Some(shard);
+            loss += batch.gradient(weights, Ask { samples, ..Ask::FIRST }, &mut self.gradient)?.mean;
+            let scale = self.rho * context.rho_factor / (norm(&self.gradient) + SAM_EPSILON);
+            self.perturbed.set(weights, &self.gradient, scale, None);
+            batch.gradient(self.perturbed.weights(), Ask { samples, ..Ask::SECOND }, &mut self.gradient)?;
+            combine(direction, &self.gradient, &mut self.second, |sum, g2| sum + part * g2);
+            std::mem::swap(&mut self.second, direction);
+        }
+        Ok(loss / shards as f64)
+    }
+}

@@ -1,0 +1,130 @@
+//! What every optimizer here is: a rule that asks for gradients of one batch's loss, near the weights, and answers with the
+//! direction that the base step takes in place of the gradient.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::mask::Mask;
+use crate::nn::{BackwardPlan, ParamLayout};
+
+/// The loss of one batch as a function of the weights. Gradients are flat, in name order.
+pub trait Landscape {
+    /// The weights' names and shapes.
+    fn layout(&self) -> &Arc<ParamLayout>;
+
+    /// Samples of the batch.
+    fn samples(&self) -> usize;
+
+    /// The loss at `weights` and, in `gradient`, its gradient.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    fn gradient(&mut self, weights: &[f32], ask: Ask<'_>, gradient: &mut Vec<f32>) -> Result<BatchLoss>;
+
+    /// The loss of each sample at `weights`, no gradient taken and no statistics changed.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    fn losses(&mut self, weights: &[f32]) -> Result<Vec<f64>>;
+}
+
+/// Which gradient is wanted.
+#[derive(Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// Whether this is the second gradient of a step, for which BatchNorm may have another policy.
+    pub second: bool,
+    /// These samples of the batch alone, in rising order; all of them where not given.
+    pub samples: Option<&'a [usize]>,
+    /// The part of the gradient that is owed; all of it where not given.
+    pub plan: Option<&'a BackwardPlan>,
+    /// Weights through which convolutions and linear layers take the gradient of their input; the weights themselves
+    /// where not given.
+    pub input_weights: Option<&'a [f32]>,
+}
+
+impl Ask<'_> {
+    /// The first gradient of a step, the whole of it.
+    pub const FIRST: Self = Self { second: false, samples: None, plan: None, input_weights: None };
+    /// The second gradient of a step, the whole of it.
+    pub const SECOND: Self = Self { second: true, samples: None, plan: None, input_weights: None };
+}
+
+/// The loss of a batch.
+#[derive(Clone, Debug)]
+pub struct BatchLoss {
+    /// Mean over the samples.
+    pub mean: f64,
+    /// Of each sample.
+    pub per_sample: Vec<f64>,
+}
+
+/// Is told of weights and their gradient.
+pub type Between<'a> = &'a mut dyn FnMut(&[f32], &[f32]);
+
+/// Where in a training a step stands, and what comes from outside the method.
+pub struct Context<'a> {
+    /// Steps taken before this one.
+    pub step: usize,
+    /// Steps of the whole training.
+    pub steps: usize,
+    /// The cell's seed, for methods that draw.
+    pub seed: u64,
+    /// What rho is multiplied with at this step.
+    pub rho_factor: f64,
+    /// The mask in force.
+    pub mask: Option<ActiveMask<'a>>,
+    /// Told of the weights and the first gradient between the two passes, once the ascent step is fixed.
+    pub between: Option<Between<'a>>,
+}
+
+impl Context<'_> {
+    /// Step `step` of `steps`, nothing from outside.
+    pub fn new(step: usize, steps: usize) -> Self {
+        Self { step, steps, seed: 0, rho_factor: 1.0, mask: None, between: None }
+    }
+
+    /// The part of the training that is over, in [0, 1).
+    pub fn progress(&self) -> f64 {
+        self.step as f64 / self.steps.max(1) as f64
+    }
+}
+
+/// A mask and what follows from it.
+#[derive(Clone, Copy)]
+pub struct ActiveMask<'a> {
+    /// The live scalars.
+    pub mask: &'a Mask,
+    /// What the first backward pass owes under it, where the ascent step reads nothing else.
+    pub plan: Option<&'a BackwardPlan>,
+}
+
+/// An optimizer without its base step.
+pub trait Method {
+    /// Writes to `direction` what the base step takes for the gradient; returns the mean loss at `weights`.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64>;
+}
+
+/// The gradient itself: SGD.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Method for Plain {
+    fn direction(
+        &mut self,
+        weights: &[f32],
+        batch: &mut dyn Landscape,
+        _context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        Ok(batch.gradient(weights, Ask::FIRST, direction)?.mean)
+    }
+}

@@ -1,0 +1,31 @@
+//! The gradient of the training loss itself, of which a batch's is an estimate: what convergence theorems bound.
+
+use super::landscape::loss_gradient;
+use crate::data::DataSet;
+use crate::error::Result;
+use crate::model::Model;
+use crate::nn::{BatchNormMode, RunningStats};
+use crate::optim::dot;
+
+/// Samples of one pass.
+const BATCH: usize = 256;
+
+/// The squared norm of the gradient of the mean loss over all training samples, not augmented, with running statistics in
+/// BatchNorm.
+///
+/// # Errors
+/// When a sample cannot be read or a tensor operation fails.
+pub(super) fn squared_gradient_norm(
+    (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
+    data: &DataSet,
+) -> Result<f64> {
+    let indices: Vec<u32> = (0..data.train.len() as u32).collect();
+    let (mut mean, mut gradient) = (vec![0f32; weights.len()], Vec::new());
+    for indices in indices.chunks(BATCH) {
+        let batch = data.train.batch(indices, None)?;
+        loss_gradient((model, weights, running), &batch, BatchNormMode::Eval, &mut gradient)?;
+        let part = indices.len() as f32 / data.train.len() as f32;
+        mean.iter_mut().zip(&gradient).for_each(|(mean, g)| *mean += part * g);
+    }
+    Ok(dot(&mean, &mean))
+}
