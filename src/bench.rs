@@ -230,7 +230,7 @@ impl Bench {
         };
         let augment = Augment { crop, flip: true, ..Augment::default() };
         data.epoch(SEED, 0, self.batch_size, &augment, |batches| {
-            for (step, batch) in batches.iter().enumerate() {
+            for (step, batch) in batches.iter().take(steps).enumerate() {
                 let (batch, measured) = (batch?, step >= self.warmup);
                 own.step(&batch, (step, steps), measured)?;
                 if let Some(against) = &mut against {

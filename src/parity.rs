@@ -20,7 +20,7 @@ use crate::optim::{ActiveMask, Context, Norm};
 use crate::random::{Stream, stream};
 use crate::suite::cell::OptimizerSpec;
 use crate::suite::file::{Axis, GridFile};
-use crate::suite::one_optimizer;
+use crate::suite::{Frame, one_optimizer};
 use crate::train::{Optimizer, Trainer};
 
 /// The value of the `format` entry.
@@ -227,7 +227,8 @@ impl<'p> Case<'p> {
             // The mask is given, so its count does not matter.
             grid.sparsity = Some(Axis::One(0.5));
         }
-        let optimizer = one_optimizer(&grid, samples, TRAIN).map_err(|e| self.error(e))?;
+        let optimizer =
+            one_optimizer(&grid, Frame { epochs: 1, batch_size: samples, train: TRAIN }).map_err(|e| self.error(e))?;
         Ok((optimizer, pattern))
     }
 }

@@ -123,7 +123,7 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
        |
     20 | sparcity = 0.9
        | ^^^^^^^^
-    unknown field `sparcity`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `epochs_factor`, `rho`, `batch_norm`, `sparsity`, `pattern`, `mask`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`
+    unknown field `sparcity`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `epochs_factor`, `rho`, `rho_decay`, `batch_norm`, `sparsity`, `pattern`, `mask`, `refresh`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`, `norm`, `perturbation`, `eta`, `alpha`, `sam_interval`, `beta`, `gamma`, `delta`, `threshold`, `lambda`, `sigma`, `shard`
     ");
     insta::assert_snapshot!(refused("rho = 0.05", "rho = -0.1"), @"error: suite tiny.toml: profile quick: grid[1].rho = -0.1 must be 0 or more");
     insta::assert_snapshot!(refused("rho = 0.05", ""), @"error: suite tiny.toml: profile quick: grid[1].rho is missing for ssam-f; add rho = 0.1");
@@ -134,9 +134,26 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
        |
     15 | optimizer = "adam"
        |             ^^^^^^
-    unknown variant `adam`, expected one of `sgd`, `sam`, `ssam-f`, `ssam-d`
+    unknown variant `adam`, expected one of `sgd`, `sam`, `ssam-f`, `ssam-d`, `ssam`, `asam`, `gsam`, `looksam`, `esam`, `ae-sam`, `f-sam`, `sam-on`, `m-sam`
     "#);
-    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"sgd\"\nrho = 0.1"), @"error: suite tiny.toml: profile quick: grid[0].rho does not apply to sgd, only to sam, ssam-f, ssam-d; remove it");
+    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"sgd\"\nrho = 0.1"), @"error: suite tiny.toml: profile quick: grid[0].rho does not apply to sgd, only to sam, ssam-f, ssam-d, ssam, asam, gsam, looksam, esam, ae-sam, f-sam, sam-on, m-sam; remove it");
+    let ssam = |keys: &str| refused("optimizer = \"ssam-f\"", &format!("optimizer = \"ssam\"\n{keys}"));
+    insta::assert_snapshot!(ssam("refresh = \"dynamic\""), @r#"error: suite tiny.toml: profile quick: grid[1].refresh = "dynamic" drops and grows by the scores of the current batch, which fisher is not; use mask = "gradient", "weight" or "random", or refresh = "interval""#);
+    insta::assert_snapshot!(ssam("pattern = \"2:4\""), @r#"error: suite tiny.toml: profile quick: grid[1].sparsity does not apply to pattern = "2:4", which fixes it; give the pattern an entry of its own"#);
+    insta::assert_snapshot!(ssam("pattern = \"4:2\""), @r#"
+    error: suite tiny.toml: TOML parse error at line 19, column 11
+       |
+    19 | pattern = "4:2"
+       |           ^^^^^
+    unknown pattern "4:2"; use unstructured, tensor, channel or N:M with N < M <= 64, such as 2:4
+    "#);
+    insta::assert_snapshot!(ssam("perturbation = \"implicit\"\nnorm = \"masked\""), @r#"error: suite tiny.toml: profile quick: grid[1].perturbation = "implicit" perturbs all weights, so that its norm is the full gradient's; remove norm"#);
+    insta::assert_snapshot!(ssam("refresh = \"static\"\nmask_interval = 2"), @r#"error: suite tiny.toml: profile quick: grid[1].mask_interval does not apply to refresh = "static"; remove it"#);
+    insta::assert_snapshot!(ssam("mask = \"weight\""), @"");
+    insta::assert_snapshot!(ssam("drop_rate = 0.3"), @"");
+    insta::assert_snapshot!(refused("optimizer = \"ssam-f\"", "optimizer = \"ssam-f\"\nmask = \"random\""), @r#"error: suite tiny.toml: profile quick: grid[1].mask = "random" cannot be used with ssam-f; use fisher, or optimizer ssam"#);
+    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"m-sam\"\nrho = 0.1\nshard = 3"), @"error: suite tiny.toml: profile quick: grid[0].shard = 3 must divide schedule.batch_size = 10");
+    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"esam\"\nrho = 0.1\nbeta = 0"), @"error: suite tiny.toml: profile quick: grid[0].beta = 0 must be a number above 0");
     insta::assert_snapshot!(refused("width = 4", "width = 5"), @"error: suite tiny.toml: profile quick: model.width = 5 must be even and from 2 to 1024 (channels are padded on both sides)");
     insta::assert_snapshot!(refused("train = 40", "train = 60000"), @"error: suite tiny.toml: profile quick: data.train = 60000 must be from 1 to 50000, the samples cifar10 has");
     insta::assert_snapshot!(refused("batch_size = 10", "batch_size = 50"), @"error: suite tiny.toml: profile quick: schedule.batch_size = 50 must be from 1 to 40");
@@ -151,11 +168,11 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
 fn wrong_usage_is_refused() {
     let place = Place::new();
     let run = |arguments: &str| error(place.sharpbench(arguments));
-    insta::assert_snapshot!(run("suite nope"), @"error: suite nope: there is no such suite; use cifar10, cifar100, fashion-mnist, imagenet, mnist, shakespeare, vit-cifar10 or the path of a .toml file");
+    insta::assert_snapshot!(run("suite nope"), @"error: suite nope: there is no such suite; use cifar10, cifar100, controls, convergence, fashion-mnist, imagenet, mnist, patterns, shakespeare, sparsity, variants, vit-cifar10 or the path of a .toml file");
     insta::assert_snapshot!(run("suite nope.toml"), @"error: cannot read nope.toml: No such file or directory (os error 2)");
     insta::assert_snapshot!(run("suite cifar10 --profile huge"), @"error: suite suites/cifar10.toml: there is no profile huge; use one of full, paper, paper-sweep, paper-vgg11, paper-wideresnet, quick, smoke, speed");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --filter speed=9"), @"
-    error: invalid value 'speed=9' for '--filter <AXIS=VALUE,...>': there is no axis speed; use optimizer, sparsity, mask, pattern, mask_interval, fisher_samples, fisher_mode, drop_rate, grow, rho, batch_norm, momentum, nesterov, weight_decay, epochs, seed
+    error: invalid value 'speed=9' for '--filter <AXIS=VALUE,...>': there is no axis speed; use optimizer, sparsity, mask, pattern, refresh, mask_interval, fisher_samples, fisher_mode, drop_rate, grow, rho, norm, perturbation, rho_decay, eta, alpha, sam_interval, beta, gamma, delta, threshold, lambda, sigma, shard, batch_norm, momentum, nesterov, weight_decay, epochs, seed
 
     For more information, try '--help'.
     ");
@@ -303,12 +320,20 @@ fn bench_measures_a_step_and_its_parts() {
     let json: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
     assert_eq!((&json["steps"], &json["step_seconds"]["n"], &json["input"]), (&3.into(), &3.into(), &"3x16x16".into()));
     let median = |part: &str| json["parts"][part]["median"].as_f64().expect("a part");
-    let parts: f64 = ["data", "pass1", "perturb", "pass2", "update"].into_iter().map(median).sum();
+    let parts: f64 = ["pass1", "perturb", "pass2", "update"].into_iter().map(median).sum();
     let step = json["step_seconds"]["max"].as_f64().expect("a time");
     assert!(parts > 0.0 && parts <= 2.0 * step, "{json}");
     assert!(json["flops_executed"].as_f64() > Some(1e6) && json["gemm_peak_gflops_per_second"].as_f64() > Some(0.1));
     place.sharpbench(run).assert().success().stdout(predicate::str::contains("matrix-product peak"));
-    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam --sparsity 0.5")), @"error: --sparsity does not apply to sam, only to ssam-f and ssam-d");
+    let ratio = format!("{run},pattern=tensor,norm=masked --live fc --against sgd,momentum=0");
+    place
+        .sharpbench(&ratio.replace("ssam-f", "ssam"))
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("ssam over sgd: step").and(predicate::str::contains("executed FLOPs")));
+    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,sparsity=0.5")), @"error: --optimizer sam,sparsity=0.5: sparsity does not apply to sam, only to ssam-f, ssam-d, ssam; remove it");
+    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,colour=red")), @"error: --optimizer sam,colour=red: unknown field `colour`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `epochs_factor`, `rho`, `rho_decay`, `batch_norm`, `sparsity`, `pattern`, `mask`, `refresh`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`, `norm`, `perturbation`, `eta`, `alpha`, `sam_interval`, `beta`, `gamma`, `delta`, `threshold`, `lambda`, `sigma`, `shard`");
+    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer ssam --live nothing")), @"error: no parameter's name starts with nothing");
     insta::assert_snapshot!(error(place.sharpbench("bench --input 32x32")), @"
     error: invalid value '32x32' for '--input <CxHxW|64>': 32x32 is not of the form CxHxW with 1 to 3 channels, such as 3x32x32, nor 64
 

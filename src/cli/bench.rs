@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::model::ModelSpec;
 use crate::stats::Median;
 use crate::suite::cell::OptimizerSpec;
-use crate::suite::one_optimizer;
+use crate::suite::{Frame, one_optimizer};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -94,7 +94,8 @@ fn optimizer(text: &str, batch_size: usize) -> Result<OptimizerSpec> {
         given("sparsity", "0.9");
     }
     let grid = toml::from_str(&toml).map_err(|e| Error::Usage(format!("--optimizer {text}: {}", e.message())))?;
-    one_optimizer(&grid, batch_size, FISHER_SAMPLES).map_err(|e| Error::Usage(format!("--optimizer {text}: {e}")))
+    one_optimizer(&grid, Frame { epochs: 1, batch_size, train: FISHER_SAMPLES })
+        .map_err(|e| Error::Usage(format!("--optimizer {text}: {e}")))
 }
 
 fn quoted(text: &str) -> String {

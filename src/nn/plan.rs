@@ -21,9 +21,10 @@ pub struct BackwardPlan {
     owed: Vec<Owed>,
 }
 
-/// Live channels are gathered where at most this part of a tensor's channels is live; above, gathering costs more than it
-/// saves.
-const GATHERED: f64 = 0.75;
+/// Kernels take single output channels in groups of so many.
+const GROUP: usize = 8;
+/// From this part of a tensor's channels on, all of them cost no more than some.
+const MOST: f64 = 0.75;
 
 impl BackwardPlan {
     /// The gradients of the `live` scalars (flat, in name order).
@@ -39,7 +40,7 @@ impl BackwardPlan {
                 slices.enumerate().filter(|(_, slice)| slice.contains(&true)).map(|(c, _)| c).collect();
             if alive.is_empty() {
                 Owed::Nothing
-            } else if spec.shape.len() > 1 && alive.len() as f64 <= GATHERED * channels as f64 {
+            } else if spec.shape.len() > 1 && alive.len().next_multiple_of(GROUP) as f64 <= MOST * channels as f64 {
                 Owed::Channels(alive)
             } else {
                 Owed::Everything

@@ -48,13 +48,15 @@ pub(super) fn applicable(grid: &GridFile, name: OptimizerName) -> Checked<()> {
     Ok(())
 }
 
-/// What checks of an ascent step ask of its training.
-#[derive(Clone, Copy)]
-pub(super) struct Frame {
-    pub(super) epochs: usize,
-    pub(super) batch_size: usize,
+/// What checks of an optimizer ask of its training.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Epochs.
+    pub epochs: usize,
+    /// Samples of a step.
+    pub batch_size: usize,
     /// Training samples.
-    pub(super) train: usize,
+    pub train: usize,
 }
 
 /// The ascent steps of one optimizer.
@@ -184,12 +186,24 @@ fn masks(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec<Opti
                     ));
                 }
                 for refresh in refreshes(grid, (name, pattern, score), frame)? {
-                    masks.push(Some(MaskSpec { sparsity, pattern, score, refresh }));
+                    masks.push(MaskSpec { sparsity, pattern, score, refresh });
                 }
             }
         }
     }
-    Ok(masks)
+    let fisher = masks.iter().any(|m| matches!(m.refresh, Refresh::Fisher { .. }));
+    let dynamic = masks.iter().any(|m| matches!(m.refresh, Refresh::Dynamic { .. }));
+    for (key, given, read, by) in [
+        ("fisher_samples", grid.fisher_samples.is_some(), fisher, "mask = \"fisher\""),
+        ("fisher_mode", grid.fisher_mode.is_some(), fisher, "mask = \"fisher\""),
+        ("grow", grid.grow.is_some(), dynamic, "refresh = \"dynamic\""),
+        ("drop_rate", grid.drop_rate.is_some(), dynamic, "refresh = \"dynamic\""),
+    ] {
+        if given && !read {
+            return Err(format!("{key} is read with {by} alone, which this entry has not; remove it"));
+        }
+    }
+    Ok(masks.into_iter().map(Some).collect())
 }
 
 fn sparsities(grid: &GridFile, name: OptimizerName, pattern: Pattern) -> Checked<Vec<f64>> {

@@ -172,14 +172,14 @@ fn optimizers(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec
     Ok(optimizers)
 }
 
-/// The one optimizer that a grid entry without lists describes, for batches of `batch_size` samples out of `train`.
+/// The one optimizer that a grid entry without lists describes.
 ///
 /// # Errors
 /// Names the key, the value and the remedy.
-pub fn one_optimizer(grid: &GridFile, batch_size: usize, train: usize) -> Checked<OptimizerSpec> {
+pub fn one_optimizer(grid: &GridFile, frame: Frame) -> Checked<OptimizerSpec> {
     let mut found = Vec::new();
     for name in values("optimizer", &grid.optimizer)? {
-        found.extend(optimizers(grid, name, Frame { epochs: 1, batch_size, train })?);
+        found.extend(optimizers(grid, name, frame)?);
     }
     match found.as_slice() {
         [one] => Ok(one.clone()),

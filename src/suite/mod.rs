@@ -10,6 +10,7 @@ pub mod filter;
 
 use std::path::Path;
 
+pub use ascents::Frame;
 pub use cell::{Cell, Grow, MaskScore, MaskSpec, OptimizerName, Refresh};
 pub use embedded::{embedded_names, embedded_text};
 pub use expand::one_optimizer;
