@@ -149,8 +149,8 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
     "#);
     insta::assert_snapshot!(ssam("perturbation = \"implicit\"\nnorm = \"masked\""), @r#"error: suite tiny.toml: profile quick: grid[1].perturbation = "implicit" perturbs all weights, so that its norm is the full gradient's; remove norm"#);
     insta::assert_snapshot!(ssam("refresh = \"static\"\nmask_interval = 2"), @r#"error: suite tiny.toml: profile quick: grid[1].mask_interval does not apply to refresh = "static"; remove it"#);
-    insta::assert_snapshot!(ssam("mask = \"weight\""), @"");
-    insta::assert_snapshot!(ssam("drop_rate = 0.3"), @"");
+    insta::assert_snapshot!(ssam("mask = \"weight\""), @r#"error: suite tiny.toml: profile quick: grid[1].fisher_samples is read with mask = "fisher" alone, which this entry has not; remove it"#);
+    insta::assert_snapshot!(ssam("drop_rate = 0.3"), @r#"error: suite tiny.toml: profile quick: grid[1].drop_rate is read with refresh = "dynamic" alone, which this entry has not; remove it"#);
     insta::assert_snapshot!(refused("optimizer = \"ssam-f\"", "optimizer = \"ssam-f\"\nmask = \"random\""), @r#"error: suite tiny.toml: profile quick: grid[1].mask = "random" cannot be used with ssam-f; use fisher, or optimizer ssam"#);
     insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"m-sam\"\nrho = 0.1\nshard = 3"), @"error: suite tiny.toml: profile quick: grid[0].shard = 3 must divide schedule.batch_size = 10");
     insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"esam\"\nrho = 0.1\nbeta = 0"), @"error: suite tiny.toml: profile quick: grid[0].beta = 0 must be a number above 0");

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use candle_core::Tensor;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::cpu::{self, Line, Moments, Scalar, Source, tensor, with_slice};
 use super::params::{ParamId, RunningStats, Weights};
@@ -89,7 +90,33 @@ pub(super) struct Gradients<'a> {
     /// The flat gradient's bytes, and which parameters have theirs.
     flat: &'a mut [u8],
     written: Vec<bool>,
+    /// Samples of the batch, where sums of squares of their own gradients are wanted in place of the gradient.
+    by_sample: Option<usize>,
 }
+
+/// One of equal parts of a batch: the whole of it, or a sample.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    index: usize,
+    of: usize,
+}
+
+impl Part {
+    /// The values of this part, the batch being the first axis.
+    pub(super) fn values<'v, T>(&self, values: &'v [T]) -> &'v [T] {
+        let size = values.len() / self.of;
+        &values[self.index * size..][..size]
+    }
+
+    /// The same of what a kernel reads.
+    pub(super) fn source<'v, T: Scalar>(&self, source: &Source<'v, T>) -> Source<'v, T> {
+        let size = source.len() / self.of;
+        source.range(self.index * size..(self.index + 1) * size)
+    }
+}
+
+/// Samples whose squared gradients one task sums. Fixed, so that the order of sums never depends on threads.
+const SAMPLES: usize = 16;
 
 /// A mean loss with its per-sample parts.
 pub struct Loss {
@@ -157,6 +184,11 @@ impl Normalised {
     pub(super) fn with_gate<T: Scalar, R>(&self, f: impl FnOnce(Option<Line<'_, T>>) -> R) -> R {
         if self.relu { self.with_line(|line| f(Some(line))) } else { f(None) }
     }
+}
+
+/// Writes sums taken in f64.
+pub(super) fn round<T: Scalar>(sums: &[f64], place: &mut [T]) {
+    place.iter_mut().zip(sums).for_each(|(place, sum)| *place = T::from_f64(*sum));
 }
 
 /// Length of the last axis.
@@ -298,10 +330,26 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// When a parameter took no part in the loss, or a tensor operation fails.
     pub fn backward<T: Scalar>(self, loss: &Loss, flat: &mut Vec<T>) -> Result<()> {
+        flat.resize(self.weights.layout().len(), T::zero());
+        self.run_backward(loss, None, flat)
+    }
+
+    /// Adds to `squares`, in name order, the sums over the batch's `samples` of the squared gradients of their own mean losses
+    /// (over the tokens of a text): one pass for all of them, in evaluation mode, where samples do not see one another.
+    ///
+    /// # Errors
+    /// In training mode, when a parameter is used twice, or a tensor operation fails.
+    pub fn backward_by_sample<T: Scalar>(self, loss: &Loss, samples: usize, squares: &mut [T]) -> Result<()> {
+        if !self.is_evaluation() {
+            return Err(Error::Usage("gradients of single samples are taken in evaluation mode".into()));
+        }
+        self.run_backward(loss, Some(samples), squares)
+    }
+
+    fn run_backward<T: Scalar>(self, loss: &Loss, by_sample: Option<usize>, flat: &mut [T]) -> Result<()> {
         let layout = self.weights.layout();
-        flat.resize(layout.len(), T::zero());
         let (batch, classes) = loss.logits.raw.dims2()?;
-        let scale = 1.0 / batch as f64;
+        let scale = by_sample.unwrap_or(1) as f64 / batch as f64;
         let grad =
             with_slice::<T, _>(&loss.logits.raw, |l| cpu::cross_entropy_backward(l, &loss.labels, classes, scale))?;
         let mut gradients = Gradients {
@@ -311,6 +359,7 @@ impl<'a> Pass<'a> {
             slots: vec![None; self.slots],
             flat: bytemuck::cast_slice_mut(flat),
             written: vec![false; layout.specs().len()],
+            by_sample,
         };
         gradients.add::<T>(loss.logits.slot, Gradient::plain(tensor(grad, &[batch, classes])?))?;
         for (slot, backward) in self.tape.unwrap_or_default().into_iter().rev() {
@@ -357,16 +406,49 @@ impl<'a> Gradients<'a> {
         self.slots[slot?].take()
     }
 
-    /// Adds to the gradient of a parameter what was summed in f64.
+    /// Whether gradients are wanted sample by sample.
+    pub(super) fn is_by_sample(&self) -> bool {
+        self.by_sample.is_some()
+    }
+
+    /// Lets `f` write the gradient of a parameter, that of a part of the batch: of the whole, or of each sample.
+    pub(super) fn param<T: Scalar>(&mut self, id: ParamId, f: impl Fn(Part, &mut [T]) + Sync) -> Result<()> {
+        let Some(samples) = self.by_sample else {
+            return self.param_whole(id, |grad| {
+                f(Part { index: 0, of: 1 }, grad);
+                Ok(())
+            });
+        };
+        if std::mem::replace(&mut self.written[id.0], true) {
+            return Err(Error::Usage("a parameter that is used twice has no gradient by sample".into()));
+        }
+        let place = self.place::<T>(id);
+        let indices: Vec<usize> = (0..samples).collect();
+        let sums = indices.par_chunks(SAMPLES).map(|indices| {
+            let [mut sum, mut grad] = [(); 2].map(|()| vec![T::zero(); place.len()]);
+            for index in indices {
+                f(Part { index: *index, of: samples }, &mut grad);
+                sum.iter_mut().zip(&grad).for_each(|(sum, g)| *sum += *g * *g);
+            }
+            sum
+        });
+        for sum in sums.collect::<Vec<_>>() {
+            place.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
+        }
+        Ok(())
+    }
+
+    /// Adds to the gradient of a parameter what was summed in f64 over the batch.
     pub(super) fn add_param<T: Scalar>(&mut self, id: ParamId, grad: &[f64]) -> Result<()> {
-        self.param::<T>(id, |place| {
-            place.iter_mut().zip(grad).for_each(|(place, value)| *place = T::from_f64(*value));
+        self.param_whole::<T>(id, |place| {
+            round(grad, place);
             Ok(())
         })
     }
 
-    /// Lets `f` write the gradient of a parameter, if it is owed; if the parameter has one already, the new one is added.
-    pub(super) fn param<T: Scalar>(&mut self, id: ParamId, f: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
+    /// Lets `f` write the gradient of a parameter over the batch, if it is owed; if the parameter has one already, the new
+    /// one is added.
+    pub(super) fn param_whole<T: Scalar>(&mut self, id: ParamId, f: impl FnOnce(&mut [T]) -> Result<()>) -> Result<()> {
         if *self.owed(id) == Owed::Nothing {
             return Ok(());
         }
@@ -389,9 +471,9 @@ impl<'a> Gradients<'a> {
         id: ParamId,
         f: impl FnOnce(Option<&[usize]>, &mut [T]) -> Result<()>,
     ) -> Result<()> {
-        let Owed::Channels(live) = self.owed(id) else { return self.param(id, |grad| f(None, grad)) };
+        let Owed::Channels(live) = self.owed(id) else { return self.param_whole(id, |grad| f(None, grad)) };
         let channels = self.weights.layout().specs()[id.0].shape[0];
-        self.param(id, |grad| {
+        self.param_whole(id, |grad| {
             let channel = grad.len() / channels;
             let mut gathered = vec![T::zero(); live.len() * channel];
             f(Some(live), &mut gathered)?;

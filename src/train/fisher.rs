@@ -1,8 +1,6 @@
 //! The empirical Fisher score: the sum of squared per-sample gradients with the true labels
 //! (Mi et al. 2022, equation 7).
 
-use rayon::prelude::*;
-
 use crate::data::DataSet;
 use crate::data::augment::Augment;
 use crate::data::loader::Batch;
@@ -12,7 +10,7 @@ use crate::nn::{BatchNormMode, RunningStats};
 use crate::random::{Stream, sample, stream};
 use crate::suite::cell::FisherMode;
 
-use super::landscape::loss_gradient;
+use super::landscape::{add_squared_gradients, loss_gradient};
 
 /// Scores of all weights from `samples` training images, drawn without replacement from the epoch's mask
 /// stream. Mode `paper` runs batches of one in training mode, augmented, and updates BatchNorm's running
@@ -39,25 +37,18 @@ pub fn fisher_scores(
             Ok(scores.sum)
         }
         FisherMode::Clean => {
-            let partials = chosen.par_chunks(SAMPLES_PER_TASK).map(|indices| {
-                let (mut scores, mut running) = (Scores::new(weights.len()), running.clone());
-                for index in indices {
-                    let batch = data.training_sample(*index, None)?;
-                    scores.add(model, weights, &mut running, &batch, BatchNormMode::Eval)?;
-                }
-                Ok(scores.sum)
-            });
-            let mut total = vec![0f32; weights.len()];
-            for partial in partials.collect::<Result<Vec<_>>>()? {
-                total.iter_mut().zip(partial).for_each(|(total, partial)| *total += partial);
+            let mut sum = vec![0f32; weights.len()];
+            for indices in chosen.chunks(SAMPLES_PER_PASS) {
+                let batch = data.train.batch(indices, None)?;
+                add_squared_gradients((model, weights, running), &batch, &mut sum)?;
             }
-            Ok(total)
+            Ok(sum)
         }
     }
 }
 
-/// Samples whose scores one task sums; fixed, so that the order of sums never depends on threads.
-const SAMPLES_PER_TASK: usize = 16;
+/// Samples of one pass of mode `clean`.
+const SAMPLES_PER_PASS: usize = 64;
 
 /// A running sum of squared gradients.
 struct Scores {

@@ -73,6 +73,23 @@ pub(super) fn loss_gradient(
     Ok(loss.mean)
 }
 
+/// Adds to `squares` the squared gradients of the losses of a batch's samples, in evaluation mode.
+///
+/// # Errors
+/// When a tensor operation fails.
+pub(super) fn add_squared_gradients(
+    (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
+    batch: &Batch,
+    squares: &mut [f32],
+) -> Result<()> {
+    if batch.labels.is_empty() {
+        return Ok(());
+    }
+    let pass = Pass::training(Weights::new(model.layout(), weights), running, BatchNormMode::Eval);
+    let (pass, loss) = forward(model, pass, batch)?;
+    pass.backward_by_sample(&loss, samples(batch), squares)
+}
+
 fn forward<'a>(model: &dyn Model, pass: Pass<'a>, batch: &Batch) -> Result<(Pass<'a>, Loss)> {
     let mut pass = pass.with_dropout(batch.dropout.clone());
     let input = pass.input(batch.input.clone());

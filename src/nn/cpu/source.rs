@@ -64,11 +64,22 @@ pub(in crate::nn) enum Source<'a, T> {
     },
 }
 
-impl<T: Scalar> Source<'_, T> {
+impl<'a, T: Scalar> Source<'a, T> {
     /// The number of values.
     pub(in crate::nn) fn len(&self) -> usize {
         match self {
             Self::Plain(x) | Self::Normalised { x, .. } | Self::Gradient { x, .. } => x.len(),
+        }
+    }
+
+    /// Some of the values.
+    pub(in crate::nn) fn range(&self, range: Range<usize>) -> Self {
+        match *self {
+            Self::Plain(x) => Self::Plain(&x[range]),
+            Self::Normalised { x, line, relu } => Self::Normalised { x: &x[range], line, relu },
+            Self::Gradient { dy, x, gate, terms } => {
+                Self::Gradient { dy: &dy[range.clone()], x: &x[range], gate, terms }
+            }
         }
     }
 

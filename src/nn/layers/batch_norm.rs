@@ -6,7 +6,7 @@ use super::by_dtype;
 use crate::error::Result;
 use crate::nn::cpu::{self, BatchNormGrad, ChannelStats, Moments, Scalar, Statistics, with_slice};
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, RunningId};
-use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Pass, Through};
+use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Part, Pass, Through, round};
 
 /// Running statistics move by this fraction per batch (PyTorch's default).
 const BATCH_NORM_MOMENTUM: f32 = 0.1;
@@ -77,8 +77,23 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
         let statistics = if fixed { Statistics::Fixed } else { Statistics::Batch };
         let BatchNormGrad { gamma: dgamma, beta: dbeta, terms } =
             cpu::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count);
-        gradients.add_param::<T>(weight_id, &dgamma)?;
-        gradients.add_param::<T>(bias_id, &dbeta)?;
+        if gradients.is_by_sample() {
+            with_slice::<T, _>(&value, |x| {
+                with_slice(&dy, |dy| {
+                    seen.with_gate(|gate| {
+                        let of = |part: Part| {
+                            let moments = Moments::of_gradient(part.values(dy), part.values(x), channels, gate);
+                            cpu::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count)
+                        };
+                        gradients.param::<T>(weight_id, |part, grad| round(&of(part).gamma, grad))?;
+                        gradients.param::<T>(bias_id, |part, grad| round(&of(part).beta, grad))
+                    })
+                })
+            })???;
+        } else {
+            gradients.add_param::<T>(weight_id, &dgamma)?;
+            gradients.add_param::<T>(bias_id, &dbeta)?;
+        }
         let through = Through { x: value, normalised: seen, terms };
         gradients.add::<T>(slot, Gradient { raw: dy, moments: None, through: Some(Rc::new(through)) })
     });

@@ -6,9 +6,9 @@ use candle_nn::Init;
 
 use super::by_dtype;
 use crate::error::Result;
-use crate::nn::cpu::Scalar;
+use crate::nn::cpu::{Moments, Scalar, with_slice};
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
-use crate::nn::tape::{Gradient, Node, Normalised, Pass, Through};
+use crate::nn::tape::{Gradient, Node, Normalised, Pass, Through, round};
 
 /// A bias by channel with an optional ReLU. Like a batch normalisation (which it is, of scale 1), its readers work it
 /// out.
@@ -42,7 +42,20 @@ fn bias<T: Scalar>(layer: &Bias, x: &Node, pass: &mut Pass<'_>) -> Result<Node> 
     let (slot, value, seen) = (x.slot, x.raw.clone(), normalised.clone());
     let y = pass.record(value.clone(), &[&x], &[id], move |dy, gradients| {
         let (dy, moments) = dy.measured::<T>(&value, &seen)?;
-        gradients.add_param::<T>(id, &moments.plain)?;
+        if gradients.is_by_sample() {
+            with_slice::<T, _>(&value, |x| {
+                with_slice(&dy, |dy| {
+                    seen.with_gate(|gate| {
+                        gradients.param::<T>(id, |part, grad| {
+                            let (dy, x) = (part.values(dy), part.values(x));
+                            round(&Moments::of_gradient(dy, x, channels, gate).plain, grad);
+                        })
+                    })
+                })
+            })???;
+        } else {
+            gradients.add_param::<T>(id, &moments.plain)?;
+        }
         let terms = [vec![1.0; channels], vec![0.0; channels], vec![0.0; channels]];
         let through = seen.relu.then(|| Rc::new(Through { x: value, normalised: seen, terms }));
         gradients.add::<T>(slot, Gradient { raw: dy, moments: None, through })

@@ -86,11 +86,23 @@ fn conv2d<T: Scalar>(layer: &Conv2d, x: &Node, pass: &mut Pass<'_>) -> Result<No
             })??;
             Ok(())
         };
-        // Both gradients at once share work.
         match (&read, groups) {
             (None, _) => run(None, wanted)?,
+            (Some(x), _) if gradients.is_by_sample() => {
+                run(None, wanted)?;
+                let s = ConvShape { batch: 1, ..s };
+                x.with_source(|x| {
+                    dy.with_source(|dy| {
+                        gradients.param::<T>(id, |part, dw| {
+                            let weight = WeightGrad { x: &part.source(&x), dw, live: None };
+                            cpu::conv2d_backward(&s, &part.source(&dy), Some(weight), None);
+                        })
+                    })
+                })???;
+            }
+            // Both gradients at once share work.
             (Some(_), 1) => gradients.param_channels::<T>(id, |live, dw| run(Some((live, dw)), wanted))?,
-            (Some(_), _) => gradients.param::<T>(id, |dw| run(Some((None, dw)), wanted))?,
+            (Some(_), _) => gradients.param_whole::<T>(id, |dw| run(Some((None, dw)), wanted))?,
         }
         match dx {
             None => Ok(()),

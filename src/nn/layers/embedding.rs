@@ -54,13 +54,12 @@ impl Embedding {
         let (batch, length) = tokens.raw.dims2()?;
         Ok(pass.record(tensor(y, &[batch, length, width])?, &[tokens], &[id], move |dy, gradients| {
             with_slice::<T, _>(&dy.value::<T>()?, |dy| {
-                gradients.param::<T>(id, |dw| {
+                gradients.param::<T>(id, |part, dw| {
                     dw.fill(T::zero());
-                    for (dy, token) in dy.chunks_exact(width).zip(&ids) {
+                    for (dy, token) in part.values(dy).chunks_exact(width).zip(part.values(&ids)) {
                         let row = &mut dw[*token as usize * width..][..width];
                         row.iter_mut().zip(dy).for_each(|(sum, d)| *sum += *d);
                     }
-                    Ok(())
                 })
             })?
         }))
@@ -101,12 +100,11 @@ fn positions<T: Scalar>(layer: &Positions, x: &Node, pass: &mut Pass<'_>) -> Res
     Ok(pass.record(tensor(y, x.dims())?, &[x], &[id], move |dy, gradients| {
         let dy = dy.value::<T>()?;
         with_slice::<T, _>(&dy, |dy| {
-            gradients.param::<T>(id, |dp| {
+            gradients.param::<T>(id, |part, dp| {
                 dp.fill(T::zero());
-                for sample in dy.chunks_exact(dp.len()) {
+                for sample in part.values(dy).chunks_exact(dp.len()) {
                     dp.iter_mut().zip(sample).for_each(|(sum, d)| *sum += *d);
                 }
-                Ok(())
             })
         })??;
         gradients.add::<T>(slot, Gradient::plain(dy))

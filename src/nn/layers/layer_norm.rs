@@ -4,7 +4,7 @@ use super::by_dtype;
 use crate::error::Result;
 use crate::nn::cpu::{self, Scalar, tensor, with_slice};
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
-use crate::nn::tape::{Gradient, Node, Pass};
+use crate::nn::tape::{Gradient, Node, Part, Pass, round};
 
 /// Added to the variance (PyTorch's default).
 const LAYER_NORM_EPS: f64 = 1e-5;
@@ -47,8 +47,20 @@ fn layer_norm<T: Scalar>(layer: &LayerNorm, x: &Node, pass: &mut Pass<'_>) -> Re
         let dy = dy.value::<T>()?;
         let grad =
             with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| cpu::layer_norm_backward(x, dy, gamma, &rows)))??;
-        gradients.add_param::<T>(weight_id, &grad.gamma)?;
-        gradients.add_param::<T>(bias_id, &grad.beta)?;
+        if gradients.is_by_sample() {
+            with_slice::<T, _>(&value, |x| {
+                with_slice(&dy, |dy| {
+                    let of = |part: Part| {
+                        cpu::layer_norm_backward(part.values(x), part.values(dy), gamma, part.values(&rows))
+                    };
+                    gradients.param::<T>(weight_id, |part, grad| round(&of(part).gamma, grad))?;
+                    gradients.param::<T>(bias_id, |part, grad| round(&of(part).beta, grad))
+                })
+            })???;
+        } else {
+            gradients.add_param::<T>(weight_id, &grad.gamma)?;
+            gradients.add_param::<T>(bias_id, &grad.beta)?;
+        }
         gradients.add::<T>(slot, Gradient::plain(tensor(grad.x, dy.dims())?))
     }))
 }

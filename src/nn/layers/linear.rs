@@ -71,7 +71,16 @@ fn linear<T: Scalar>(layer: &Linear, x: &Node, pass: &mut Pass<'_>) -> Result<No
         let dy = dy.value::<T>()?;
         with_slice::<T, _>(&dy, |dy| {
             let upstream = MatRef::new(dy, rows, d_out);
-            if let Some(value) = &value {
+            if let Some(value) = value.as_ref().filter(|_| gradients.is_by_sample()) {
+                with_slice(value, |x| {
+                    gradients.param::<T>(weight_id, |part, dw| {
+                        let (x, dy) = (part.values(x), part.values(dy));
+                        let rows = x.len() / d_in;
+                        let dw = MatMut { data: dw, rows: d_out, cols: d_in };
+                        par_gemm(dw, MatRef::new(dy, rows, d_out).t(), MatRef::new(x, rows, d_in), false);
+                    })
+                })??;
+            } else if let Some(value) = &value {
                 gradients.param_channels::<T>(weight_id, |live, dw| {
                     let gathered = live.map(|live| cpu::gather(&Source::Plain(dy), d_out, live));
                     let n = live.map_or(d_out, <[usize]>::len);
@@ -82,10 +91,7 @@ fn linear<T: Scalar>(layer: &Linear, x: &Node, pass: &mut Pass<'_>) -> Result<No
                     })
                 })?;
             }
-            gradients.param::<T>(bias_id, |db| {
-                db.copy_from_slice(&sum_rows(dy, d_out));
-                Ok(())
-            })?;
+            gradients.param::<T>(bias_id, |part, db| db.copy_from_slice(&sum_rows(part.values(dy), d_out)))?;
             if slot.is_none() {
                 return Ok(());
             }

@@ -6,14 +6,14 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::Init;
 use proptest::prelude::*;
 
-use super::{assert_close, assert_threads_do_not_matter, dot, values};
+use super::{assert_all_close, assert_close, assert_threads_do_not_matter, dot, values};
 use crate::data::Input;
 use crate::mask::Pattern;
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{
-    BackwardPlan, BatchNorm, BatchNormMode, Bias, Conv2d, LayerNorm, Linear, Node, ParamLayout, ParamsBuilder, Pass,
-    Positions, RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last, dropout, flatten, gelu,
-    global_avg_pool, max_pool2d, relu,
+    BackwardPlan, BatchNorm, BatchNormMode, Bias, Conv2d, LayerNorm, Linear, Loss, Node, ParamLayout, ParamsBuilder,
+    Pass, Positions, RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last, dropout, flatten,
+    gelu, global_avg_pool, max_pool2d, relu,
 };
 use crate::random::{Stream, below, stream};
 
@@ -129,6 +129,45 @@ fn plans_leave_out_what_nobody_reads() {
             }
         }
         assert!(fewer > 0, "some of the masks must have left layers out");
+    }
+}
+
+/// Squared gradients of single samples from one pass over all of them are those of a pass for each.
+#[test]
+fn squared_gradients_by_sample_are_those_of_batches_of_one() {
+    for probe in [
+        Probe::new(serde_json::json!({"name": "resnet8", "width": 8}), BatchNormMode::Eval),
+        Probe::new(serde_json::json!({"name": "speednet", "width": 8}), BatchNormMode::Eval),
+        Probe::new(serde_json::json!({"name": "edge-cnn", "width": 3}), BatchNormMode::Eval),
+        Probe::new(serde_json::json!({"name": "mlp", "hidden": [12, 7]}), BatchNormMode::Eval),
+        Probe::text(BatchNormMode::Eval),
+    ] {
+        let layout = probe.model.layout();
+        let weights: Vec<f64> = probe.base.iter().map(|w| f64::from(*w)).collect();
+        let mut running = RunningStats::new(layout);
+        let mut run = |images: Tensor, labels: &[u32], backward: &mut dyn FnMut(Pass<'_>, &Loss)| {
+            let mut pass = Pass::training(Weights::new(layout, &weights), &mut running, BatchNormMode::Eval);
+            let input = pass.input(images);
+            let logits = probe.model.forward(&input, &mut pass).expect("a forward pass");
+            let loss = pass.cross_entropy::<f64>(&logits, labels).expect("a loss");
+            backward(pass, &loss);
+        };
+        let samples = probe.images.dims()[0];
+        // What is there is added to.
+        let [mut squares, mut expected] = [(); 2].map(|()| vec![1.0; layout.len()]);
+        run(probe.images.clone(), &probe.labels, &mut |pass, loss| {
+            pass.backward_by_sample::<f64>(loss, samples, &mut squares).expect("a backward pass");
+        });
+        let labels = probe.labels.chunks(probe.labels.len() / samples);
+        for (i, labels) in labels.enumerate() {
+            let image = probe.images.narrow(0, i, 1).and_then(|x| x.contiguous()).expect("a sample");
+            run(image, labels, &mut |pass, loss| {
+                let mut gradient = Vec::new();
+                pass.backward::<f64>(loss, &mut gradient).expect("a backward pass");
+                expected.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g * g);
+            });
+        }
+        assert_all_close(&squares, &expected, 1e-11);
     }
 }
 
