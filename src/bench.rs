@@ -15,7 +15,7 @@ use crate::optim::{ActiveMask, Context, Norm};
 use crate::random::{Stream, below, stream};
 use crate::stats::{Median, median};
 use crate::suite::cell::{FisherMode, OptimizerSpec};
-use crate::suite::{MaskScore, Refresh};
+use crate::suite::{MaskScore, OptimizerName, Refresh};
 use crate::train::{Optimizer, StepParts, Trainer, fisher_scores, peak_memory_bytes};
 
 /// Classes of the synthetic samples.
@@ -78,21 +78,25 @@ pub struct BenchReport {
     pub against: Option<Measured>,
     /// Step times over the other's, step by step.
     pub step_ratio: Option<Median>,
+    /// The same of all steps together, for optimizers whose steps differ.
+    pub time_ratio: Option<f64>,
     /// Executed FLOPs over the other's.
     pub flops_ratio: Option<f64>,
     /// The best rate of a large matrix product on as many threads.
     pub gemm_peak_gflops_per_second: f64,
     /// Executed FLOPs per second over that.
     pub fraction_of_peak: Option<f64>,
-    /// Peak resident memory, in bytes, before any mask refresh.
+    /// Peak resident memory, in bytes, of both optimizers and the choice of their masks.
     pub peak_memory_bytes: Option<u64>,
 }
 
 /// Steps of one optimizer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
-    /// The optimizer, as a cell has it.
-    pub optimizer: OptimizerSpec,
+    /// The optimizer.
+    pub optimizer: OptimizerName,
+    /// Its settings, as a cell has them.
+    pub settings: OptimizerSpec,
     /// Fraction of weights live, where there is a mask.
     pub live_fraction: Option<f64>,
     /// Whole steps, mask refresh excluded.
@@ -101,7 +105,7 @@ pub struct Measured {
     pub parts: Parts,
     /// One mask refresh by Fisher scores.
     pub mask_refresh_seconds: Option<f64>,
-    /// FLOPs the kernels executed in a step.
+    /// FLOPs the kernels executed in a step, mean over steps.
     pub flops_executed: f64,
     /// The same per second.
     pub gflops_per_second: Option<f64>,
@@ -127,7 +131,7 @@ struct Subject<'m> {
     mask: Option<(Mask, Option<BackwardPlan>)>,
     seconds: Vec<f64>,
     parts: Vec<StepParts>,
-    /// Of one step.
+    /// Of all measured steps.
     flops: u64,
 }
 
@@ -137,6 +141,9 @@ impl<'m> Subject<'m> {
         let mut trainer =
             Trainer::new(model, Optimizer::new(spec, layout), layout.init(SEED), RunningStats::new(layout));
         let mask = match spec.ascent.as_ref().and_then(|a| Some((a, a.mask.as_ref()?))) {
+            None if live.is_some() => {
+                return Err(Error::Usage(format!("--live is of optimizers with a mask, which {} has not", spec.name)));
+            }
             None => None,
             Some((ascent, mask)) => {
                 let mask = match live {
@@ -144,8 +151,12 @@ impl<'m> Subject<'m> {
                     None => {
                         let scores = match mask.score {
                             MaskScore::Random => None,
-                            MaskScore::Fisher | MaskScore::Gradient | MaskScore::Weight => {
-                                Some(fisher(&mut trainer, data, FISHER_SAMPLES)?)
+                            MaskScore::Fisher => Some(fisher(&mut trainer, data, FISHER_SAMPLES)?),
+                            MaskScore::Gradient | MaskScore::Weight => {
+                                return Err(Error::Usage(format!(
+                                    "a bench chooses masks by Fisher scores or at random; mask={} makes no other times",
+                                    mask.score
+                                )));
                             }
                         };
                         let keep = fisher_keep(layout.len(), mask.sparsity);
@@ -167,7 +178,7 @@ impl<'m> Subject<'m> {
         if measured {
             self.seconds.push(start.elapsed().as_secs_f64());
             self.parts.push(self.trainer.step_parts());
-            self.flops = executed_flops() - before;
+            self.flops += executed_flops() - before;
         }
         Ok(())
     }
@@ -195,14 +206,16 @@ impl<'m> Subject<'m> {
             }
             _ => None,
         };
+        let flops_executed = self.flops as f64 / self.seconds.len().max(1) as f64;
         Ok(Measured {
             live_fraction: self.mask.as_ref().map(|(mask, _)| mask.live_fraction()),
-            optimizer: self.spec,
+            optimizer: self.spec.name,
+            settings: self.spec,
             step_seconds,
             parts,
             mask_refresh_seconds,
-            flops_executed: self.flops as f64,
-            gflops_per_second: step_seconds.map(|s| self.flops as f64 / s.median / 1e9),
+            flops_executed,
+            gflops_per_second: step_seconds.map(|s| flops_executed / s.median / 1e9),
         })
     }
 }
@@ -221,9 +234,8 @@ impl Bench {
         let model = model::build(&self.model, task).map_err(Error::Usage)?;
         let steps = self.warmup + self.steps;
         let data = synthetic(self.input, self.batch_size * steps)?;
-        let subject = |spec| Subject::new(spec, &*model, self.live.as_deref(), &data);
-        let mut own = subject(&self.optimizer)?;
-        let mut against = self.against.as_ref().map(subject).transpose()?;
+        let mut own = Subject::new(&self.optimizer, &*model, self.live.as_deref(), &data)?;
+        let mut against = self.against.as_ref().map(|spec| Subject::new(spec, &*model, None, &data)).transpose()?;
         let crop = match self.input {
             Input::Image([_, height, _]) => height / 8,
             Input::Tokens { .. } => 0,
@@ -244,6 +256,8 @@ impl Bench {
             let pairs = own.seconds.iter().zip(&against.seconds);
             median(&pairs.map(|(own, against)| own / against).collect::<Vec<f64>>())
         });
+        let total = |subject: &Subject<'_>| subject.seconds.iter().sum::<f64>();
+        let time_ratio = against.as_ref().map(|against| total(&own) / total(against));
         let measured_steps = own.seconds.len();
         let own = own.measured(&data)?;
         let against = against.map(|against| against.measured(&data)).transpose()?;
@@ -263,6 +277,7 @@ impl Bench {
             threads: rayon::current_num_threads(),
             steps: measured_steps,
             step_ratio,
+            time_ratio,
             flops_ratio: against.as_ref().map(|against| own.flops_executed / against.flops_executed),
             gemm_peak_gflops_per_second: peak,
             fraction_of_peak: own.gflops_per_second.map(|rate| rate / peak),

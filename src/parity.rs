@@ -227,8 +227,8 @@ impl<'p> Case<'p> {
             // The mask is given, so its count does not matter.
             grid.sparsity = Some(Axis::One(0.5));
         }
-        let optimizer =
-            one_optimizer(&grid, Frame { epochs: 1, batch_size: samples, train: TRAIN }).map_err(|e| self.error(e))?;
+        let optimizer = one_optimizer(&grid, Frame { epochs: 1, batch_size: samples, train: TRAIN, normalised: true })
+            .map_err(|e| self.error(e))?;
         Ok((optimizer, pattern))
     }
 }

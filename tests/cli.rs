@@ -345,3 +345,21 @@ fn bench_measures_a_step_and_its_parts() {
 fn completions_are_printed_for_a_shell() {
     Place::new().sharpbench("completions bash").assert().success().stdout(predicate::str::contains("_sharpbench"));
 }
+
+/// Cells keep their ids, so that kept runs stay readable: each reference run is complete by its own plan.
+#[test]
+fn reference_runs_are_still_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/reference");
+    let runs: Vec<_> = std::fs::read_dir(&folder)
+        .expect("the folder")
+        .filter_map(|entry| Some(entry.ok()?.path()).filter(|path| path.join("run.json").is_file()))
+        .collect();
+    assert!(runs.len() >= 2);
+    for run in runs {
+        Place::new()
+            .sharpbench(&format!("report {}", run.display()))
+            .assert()
+            .success()
+            .stdout(predicate::str::contains("INCOMPLETE").not());
+    }
+}

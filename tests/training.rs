@@ -6,7 +6,7 @@ use sharpbench::data::loader::Batch;
 use sharpbench::data::{DataSet, Images, Input, Normalise, Provenance};
 use sharpbench::mask::{Mask, Pattern, dynamic_keep};
 use sharpbench::model::{self, MODELS, Model, ModelSpec, Task};
-use sharpbench::nn::{BackwardPlan, BatchNormMode, RunningStats, from_safetensors, to_safetensors};
+use sharpbench::nn::{BackwardPlan, BatchNormMode, Pass, RunningStats, Weights, from_safetensors, to_safetensors};
 use sharpbench::optim::{ActiveMask, Context, Method, Norm, Perturbation, Plain, Sam, Sgd, Variant};
 use sharpbench::random::{Stream, below, stream, unit};
 use sharpbench::record::{EpochMeasures, MaskRefresh, Measures, Status, fingerprint};
@@ -278,13 +278,12 @@ fn masks_live_as_the_methods_say() {
     }
 }
 
-/// Every score, pattern and refresh that a suite may combine trains, keeps its count and notes what its mask is like; and with
-/// a norm that skips, the training is the same whether the plan is used or not (the first steps of a refresh do not use it).
+/// Every score, pattern and refresh that a suite may combine trains, keeps its count and notes what its mask is like.
 #[test]
 fn every_mask_trains_and_is_described() {
     let entry = |keys: &str| {
         let grid = toml::from_str(&format!("optimizer = \"ssam\"\nrho = 0.05\n{keys}")).expect("an entry");
-        one_optimizer(&grid, Frame { epochs: 2, batch_size: 16, train: 160 })
+        one_optimizer(&grid, Frame { epochs: 2, batch_size: 16, train: 160, normalised: true })
     };
     let mut trained = 0;
     for pattern in ["unstructured", "tensor", "channel", "2:4", "1:2"] {
@@ -315,6 +314,71 @@ fn every_mask_trains_and_is_described() {
         }
     }
     assert_eq!(trained, 60 - 3 - 8, "fisher is not dynamic, nor are groups");
+}
+
+/// A refresh by the gradient has the whole of it, also where the first pass otherwise computes live gradients alone: the first
+/// refresh, from an empty mask, is that of the full norm.
+#[test]
+fn a_refresh_by_the_gradient_sees_all_of_it() {
+    let first = |norm: &str| {
+        let grid = format!(
+            "optimizer = \"ssam\"\nrho = 0.05\nsparsity = 0.5\npattern = \"tensor\"\nmask = \"gradient\"\nnorm = \"{norm}\""
+        );
+        let grid = toml::from_str(&grid).expect("an entry");
+        let mut cell = cell(OptimizerName::SsamF);
+        let frame = Frame { epochs: 2, batch_size: 16, train: 160, normalised: true };
+        cell.optimizer = one_optimizer(&grid, frame).expect("an optimizer");
+        let refreshes = measures(&cell, 2).1.mask_refreshes;
+        assert!(refreshes[1].overlap.is_some_and(|overlap| overlap > 0.0));
+        refreshes[0].live_by_tensor.clone()
+    };
+    let full = first("full");
+    assert!(full.values().any(|live| *live == 1.0) && full.values().any(|live| *live == 0.0));
+    assert_eq!(first("masked"), full);
+    assert_eq!(first("lagged"), full);
+}
+
+/// Every so many steps, once; the first is the gradient of all samples at the initial weights. A training that diverges keeps
+/// what was finite, so that its record can be read.
+#[test]
+fn gradient_norms_are_measured_on_the_way() {
+    let mut cell = cell(OptimizerName::Sgd);
+    cell.model = serde_json::from_value(serde_json::json!({"name": "mlp", "hidden": [8]})).expect("a specification");
+    cell.measure.gradient_norm = Some(5);
+    let found = measures(&cell, 2).1;
+    assert_eq!(found.gradient_norms.iter().map(|g| g.step).collect::<Vec<_>>(), [0, 5, 10, 15, 20, 25, 30, 35]);
+    let data = stripe_set();
+    let model = model::build(&cell.model, Task { input: Input::Image(SHAPE), classes: 10 }).expect("a model");
+    let weights = model.layout().init(cell.seed);
+    let batch = data.train.batch(&(0..160).collect::<Vec<u32>>(), None).expect("all samples");
+    let mut running = RunningStats::new(model.layout());
+    let mut pass = Pass::training(Weights::new(model.layout(), &weights), &mut running, BatchNormMode::Eval);
+    let input = pass.input(batch.input);
+    let logits = model.forward(&input, &mut pass).expect("a forward pass");
+    let loss = pass.cross_entropy::<f32>(&logits, &batch.labels).expect("a loss");
+    let mut gradient = Vec::new();
+    pass.backward::<f32>(&loss, &mut gradient).expect("a backward pass");
+    let expected: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();
+    assert!((found.gradient_norms[0].squared / expected - 1.0).abs() < 1e-5);
+    // It changes nothing.
+    cell.measure.gradient_norm = None;
+    assert_eq!(measures(&cell, 2).1.fingerprint, found.fingerprint);
+
+    cell.measure.gradient_norm = Some(1);
+    cell.lr = 1e30;
+    let (status, m) = measures(&cell, 2);
+    assert!(matches!(status, Status::Diverged { .. }));
+    let text = serde_json::to_string(&m).expect("JSON");
+    assert_eq!(serde_json::from_str::<Measures>(&text).expect("measures"), m);
+}
+
+#[test]
+fn rho_falls_as_the_suite_says() {
+    let plan = Suite::read("convergence").and_then(|s| s.plan("smoke", "mnist-5k")).expect("the embedded suite");
+    let cell = plan.cells.iter().find(|c| c.optimizer.name == OptimizerName::Sam).expect("SAM");
+    assert_eq!([cell.rho_factor(0), cell.rho_factor(3)], [1.0, 0.5]);
+    assert_eq!([cell.schedule().lr(0, 0), cell.schedule().lr(0, 3)], [0.5, 0.25]);
+    assert_eq!(self::cell(OptimizerName::Sam).rho_factor(3), 1.0);
 }
 
 /// The live fraction that those of the tensors add up to.

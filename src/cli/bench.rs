@@ -72,7 +72,7 @@ fn input(text: &str) -> std::result::Result<Input, String> {
 }
 
 /// The optimizer that `name,key=value,...` describes.
-fn optimizer(text: &str, batch_size: usize) -> Result<OptimizerSpec> {
+fn optimizer(flag: &str, text: &str, batch_size: usize) -> Result<OptimizerSpec> {
     let mut parts = text.split(',');
     let name = parts.next().unwrap_or_default();
     let mut toml = format!("optimizer = {}\n", quoted(name));
@@ -93,9 +93,9 @@ fn optimizer(text: &str, batch_size: usize) -> Result<OptimizerSpec> {
     if sparse && !keys.contains(&"sparsity") {
         given("sparsity", "0.9");
     }
-    let grid = toml::from_str(&toml).map_err(|e| Error::Usage(format!("--optimizer {text}: {}", e.message())))?;
-    one_optimizer(&grid, Frame { epochs: 1, batch_size, train: FISHER_SAMPLES })
-        .map_err(|e| Error::Usage(format!("--optimizer {text}: {e}")))
+    let grid = toml::from_str(&toml).map_err(|e| Error::Usage(format!("--{flag} {text}: {}", e.message())))?;
+    one_optimizer(&grid, Frame { epochs: 1, batch_size, train: FISHER_SAMPLES, normalised: true })
+        .map_err(|e| Error::Usage(format!("--{flag} {text}: {e}")))
 }
 
 fn quoted(text: &str) -> String {
@@ -116,8 +116,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         },
         input: args.input,
         batch_size,
-        optimizer: optimizer(&args.optimizer, batch_size)?,
-        against: args.against.as_ref().map(|text| optimizer(text, batch_size)).transpose()?,
+        optimizer: optimizer("optimizer", &args.optimizer, batch_size)?,
+        against: args.against.as_ref().map(|text| optimizer("against", text, batch_size)).transpose()?,
         live: args.live.clone(),
         steps: args.steps as usize,
         warmup: args.warmup as usize,
@@ -148,17 +148,18 @@ fn text(r: &BenchReport) -> String {
     if let Some(against) = &r.against {
         measured(&mut text, against);
     }
-    if let (Some(against), Some(time), Some(flops)) = (&r.against, r.step_ratio, r.flops_ratio) {
+    if let (Some(against), Some(time), Some(all), Some(flops)) = (&r.against, r.step_ratio, r.time_ratio, r.flops_ratio)
+    {
         writeln!(
             text,
-            "{} over {}: step {:.3}   {:.3} to {:.3}, n = {} pairs; executed FLOPs {flops:.3}",
-            r.own.optimizer.name, against.optimizer.name, time.median, time.min, time.max, time.n
+            "{} over {}: step {:.3}   {:.3} to {:.3}, n = {} pairs; all steps {all:.3}; executed FLOPs {flops:.3}",
+            r.own.optimizer, against.optimizer, time.median, time.min, time.max, time.n
         )
         .ok();
     }
     let percent = r.fraction_of_peak.map_or_else(|| "-".into(), |f| format!("{:.0}", 100.0 * f));
     let peak = r.gemm_peak_gflops_per_second;
-    writeln!(text, "matrix-product peak {peak:.0} GFLOP/s, of which {} reached {percent}%", r.own.optimizer.name).ok();
+    writeln!(text, "matrix-product peak {peak:.0} GFLOP/s, of which {} reached {percent}%", r.own.optimizer).ok();
     if let Some(bytes) = r.peak_memory_bytes {
         writeln!(text, "peak memory {:.0} MiB", bytes as f64 / f64::from(1 << 20)).ok();
     }
@@ -167,7 +168,7 @@ fn text(r: &BenchReport) -> String {
 
 fn measured(text: &mut String, m: &Measured) {
     let live = m.live_fraction.map(|f| format!(", {:.2}% live", 100.0 * f)).unwrap_or_default();
-    writeln!(text, "{}{live}", m.optimizer.name).ok();
+    writeln!(text, "{}{live}", m.optimizer).ok();
     let mut line = |name: &str, m: Option<Median>| {
         if let Some(m) = m {
             let ms = [m.median, m.min, m.max].map(|s| 1000.0 * s);

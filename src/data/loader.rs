@@ -67,19 +67,14 @@ impl DataSet {
         ahead(all.chunks(batch_size).map(|indices| self.test.batch(indices, None)), consume)
     }
 
-    /// One training sample as a batch of one (of none, where it is left out), for training, augmented from `rng`, where `augment` is given.
+    /// One training sample as a batch of one (of none, where it is left out), augmented from `rng`.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn training_sample(&self, index: u32, augment: Option<(&Augment, &mut ChaCha8Rng)>) -> Result<Batch> {
-        match augment {
-            None => self.train.batch(&[index], None),
-            Some((augment, rng)) => {
-                let draw = augment.draw(self.input, rng);
-                let batch = self.train.batch(&[index], Some((augment, &[draw])))?;
-                Ok(Batch { dropout: Some(ChaCha8Rng::from_rng(rng)), ..batch })
-            }
-        }
+    pub fn training_sample(&self, index: u32, (augment, rng): (&Augment, &mut ChaCha8Rng)) -> Result<Batch> {
+        let draw = augment.draw(self.input, rng);
+        let batch = self.train.batch(&[index], Some((augment, &[draw])))?;
+        Ok(Batch { dropout: Some(ChaCha8Rng::from_rng(rng)), ..batch })
     }
 }
 

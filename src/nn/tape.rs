@@ -71,6 +71,8 @@ pub struct Pass<'a> {
     pub batch_norm: BatchNormMode,
     /// Where dropout draws from.
     pub(super) dropout: Option<ChaCha8Rng>,
+    /// The samples of a batch that this pass is of, and how many the batch has, where it is of a part.
+    pub(super) samples: Option<(&'a [usize], usize)>,
     /// What the backward pass owes; all gradients where there is none.
     plan: Option<&'a BackwardPlan>,
     /// The weights through which gradients of inputs are taken, where these are others.
@@ -245,13 +247,18 @@ impl<'a> Pass<'a> {
     /// A pass that can be followed by [`Pass::backward`].
     pub fn training(weights: Weights<'a>, running: &'a mut RunningStats, batch_norm: BatchNormMode) -> Self {
         let (plan, input_weights, tape) = (None, None, Some(Vec::new()));
-        Self { weights, running, batch_norm, dropout: None, plan, input_weights, tape, slots: 0 }
+        Self { weights, running, batch_norm, dropout: None, samples: None, plan, input_weights, tape, slots: 0 }
     }
 
     /// A pass that records nothing, in evaluation mode.
     pub fn evaluation(weights: Weights<'a>, running: &'a mut RunningStats) -> Self {
         let training = Self::training(weights, running, BatchNormMode::Eval);
         Self { tape: None, ..training }
+    }
+
+    /// The same pass, of these samples of a batch of `of`: dropout leaves out of each what it would in the whole batch.
+    pub fn with_samples(self, samples: Option<&'a [usize]>, of: usize) -> Self {
+        Self { samples: samples.map(|samples| (samples, of)), ..self }
     }
 
     /// The same pass without a way back, for losses alone.
@@ -324,8 +331,7 @@ impl<'a> Pass<'a> {
         Ok(Loss { mean, per_sample, logits: logits.clone(), labels: labels.to_vec() })
     }
 
-    /// Writes the gradient of the mean loss to `flat`, in name order; under a plan, of tensors and output channels that it
-    /// does not owe, zeros. Consumes the tape; activations are freed on the way.
+    /// Writes the gradient of the mean loss to `flat`, in name order; where a plan owes nothing, zeros or the gradient. Consumes the tape; activations are freed on the way.
     ///
     /// # Errors
     /// When a parameter took no part in the loss, or a tensor operation fails.
@@ -440,6 +446,7 @@ impl<'a> Gradients<'a> {
 
     /// Adds to the gradient of a parameter what was summed in f64 over the batch.
     pub(super) fn add_param<T: Scalar>(&mut self, id: ParamId, grad: &[f64]) -> Result<()> {
+        debug_assert!(self.by_sample.is_none(), "sums over the batch are no squares of samples");
         self.param_whole::<T>(id, |place| {
             round(grad, place);
             Ok(())

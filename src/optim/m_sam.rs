@@ -34,20 +34,21 @@ impl Method for MSam {
         direction: &mut Vec<f32>,
     ) -> Result<f64> {
         let samples: Vec<usize> = (0..batch.samples()).collect();
-        let shards = samples.len().div_ceil(self.shard);
-        let part = 1.0 / shards as f32;
         let mut loss = 0.0;
         direction.clear();
         direction.resize(weights.len(), 0.0);
         for shard in samples.chunks(self.shard) {
+            // Of the batch; the last shard may be smaller.
+            let part = shard.len() as f64 / samples.len() as f64;
             let samples = Some(shard);
-            loss += batch.gradient(weights, Ask { samples, ..Ask::FIRST }, &mut self.gradient)?.mean;
+            loss += part * batch.gradient(weights, Ask { samples, ..Ask::FIRST }, &mut self.gradient)?.mean;
             let scale = self.rho * context.rho_factor / (norm(&self.gradient) + SAM_EPSILON);
             self.perturbed.set(weights, &self.gradient, scale, None);
             batch.gradient(self.perturbed.weights(), Ask { samples, ..Ask::SECOND }, &mut self.gradient)?;
+            let part = part as f32;
             combine(direction, &self.gradient, &mut self.second, |sum, g2| sum + part * g2);
             std::mem::swap(&mut self.second, direction);
         }
-        Ok(loss / shards as f64)
+        Ok(loss)
     }
 }

@@ -1,4 +1,4 @@
-//! Learning rates by epoch, with a linear warm-up by step.
+//! Learning rates over a training, with a linear warm-up.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

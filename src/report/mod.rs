@@ -111,7 +111,7 @@ impl Setting {
             mask: text("mask"),
             pattern: text("pattern"),
             refresh: text("refresh"),
-            mask_interval: cell.mask().map(|m| m.refresh.interval()),
+            mask_interval: text("mask_interval").and_then(|interval| interval.parse().ok()),
             fisher_samples,
             fisher_mode: text("fisher_mode"),
             drop_rate,
@@ -164,7 +164,7 @@ pub struct Row {
     pub flops_nominal: Option<f64>,
     /// Training FLOPs of a cell by the formula named in the report.
     pub flops_theoretical: Option<f64>,
-    /// Training FLOPs of a cell that the kernels ran, mask refreshes included.
+    /// Training FLOPs of a cell that the kernels ran, mask refreshes included; mean over seeds.
     pub flops_executed: Option<f64>,
     /// Nominal FLOPs over the reference SGD's.
     pub flops_nominal_ratio_to_sgd: Option<f64>,

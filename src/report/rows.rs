@@ -55,11 +55,12 @@ impl Reference {
             accuracies: by_seed(|m| m.test_accuracy_last),
             step_seconds: by_seed(|m| Some(m.step_seconds?.median)),
             train_seconds: by_seed(|m| Some(m.train_seconds)),
-            // Equal over seeds.
             flops: completed.first().map(|r| Flops {
+                // Equal over seeds.
                 nominal: r.measures.flops_nominal,
                 theoretical: r.measures.flops_theoretical,
-                executed: r.measures.flops_executed,
+                executed: summary(&by_seed(|m| m.flops_executed).iter().map(|(_, f)| *f).collect::<Vec<f64>>())
+                    .map(|s| s.mean),
             }),
         }
     }

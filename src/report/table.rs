@@ -52,13 +52,16 @@ fn grid(report: &Report) -> Grid {
             _ => columns.push(axis),
         }
     }
-    // Only where it was measured.
+    // Only where there is anything to show.
+    let masked = report.rows.iter().any(|row| row.live_fraction.is_some());
     let converging = report.rows.iter().any(|row| row.convergence_exponent.is_some());
-    let exponent = converging.then(|| CONVERGENCE.to_string());
-    let header = columns.iter().copied().chain(MEASURES).map(str::to_string).chain(exponent).collect();
+    let header = columns.iter().copied().chain(masked.then_some(LIVE)).chain(MEASURES);
+    let header = header.chain(converging.then_some(CONVERGENCE)).map(str::to_string).collect();
     let rows = report.rows.iter().map(|row| {
         let setting = columns.iter().map(|axis| value(row, axis).unwrap_or_else(dash));
-        setting.chain(measures(row)).chain(converging.then(|| with_interval(row.convergence_exponent))).collect()
+        let live = masked.then(|| row.live_fraction.map_or_else(dash, |live| digits(100.0 * live.mean)));
+        let exponent = converging.then(|| with_interval(row.convergence_exponent));
+        setting.chain(live).chain(measures(row)).chain(exponent).collect()
     });
     Grid { texts: columns.len(), records: std::iter::once(header).chain(rows).collect(), constants }
 }
@@ -66,6 +69,8 @@ fn grid(report: &Report) -> Grid {
 const MEASURES: [&str; 9] =
     ["n", "accuracy %", "best %", "vs SGD", "vs SAM", "ms/step", "step/SGD", "train/SGD", "FLOPs/SGD"];
 
+/// Header of the live fraction's column.
+const LIVE: &str = "live %";
 /// Header of the exponent's column.
 const CONVERGENCE: &str = "exponent of T";
 
@@ -157,12 +162,15 @@ fn notes(report: &Report, constants: Vec<String>, bullet: &str) -> String {
     lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance".into());
     lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
     lines.push(format!(
-        "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}; executed: counted by the kernels, mask refreshes included",
+        "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included",
         report.flops_theoretical_formula
     ));
+    if report.rows.iter().any(|row| row.live_fraction.is_some()) {
+        lines.push(format!("{LIVE}: weights that are live after the last mask refresh, mean over seeds"));
+    }
     if report.rows.iter().any(|row| row.convergence_exponent.is_some()) {
         lines.push(format!(
-            "{CONVERGENCE}: p of mean over t <= T of the squared gradient norm of the training loss ~ T^p, fitted over the last decade of T; mean over seeds [95% interval by Student's t]; the theorem's bound falls as log T / sqrt T, about -.5"
+            "{CONVERGENCE}: p of mean over t <= T of the squared gradient norm of the training loss ~ T^p, fitted over the last decade of T; mean over seeds [95% interval by Student's t]; the theorem's bound, log T / sqrt T, has about -.4 there"
         ));
     }
     lines.iter().map(|l| format!("{bullet}{l}\n")).collect()

@@ -99,7 +99,7 @@ fn terminal_table() {
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
     vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
     ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
-    FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density; executed: counted by the kernels, mask refreshes included
+    FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included
     ");
 }
 
@@ -131,7 +131,7 @@ fn markdown_table() {
     - accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
     - vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
     - ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
-    - FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density; executed: counted by the kernels, mask refreshes included
+    - FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included
     ");
 }
 

@@ -3,8 +3,8 @@
 use super::cell::{
     AscentSpec, BatchNormPass2, FisherMode, Grow, MaskScore, MaskSpec, OptimizerName, Refresh, RefreshName,
 };
-use super::expand::{Checked, fraction, non_negative, or, positive, values, within};
-use super::file::GridFile;
+use super::expand::{Checked, below_one, fraction, non_negative, or, positive, values, within};
+use super::file::{Axis, GridFile};
 use crate::mask::Pattern;
 use crate::optim::{Norm, Perturbation, Variant};
 use OptimizerName::{AeSam, Asam, Esam, FSam, Gsam, LookSam, MSam, Sam, SamOn, Sgd, Ssam, SsamD, SsamF};
@@ -57,6 +57,8 @@ pub struct Frame {
     pub batch_size: usize,
     /// Training samples.
     pub train: usize,
+    /// Whether the model has normalisation layers.
+    pub normalised: bool,
 }
 
 /// The ascent steps of one optimizer.
@@ -138,16 +140,19 @@ fn variants(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec<O
                 return Err(format!("threshold = {threshold:?} must be two numbers"));
             }
             for delta in values("delta", &or(&grid.delta, 0.9))? {
-                variants.push(Variant::AeSam { delta: fraction("delta", delta)?, threshold });
+                variants.push(Variant::AeSam { delta: below_one("delta", delta)?, threshold });
             }
         }
         FSam => {
             for lambda in values("lambda", &or(&grid.lambda, 0.9))? {
-                let lambda = fraction("lambda", lambda)?;
+                let lambda = below_one("lambda", lambda)?;
                 for sigma in values("sigma", &or(&grid.sigma, 1.0))? {
                     variants.push(Variant::FSam { lambda, sigma: non_negative("sigma", sigma)? });
                 }
             }
+        }
+        SamOn if !frame.normalised => {
+            return Err("optimizer sam-on perturbs normalisation layers, which the model has not; use another".into());
         }
         SamOn => variants.push(Variant::SamOn),
         MSam => {
@@ -185,6 +190,14 @@ fn masks(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec<Opti
                         "mask = \"{score}\" cannot be used with {name}; use {usable}, or optimizer ssam"
                     ));
                 }
+                let of_gradient = score == MaskScore::Gradient || grid.grow.as_ref().is_some_and(reads_gradient);
+                if of_gradient && grid.perturbation.as_ref().is_some_and(is_implicit) {
+                    return Err(
+                        "perturbation = \"implicit\" takes its first gradient through masked weights, so that masks \
+                                cannot be chosen by it; use mask = \"fisher\", \"weight\" or \"random\""
+                            .into(),
+                    );
+                }
                 for refresh in refreshes(grid, (name, pattern, score), frame)? {
                     masks.push(MaskSpec { sparsity, pattern, score, refresh });
                 }
@@ -204,6 +217,14 @@ fn masks(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec<Opti
         }
     }
     Ok(masks.into_iter().map(Some).collect())
+}
+
+fn reads_gradient(grow: &Axis<Grow>) -> bool {
+    grow.values().contains(&Grow::Gradient)
+}
+
+fn is_implicit(perturbation: &Axis<Perturbation>) -> bool {
+    perturbation.values().contains(&Perturbation::Implicit)
 }
 
 fn sparsities(grid: &GridFile, name: OptimizerName, pattern: Pattern) -> Checked<Vec<f64>> {

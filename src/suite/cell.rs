@@ -379,7 +379,7 @@ impl Cell {
             let (refresh, interval) = (&mask.refresh, mask.refresh.interval());
             let name = match refresh {
                 Refresh::Dynamic { .. } => RefreshName::Dynamic,
-                _ if interval >= self.epochs => RefreshName::Static,
+                _ if interval >= self.epochs.max(2) => RefreshName::Static,
                 Refresh::Fisher { .. } | Refresh::Interval { .. } => RefreshName::Interval,
             };
             axes.push(("refresh", word(&name)));
@@ -460,10 +460,9 @@ pub const AXES: [&str; 30] = [
 ];
 
 /// Axis values that go without saying.
-const DEFAULTS: [(&str, &str); 14] = [
+const DEFAULTS: [(&str, &str); 13] = [
     ("pattern", "unstructured"),
     ("refresh", "interval"),
-    ("refresh", "dynamic"),
     ("mask_interval", "1"),
     ("fisher_samples", "128"),
     ("fisher_mode", "clean"),

@@ -25,7 +25,7 @@ pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
 
 /// All cells, on the data set `name` (the settings' own or its stand-in), seeds outermost.
 pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
-    let template = template(settings, name)?;
+    let (template, normalised) = template(settings, name)?;
     let seeds = settings.seeds.clone().unwrap_or_default();
     if seeds.is_empty() {
         return Err("seeds is missing or empty; give at least one, such as seeds = [1234, 4321, 6789]".into());
@@ -42,7 +42,7 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
     for seed in seeds {
         for (index, entry) in grid.iter().enumerate() {
             let place = format!("grid[{index}]");
-            for cell in grid_cells(entry, &template, seed).map_err(|e| format!("{place}.{e}"))? {
+            for cell in grid_cells(entry, (&template, normalised), seed).map_err(|e| format!("{place}.{e}"))? {
                 if let Some(first) = seen.insert(cell.id(), place.clone()) {
                     return Err(format!("{place} repeats a cell of {first} ({}); remove one of them", cell.label()));
                 }
@@ -53,8 +53,8 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
     Ok(cells)
 }
 
-/// Everything of a cell but its optimizer and seed.
-fn template(settings: &Settings, name: &str) -> Checked<Cell> {
+/// Everything of a cell but its optimizer and seed, and whether its model has normalisation layers.
+fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
     let data = data(settings)?.on(name)?;
     let task = Task::try_from(&data)?;
     let model = settings.model.clone().ok_or("model is missing; add model = { name = \"resnet8\" }")?;
@@ -65,7 +65,7 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
             built.layout().len()
         ));
     }
-    let model = built.spec();
+    let (model, normalised) = (built.spec(), built.layout().specs().iter().any(|spec| spec.normalisation));
     let s = &settings.schedule;
     let epochs = within("schedule.epochs", required("schedule.epochs", s.epochs)?, 1, 100_000)?;
     let batch_size = within("schedule.batch_size", required("schedule.batch_size", s.batch_size)?, 1, data.train)?;
@@ -87,11 +87,17 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
     if let Some(every) = measure.gradient_norm {
         within("measure.gradient_norm", every, 1, 1_000_000)?;
     }
+    if decay == Decay::InverseSqrt && warmup_epochs > 0 {
+        return Err(
+            "schedule.warmup_epochs does not apply to decay = \"inverse-sqrt\", which starts at its peak; remove it"
+                .into(),
+        );
+    }
     let augment = settings.augment.clone().unwrap_or_default();
     check_augment(&augment, settings, task.input)?;
     let optimizer =
         OptimizerSpec { name: OptimizerName::Sgd, momentum: 0.9, nesterov: false, weight_decay: 5e-4, ascent: None };
-    Ok(Cell {
+    let cell = Cell {
         numerics: NUMERICS,
         data,
         model,
@@ -104,7 +110,8 @@ fn template(settings: &Settings, name: &str) -> Checked<Cell> {
         optimizer,
         measure,
         seed: 0,
-    })
+    };
+    Ok((cell, normalised))
 }
 
 /// `settings` name the data set that the suite means, `input` may be that of its stand-in.
@@ -136,12 +143,12 @@ fn check_augment(augment: &Augment, settings: &Settings, input: Input) -> Checke
 }
 
 /// The cells of one grid entry with one seed.
-fn grid_cells(grid: &GridFile, template: &Cell, seed: u64) -> Checked<Vec<Cell>> {
+fn grid_cells(grid: &GridFile, (template, normalised): (&Cell, bool), seed: u64) -> Checked<Vec<Cell>> {
     let mut cells = Vec::new();
     for name in values("optimizer", &grid.optimizer)? {
         for factor in values("epochs_factor", &or(&grid.epochs_factor, 1))? {
             let epochs = template.epochs * within("epochs_factor", factor, 1, 100)?;
-            let frame = Frame { epochs, batch_size: template.batch_size, train: template.data.train };
+            let frame = Frame { epochs, batch_size: template.batch_size, train: template.data.train, normalised };
             for optimizer in optimizers(grid, name, frame)? {
                 cells.push(Cell { epochs, optimizer, seed, ..template.clone() });
             }
@@ -155,9 +162,7 @@ fn optimizers(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec
     applicable(grid, name)?;
     let mut optimizers = Vec::new();
     for momentum in values("momentum", &or(&grid.momentum, 0.9))? {
-        if !(0.0..1.0).contains(&momentum) {
-            return Err(format!("momentum = {momentum} must be at least 0 and below 1"));
-        }
+        below_one("momentum", momentum)?;
         let nesterov = grid.nesterov.unwrap_or(false);
         if nesterov && momentum == 0.0 {
             return Err("nesterov = true needs momentum above 0".into());
@@ -177,6 +182,11 @@ fn optimizers(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec
 /// # Errors
 /// Names the key, the value and the remedy.
 pub fn one_optimizer(grid: &GridFile, frame: Frame) -> Checked<OptimizerSpec> {
+    for (key, given) in [("epochs_factor", grid.epochs_factor.is_some()), ("rho_decay", grid.rho_decay.is_some())] {
+        if given {
+            return Err(format!("{key} is of whole trainings; remove it"));
+        }
+    }
     let mut found = Vec::new();
     for name in values("optimizer", &grid.optimizer)? {
         found.extend(optimizers(grid, name, frame)?);
@@ -214,6 +224,10 @@ pub(super) fn positive(key: &str, value: f64) -> Checked<f64> {
 
 pub(super) fn non_negative(key: &str, value: f64) -> Checked<f64> {
     if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(format!("{key} = {value} must be 0 or more")) }
+}
+
+pub(super) fn below_one(key: &str, value: f64) -> Checked<f64> {
+    if (0.0..1.0).contains(&value) { Ok(value) } else { Err(format!("{key} = {value} must be at least 0 and below 1")) }
 }
 
 pub(super) fn fraction(key: &str, value: f64) -> Checked<f64> {

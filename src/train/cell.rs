@@ -41,6 +41,8 @@ struct Session<'a> {
     step_seconds: Vec<f64>,
     mask_seconds: f64,
     gradient_norms: Vec<GradientNorm>,
+    /// Spent on those.
+    measure_seconds: f64,
     flops_executed: u64,
     /// Whether the peak memory is this cell's, not the process's so far.
     peak_is_own: bool,
@@ -88,15 +90,16 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
         step_seconds: Vec::new(),
         mask_seconds: 0.0,
         gradient_norms: Vec::new(),
+        measure_seconds: 0.0,
         flops_executed: 0,
         peak_is_own,
     };
     let mut epochs = Vec::new();
     let mut status = Status::Completed;
     for epoch in 0..cell.epochs {
-        let start = Instant::now();
+        let (start, measuring) = (Instant::now(), session.measure_seconds);
         let trained = session.epoch(epoch, observer)?;
-        let train_seconds = start.elapsed().as_secs_f64();
+        let train_seconds = start.elapsed().as_secs_f64() - (session.measure_seconds - measuring);
         let (lr, train_loss) = match trained {
             ControlFlow::Break(step) => {
                 status = Status::Diverged { epoch, step };
@@ -137,14 +140,17 @@ impl Session<'_> {
         let (mut losses, mut lr) = (0.0, 0.0);
         let mut step = 0;
         loop {
-            self.measure_gradient_norm()?;
             let start = Instant::now();
             let Ok(batch) = batches.recv() else { break };
+            let waited = start.elapsed();
+            self.measure_gradient_norm()?;
+            let start = Instant::now();
             lr = schedule.lr(epoch, step);
             let (masking, executed) = (self.mask_seconds, executed_flops());
             let loss = self.step(epoch, step, &batch?, lr)?;
             self.flops_executed += executed_flops() - executed;
-            self.step_seconds.push(start.elapsed().as_secs_f64() - (self.mask_seconds - masking));
+            let seconds = (waited + start.elapsed()).as_secs_f64();
+            self.step_seconds.push(seconds - (self.mask_seconds - masking));
             if !loss.is_finite() {
                 return Ok(ControlFlow::Break(step));
             }
@@ -160,10 +166,14 @@ impl Session<'_> {
 
     /// Measures the squared gradient norm before a step, where the suite asks for it. Neither its time nor its FLOPs count.
     fn measure_gradient_norm(&mut self) -> Result<()> {
-        let step = self.step_seconds.len();
+        let (start, step) = (Instant::now(), self.step_seconds.len());
         if self.cell.measure.gradient_norm.is_some_and(|every| step.is_multiple_of(every)) {
             let squared = squared_gradient_norm(self.trainer.parts(), self.data)?;
-            self.gradient_norms.push(GradientNorm { step: step as u64, squared });
+            // What diverges has none; the step itself says so.
+            if squared.is_finite() {
+                self.gradient_norms.push(GradientNorm { step: step as u64, squared });
+            }
+            self.measure_seconds += start.elapsed().as_secs_f64();
         }
         Ok(())
     }

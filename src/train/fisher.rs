@@ -3,7 +3,6 @@
 
 use crate::data::DataSet;
 use crate::data::augment::Augment;
-use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::model::Model;
 use crate::nn::{BatchNormMode, RunningStats};
@@ -27,56 +26,30 @@ pub fn fisher_scores(
 ) -> Result<Vec<f32>> {
     let mut rng = stream(seed, Stream::Mask(epoch));
     let chosen = sample(&mut rng, data.train.len(), samples);
+    let mut sum = vec![0f32; weights.len()];
     match mode {
         FisherMode::Paper => {
-            let mut scores = Scores::new(weights.len());
+            let mut gradient = Vec::new();
             for index in chosen {
-                let batch = data.training_sample(index, Some((augment, &mut rng)))?;
-                scores.add(model, weights, running, &batch, BatchNormMode::Update)?;
+                let batch = data.training_sample(index, (augment, &mut rng))?;
+                if !batch.labels.is_empty() {
+                    loss_gradient((model, weights, running), &batch, BatchNormMode::Update, &mut gradient)?;
+                    sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g * g);
+                }
             }
-            Ok(scores.sum)
         }
         FisherMode::Clean => {
-            let mut sum = vec![0f32; weights.len()];
             for indices in chosen.chunks(SAMPLES_PER_PASS) {
                 let batch = data.train.batch(indices, None)?;
                 add_squared_gradients((model, weights, running), &batch, &mut sum)?;
             }
-            Ok(sum)
         }
     }
+    Ok(sum)
 }
 
 /// Samples of one pass of mode `clean`.
 const SAMPLES_PER_PASS: usize = 64;
-
-/// A running sum of squared gradients.
-struct Scores {
-    sum: Vec<f32>,
-    gradient: Vec<f32>,
-}
-
-impl Scores {
-    fn new(n: usize) -> Self {
-        Self { sum: vec![0.0; n], gradient: Vec::new() }
-    }
-
-    fn add(
-        &mut self,
-        model: &dyn Model,
-        weights: &[f32],
-        running: &mut RunningStats,
-        sample: &Batch,
-        batch_norm: BatchNormMode,
-    ) -> Result<()> {
-        if sample.labels.is_empty() {
-            return Ok(());
-        }
-        loss_gradient((model, weights, running), sample, batch_norm, &mut self.gradient)?;
-        self.sum.iter_mut().zip(&self.gradient).for_each(|(sum, g)| *sum += g * g);
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -20,12 +20,17 @@ pub(super) fn squared_gradient_norm(
     data: &DataSet,
 ) -> Result<f64> {
     let indices: Vec<u32> = (0..data.train.len() as u32).collect();
-    let (mut mean, mut gradient) = (vec![0f32; weights.len()], Vec::new());
+    let (mut sum, mut gradient, mut n) = (vec![0f32; weights.len()], Vec::new(), 0);
     for indices in indices.chunks(BATCH) {
+        // May hold fewer: what cannot be read may be left out.
         let batch = data.train.batch(indices, None)?;
+        if batch.labels.is_empty() {
+            continue;
+        }
         loss_gradient((model, weights, running), &batch, BatchNormMode::Eval, &mut gradient)?;
-        let part = indices.len() as f32 / data.train.len() as f32;
-        mean.iter_mut().zip(&gradient).for_each(|(mean, g)| *mean += part * g);
+        let labels = batch.labels.len();
+        sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += labels as f32 * g);
+        n += labels;
     }
-    Ok(dot(&mean, &mean))
+    Ok(dot(&sum, &sum) / (n as f64).powi(2))
 }

@@ -40,6 +40,7 @@ impl Landscape for BatchLandscape<'_> {
         let layout = self.model.layout();
         let pass = Pass::training(Weights::new(layout, weights), self.running, mode)
             .with_plan(ask.plan)
+            .with_samples(ask.samples, samples(self.batch))
             .with_input_weights(ask.input_weights.map(|weights| Weights::new(layout, weights)));
         let (pass, loss) = forward(self.model, pass, batch)?;
         pass.backward(&loss, gradient)?;

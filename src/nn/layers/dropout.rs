@@ -13,10 +13,19 @@ use crate::random::unit;
 /// When the pass trains on a batch without a stream.
 pub fn dropout(x: &Node, p: f32, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, p: f32, pass: &mut Pass<'_>) -> Result<Node> {
+        let n = x.raw.elem_count();
         let Some(stream) = pass.dropout.as_mut() else {
             return Err(Error::Usage("dropout in training needs a batch with a random stream".into()));
         };
-        let kept: Vec<bool> = (0..x.raw.elem_count()).map(|_| unit(stream) >= p).collect();
+        let mut draw = |n: usize| (0..n).map(|_| unit(stream) >= p).collect::<Vec<bool>>();
+        let kept = match pass.samples {
+            None => draw(n),
+            Some((samples, of)) => {
+                let size = n / samples.len().max(1);
+                let whole = draw(size * of);
+                samples.iter().flat_map(|i| &whole[i * size..(i + 1) * size]).copied().collect()
+            }
+        };
         let scale = T::from_f64(1.0 / (1.0 - f64::from(p)));
         let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::keep(x, &kept, scale))?;
         let slot = x.slot;

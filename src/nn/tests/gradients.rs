@@ -138,6 +138,7 @@ fn squared_gradients_by_sample_are_those_of_batches_of_one() {
     for probe in [
         Probe::new(serde_json::json!({"name": "resnet8", "width": 8}), BatchNormMode::Eval),
         Probe::new(serde_json::json!({"name": "speednet", "width": 8}), BatchNormMode::Eval),
+        Probe::new(serde_json::json!({"name": "wideresnet", "depth": 10, "width": 1}), BatchNormMode::Eval),
         Probe::new(serde_json::json!({"name": "edge-cnn", "width": 3}), BatchNormMode::Eval),
         Probe::new(serde_json::json!({"name": "mlp", "hidden": [12, 7]}), BatchNormMode::Eval),
         Probe::text(BatchNormMode::Eval),

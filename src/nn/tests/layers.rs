@@ -129,6 +129,24 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
     insta::assert_snapshot!(run(BatchNormMode::Update, None).expect_err("an error"), @"dropout in training needs a batch with a random stream");
 }
 
+/// A part of a batch is left with what its samples are left with in the whole.
+#[test]
+fn dropout_of_a_part_is_that_of_the_whole() {
+    let layout = std::sync::Arc::new(ParamsBuilder::default().build());
+    let weights = Vec::<f32>::new();
+    let run = |rows: usize, samples: Option<&[usize]>| {
+        let mut running = RunningStats::new(&layout);
+        let pass = Pass::training(Weights::new(&layout, &weights), &mut running, BatchNormMode::Update);
+        let stream = Some(stream(1, Stream::Dropout(0, 0)));
+        let mut pass = pass.with_dropout(stream).with_samples(samples, 6);
+        let x = pass.input(Tensor::ones((rows, 50), candle_core::DType::F32, &Device::Cpu).expect("a tensor"));
+        let y = dropout(&x, 0.5, &mut pass).and_then(|y| y.value::<f32>()).expect("values");
+        y.to_vec2::<f32>().expect("rows")
+    };
+    let whole = run(6, None);
+    assert_eq!(run(3, Some(&[0, 2, 5])), [0, 2, 5].map(|i: usize| whole[i].clone()));
+}
+
 #[test]
 fn cross_entropy_matches_candle() {
     let rng = &mut stream(7, Stream::Mask(0));
