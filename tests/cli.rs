@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use predicates::prelude::*;
 use support::{Place, TINY, error};
 
