@@ -27,7 +27,7 @@ pub struct DropAndGrow<'a> {
 }
 
 impl DropAndGrow<'_> {
-    /// The next mask: of single scalars ([`DropAndGrow::scalars`]) or of whole units ([`DropAndGrow::units`]).
+    /// The next mask: of single scalars ([`DropAndGrow::scalars`]) or of whole units.
     ///
     /// # Panics
     /// For patterns of groups, in which nothing can be dropped and grown.

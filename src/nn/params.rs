@@ -73,7 +73,7 @@ impl ParamsBuilder {
         self.params.insert(name.into(), spec);
     }
 
-    /// Declares the scale `name.weight` (1) and the shift `name.bias` (0) of a normalisation, both [features].
+    /// Declares the scale `name.weight` (1) and the shift `name.bias` (0) of a normalisation, both `[features]`.
     pub fn normalisation(&mut self, name: &str, features: usize) {
         for (part, value) in [("weight", 1.0), ("bias", 0.0)] {
             let (name, init) = (format!("{name}.{part}"), Init::Const(value));
