@@ -20,8 +20,6 @@ use crate::train::{Optimizer, StepParts, Trainer, fisher_scores, peak_memory_byt
 
 /// Classes of the synthetic samples.
 const CLASSES: usize = 10;
-/// Seed of images, weights and masks: the work must be the same in every run.
-const SEED: u64 = 1;
 /// Small enough that no training on random labels diverges.
 const LR: f64 = 1e-3;
 /// Samples by which masks are chosen, the default of a suite.
@@ -42,6 +40,8 @@ pub struct Bench {
     pub against: Option<OptimizerSpec>,
     /// Tensors whose names start so are live, in place of a mask by the optimizer's score and pattern.
     pub live: Option<String>,
+    /// Seed of images, weights and masks: with one seed the work is the same in every run.
+    pub seed: u64,
     /// Steps measured.
     pub steps: usize,
     /// Steps before them, not measured.
@@ -127,6 +127,7 @@ pub struct Parts {
 /// One optimizer at work.
 struct Subject<'m> {
     spec: OptimizerSpec,
+    seed: u64,
     trainer: Trainer<'m>,
     mask: Option<(Mask, Option<BackwardPlan>)>,
     seconds: Vec<f64>,
@@ -136,10 +137,15 @@ struct Subject<'m> {
 }
 
 impl<'m> Subject<'m> {
-    fn new(spec: &OptimizerSpec, model: &'m dyn Model, live: Option<&str>, data: &DataSet) -> Result<Self> {
+    fn new(
+        spec: &OptimizerSpec,
+        (model, seed): (&'m dyn Model, u64),
+        live: Option<&str>,
+        data: &DataSet,
+    ) -> Result<Self> {
         let layout = model.layout();
         let mut trainer =
-            Trainer::new(model, Optimizer::new(spec, layout), layout.init(SEED), RunningStats::new(layout));
+            Trainer::new(model, Optimizer::new(spec, layout), layout.init(seed), RunningStats::new(layout));
         let mask = match spec.ascent.as_ref().and_then(|a| Some((a, a.mask.as_ref()?))) {
             None if live.is_some() => {
                 return Err(Error::Usage(format!("--live is of optimizers with a mask, which {} has not", spec.name)));
@@ -151,7 +157,7 @@ impl<'m> Subject<'m> {
                     None => {
                         let scores = match mask.score {
                             MaskScore::Random => None,
-                            MaskScore::Fisher => Some(fisher(&mut trainer, data, FISHER_SAMPLES)?),
+                            MaskScore::Fisher => Some(fisher(&mut trainer, data, FISHER_SAMPLES, seed)?),
                             MaskScore::Gradient | MaskScore::Weight => {
                                 return Err(Error::Usage(format!(
                                     "a bench chooses masks by Fisher scores or at random; mask={} makes no other times",
@@ -160,7 +166,7 @@ impl<'m> Subject<'m> {
                             }
                         };
                         let keep = fisher_keep(layout.len(), mask.sparsity);
-                        let rng = &mut stream(SEED, Stream::InitialMask);
+                        let rng = &mut stream(seed, Stream::InitialMask);
                         mask.pattern.choose(layout, keep, scores.as_deref(), rng)
                     }
                 };
@@ -168,7 +174,7 @@ impl<'m> Subject<'m> {
                 Some((mask, plan))
             }
         };
-        Ok(Self { spec: spec.clone(), trainer, mask, seconds: Vec::new(), parts: Vec::new(), flops: 0 })
+        Ok(Self { spec: spec.clone(), seed, trainer, mask, seconds: Vec::new(), parts: Vec::new(), flops: 0 })
     }
 
     fn step(&mut self, batch: &Batch, (step, steps): (usize, usize), measured: bool) -> Result<()> {
@@ -197,9 +203,9 @@ impl<'m> Subject<'m> {
         let mask_refresh_seconds = match spec.map(|m| (m, &m.refresh)) {
             Some((mask, Refresh::Fisher { samples, .. })) => {
                 let (start, layout) = (Instant::now(), self.trainer.parts().0.layout());
-                let scores = fisher(&mut self.trainer, data, *samples)?;
+                let scores = fisher(&mut self.trainer, data, *samples, self.seed)?;
                 let keep = fisher_keep(scores.len(), mask.sparsity);
-                let rng = &mut stream(SEED, Stream::InitialMask);
+                let rng = &mut stream(self.seed, Stream::InitialMask);
                 let chosen = mask.pattern.choose(layout, keep, Some(&scores), rng);
                 std::hint::black_box(BackwardPlan::of_scalars(layout, chosen.flags()));
                 Some(start.elapsed().as_secs_f64())
@@ -233,15 +239,16 @@ impl Bench {
         let task = Task { input: self.input, classes };
         let model = model::build(&self.model, task).map_err(Error::Usage)?;
         let steps = self.warmup + self.steps;
-        let data = synthetic(self.input, self.batch_size * steps)?;
-        let mut own = Subject::new(&self.optimizer, &*model, self.live.as_deref(), &data)?;
-        let mut against = self.against.as_ref().map(|spec| Subject::new(spec, &*model, None, &data)).transpose()?;
+        let data = synthetic(self.input, self.batch_size * steps, self.seed)?;
+        let mut own = Subject::new(&self.optimizer, (&*model, self.seed), self.live.as_deref(), &data)?;
+        let mut against =
+            self.against.as_ref().map(|spec| Subject::new(spec, (&*model, self.seed), None, &data)).transpose()?;
         let crop = match self.input {
             Input::Image([_, height, _]) => height / 8,
             Input::Tokens { .. } => 0,
         };
         let augment = Augment { crop, flip: true, ..Augment::default() };
-        data.epoch(SEED, 0, self.batch_size, &augment, |batches| {
+        data.epoch(self.seed, 0, self.batch_size, &augment, |batches| {
             for (step, batch) in batches.iter().take(steps).enumerate() {
                 let (batch, measured) = (batch?, step >= self.warmup);
                 own.step(&batch, (step, steps), measured)?;
@@ -289,8 +296,8 @@ impl Bench {
 }
 
 /// Fisher scores of the first samples.
-fn fisher(trainer: &mut Trainer<'_>, data: &DataSet, samples: usize) -> Result<Vec<f32>> {
-    fisher_scores(trainer.parts(), data, &Augment::default(), (samples, FisherMode::Clean), (SEED, 0))
+fn fisher(trainer: &mut Trainer<'_>, data: &DataSet, samples: usize, seed: u64) -> Result<Vec<f32>> {
+    fisher_scores(trainer.parts(), data, &Augment::default(), (samples, FisherMode::Clean), (seed, 0))
 }
 
 /// The mask of the tensors whose names start with `prefix`.
@@ -306,8 +313,8 @@ fn live_tensors(layout: &ParamLayout, prefix: &str) -> Result<Mask> {
 }
 
 /// `n` images of random pixels with random labels, or random characters.
-fn synthetic(input: Input, n: usize) -> Result<DataSet> {
-    let rng = &mut stream(SEED, Stream::Init("synthetic images"));
+fn synthetic(input: Input, n: usize, seed: u64) -> Result<DataSet> {
+    let rng = &mut stream(seed, Stream::Init("synthetic images"));
     let n = n.max(FISHER_SAMPLES);
     let provenance = Provenance::made("synthetic", "synthetic", Vec::new());
     match input {

@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// The tensors whose names start so are the mask, in place of one by score and pattern.
     #[arg(long, value_name = "PREFIX")]
     live: Option<String>,
+    /// Seed of images, weights and masks.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// Steps measured.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
@@ -119,6 +122,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         optimizer: optimizer("optimizer", &args.optimizer, batch_size)?,
         against: args.against.as_ref().map(|text| optimizer("against", text, batch_size)).transpose()?,
         live: args.live.clone(),
+        seed: args.seed,
         steps: args.steps as usize,
         warmup: args.warmup as usize,
     };
