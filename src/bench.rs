@@ -11,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::mask::{Mask, fisher_keep};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{BackwardPlan, ParamLayout, RunningStats, executed_flops, gemm_peak};
-use crate::optim::{ActiveMask, Context, Norm};
+use crate::optim::{ActiveMask, Context};
 use crate::random::{Stream, below, stream};
 use crate::stats::{Median, median};
 use crate::suite::cell::{FisherMode, OptimizerSpec};
-use crate::suite::{MaskScore, OptimizerName, Refresh};
+use crate::suite::{MaskScore, MaskSpec, OptimizerName, Refresh};
 use crate::train::{Optimizer, StepParts, Trainer, fisher_scores, peak_memory_bytes};
 
 /// Classes of the synthetic samples.
@@ -165,12 +165,10 @@ impl<'m> Subject<'m> {
                                 )));
                             }
                         };
-                        let keep = fisher_keep(layout.len(), mask.sparsity);
-                        let rng = &mut stream(seed, Stream::InitialMask);
-                        mask.pattern.choose(layout, keep, scores.as_deref(), rng)
+                        choose(mask, layout, scores.as_deref(), seed)
                     }
                 };
-                let plan = (ascent.norm != Norm::Full).then(|| BackwardPlan::of_scalars(layout, mask.flags()));
+                let plan = ascent.norm.plan(layout, &mask);
                 Some((mask, plan))
             }
         };
@@ -204,9 +202,7 @@ impl<'m> Subject<'m> {
             Some((mask, Refresh::Fisher { samples, .. })) => {
                 let (start, layout) = (Instant::now(), self.trainer.parts().0.layout());
                 let scores = fisher(&mut self.trainer, data, *samples, self.seed)?;
-                let keep = fisher_keep(scores.len(), mask.sparsity);
-                let rng = &mut stream(self.seed, Stream::InitialMask);
-                let chosen = mask.pattern.choose(layout, keep, Some(&scores), rng);
+                let chosen = choose(mask, layout, Some(&scores), self.seed);
                 std::hint::black_box(BackwardPlan::of_scalars(layout, chosen.flags()));
                 Some(start.elapsed().as_secs_f64())
             }
@@ -298,6 +294,12 @@ impl Bench {
 /// Fisher scores of the first samples.
 fn fisher(trainer: &mut Trainer<'_>, data: &DataSet, samples: usize, seed: u64) -> Result<Vec<f32>> {
     fisher_scores(trainer.parts(), data, &Augment::default(), (samples, FisherMode::Clean), (seed, 0))
+}
+
+/// The mask of the best scores, or a random one.
+fn choose(spec: &MaskSpec, layout: &ParamLayout, scores: Option<&[f32]>, seed: u64) -> Mask {
+    let keep = fisher_keep(layout.len(), spec.sparsity);
+    spec.pattern.choose(layout, keep, scores, &mut stream(seed, Stream::InitialMask))
 }
 
 /// The mask of the tensors whose names start with `prefix`.

@@ -15,12 +15,12 @@ use crate::data::text::VOCABULARY;
 use crate::error::{Error, Result};
 use crate::mask::{Mask, Pattern, fisher_keep};
 use crate::model::{self, ModelSpec, Task};
-use crate::nn::{BackwardPlan, ParamLayout, assemble};
-use crate::optim::{ActiveMask, Context, Norm};
+use crate::nn::{ParamLayout, assemble};
+use crate::optim::{ActiveMask, Context};
 use crate::random::{Stream, stream};
 use crate::suite::cell::OptimizerSpec;
 use crate::suite::file::{Axis, GridFile};
-use crate::suite::{Frame, one_optimizer};
+use crate::suite::{Frame, OptimizerName, one_optimizer};
 use crate::train::{Optimizer, Trainer};
 
 /// The value of the `format` entry.
@@ -93,8 +93,7 @@ pub fn replay(path: &Path) -> Result<Comparison> {
             Some(mask)
         }
     };
-    let reads_all = ascent.is_none_or(|a| a.norm == Norm::Full);
-    let plan = mask.as_ref().filter(|_| !reads_all).map(|mask| BackwardPlan::of_scalars(layout, mask.flags()));
+    let plan = ascent.zip(mask.as_ref()).and_then(|(ascent, mask)| ascent.norm.plan(layout, mask));
     let (weights, running) =
         assemble(layout, |name| case.values(&format!("init.{name}"))).map_err(|e| case.error(e.to_string()))?;
     let mut trainer = Trainer::new(&*model, Optimizer::new(&optimizer, layout), weights, running);
@@ -223,7 +222,7 @@ impl<'p> Case<'p> {
     fn optimizer(&self, samples: usize) -> Result<(OptimizerSpec, Option<Pattern>)> {
         let mut grid: GridFile = self.json("optimizer")?;
         let pattern = grid.pattern.as_ref().and_then(|p| p.values().first().copied());
-        if self.text("optimizer")?.contains("\"ssam\"") && pattern.is_none() {
+        if grid.optimizer.values() == [OptimizerName::Ssam] && pattern.is_none() {
             // The mask is given, so its count does not matter.
             grid.sparsity = Some(Axis::One(0.5));
         }

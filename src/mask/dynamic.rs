@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::pattern::ranked;
-use super::{Mask, Pattern, floor, top_k};
+use super::pattern::{ranked, take};
+use super::{Mask, Pattern, fisher_keep, floor, top_k};
 use crate::nn::ParamLayout;
 use crate::random::sample;
 
@@ -27,7 +27,7 @@ pub struct DropAndGrow<'a> {
 }
 
 impl DropAndGrow<'_> {
-    /// The next mask: of single scalars ([`DropAndGrow::scalars`]) or of whole units.
+    /// The next mask: of single scalars or of whole units.
     ///
     /// # Panics
     /// For patterns of groups, in which nothing can be dropped and grown.
@@ -39,9 +39,10 @@ impl DropAndGrow<'_> {
         }
     }
 
-    /// Of the best floor(N (1-s)(1-d)) stay, then floor(min(N (1-s) d, N s)) of those that were dead before come alive. Where there are too few dead ones to grow (s < d (1-s)),
-    /// only as many are dropped as can be grown, so the live count stays.
-    pub fn scalars(&self, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
+    /// Of the live scalars the best floor(N (1-s)(1-d)) stay, then floor(min(N (1-s) d, N s)) of those that were dead
+    /// before come alive. Where there are too few dead ones to grow (s < d (1-s)), only as many are dropped as can be grown,
+    /// so the live count stays.
+    fn scalars(&self, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
         let n = mask.live.len() as f64;
         let moving = n * (1.0 - self.sparsity) * self.death_rate;
         let (live, dead): (Vec<u32>, Vec<u32>) = (0..mask.live.len() as u32).partition(|i| mask.live[*i as usize]);
@@ -66,28 +67,15 @@ impl DropAndGrow<'_> {
             return mask.clone();
         }
         let n = mask.live.len();
-        let density = 1.0 - self.sparsity;
-        let target = floor(n as f64 * density);
+        let target = fisher_keep(n, self.sparsity);
         let (live, dead): (Vec<usize>, Vec<usize>) = (0..units.len()).partition(|u| mask.live[units[*u].start]);
         // Not so many are dropped that the dead ones cannot take their place.
         let can_grow = n - mask.live_count();
-        let least = floor(n as f64 * density * (1.0 - self.death_rate)).max(target.saturating_sub(can_grow));
+        let least =
+            floor(n as f64 * (1.0 - self.sparsity) * (1.0 - self.death_rate)).max(target.saturating_sub(can_grow));
         let mut next = Mask::empty(n);
-        let mut count = 0;
-        for unit in ranked(live, units, self.keep_score, rng) {
-            if count >= least {
-                break;
-            }
-            count += units[unit].len();
-            next.set(units[unit].clone(), true);
-        }
-        for unit in ranked(dead, units, self.grow_score, rng) {
-            if count >= target {
-                break;
-            }
-            count += units[unit].len();
-            next.set(units[unit].clone(), true);
-        }
+        let count = take(&mut next, units, ranked(live, units, self.keep_score, rng), (0, least));
+        take(&mut next, units, ranked(dead, units, self.grow_score, rng), (count, target));
         next
     }
 }

@@ -54,14 +54,7 @@ impl Pattern {
             (Self::Tensor | Self::Channel, _) => {
                 let units = self.units(layout);
                 let mut mask = Mask::empty(n);
-                let mut kept = 0;
-                for unit in ranked((0..units.len()).collect(), &units, scores, rng) {
-                    if kept >= keep {
-                        break;
-                    }
-                    kept += units[unit].len();
-                    mask.set(units[unit].clone(), true);
-                }
+                take(&mut mask, &units, ranked((0..units.len()).collect(), &units, scores, rng), (0, keep));
                 mask
             }
         }
@@ -80,6 +73,19 @@ impl Pattern {
         });
         units.collect()
     }
+}
+
+/// Makes units live, whole and in their order, until the count of live scalars, `from` before, is `until` or more; the count.
+pub(super) fn take(mask: &mut Mask, units: &[Range<usize>], order: Vec<usize>, (from, until): (usize, usize)) -> usize {
+    let mut count = from;
+    for unit in order {
+        if count >= until {
+            break;
+        }
+        count += units[unit].len();
+        mask.set(units[unit].clone(), true);
+    }
+    count
 }
 
 /// The candidates, best first: by their mean score, or in random order where there is none.

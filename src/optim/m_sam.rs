@@ -1,9 +1,9 @@
 //! m-SAM (Foret et al. 2021, section 4.1; Andriushchenko and Flammarion 2022): each shard of m samples has an ascent step of
 //! its own, as if it were on a device of its own.
 
-use super::ascent::{Perturbed, combine, norm};
+use super::ascent::combine;
 use super::method::{Ask, Context, Landscape, Method};
-use super::sam::SAM_EPSILON;
+use super::sam::Ascent;
 use crate::error::Result;
 
 /// The mean of SAM's gradients of the batch's shards.
@@ -15,13 +15,13 @@ pub struct MSam {
     pub shard: usize,
     gradient: Vec<f32>,
     second: Vec<f32>,
-    perturbed: Perturbed,
+    ascent: Ascent,
 }
 
 impl MSam {
     /// With nothing allocated yet.
     pub fn new(rho: f64, shard: usize) -> Self {
-        Self { rho, shard, gradient: Vec::new(), second: Vec::new(), perturbed: Perturbed::default() }
+        Self { rho, shard, gradient: Vec::new(), second: Vec::new(), ascent: Ascent::default() }
     }
 }
 
@@ -42,12 +42,11 @@ impl Method for MSam {
             let part = shard.len() as f64 / samples.len() as f64;
             let samples = Some(shard);
             loss += part * batch.gradient(weights, Ask { samples, ..Ask::FIRST }, &mut self.gradient)?.mean;
-            let scale = self.rho * context.rho_factor / (norm(&self.gradient) + SAM_EPSILON);
-            self.perturbed.set(weights, &self.gradient, scale, None);
-            batch.gradient(self.perturbed.weights(), Ask { samples, ..Ask::SECOND }, &mut self.gradient)?;
+            let (rho, ask) = (self.rho * context.rho_factor, Ask { samples, ..Ask::SECOND });
+            self.ascent.ask((weights, &self.gradient), rho, batch, ask, &mut self.second)?;
             let part = part as f32;
-            combine(direction, &self.gradient, &mut self.second, |sum, g2| sum + part * g2);
-            std::mem::swap(&mut self.second, direction);
+            combine(direction, &self.second, &mut self.gradient, |sum, g2| sum + part * g2);
+            std::mem::swap(&mut self.gradient, direction);
         }
         Ok(loss)
     }

@@ -15,6 +15,7 @@ use super::ascent::{Perturbed, masked_norm, norm};
 use super::method::{Ask, Context, Landscape, Method};
 use crate::error::Result;
 use crate::mask::Mask;
+use crate::nn::{BackwardPlan, ParamLayout};
 
 /// Added to the gradient norm in SAM's denominator.
 pub const SAM_EPSILON: f64 = 1e-12;
@@ -61,6 +62,13 @@ pub struct Sam {
     masked_weights: Vec<f32>,
     /// Norm of the last step's second gradient.
     last_norm: Option<f64>,
+}
+
+impl Norm {
+    /// What the first backward pass owes under `mask`; nothing is left out where the whole gradient is read.
+    pub fn plan(self, layout: &ParamLayout, mask: &Mask) -> Option<BackwardPlan> {
+        (self != Self::Full).then(|| BackwardPlan::of_scalars(layout, mask.flags()))
+    }
 }
 
 impl Sam {
@@ -143,13 +151,25 @@ impl Ascent {
     /// Writes the second gradient to `out`.
     pub(super) fn gradient(
         &mut self,
-        (weights, direction): (&[f32], &[f32]),
+        place: (&[f32], &[f32]),
         rho: f64,
         batch: &mut dyn Landscape,
         out: &mut Vec<f32>,
     ) -> Result<()> {
+        self.ask(place, rho, batch, Ask::SECOND, out)
+    }
+
+    /// The same, as `ask` says.
+    pub(super) fn ask(
+        &mut self,
+        (weights, direction): (&[f32], &[f32]),
+        rho: f64,
+        batch: &mut dyn Landscape,
+        ask: Ask<'_>,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
         self.perturbed.set(weights, direction, rho / (norm(direction) + SAM_EPSILON), None);
-        batch.gradient(self.perturbed.weights(), Ask::SECOND, out)?;
+        batch.gradient(self.perturbed.weights(), ask, out)?;
         Ok(())
     }
 }

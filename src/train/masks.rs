@@ -15,8 +15,7 @@ pub(super) struct MaskState<'c> {
     layout: Arc<ParamLayout>,
     seed: u64,
     epochs: usize,
-    /// Whether the ascent step reads live gradients alone, so that the others need not be computed.
-    skips: bool,
+    norm: Norm,
     mask: Mask,
     plan: Option<BackwardPlan>,
     /// Every refresh so far.
@@ -48,7 +47,7 @@ impl<'c> MaskState<'c> {
             layout: layout.clone(),
             seed: cell.seed,
             epochs: cell.epochs,
-            skips: ascent.norm != Norm::Full,
+            norm: ascent.norm,
             mask,
             plan: None,
             refreshes: Vec::new(),
@@ -58,7 +57,7 @@ impl<'c> MaskState<'c> {
     }
 
     fn make_plan(&mut self) {
-        self.plan = self.skips.then(|| BackwardPlan::of_scalars(&self.layout, self.mask.flags()));
+        self.plan = self.norm.plan(&self.layout, &self.mask);
     }
 
     /// The refresh that is due at the first step of `epoch`, if any.
