@@ -200,10 +200,10 @@ impl<'m> Subject<'m> {
         let spec = self.spec.ascent.as_ref().and_then(|a| a.mask.as_ref());
         let mask_refresh_seconds = match spec.map(|m| (m, &m.refresh)) {
             Some((mask, Refresh::Fisher { samples, .. })) => {
-                let (start, layout) = (Instant::now(), self.trainer.parts().0.layout());
+                let (start, layout) = (Instant::now(), self.trainer.network().problem.model.layout().clone());
                 let scores = fisher(&mut self.trainer, data, *samples, self.seed)?;
-                let chosen = choose(mask, layout, Some(&scores), self.seed);
-                std::hint::black_box(BackwardPlan::of_scalars(layout, chosen.flags()));
+                let chosen = choose(mask, &layout, Some(&scores), self.seed);
+                std::hint::black_box(BackwardPlan::of_scalars(&layout, chosen.flags()));
                 Some(start.elapsed().as_secs_f64())
             }
             _ => None,
@@ -293,7 +293,7 @@ impl Bench {
 
 /// Fisher scores of the first samples.
 fn fisher(trainer: &mut Trainer<'_>, data: &DataSet, samples: usize, seed: u64) -> Result<Vec<f32>> {
-    fisher_scores(trainer.parts(), data, &Augment::default(), (samples, FisherMode::Clean), (seed, 0))
+    fisher_scores(trainer.network(), data, &Augment::default(), (samples, FisherMode::Clean), (seed, 0))
 }
 
 /// The mask of the best scores, or a random one.

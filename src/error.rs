@@ -45,6 +45,9 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A report that cannot be made.
+    #[error("report: {0}")]
+    Report(String),
     /// Wrong use of the command line that the parser cannot see.
     #[error("{0}")]
     Usage(String),

@@ -17,6 +17,7 @@ pub mod parity;
 pub mod random;
 pub mod record;
 pub mod report;
+pub mod sharpness;
 pub mod stats;
 pub mod suite;
 pub mod train;

@@ -23,6 +23,10 @@ pub enum Stream<'a> {
     Mask(usize),
     /// The tensors that a step of ESAM perturbs.
     Tensors(usize),
+    /// What a check of the edge draws before a step.
+    Edge(usize),
+    /// What a measurement of sharpness draws after an epoch.
+    Sharpness(usize),
     /// The stand-in images; independent of any cell's seed.
     PhotoPatches(&'a str),
     /// Synthetic images and texts; independent of any cell's seed.
@@ -40,6 +44,8 @@ impl Stream<'_> {
             Self::InitialMask => "initial mask".into(),
             Self::Mask(epoch) => format!("mask {epoch}"),
             Self::Tensors(step) => format!("tensors {step}"),
+            Self::Edge(step) => format!("edge {step}"),
+            Self::Sharpness(epoch) => format!("sharpness {epoch}"),
             Self::PhotoPatches(split) => format!("photo-patches {split}"),
             Self::Synthetic(part) => format!("synthetic {part}"),
         }

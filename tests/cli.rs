@@ -125,12 +125,12 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
        |
     20 | sparcity = 0.9
        | ^^^^^^^^
-    unknown field `sparcity`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `epochs_factor`, `rho`, `rho_decay`, `batch_norm`, `sparsity`, `pattern`, `mask`, `refresh`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`, `norm`, `perturbation`, `eta`, `alpha`, `sam_interval`, `beta`, `gamma`, `delta`, `threshold`, `lambda`, `sigma`, `shard`
+    unknown field `sparcity`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `lr`, `epochs_factor`, `rho`, `rho_decay`, `batch_norm`, `sparsity`, `pattern`, `mask`, `refresh`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`, `norm`, `perturbation`, `eta`, `alpha`, `sam_interval`, `beta`, `gamma`, `delta`, `threshold`, `lambda`, `sigma`, `shard`
     ");
     insta::assert_snapshot!(refused("rho = 0.05", "rho = -0.1"), @"error: suite tiny.toml: profile quick: grid[1].rho = -0.1 must be 0 or more");
     insta::assert_snapshot!(refused("rho = 0.05", ""), @"error: suite tiny.toml: profile quick: grid[1].rho is missing for ssam-f; add rho = 0.1");
     insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = 1.5"), @"error: suite tiny.toml: profile quick: grid[1].sparsity = 1.5 must be from 0 to 1");
-    insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = [0.9, 0.5, 0.9]"), @"error: suite tiny.toml: profile quick: grid[1] repeats a cell of grid[1] (ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 weight_decay=0.0005 epochs=2 seed=1); remove one of them");
+    insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = [0.9, 0.5, 0.9]"), @"error: suite tiny.toml: profile quick: grid[1] repeats a cell of grid[1] (ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 lr=0.05 weight_decay=0.0005 epochs=2 seed=1); remove one of them");
     insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"adam\""), @r#"
     error: suite tiny.toml: TOML parse error at line 15, column 13
        |
@@ -170,11 +170,11 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
 fn wrong_usage_is_refused() {
     let place = Place::new();
     let run = |arguments: &str| error(place.sharpbench(arguments));
-    insta::assert_snapshot!(run("suite nope"), @"error: suite nope: there is no such suite; use cifar10, cifar100, controls, convergence, fashion-mnist, imagenet, mnist, patterns, shakespeare, sparsity, variants, vit-cifar10 or the path of a .toml file");
+    insta::assert_snapshot!(run("suite nope"), @"error: suite nope: there is no such suite; use cifar10, cifar100, controls, convergence, edge-cifar10, edge-mnist, edge-quadratic, edge-shakespeare, fashion-mnist, imagenet, mnist, patterns, shakespeare, sparsity, variants, vit-cifar10 or the path of a .toml file");
     insta::assert_snapshot!(run("suite nope.toml"), @"error: cannot read nope.toml: No such file or directory (os error 2)");
     insta::assert_snapshot!(run("suite cifar10 --profile huge"), @"error: suite suites/cifar10.toml: there is no profile huge; use one of full, paper, paper-sweep, paper-vgg11, paper-wideresnet, quick, smoke, speed");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --filter speed=9"), @"
-    error: invalid value 'speed=9' for '--filter <AXIS=VALUE,...>': there is no axis speed; use optimizer, sparsity, mask, pattern, refresh, mask_interval, fisher_samples, fisher_mode, drop_rate, grow, rho, norm, perturbation, rho_decay, eta, alpha, sam_interval, beta, gamma, delta, threshold, lambda, sigma, shard, batch_norm, momentum, nesterov, weight_decay, epochs, seed
+    error: invalid value 'speed=9' for '--filter <AXIS=VALUE,...>': there is no axis speed; use optimizer, sparsity, mask, pattern, refresh, mask_interval, fisher_samples, fisher_mode, drop_rate, grow, rho, norm, perturbation, rho_decay, eta, alpha, sam_interval, beta, gamma, delta, threshold, lambda, sigma, shard, batch_norm, lr, momentum, nesterov, weight_decay, epochs, seed
 
     For more information, try '--help'.
     ");
@@ -199,14 +199,14 @@ fn the_plan_shows_cells_costs_and_measured_times() {
     let place = Place::new();
     insta::assert_snapshot!(String::from_utf8_lossy(&place.sharpbench("plan tiny.toml").assert().success().get_output().stdout), @"
     tiny quick: 4 cells, 0.0 nominal TFLOPs, no time measured yet (run the suite once)
-    ┌──────────────────┬───────────────────────────────────────────────────────────────────────────────────────────────┬───────┬────────────────┬────────────────────┬────────────┐
-    │ cell             │ setting                                                                                       │ steps │ GFLOPs nominal │ GFLOPs theoretical │ expected s │
-    ├──────────────────┼───────────────────────────────────────────────────────────────────────────────────────────────┼───────┼────────────────┼────────────────────┼────────────┤
-    │ 0282b33235d2b360 │ sgd weight_decay=0.0005 epochs=2 seed=1                                                       │ 8     │ 0.4            │ 0.4                │ -          │
-    │ 2af18bf77d2a354a │ ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 weight_decay=0.0005 epochs=2 seed=1 │ 8     │ 0.8            │ 0.7                │ -          │
-    │ f6a041ab0d170735 │ sgd weight_decay=0.0005 epochs=2 seed=2                                                       │ 8     │ 0.4            │ 0.4                │ -          │
-    │ 17bec660f583f802 │ ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 weight_decay=0.0005 epochs=2 seed=2 │ 8     │ 0.8            │ 0.7                │ -          │
-    └──────────────────┴───────────────────────────────────────────────────────────────────────────────────────────────┴───────┴────────────────┴────────────────────┴────────────┘
+    ┌──────────────────┬───────────────────────────────────────────────────────────────────────────────────────────────────────┬───────┬────────────────┬────────────────────┬────────────┐
+    │ cell             │ setting                                                                                               │ steps │ GFLOPs nominal │ GFLOPs theoretical │ expected s │
+    ├──────────────────┼───────────────────────────────────────────────────────────────────────────────────────────────────────┼───────┼────────────────┼────────────────────┼────────────┤
+    │ 0282b33235d2b360 │ sgd lr=0.05 weight_decay=0.0005 epochs=2 seed=1                                                       │ 8     │ 0.4            │ 0.4                │ -          │
+    │ 2af18bf77d2a354a │ ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 lr=0.05 weight_decay=0.0005 epochs=2 seed=1 │ 8     │ 0.8            │ 0.7                │ -          │
+    │ f6a041ab0d170735 │ sgd lr=0.05 weight_decay=0.0005 epochs=2 seed=2                                                       │ 8     │ 0.4            │ 0.4                │ -          │
+    │ 17bec660f583f802 │ ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 lr=0.05 weight_decay=0.0005 epochs=2 seed=2 │ 8     │ 0.8            │ 0.7                │ -          │
+    └──────────────────┴───────────────────────────────────────────────────────────────────────────────────────────────────────┴───────┴────────────────┴────────────────────┴────────────┘
     theoretical: (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density
     ");
     place.sharpbench("suite tiny.toml --data stand-in --quiet --filter seed=1").assert().success();
@@ -334,7 +334,7 @@ fn bench_measures_a_step_and_its_parts() {
         .success()
         .stdout(predicate::str::contains("ssam over sgd: step").and(predicate::str::contains("executed FLOPs")));
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,sparsity=0.5")), @"error: --optimizer sam,sparsity=0.5: sparsity does not apply to sam, only to ssam-f, ssam-d, ssam; remove it");
-    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,colour=red")), @"error: --optimizer sam,colour=red: unknown field `colour`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `epochs_factor`, `rho`, `rho_decay`, `batch_norm`, `sparsity`, `pattern`, `mask`, `refresh`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`, `norm`, `perturbation`, `eta`, `alpha`, `sam_interval`, `beta`, `gamma`, `delta`, `threshold`, `lambda`, `sigma`, `shard`");
+    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,colour=red")), @"error: --optimizer sam,colour=red: unknown field `colour`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `lr`, `epochs_factor`, `rho`, `rho_decay`, `batch_norm`, `sparsity`, `pattern`, `mask`, `refresh`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`, `norm`, `perturbation`, `eta`, `alpha`, `sam_interval`, `beta`, `gamma`, `delta`, `threshold`, `lambda`, `sigma`, `shard`");
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer ssam --live nothing")), @"error: no parameter's name starts with nothing");
     insta::assert_snapshot!(error(place.sharpbench("bench --input 32x32")), @"
     error: invalid value '32x32' for '--input <CxHxW|64>': 32x32 is not of the form CxHxW with 1 to 3 channels, such as 3x32x32, nor 64

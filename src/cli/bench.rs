@@ -116,6 +116,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             heads: args.heads,
             hidden: args.hidden.clone(),
             dropout: None,
+            curvatures: None,
         },
         input: args.input,
         batch_size,

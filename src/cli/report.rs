@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
-use crate::record::RunFolder;
-use crate::report::{Format, Report};
+use crate::record::{Record, RunFolder, RunManifest};
+use crate::report::{File, Format, Report, figures};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -14,11 +14,17 @@ pub(super) struct Args {
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
+    /// Also draw what was measured of curvature (SVG, PNG, and series as CSV) into this folder.
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let report = read(&args.run)?;
+    let (report, manifest, records) = read_all(&args.run)?;
     print(&report, args.format)?;
+    if let Some(folder) = &args.figures {
+        write_figures(folder, &manifest, &records)?;
+    }
     Ok(exit_code(&report))
 }
 
@@ -41,8 +47,31 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
     ExitCode::from(super::EXIT_INCOMPLETE)
 }
 
+/// Writes the figures of a run's records.
+fn write_figures(folder: &Path, manifest: &RunManifest, records: &[Record]) -> Result<()> {
+    let files = figures(&Report::of_plan(manifest, records))?;
+    if files.is_empty() {
+        return Err(Error::Usage(
+            "there is nothing to draw: no finished cell has measured curvature; a suite asks for it with measure = { edge = 20 } \
+             or measure = { sharpness = \"last\", density = true }"
+                .into(),
+        ));
+    }
+    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    for File { name, content } in files {
+        let path = folder.join(name);
+        std::fs::write(&path, content).map_err(Error::io("write", &path))?;
+    }
+    super::tell(&format!("figures are in {}", folder.display()));
+    Ok(())
+}
+
 /// The report of a run folder; damaged and foreign records are named on stderr.
 pub(super) fn read(path: &Path) -> Result<Report> {
+    Ok(read_all(path)?.0)
+}
+
+fn read_all(path: &Path) -> Result<(Report, RunManifest, Vec<Record>)> {
     let folder = RunFolder::at(path);
     let what = if path.is_dir() { "it holds no run (no run.json)" } else { "there is no such folder" };
     let message = format!("{what}; give the folder that `sharpbench suite` wrote");
@@ -59,5 +88,5 @@ pub(super) fn read(path: &Path) -> Result<Report> {
             "warning: {foreign} records belong to cells that are no longer in the plan and are left out"
         ));
     }
-    Ok(report)
+    Ok((report, manifest, scan.records))
 }

@@ -1,5 +1,7 @@
 //! Images in memory.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 use sha2::{Digest, Sha256};
@@ -91,6 +93,8 @@ pub struct ImageSet {
     pub images: Images,
     /// What is done to their pixels.
     pub normalise: Normalise,
+    /// The mean of every pixel, which is done in its place where there is one: x / 256 - mean.
+    pub centre: Option<Arc<[f32]>>,
 }
 
 impl Samples for ImageSet {
@@ -103,7 +107,14 @@ impl Samples for ImageSet {
         let mut data = vec![0f32; indices.len() * stride];
         for (i, (out, &index)) in data.chunks_mut(stride).zip(indices).enumerate() {
             let augmented = augmented.map(|(augment, draws)| (augment, &draws[i]));
-            self.normalise.prepare(self.images.image(index as usize), self.images.shape, augmented, out);
+            let pixels = self.images.image(index as usize);
+            match &self.centre {
+                None => self.normalise.prepare(pixels, self.images.shape, augmented, out),
+                Some(centre) => {
+                    let centred = pixels.iter().zip(centre.iter()).map(|(p, mean)| f32::from(*p) / 256.0 - mean);
+                    out.iter_mut().zip(centred).for_each(|(out, value)| *out = value);
+                }
+            }
         }
         let labels = indices.iter().map(|&i| u32::from(self.images.labels[i as usize])).collect();
         batch(data, self.images.shape, labels)
@@ -119,6 +130,19 @@ impl Samples for ImageSet {
             let at = y as usize * width + x as usize;
             image::Rgb(std::array::from_fn(|c| pixels[c.min(channels - 1) * height * width + at]))
         })))
+    }
+
+    fn pixel_means(&self) -> Option<Arc<[f32]>> {
+        let (stride, n) = (self.images.stride(), self.len() as f64);
+        let mut sums = vec![0u64; stride];
+        for image in self.images.pixels.chunks_exact(stride) {
+            sums.iter_mut().zip(image).for_each(|(sum, pixel)| *sum += u64::from(*pixel));
+        }
+        Some(sums.into_iter().map(|sum| (sum as f64 / n / 256.0) as f32).collect())
+    }
+
+    fn centre(&mut self, means: &Arc<[f32]>) {
+        self.centre = Some(means.clone());
     }
 
     fn truncate(&mut self, n: usize) {

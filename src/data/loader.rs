@@ -54,6 +54,26 @@ impl DataSet {
         ahead(batches, consume)
     }
 
+    /// Runs `consume` over an epoch of full batches: all training samples, in their own order, `steps` times.
+    ///
+    /// # Errors
+    /// As [`DataSet::epoch`].
+    pub fn full_batches(
+        &self,
+        seed: u64,
+        epoch: usize,
+        steps: usize,
+        consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
+    ) -> Result<()> {
+        let all: Vec<u32> = (0..self.train.len() as u32).collect();
+        let batch = self.train.batch(&all, None)?;
+        let batches = (0..steps).map(|step| {
+            let dropout = Some(stream(seed, Stream::Dropout(epoch, step)));
+            Ok(Batch { input: batch.input.clone(), labels: batch.labels.clone(), dropout })
+        });
+        ahead(batches, consume)
+    }
+
     /// Runs `consume` over all test samples, at most `batch_size` at once.
     ///
     /// # Errors

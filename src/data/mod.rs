@@ -27,6 +27,8 @@ mod synthetic_text;
 pub mod text;
 pub mod verify;
 
+use std::sync::Arc;
+
 use image::RgbImage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -72,6 +74,9 @@ pub struct DataSpec {
     /// What is done about images that cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<OnUnreadable>,
+    /// Whether images are centred by pixel, in place of the set's normalisation by channel.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub centre_pixels: bool,
 }
 
 /// What is done about images that cannot be read, of a set whose images are read while it trains.
@@ -116,6 +121,14 @@ pub trait Samples: Send + Sync {
 
     /// Adds what tells these samples from others: contents where they are in memory, else names and sizes.
     fn digest(&self, digest: &mut Sha256);
+
+    /// The mean over the samples of every pixel / 256; none where they are no images in memory.
+    fn pixel_means(&self) -> Option<Arc<[f32]>> {
+        None
+    }
+
+    /// Has these means subtracted from then on, in place of the set's normalisation.
+    fn centre(&mut self, _means: &Arc<[f32]>) {}
 
     /// Files that could not be read since the last time this was asked.
     fn take_unreadable(&self) -> Vec<String> {
@@ -280,6 +293,7 @@ impl Entry {
             return Err(format!("data.unreadable applies to imagenet and image-folder, not to {name}; remove it"));
         }
         Ok(DataSpec {
+            centre_pixels: false,
             train: amount("train", train, 0)?,
             test: amount("test", test, 1)?,
             size: told("size", size, 1024)?,
@@ -293,6 +307,21 @@ impl Entry {
 impl DataSpec {
     fn entry(&self) -> std::result::Result<&'static Entry, String> {
         find(&self.name)
+    }
+
+    /// The same with images centred by pixel.
+    ///
+    /// # Errors
+    /// When the set has no images in memory.
+    pub fn with_centred_pixels(self) -> std::result::Result<Self, String> {
+        let entry = self.entry()?;
+        if entry.photographs || matches!(entry.input, Input::Tokens { .. }) {
+            return Err(format!(
+                "data.centre_pixels is of images held in memory, which {} has not; remove it",
+                self.name
+            ));
+        }
+        Ok(Self { centre_pixels: true, ..self })
     }
 
     /// What a sample is.
@@ -344,7 +373,7 @@ impl DataSet {
     /// A data set of images in memory.
     pub fn of_images([train, test]: [Images; 2], classes: usize, normalise: Normalise, provenance: Provenance) -> Self {
         let input = Input::Image(train.shape);
-        let set = |images| Box::new(ImageSet { images, normalise });
+        let set = |images| Box::new(ImageSet { images, normalise, centre: None });
         Self { train: set(train), test: set(test), input, classes, class_names: Vec::new(), provenance }
     }
 
@@ -413,6 +442,12 @@ pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<D
         samples.truncate(wanted);
     }
     set.digest();
+    if spec.centre_pixels
+        && let Some(means) = set.train.pixel_means()
+    {
+        set.train.centre(&means);
+        set.test.centre(&means);
+    }
     Ok(set)
 }
 

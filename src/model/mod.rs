@@ -6,6 +6,7 @@ mod bottleneck_resnet;
 mod cifar_resnet;
 mod edge_cnn;
 mod mlp;
+mod quadratic;
 mod residual;
 mod speednet;
 mod stages;
@@ -43,6 +44,9 @@ pub struct ModelSpec {
     /// Probability with which dropout zeroes a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
+    /// Curvatures of a quadratic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curvatures: Option<Vec<f64>>,
 }
 
 /// What goes in and what comes out.
@@ -174,6 +178,12 @@ pub const MODELS: &[Entry] = &[
         keys: &["width", "depth", "heads"],
         build: transformer::build,
     },
+    Entry {
+        name: "quadratic",
+        about: "a quadratic function of the weights alone, for edges in closed form (curvatures = [10.0, 4.0, 1.0])",
+        keys: &["curvatures"],
+        build: quadratic::build,
+    },
 ];
 
 /// Builds the model a suite names.
@@ -191,6 +201,7 @@ pub fn build(spec: &ModelSpec, task: Task) -> Built {
         ("heads", spec.heads.is_some()),
         ("hidden", spec.hidden.is_some()),
         ("dropout", spec.dropout.is_some()),
+        ("curvatures", spec.curvatures.is_some()),
     ];
     if let Some((key, _)) = given.iter().find(|(key, given)| *given && !entry.keys.contains(key)) {
         let keys: Vec<_> = entry.keys.iter().map(|key| format!("model.{key}")).collect();
@@ -315,7 +326,7 @@ mod tests {
             let task = Task { input: Input::Image([3, 32, 32]), classes: 10 };
             build(&spec(json), task).err().expect("an error")
         };
-        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet9"})), @r#"model.name = "resnet9" is not known; use one of mlp, resnet8, resnet20, resnet18, resnet34, resnet50, wideresnet, vgg11-bn, vit, speednet, edge-mlp, edge-cnn, transformer"#);
+        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet9"})), @r#"model.name = "resnet9" is not known; use one of mlp, resnet8, resnet20, resnet18, resnet34, resnet50, wideresnet, vgg11-bn, vit, speednet, edge-mlp, edge-cnn, transformer, quadratic"#);
         insta::assert_snapshot!(error(serde_json::json!({"name": "mlp", "width": 3})), @"model.width does not apply to mlp; use model.hidden");
         insta::assert_snapshot!(error(serde_json::json!({"name": "resnet8", "width": 0})), @"model.width = 0 must be even and from 2 to 1024 (channels are padded on both sides)");
         insta::assert_snapshot!(error(serde_json::json!({"name": "wideresnet", "depth": 27})), @"model.depth = 27 must be 6 n + 4 with n of 1 or more; use 10, 16, 22, 28 or 40");

@@ -7,8 +7,10 @@
 
 mod cpu;
 mod layers;
+mod objective;
 mod params;
 mod plan;
+mod prefix;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -17,10 +19,13 @@ mod weights_file;
 pub use cpu::{Scalar, executed_flops, gemm_peak};
 pub use layers::{
     BatchNorm, Bias, Conv2d, Embedding, LayerNorm, Linear, Positions, add, add_relu, attention, avg_pool2d,
-    channels_last, dropout, flatten, gelu, global_avg_pool, global_max_pool, max_pool2d, relu, rows, shortcut,
+    channels_last, diagonal, dropout, flatten, gelu, global_avg_pool, global_max_pool, max_pool2d, relu, rows,
+    shortcut,
 };
+pub use objective::{Loss, Objective};
 pub(crate) use params::default_init;
 pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningStats, Weights};
 pub use plan::BackwardPlan;
-pub use tape::{BatchNormMode, Loss, Node, Pass};
+pub use prefix::Prefix;
+pub use tape::{BatchNormMode, Node, Pass};
 pub use weights_file::{assemble, from_safetensors, to_safetensors};

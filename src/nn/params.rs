@@ -11,6 +11,9 @@ use rand_chacha::ChaCha8Rng;
 use super::cpu::Scalar;
 use crate::random::{Stream, normal_pair, stream, unit};
 
+/// Running statistics move by this fraction per batch (PyTorch's default).
+const BATCH_NORM_MOMENTUM: f32 = 0.1;
+
 /// Handle of a parameter (its place in name order).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParamId(pub(super) usize);
@@ -238,6 +241,15 @@ impl RunningStats {
     pub fn new(layout: &Arc<ParamLayout>) -> Self {
         let filled = |value| layout.running.iter().map(|(_, channels)| vec![value; *channels]).collect();
         Self { layout: layout.clone(), mean: filled(0.0), variance: filled(1.0) }
+    }
+
+    /// Moves a layer's statistics towards the means and unbiased variances of a batch.
+    pub(super) fn learn(&mut self, id: RunningId, statistics: &[[f32; 2]]) {
+        let running = self.mean[id.0].iter_mut().zip(&mut self.variance[id.0]);
+        for ((mean, variance), [batch_mean, batch_variance]) in running.zip(statistics) {
+            *mean += BATCH_NORM_MOMENTUM * (batch_mean - *mean);
+            *variance += BATCH_NORM_MOMENTUM * (batch_variance - *variance);
+        }
     }
 
     /// Tensors under PyTorch's names (`bn1.running_mean`, `bn1.running_var`).

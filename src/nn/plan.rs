@@ -49,6 +49,11 @@ impl BackwardPlan {
         Self { owed: owed.collect() }
     }
 
+    /// Which parameters it owes nothing of, in name order.
+    pub(super) fn owes_nothing(&self) -> Vec<bool> {
+        self.owed.iter().map(|owed| *owed == Owed::Nothing).collect()
+    }
+
     pub(super) fn owed(&self, id: ParamId) -> &Owed {
         &self.owed[id.0]
     }

@@ -1,5 +1,6 @@
 //! The tape: what a forward pass records so that a backward pass can follow.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use candle_core::Tensor;
@@ -7,8 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::cpu::{self, Line, Moments, Scalar, Source, tensor, with_slice};
-use super::params::{ParamId, RunningStats, Weights};
+use super::objective::Loss;
+use super::params::{ParamId, RunningId, RunningStats, Weights};
 use super::plan::{BackwardPlan, Owed};
+use super::prefix::{Kept, Prefix, Sharing};
 use crate::error::{Error, Result};
 
 /// Which statistics BatchNorm uses, and whether it learns from them.
@@ -40,6 +43,8 @@ pub struct Node {
     pub(super) moments: Option<Rc<Moments>>,
     /// Where its gradient is collected; none means nobody needs it.
     pub(super) slot: Option<usize>,
+    /// Whether it is the same in the other of two passes that share layers.
+    pub(super) common: bool,
 }
 
 /// The gradient of a value, perhaps still to be taken through a batch normalisation.
@@ -59,7 +64,7 @@ pub(super) struct Through {
     pub(super) terms: [Vec<f64>; 3],
 }
 
-type Backward = Box<dyn FnOnce(Gradient, &mut Gradients<'_>) -> Result<()>>;
+pub(super) type Backward = Box<dyn FnOnce(Gradient, &mut Gradients<'_>) -> Result<()>>;
 
 /// One forward pass through a model, with everything a layer may ask for.
 pub struct Pass<'a> {
@@ -79,6 +84,16 @@ pub struct Pass<'a> {
     input_weights: Option<Weights<'a>>,
     tape: Option<Vec<(usize, Backward)>>,
     slots: usize,
+    sharing: Sharing,
+    /// The layer that is being kept, if one is.
+    keeping: Option<Keeping>,
+}
+
+/// What a layer does while it is kept.
+#[derive(Default)]
+struct Keeping {
+    backward: Option<(usize, Backward)>,
+    learned: Option<(RunningId, Vec<[f32; 2]>)>,
 }
 
 /// Gradients on their way back: of values by slot, of parameters in one flat vector.
@@ -120,20 +135,10 @@ impl Part {
 /// Samples whose squared gradients one task sums. Fixed, so that the order of sums never depends on threads.
 const SAMPLES: usize = 16;
 
-/// A mean loss with its per-sample parts.
-pub struct Loss {
-    /// Mean over the batch.
-    pub mean: f64,
-    /// Loss of each sample.
-    pub per_sample: Vec<f64>,
-    logits: Node,
-    labels: Vec<u32>,
-}
-
 impl Node {
     /// A value that is what is in memory.
     pub(super) fn plain(value: Tensor, slot: Option<usize>) -> Self {
-        Self { raw: value, normalised: None, moments: None, slot }
+        Self { raw: value, normalised: None, moments: None, slot, common: false }
     }
 
     /// Its shape; images are [batch, h, w, channels].
@@ -246,8 +251,19 @@ impl Gradient {
 impl<'a> Pass<'a> {
     /// A pass that can be followed by [`Pass::backward`].
     pub fn training(weights: Weights<'a>, running: &'a mut RunningStats, batch_norm: BatchNormMode) -> Self {
-        let (plan, input_weights, tape) = (None, None, Some(Vec::new()));
-        Self { weights, running, batch_norm, dropout: None, samples: None, plan, input_weights, tape, slots: 0 }
+        Self {
+            weights,
+            running,
+            batch_norm,
+            dropout: None,
+            samples: None,
+            plan: None,
+            input_weights: None,
+            tape: Some(Vec::new()),
+            slots: 0,
+            sharing: Sharing::Nothing,
+            keeping: None,
+        }
     }
 
     /// A pass that records nothing, in evaluation mode.
@@ -277,6 +293,31 @@ impl<'a> Pass<'a> {
         Self { input_weights: weights, ..self }
     }
 
+    /// The same pass, which keeps the layers that depend on no parameter of which its plan owes anything, for a pass over the
+    /// same samples that owes everything, with weights that differ from its own in those parameters alone.
+    pub fn keeping_prefix(self) -> Self {
+        let Some(plan) = self.plan else { return self };
+        let common = plan.owes_nothing();
+        Self { sharing: Sharing::Keep(Prefix { layers: VecDeque::new(), common, slots: 0 }), ..self }
+    }
+
+    /// What was kept, once the loss is there.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn take_prefix(&mut self) -> Result<Option<Prefix>> {
+        match std::mem::replace(&mut self.sharing, Sharing::Nothing) {
+            Sharing::Keep(prefix) => Ok(Some(Prefix { slots: self.slots, ..prefix.without_unread()? })),
+            Sharing::Nothing | Sharing::Take(_) => Ok(None),
+        }
+    }
+
+    /// The same pass, which takes what another kept.
+    pub fn with_prefix(self, prefix: Option<Prefix>) -> Self {
+        let Some(prefix) = prefix else { return self };
+        Self { slots: prefix.slots, sharing: Sharing::Take(prefix), ..self }
+    }
+
     /// The same pass with a stream that dropout draws from.
     pub fn with_dropout(self, stream: Option<ChaCha8Rng>) -> Self {
         Self { dropout: stream, ..self }
@@ -289,12 +330,71 @@ impl<'a> Pass<'a> {
 
     /// Wraps an input, whose own gradient nobody needs.
     pub fn input(&self, value: Tensor) -> Node {
-        Node::plain(value, None)
+        Node { common: true, ..Node::plain(value, None) }
     }
 
-    /// Whether the backward pass owes any of a parameter's gradient.
+    /// Whether the backward pass owes any of a parameter's gradient; that of the other pass, while a layer is kept for it.
     pub(super) fn owes(&self, id: ParamId) -> bool {
-        self.tape.is_some() && self.plan.is_none_or(|plan| *plan.owed(id) != Owed::Nothing)
+        let owed = |plan: &BackwardPlan| self.keeping.is_some() || *plan.owed(id) != Owed::Nothing;
+        self.tape.is_some() && self.plan.is_none_or(owed)
+    }
+
+    /// Computes a layer that reads `inputs` and `params`, or takes it from the pass that kept it.
+    pub(super) fn layer<const N: usize>(
+        &mut self,
+        inputs: [&Node; N],
+        params: &[ParamId],
+        run: impl FnOnce([&Node; N], &mut Self) -> Result<Node>,
+    ) -> Result<Node> {
+        let common = inputs.iter().all(|x| x.common) && self.sharing.is_common(params);
+        match &mut self.sharing {
+            Sharing::Take(prefix) if common => {
+                let kept = prefix.layers.pop_front();
+                self.take(
+                    kept.ok_or_else(|| Error::Usage("two passes that share layers are of different models".into()))?,
+                )
+            }
+            Sharing::Keep(_) if common => {
+                self.keeping = Some(Keeping::default());
+                let node = run(inputs, self);
+                let Keeping { backward, learned } = self.keeping.take().unwrap_or_default();
+                let node = Node { common: true, ..node? };
+                if let Sharing::Keep(prefix) = &mut self.sharing {
+                    let (node, dropout) = (node.clone(), self.dropout.clone());
+                    prefix.layers.push_back(Kept { node, read: false, backward, learned, dropout });
+                }
+                Ok(node)
+            }
+            // Nobody goes back into what is kept: that is for the other pass.
+            Sharing::Keep(prefix) => {
+                prefix.mark_read(&inputs);
+                let cut = inputs.map(|x| Node { slot: x.slot.filter(|_| !x.common), ..x.clone() });
+                run(cut.each_ref(), self)
+            }
+            Sharing::Nothing | Sharing::Take(_) => run(inputs, self),
+        }
+    }
+
+    /// A kept layer, with all that computing it would have done beside.
+    fn take(&mut self, Kept { node, backward, learned, dropout, .. }: Kept) -> Result<Node> {
+        if let (Some(tape), Some(backward)) = (&mut self.tape, backward) {
+            tape.push(backward);
+        }
+        if let Some((id, statistics)) = learned {
+            self.learn(id, statistics);
+        }
+        self.dropout = dropout;
+        Ok(node)
+    }
+
+    /// Learns running statistics from means and unbiased variances of a batch, where the pass is to.
+    pub(super) fn learn(&mut self, id: RunningId, statistics: Vec<[f32; 2]>) {
+        if self.batch_norm == BatchNormMode::Update {
+            self.running.learn(id, &statistics);
+        }
+        if let Some(keeping) = &mut self.keeping {
+            keeping.learned = Some((id, statistics));
+        }
     }
 
     /// Layers recorded so far.
@@ -316,19 +416,11 @@ impl<'a> Pass<'a> {
         let Some(tape) = self.tape.as_mut().filter(|_| wanted) else { return Node::plain(value, None) };
         let slot = self.slots;
         self.slots += 1;
-        tape.push((slot, Box::new(backward)));
+        match &mut self.keeping {
+            Some(keeping) => keeping.backward = Some((slot, Box::new(backward))),
+            None => tape.push((slot, Box::new(backward))),
+        }
         Node::plain(value, Some(slot))
-    }
-
-    /// Mean softmax cross-entropy of `logits` [batch, classes].
-    ///
-    /// # Errors
-    /// When a tensor operation fails.
-    pub fn cross_entropy<T: Scalar>(&self, logits: &Node, labels: &[u32]) -> Result<Loss> {
-        let classes = logits.raw.dims2()?.1;
-        let per_sample = with_slice::<T, _>(&logits.raw, |l| cpu::cross_entropy(l, labels, classes))?;
-        let mean = per_sample.iter().sum::<f64>() / per_sample.len() as f64;
-        Ok(Loss { mean, per_sample, logits: logits.clone(), labels: labels.to_vec() })
     }
 
     /// Writes the gradient of the mean loss to `flat`, in name order; where a plan owes nothing, zeros or the gradient. Consumes the tape; activations are freed on the way.
@@ -354,10 +446,6 @@ impl<'a> Pass<'a> {
 
     fn run_backward<T: Scalar>(self, loss: &Loss, by_sample: Option<usize>, flat: &mut [T]) -> Result<()> {
         let layout = self.weights.layout();
-        let (batch, classes) = loss.logits.raw.dims2()?;
-        let scale = by_sample.unwrap_or(1) as f64 / batch as f64;
-        let grad =
-            with_slice::<T, _>(&loss.logits.raw, |l| cpu::cross_entropy_backward(l, &loss.labels, classes, scale))?;
         let mut gradients = Gradients {
             weights: self.weights,
             input_weights: self.input_weights.unwrap_or(self.weights),
@@ -367,7 +455,8 @@ impl<'a> Pass<'a> {
             written: vec![false; layout.specs().len()],
             by_sample,
         };
-        gradients.add::<T>(loss.logits.slot, Gradient::plain(tensor(grad, &[batch, classes])?))?;
+        let (slot, grad) = loss.backward::<T>(by_sample.unwrap_or(1))?;
+        gradients.add::<T>(slot, grad)?;
         for (slot, backward) in self.tape.unwrap_or_default().into_iter().rev() {
             if let Some(grad) = gradients.slots[slot].take() {
                 backward(grad, &mut gradients)?;

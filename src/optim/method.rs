@@ -40,13 +40,16 @@ pub struct Ask<'a> {
     /// Weights through which convolutions and linear layers take the gradient of their input; the weights themselves
     /// where not given.
     pub input_weights: Option<&'a [f32]>,
+    /// Whether the first and the second gradient of a step may share what they have in common: the first one has a plan, the
+    /// second owes everything, and their weights differ nowhere but in parameters of which that plan owes something.
+    pub shared: bool,
 }
 
 impl Ask<'_> {
     /// The first gradient of a step, the whole of it.
-    pub const FIRST: Self = Self { second: false, samples: None, plan: None, input_weights: None };
+    pub const FIRST: Self = Self { second: false, samples: None, plan: None, input_weights: None, shared: false };
     /// The second gradient of a step, the whole of it.
-    pub const SECOND: Self = Self { second: true, samples: None, plan: None, input_weights: None };
+    pub const SECOND: Self = Self { second: true, samples: None, plan: None, input_weights: None, shared: false };
 }
 
 /// The loss of a batch.

@@ -124,6 +124,8 @@ impl Method for Sam {
                     mask = Some(active.mask);
                     let reads_all = self.norm == Norm::Full || (self.norm == Norm::Lagged && self.last_norm.is_none());
                     ask.plan = active.plan.filter(|_| !reads_all);
+                    // A dead weight is not moved.
+                    ask.shared = ask.plan.is_some();
                 }
             }
         }
@@ -133,7 +135,7 @@ impl Method for Sam {
         if let Some(between) = &mut context.between {
             between(weights, &self.gradient);
         }
-        batch.gradient(self.perturbed.weights(), Ask::SECOND, direction)?;
+        batch.gradient(self.perturbed.weights(), Ask { shared: ask.shared, ..Ask::SECOND }, direction)?;
         if self.norm == Norm::Lagged {
             self.last_norm = Some(norm(direction));
         }

@@ -100,6 +100,12 @@ pub struct Measures {
     /// Squared gradient norms, where the suite asks for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gradient_norms: Vec<GradientNorm>,
+    /// Checks against the edge of stability, where the suite asks for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edge: Vec<EdgeCheck>,
+    /// Sharpness of the weights on the way, where the suite asks for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sharpness: Vec<SharpnessCheck>,
     /// SHA-256 of the final weights: f32, little endian, in name order.
     pub fingerprint: String,
 }
@@ -163,6 +169,75 @@ pub struct GradientNorm {
     pub step: u64,
     /// Squared norm of the gradient of the mean loss over all training samples, not augmented.
     pub squared: f64,
+}
+
+/// Curvature before a step, of the loss of the step's batch, beside the edge of stability.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeCheck {
+    /// The step before which it was measured, from 0 over the whole training.
+    pub step: u64,
+    /// Loss.
+    pub loss: f64,
+    /// Norm of the gradient g.
+    pub gradient_norm: f64,
+    /// The eigenvalue of the Hessian H that is largest in magnitude, with its sign.
+    pub eigenvalue: f64,
+    /// `||H v - eigenvalue v||` of its eigenvector v, of length 1.
+    pub residual: f64,
+    /// Products with H that it took.
+    pub products: usize,
+    /// Whether the residual is as small as it was to be.
+    pub converged: bool,
+    /// Length of the step of the central differences by which H is applied.
+    pub difference: f64,
+    /// 2 / eta.
+    pub gradient_descent_edge: f64,
+    /// The edge of the optimizer itself: 2 / eta for SGD, the SAM-edge for SAM, docs/edge.md's for sparse SAM.
+    pub edge: f64,
+    /// |cos| of the angle between g and v.
+    pub alignment: f64,
+    /// The same of the gradient after the ascent step, where there is one.
+    pub ascent_alignment: Option<f64>,
+}
+
+/// Sharpness of the weights after an epoch, in evaluation mode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharpnessCheck {
+    /// Epoch, from 0.
+    pub epoch: usize,
+    /// Training samples in the loss, the first ones.
+    pub samples: usize,
+    /// Their mean loss.
+    pub loss: f64,
+    /// The eigenvalue of the Hessian H that is largest in magnitude, with its sign.
+    pub eigenvalue: f64,
+    /// `||H v - eigenvalue v||` of its eigenvector v, of length 1.
+    pub residual: f64,
+    /// Those that follow in magnitude, each with its residual.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub next_eigenvalues: Vec<(f64, f64)>,
+    /// Products with H that they took.
+    pub products: usize,
+    /// Whether all residuals are as small as they were to be.
+    pub converged: bool,
+    /// Length of the step of the central differences by which H is applied.
+    pub difference: f64,
+    /// Trace of H, estimated (Hutch++).
+    pub trace: f64,
+    /// Standard error of that.
+    pub trace_standard_error: Option<f64>,
+    /// Radius of the ball in which the loss was climbed.
+    pub rho: f64,
+    /// How much larger than at the weights the largest loss is that was found at distance rho.
+    pub max_loss_increase: f64,
+    /// The eigenvalue of largest magnitude of every layer's own block of H.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_layer: BTreeMap<String, f64>,
+    /// Spectral density: eigenvalues and their weights, which sum to 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub density: Vec<(f64, f64)>,
 }
 
 /// SHA-256 of a text, lower-case hexadecimal.

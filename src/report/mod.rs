@@ -1,15 +1,21 @@
 //! From records to something a person or a program reads. Every exporter is a pure function of a [`Report`].
 
 mod csv;
+mod edge;
+mod figures;
+mod plot;
 mod rows;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
+
+pub use figures::{File, figures};
 use serde::Serialize;
 
-use crate::record::{Measures, Record, RunManifest, Status};
-use crate::stats::{Median, Summary, convergence_exponent};
+use crate::record::{Measures, Record, RunManifest, SharpnessCheck, Status};
+use crate::stats::{Median, Summary, convergence_exponent, median};
 use crate::suite::{Cell, Refresh};
 
 /// Output formats.
@@ -83,6 +89,8 @@ pub struct Setting {
     pub variant: Option<String>,
     /// BatchNorm running statistics in the second pass.
     pub batch_norm: Option<String>,
+    /// Peak learning rate.
+    pub lr: f64,
     /// Momentum.
     pub momentum: f64,
     /// Nesterov momentum.
@@ -122,6 +130,7 @@ impl Setting {
             rho_decay: text("rho_decay"),
             variant: variant.map(|v| v.join(" ")).filter(|v| !v.is_empty()),
             batch_norm: text("batch_norm"),
+            lr: cell.lr,
             momentum: cell.optimizer.momentum,
             nesterov: cell.optimizer.nesterov,
             weight_decay: cell.optimizer.weight_decay,
@@ -176,6 +185,21 @@ pub struct Row {
     pub live_fraction: Option<Summary>,
     /// Exponent of T in the averaged squared gradient norm, where it was measured.
     pub convergence_exponent: Option<Summary>,
+    /// The Hessian's norm (the magnitude of its top eigenvalue) over the optimizer's edge of stability, at the checks of the
+    /// second half of the steps.
+    pub eigenvalue_over_edge: Option<Median>,
+    /// The same over 2 / eta.
+    pub eigenvalue_over_gradient_descent_edge: Option<Median>,
+    /// Part of all checks at which the gradient after the ascent step is nearer to the top eigenvector than the gradient.
+    pub ascent_better_aligned: Option<f64>,
+    /// Of those checks, the ones whose eigenpairs did not converge.
+    pub edge_unconverged: usize,
+    /// The Hessian's top eigenvalue after the last epoch, where it was measured.
+    pub eigenvalue: Option<Summary>,
+    /// The Hessian's trace after the last epoch.
+    pub trace: Option<Summary>,
+    /// How much the loss rises within .05 of the weights after the last epoch.
+    pub max_loss_increase: Option<Summary>,
     /// The cells behind the row.
     pub cells: Vec<CellResult>,
 }
@@ -220,6 +244,16 @@ pub struct CellResult {
     pub live_fraction: Option<f64>,
     /// Exponent of T in the averaged squared gradient norm, where it was measured.
     pub convergence_exponent: Option<f64>,
+    /// Median of the Hessian's norm over the optimizer's edge, at the checks of the second half of the steps.
+    pub eigenvalue_over_edge: Option<f64>,
+    /// The same over 2 / eta.
+    pub eigenvalue_over_gradient_descent_edge: Option<f64>,
+    /// The Hessian's top eigenvalue after the last epoch, where it was measured.
+    pub eigenvalue: Option<f64>,
+    /// The Hessian's trace after the last epoch.
+    pub trace: Option<f64>,
+    /// How much the loss rises within .05 of the weights after the last epoch.
+    pub max_loss_increase: Option<f64>,
     /// Peak resident memory, in bytes.
     pub peak_memory_bytes: Option<u64>,
     /// SHA-256 of the final weights.
@@ -230,6 +264,11 @@ pub struct CellResult {
 fn exponent(measures: &Measures) -> Option<f64> {
     let norms: Vec<(u64, f64)> = measures.gradient_norms.iter().map(|g| (g.step, g.squared)).collect();
     convergence_exponent(&norms)
+}
+
+/// Sharpness after the last epoch; none of a training that did not reach it.
+fn last_sharpness(record: &Record) -> Option<&SharpnessCheck> {
+    record.measures.sharpness.last().filter(|check| check.epoch + 1 == record.cell.epochs)
 }
 
 impl CellResult {
@@ -254,6 +293,11 @@ impl CellResult {
             flops_executed: m.flops_executed,
             live_fraction: m.mask_refreshes.last().map(|r| r.live_fraction),
             convergence_exponent: exponent(m),
+            eigenvalue_over_edge: median(&edge::over_edge(m)).map(|m| m.median),
+            eigenvalue_over_gradient_descent_edge: median(&edge::over_gradient_descent_edge(m)).map(|m| m.median),
+            eigenvalue: last_sharpness(record).map(|s| s.eigenvalue),
+            trace: last_sharpness(record).map(|s| s.trace),
+            max_loss_increase: last_sharpness(record).map(|s| s.max_loss_increase),
             peak_memory_bytes: m.peak_memory_bytes,
             fingerprint: m.fingerprint.clone(),
         }
@@ -263,9 +307,7 @@ impl CellResult {
 impl Report {
     /// The report of a run's records. Records of cells outside the plan or of other images are left out.
     pub fn new(manifest: &RunManifest, records: &[Record]) -> Self {
-        let ids: Vec<String> = manifest.cells.iter().map(Cell::id).collect();
-        let belongs = |r: &&Record| ids.contains(&r.id) && r.data.sha256 == manifest.data_sha256;
-        let records: Vec<&Record> = records.iter().filter(belongs).collect();
+        let records = Self::of_plan(manifest, records);
         Self {
             suite: manifest.suite.clone(),
             profile: manifest.profile.clone(),
@@ -277,6 +319,15 @@ impl Report {
             notes: rows::notes(manifest, &records),
             rows: rows::rows(&manifest.cells, &records),
         }
+    }
+
+    /// The records of cells of the plan, in its order, on the run's data.
+    pub fn of_plan<'r>(manifest: &RunManifest, records: &'r [Record]) -> Vec<&'r Record> {
+        let places: HashMap<String, usize> = manifest.cells.iter().map(Cell::id).zip(0..).collect();
+        let place = |r: &Record| places.get(&r.id).copied().filter(|_| r.data.sha256 == manifest.data_sha256);
+        let mut found: Vec<(usize, &Record)> = records.iter().filter_map(|r| Some((place(r)?, r))).collect();
+        found.sort_by_key(|(place, _)| *place);
+        found.into_iter().map(|(_, record)| record).collect()
     }
 
     /// Whether every planned cell has a record.

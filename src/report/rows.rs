@@ -1,7 +1,7 @@
 //! Rows of a report: cells of one setting gathered over their seeds.
 
-use super::{CellResult, Row, Setting, exponent};
-use crate::record::{Measures, Record, RunManifest, Status};
+use super::{CellResult, Row, Setting, edge, exponent, last_sharpness};
+use crate::record::{Measures, Record, RunManifest, SharpnessCheck, Status};
 use crate::stats::{median, paired_difference, paired_ratios, summary};
 use crate::suite::{Cell, OptimizerName};
 
@@ -82,7 +82,18 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
         |value: fn(&Measures) -> Option<f64>| completed.iter().filter_map(|r| value(&r.measures)).collect::<Vec<f64>>();
     let sgd_other = sgd.filter(|to| to.setting != own.setting);
     let sam_other = sam.filter(|to| to.setting != own.setting);
-    let ratio = |part: fn(Flops) -> Option<f64>| Some(part(own.flops?)? / part(sgd?.flops?)?);
+    let ratio = |part: fn(Flops) -> Option<f64>| {
+        // Kernels count what is worth counting: a toy may have none.
+        Some(part(own.flops?)? / part(sgd?.flops?)?).filter(|ratio| ratio.is_finite())
+    };
+    let pooled = |values: fn(&Measures) -> Vec<f64>| {
+        median(&completed.iter().flat_map(|r| values(&r.measures)).collect::<Vec<f64>>())
+    };
+    let sharpness = |value: fn(&SharpnessCheck) -> f64| {
+        summary(&completed.iter().filter_map(|r| Some(value(last_sharpness(r)?))).collect::<Vec<f64>>())
+    };
+    let aligned = completed.iter().map(|r| edge::better_aligned(&r.measures));
+    let [better, all] = aligned.fold([0, 0], |sum, cell| [sum[0] + cell[0], sum[1] + cell[1]]);
     Row {
         setting: Setting::new(setting),
         axes: setting.axes(),
@@ -104,6 +115,13 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
         flops_executed_ratio_to_sgd: ratio(|f| f.executed),
         live_fraction: summary(&of_completed(|m| Some(m.mask_refreshes.last()?.live_fraction))),
         convergence_exponent: summary(&of_completed(exponent)),
+        eigenvalue_over_edge: pooled(edge::over_edge),
+        eigenvalue_over_gradient_descent_edge: pooled(edge::over_gradient_descent_edge),
+        ascent_better_aligned: (all > 0).then(|| better as f64 / all as f64),
+        edge_unconverged: completed.iter().flat_map(|r| edge::late(&r.measures)).filter(|c| !c.converged).count(),
+        eigenvalue: sharpness(|s| s.eigenvalue),
+        trace: sharpness(|s| s.trace),
+        max_loss_increase: sharpness(|s| s.max_loss_increase),
         cells: records.iter().map(|r| CellResult::new(r)).collect(),
     }
 }
@@ -130,12 +148,11 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> 
         }
         let parameters = records.first().map(|r| format!(" ({} parameters)", r.measures.parameters));
         notes.push(format!(
-            "{model}{}, {} training and {} test samples, batch {}, lr {}",
+            "{model}{}, {} training and {} test samples, batch {}",
             parameters.unwrap_or_default(),
             cell.data.train,
             cell.data.test,
-            cell.batch_size,
-            cell.lr
+            if cell.full_batch_steps.is_some() { "of all".into() } else { cell.batch_size.to_string() },
         ));
     }
     let machine = |r: &Record| {

@@ -13,21 +13,21 @@ use crate::suite::cell::AXES;
 
 /// For the terminal; cells are wrapped where it is narrower than the table.
 pub(super) fn terminal(report: &Report, width: Option<usize>) -> String {
-    let Grid { records, texts, constants } = grid(report);
+    let Grid { records, texts, constants, explained } = grid(report);
     let mut table = Builder::from_iter(records).build();
     table.with(Style::sharp()).modify(Columns::new(texts..), Alignment::right());
     if let Some(width) = width {
         table.with(Width::wrap(width).keep_words(true).priority(Priority::max(true)));
     }
-    format!("{}\n{table}\n{}", title(report), notes(report, constants, ""))
+    format!("{}\n{table}\n{}", title(report), notes(report, constants, explained, ""))
 }
 
 /// As markdown.
 pub(super) fn markdown(report: &Report) -> String {
-    let Grid { records, texts, constants } = grid(report);
+    let Grid { records, texts, constants, explained } = grid(report);
     let mut table = Builder::from_iter(records).build();
     table.with(Style::markdown()).modify(Columns::new(texts..), Alignment::right());
-    format!("## {}\n\n{table}\n\n{}", title(report), notes(report, constants, "- "))
+    format!("## {}\n\n{table}\n\n{}", title(report), notes(report, constants, explained, "- "))
 }
 
 /// The table's cells.
@@ -38,6 +38,8 @@ struct Grid {
     texts: usize,
     /// Settings that all rows share, which need no column.
     constants: Vec<String>,
+    /// What the columns mean that not every report has.
+    explained: Vec<String>,
 }
 
 fn grid(report: &Report) -> Grid {
@@ -52,35 +54,105 @@ fn grid(report: &Report) -> Grid {
             _ => columns.push(axis),
         }
     }
-    // Only where there is anything to show.
-    let masked = report.rows.iter().any(|row| row.live_fraction.is_some());
-    let converging = report.rows.iter().any(|row| row.convergence_exponent.is_some());
-    let header = columns.iter().copied().chain(masked.then_some(LIVE)).chain(MEASURES);
-    let header = header.chain(converging.then_some(CONVERGENCE)).map(str::to_string).collect();
+    let optional: Vec<&Optional> =
+        OPTIONAL.iter().filter(|column| report.rows.iter().any(|row| (column.text)(row).is_some())).collect();
+    let part = |leading: bool| optional.iter().filter(move |column| column.leading == leading);
+    let headers = |leading| part(leading).map(|column| column.header);
+    let header = columns.iter().copied().chain(headers(true)).chain(MEASURES).chain(headers(false));
+    let header = header.map(str::to_string).collect();
     let rows = report.rows.iter().map(|row| {
         let setting = columns.iter().map(|axis| value(row, axis).unwrap_or_else(dash));
-        let live = masked.then(|| row.live_fraction.map_or_else(dash, |live| digits(100.0 * live.mean)));
-        let exponent = converging.then(|| with_interval(row.convergence_exponent));
-        setting.chain(live).chain(measures(row)).chain(exponent).collect()
+        let texts = |leading| part(leading).map(|column| (column.text)(row).unwrap_or_else(dash));
+        setting.chain(texts(true)).chain(measures(row)).chain(texts(false)).collect()
     });
-    Grid { texts: columns.len(), records: std::iter::once(header).chain(rows).collect(), constants }
+    let explained = optional.iter().map(|column| format!("{}: {}", column.header, column.explained)).collect();
+    Grid { texts: columns.len(), records: std::iter::once(header).chain(rows).collect(), constants, explained }
+}
+
+/// A column that stands only where some row has something in it.
+struct Optional {
+    header: &'static str,
+    /// Whether it stands before the measures that every report has.
+    leading: bool,
+    text: fn(&Row) -> Option<String>,
+    explained: &'static str,
+}
+
+const OPTIONAL: &[Optional] = &[
+    Optional {
+        header: "live %",
+        leading: true,
+        text: |row| row.live_fraction.map(|live| digits(100.0 * live.mean)),
+        explained: "weights that are live after the last mask refresh, mean over seeds",
+    },
+    Optional {
+        header: "exponent of T",
+        leading: false,
+        text: |row| row.convergence_exponent.map(with_interval),
+        explained: "p of mean over t <= T of the squared gradient norm of the training loss ~ T^p, fitted over the last decade of T; mean over seeds [95% interval by Student's t]; the theorem's bound, log T / sqrt T, has about -.4 there",
+    },
+    Optional {
+        header: "H/edge",
+        leading: false,
+        text: |row| {
+            let unconverged = match row.edge_unconverged {
+                0 => String::new(),
+                n => format!(" ({n} not converged)"),
+            };
+            row.eigenvalue_over_edge.map(|m| range(Some(m), |r| format!("{r:.2}")) + &unconverged)
+        },
+        explained: "norm of the Hessian of the step's batch over the optimizer's edge of stability (docs/edge.md), at the checks of the second half of the steps, all seeds together; median (range), and how many of them rest on eigenpairs that did not converge",
+    },
+    Optional {
+        header: "H/(2/eta)",
+        leading: false,
+        text: |row| row.eigenvalue_over_gradient_descent_edge.map(|m| range(Some(m), |r| format!("{r:.2}"))),
+        explained: "the same over 2 / eta, the edge of gradient descent",
+    },
+    Optional {
+        header: "aligned %",
+        leading: false,
+        text: |row| row.ascent_better_aligned.map(|part| format!("{:.0}", 100.0 * part)),
+        explained: "part of all checks at which the gradient after the ascent step is nearer to the top eigenvector than the gradient before it",
+    },
+    Optional {
+        header: "eigenvalue",
+        leading: false,
+        text: |row| row.eigenvalue.map(with_deviation),
+        explained: "top eigenvalue of the Hessian after the last epoch, in evaluation mode; mean ± standard deviation over seeds",
+    },
+    Optional {
+        header: "trace",
+        leading: false,
+        text: |row| row.trace.map(with_deviation),
+        explained: "trace of that Hessian, estimated; mean ± standard deviation over seeds",
+    },
+    Optional {
+        header: "rise",
+        leading: false,
+        text: |row| row.max_loss_increase.map(with_deviation),
+        explained: "how much larger the largest loss is that was found within .05 of the weights; mean ± standard deviation over seeds",
+    },
+];
+
+/// Mean with its 95% interval; without one for a single value.
+fn with_interval(s: Summary) -> String {
+    match s.half_interval(0.95) {
+        Some(half) => format!("{:.3} [{:.3}, {:.3}]", s.mean, s.mean - half, s.mean + half),
+        None => format!("{:.3}", s.mean),
+    }
+}
+
+/// Mean with the sample standard deviation; without one for a single value.
+fn with_deviation(s: Summary) -> String {
+    match s.sd {
+        Some(sd) => format!("{} ± {}", significant(s.mean), significant(sd)),
+        None => significant(s.mean),
+    }
 }
 
 const MEASURES: [&str; 9] =
     ["n", "accuracy %", "best %", "vs SGD", "vs SAM", "ms/step", "step/SGD", "train/SGD", "FLOPs/SGD"];
-
-/// Header of the live fraction's column.
-const LIVE: &str = "live %";
-/// Header of the exponent's column.
-const CONVERGENCE: &str = "exponent of T";
-
-/// Mean with its 95% interval; without one for a single value.
-fn with_interval(s: Option<Summary>) -> String {
-    s.map_or_else(dash, |s| match s.half_interval(0.95) {
-        Some(half) => format!("{:.3} [{:.3}, {:.3}]", s.mean, s.mean - half, s.mean + half),
-        None => format!("{:.3}", s.mean),
-    })
-}
 
 fn title(report: &Report) -> String {
     let stand_in = if report.stand_in { " (STAND-IN: not results on the suite's own data set)" } else { "" };
@@ -153,7 +225,14 @@ fn digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-fn notes(report: &Report, constants: Vec<String>, bullet: &str) -> String {
+/// Three significant digits, however small.
+fn significant(value: f64) -> String {
+    let magnitude = if value == 0.0 { 0.0 } else { value.abs().log10().floor() };
+    let decimals = (2.0 - magnitude).clamp(0.0, 12.0) as usize;
+    format!("{value:.decimals$}")
+}
+
+fn notes(report: &Report, constants: Vec<String>, explained: Vec<String>, bullet: &str) -> String {
     let mut lines = report.notes.clone();
     if !constants.is_empty() {
         lines.push(format!("wherever it applies: {}", constants.join(", ")));
@@ -165,13 +244,6 @@ fn notes(report: &Report, constants: Vec<String>, bullet: &str) -> String {
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included",
         report.flops_theoretical_formula
     ));
-    if report.rows.iter().any(|row| row.live_fraction.is_some()) {
-        lines.push(format!("{LIVE}: weights that are live after the last mask refresh, mean over seeds"));
-    }
-    if report.rows.iter().any(|row| row.convergence_exponent.is_some()) {
-        lines.push(format!(
-            "{CONVERGENCE}: p of mean over t <= T of the squared gradient norm of the training loss ~ T^p, fitted over the last decade of T; mean over seeds [95% interval by Student's t]; the theorem's bound, log T / sqrt T, has about -.4 there"
-        ));
-    }
+    lines.extend(explained);
     lines.iter().map(|l| format!("{bullet}{l}\n")).collect()
 }

@@ -41,6 +41,8 @@ fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
             flops_executed: Some(0.95e9 * gradients * cell.epochs as f64),
             mask_refreshes: Vec::new(),
             gradient_norms: Vec::new(),
+            edge: Vec::new(),
+            sharpness: Vec::new(),
             fingerprint: format!("fingerprint-{}", cell.seed),
         },
         stand_in: true,
@@ -92,10 +94,10 @@ fn terminal_table() {
     │ ssam-f    │ 0.001        │ 2      │ 1 (1 diverged) │        54.00 │        55.00 │        +4.00 │        +1.00 │             30.0 │             3.00 │             3.00 │ 2.00/2.00/2.00 │
     └───────────┴──────────────┴────────┴────────────────┴──────────────┴──────────────┴──────────────┴──────────────┴──────────────────┴──────────────────┴──────────────────┴────────────────┘
     a part of the profile: 10 of its 18 cells were selected
-    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, lr 0.05
+    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     sharpbench 0.0.0 (no revision)
-    wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, refresh interval, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, norm full, perturbation explicit, rho_decay constant, batch_norm update, momentum 0.9, nesterov false
+    wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, refresh interval, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, norm full, perturbation explicit, rho_decay constant, batch_norm update, lr 0.05, momentum 0.9, nesterov false
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
     vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
     ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
@@ -124,10 +126,10 @@ fn markdown_table() {
     | ssam-f    | 0.001        | 2      | 1 (1 diverged) |        54.00 |        55.00 |        +4.00 |        +1.00 |             30.0 |             3.00 |             3.00 | 2.00/2.00/2.00 |
 
     - a part of the profile: 10 of its 18 cells were selected
-    - resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, lr 0.05
+    - resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32
     - measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     - sharpbench 0.0.0 (no revision)
-    - wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, refresh interval, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, norm full, perturbation explicit, rho_decay constant, batch_norm update, momentum 0.9, nesterov false
+    - wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, refresh interval, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, norm full, perturbation explicit, rho_decay constant, batch_norm update, lr 0.05, momentum 0.9, nesterov false
     - accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
     - vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
     - ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
@@ -138,17 +140,17 @@ fn markdown_table() {
 #[test]
 fn csv_has_a_line_per_cell() {
     insta::assert_snapshot!(report().render(Format::Csv), @"
-    suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,refresh,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,norm,perturbation,rho_decay,variant,batch_norm,momentum,nesterov,weight_decay,epochs,seed,status,test_accuracy_last,test_accuracy_best,train_seconds,mask_seconds,step_seconds_median,flops_nominal,flops_theoretical,flops_executed,live_fraction,convergence_exponent,peak_memory_bytes,fingerprint
-    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,,,,,,0.9,false,0.0005,2,1234,completed,0.5,0.51,0.16,0.0,0.01,2000000000.0,1800000000.0,1900000000.0,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,,,,,,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,0.56,0.0,0.035,2000000000.0,1800000000.0,1900000000.0,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,,,,,,0.9,false,0.001,2,1234,completed,0.51,0.52,0.24,0.0,0.015,2000000000.0,1800000000.0,1900000000.0,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,,,,,,0.9,false,0.001,2,4321,completed,0.5720000000000001,0.5820000000000001,0.64,0.0,0.04,2000000000.0,1800000000.0,1900000000.0,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,,,,,,0.9,false,0.0005,4,1234,completed,0.52,0.53,0.32,0.0,0.02,4000000000.0,3600000000.0,3800000000.0,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,,,,,,0.9,false,0.0005,4,4321,completed,0.5840000000000001,0.5940000000000001,0.7200000000000001,0.0,0.045000000000000005,4000000000.0,3600000000.0,3800000000.0,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,,0.05,,,constant,,update,0.9,false,0.001,2,1234,completed,0.53,0.54,0.4,0.0,0.025,4000000000.0,3600000000.0,3800000000.0,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,,0.05,,,constant,,update,0.9,false,0.001,2,4321,completed,0.596,0.606,0.8,0.0,0.05,4000000000.0,3600000000.0,3800000000.0,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.9,false,0.001,2,1234,completed,0.54,0.55,0.48,0.0,0.03,4000000000.0,3600000000.0,3800000000.0,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.9,false,0.001,2,4321,diverged,,0.11,0.88,0.0,0.055,4000000000.0,3600000000.0,3800000000.0,,,134217728,fingerprint-4321
+    suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,refresh,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,norm,perturbation,rho_decay,variant,batch_norm,lr,momentum,nesterov,weight_decay,epochs,seed,status,test_accuracy_last,test_accuracy_best,train_seconds,mask_seconds,step_seconds_median,flops_nominal,flops_theoretical,flops_executed,live_fraction,convergence_exponent,eigenvalue_over_edge,eigenvalue_over_gradient_descent_edge,eigenvalue,trace,max_loss_increase,peak_memory_bytes,fingerprint
+    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,1234,completed,0.5,0.51,0.16,0.0,0.01,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,0.56,0.0,0.035,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,1234,completed,0.51,0.52,0.24,0.0,0.015,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,4321,completed,0.5720000000000001,0.5820000000000001,0.64,0.0,0.04,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,1234,completed,0.52,0.53,0.32,0.0,0.02,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,4321,completed,0.5840000000000001,0.5940000000000001,0.7200000000000001,0.0,0.045000000000000005,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.53,0.54,0.4,0.0,0.025,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,4321,completed,0.596,0.606,0.8,0.0,0.05,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.54,0.55,0.48,0.0,0.03,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,4321,diverged,,0.11,0.88,0.0,0.055,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
     ");
 }
 

@@ -4,13 +4,15 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::data::DataSpec;
 use crate::data::augment::Augment;
 use crate::flops::StepCost;
 use crate::mask::Pattern;
 use crate::model::ModelSpec;
+use crate::nn::Objective;
 use crate::optim::{Decay, Norm, Perturbation, Schedule, Variant};
 use crate::record::sha256_text;
 
@@ -30,8 +32,14 @@ pub struct Cell {
     pub model: ModelSpec,
     /// Epochs of this cell (a multiple of the suite's for some controls).
     pub epochs: usize,
-    /// Images of a step.
+    /// Samples of a step.
     pub batch_size: usize,
+    /// Steps of an epoch, where every step is taken on all training samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_batch_steps: Option<usize>,
+    /// What is minimised.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub objective: Objective,
     /// Peak learning rate.
     pub lr: f64,
     /// Its fall.
@@ -56,6 +64,90 @@ pub struct Measure {
     /// Every so many steps, the squared norm of the gradient of the mean loss over all training samples, not augmented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<usize>,
+    /// Every so many steps, before the step and of the loss of its batch: the eigenvalue of the Hessian that is largest in
+    /// magnitude, the edges of stability it is compared with, and how gradients are aligned with its eigenvector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge: Option<usize>,
+    /// Of the loss of training samples, not augmented, with running statistics in BatchNorm: the eigenvalue of the Hessian
+    /// that is largest in magnitude, its trace, and how much the loss rises within .05 of the weights. `"last"`: after the last
+    /// epoch; a number: after every so many epochs, and the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharpness: Option<SharpnessAt>,
+    /// Samples of `sharpness`, the first ones (default 1,000, or all where there are fewer).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sharpness_samples: Option<usize>,
+    /// With `sharpness`: so many eigenvalues of largest magnitude (default 1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eigenvalues: Option<usize>,
+    /// With `sharpness`: the spectral density too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub density: bool,
+    /// With `sharpness`: the largest eigenvalue of every layer's own block of the Hessian too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub by_layer: bool,
+    /// Parameters whose names start so are left out of the Hessian.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<String>,
+}
+
+/// After which epochs sharpness is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum SharpnessAt {
+    /// The last.
+    Last(Last),
+    /// Every so many, and the last.
+    Every(usize),
+}
+
+/// The word `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Last {
+    /// The last epoch.
+    Last,
+}
+
+/// By hand: a derived untagged enum would answer every mistake with "did not match any variant".
+impl<'de> Deserialize<'de> for SharpnessAt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl Visitor<'_> for Words {
+            type Value = SharpnessAt;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"last\" or a number of epochs")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Self::Value, E> {
+                match word {
+                    "last" => Ok(SharpnessAt::Last(Last::Last)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(word), &self)),
+                }
+            }
+
+            fn visit_u64<E: de::Error>(self, epochs: u64) -> Result<Self::Value, E> {
+                let number = usize::try_from(epochs).map(SharpnessAt::Every);
+                number.map_err(|_| E::invalid_value(de::Unexpected::Unsigned(epochs), &self))
+            }
+
+            fn visit_i64<E: de::Error>(self, epochs: i64) -> Result<Self::Value, E> {
+                let number = usize::try_from(epochs).map(SharpnessAt::Every);
+                number.map_err(|_| E::invalid_value(de::Unexpected::Signed(epochs), &self))
+            }
+        }
+        deserializer.deserialize_any(Words)
+    }
+}
+
+impl SharpnessAt {
+    /// Whether it is measured after `epoch`, counted from 0.
+    pub fn after(self, epoch: usize, epochs: usize) -> bool {
+        match self {
+            Self::Every(every) if (epoch + 1).is_multiple_of(every) => true,
+            Self::Last(_) | Self::Every(_) => epoch + 1 == epochs,
+        }
+    }
 }
 
 /// What is left out of a canonical form, so that cells of before a setting existed keep their ids.
@@ -331,7 +423,7 @@ impl Cell {
 
     /// Steps of an epoch (the incomplete last batch is dropped).
     pub fn steps_per_epoch(&self) -> usize {
-        self.data.train / self.batch_size
+        self.full_batch_steps.unwrap_or(self.data.train / self.batch_size)
     }
 
     /// The learning rate over time.
@@ -408,6 +500,7 @@ impl Cell {
             axes.extend(ascent.variant.as_ref().map(Variant::axes).unwrap_or_default());
             axes.push(("batch_norm", word(&ascent.batch_norm)));
         }
+        axes.push(("lr", self.lr.to_string()));
         axes.push(("momentum", o.momentum.to_string()));
         axes.push(("nesterov", o.nesterov.to_string()));
         axes.push(("weight_decay", o.weight_decay.to_string()));
@@ -426,7 +519,7 @@ impl Cell {
 }
 
 /// Names of all axes, in the order of reports.
-pub const AXES: [&str; 30] = [
+pub const AXES: [&str; 31] = [
     "optimizer",
     "sparsity",
     "mask",
@@ -452,6 +545,7 @@ pub const AXES: [&str; 30] = [
     "sigma",
     "shard",
     "batch_norm",
+    "lr",
     "momentum",
     "nesterov",
     "weight_decay",

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use super::ascents::{Frame, applicable, ascents};
-use super::cell::{Cell, NUMERICS, OptimizerName, OptimizerSpec};
+use super::cell::{Cell, Measure, NUMERICS, OptimizerName, OptimizerSpec, SharpnessAt};
 use super::file::{Axis, GridFile, Settings};
 use crate::data::augment::Augment;
 use crate::data::{self, DataSpec, Input};
-use crate::model::{self, Task};
-use crate::optim::Decay;
+use crate::model::{self, Model, ModelSpec, Task};
+use crate::nn::Objective;
+use crate::optim::{Decay, Norm, Perturbation};
+use crate::sharpness::Lanczos;
 
 /// What is wrong, in words: key, value, remedy.
 pub(super) type Checked<T> = Result<T, String>;
@@ -20,7 +22,8 @@ const MOST_PARAMETERS: usize = u32::MAX as usize;
 pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
     let data = &settings.data;
     let name = data.name.as_deref().ok_or("data.name is missing; name a data set, such as \"cifar10\"")?;
-    data::find(name)?.spec([data.train, data.test], data.size, data.classes, data.unreadable)
+    let spec = data::find(name)?.spec([data.train, data.test], data.size, data.classes, data.unreadable)?;
+    if data.centre_pixels.unwrap_or(false) { spec.with_centred_pixels() } else { Ok(spec) }
 }
 
 /// All cells, on the data set `name` (the settings' own or its stand-in), seeds outermost.
@@ -36,6 +39,9 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
     let grid = settings.grid.as_deref().unwrap_or_default();
     if grid.is_empty() {
         return Err("grid is missing or empty; add [[base.grid]] with an optimizer".into());
+    }
+    if grid.iter().any(|entry| entry.lr.is_none()) {
+        required("schedule.lr", settings.schedule.lr)?;
     }
     let mut seen: HashMap<String, String> = HashMap::new();
     let mut cells = Vec::new();
@@ -68,8 +74,19 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
     let (model, normalised) = (built.spec(), built.layout().specs().iter().any(|spec| spec.normalisation));
     let s = &settings.schedule;
     let epochs = within("schedule.epochs", required("schedule.epochs", s.epochs)?, 1, 100_000)?;
-    let batch_size = within("schedule.batch_size", required("schedule.batch_size", s.batch_size)?, 1, data.train)?;
-    let lr = positive("schedule.lr", required("schedule.lr", s.lr)?)?;
+    let batch_size = match (s.batch_size, s.full_batch_steps) {
+        (Some(_), Some(_)) => {
+            return Err("schedule.batch_size and schedule.full_batch_steps exclude one another; remove one".into());
+        }
+        (None, Some(steps)) => {
+            within("schedule.full_batch_steps", steps, 1, 1_000_000)?;
+            check_full_batch(settings, &data.name, &*built)?;
+            data.train
+        }
+        (size, None) => within("schedule.batch_size", required("schedule.batch_size", size)?, 1, data.train)?,
+    };
+    // Every entry of the grid may have its own.
+    let lr = s.lr.map_or(Ok(0.0), |lr| positive("schedule.lr", lr))?;
     let warmup_epochs = s.warmup_epochs.unwrap_or(0);
     if warmup_epochs >= epochs {
         return Err(format!("schedule.warmup_epochs = {warmup_epochs} must be less than schedule.epochs = {epochs}"));
@@ -84,9 +101,12 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         }
     }
     let measure = settings.measure.clone().unwrap_or_default();
-    if let Some(every) = measure.gradient_norm {
-        within("measure.gradient_norm", every, 1, 1_000_000)?;
+    for (key, every) in [("gradient_norm", measure.gradient_norm), ("edge", measure.edge)] {
+        if let Some(every) = every {
+            within(&format!("measure.{key}"), every, 1, 1_000_000)?;
+        }
     }
+    check_sharpness(&measure, &*built, data.train)?;
     if decay == Decay::InverseSqrt && warmup_epochs > 0 {
         return Err(
             "schedule.warmup_epochs does not apply to decay = \"inverse-sqrt\", which starts at its peak; remove it"
@@ -95,6 +115,10 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
     }
     let augment = settings.augment.clone().unwrap_or_default();
     check_augment(&augment, settings, task.input)?;
+    if data.centre_pixels && augment != Augment::default() {
+        return Err("data.centre_pixels takes images as they are; remove augment".into());
+    }
+    check_quadratic(settings, &data, &model)?;
     let optimizer =
         OptimizerSpec { name: OptimizerName::Sgd, momentum: 0.9, nesterov: false, weight_decay: 5e-4, ascent: None };
     let cell = Cell {
@@ -103,6 +127,8 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         model,
         epochs,
         batch_size,
+        full_batch_steps: s.full_batch_steps,
+        objective: settings.objective.unwrap_or_default(),
         lr,
         decay,
         warmup_epochs,
@@ -112,6 +138,81 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         seed: 0,
     };
     Ok((cell, normalised))
+}
+
+/// A quadratic is one under one loss, with the label of the class without curvature.
+fn check_quadratic(settings: &Settings, data: &DataSpec, model: &ModelSpec) -> Checked<()> {
+    let whole = settings.objective == Some(Objective::SquaredError) && data.train == 1;
+    if model.name != "quadratic" || whole {
+        return Ok(());
+    }
+    Err("model quadratic is one with objective = \"squared-error\" and a single sample of class 0; set them, and data = { \
+         name = \"synthetic\", train = 1, test = 1, size = 2, classes = 4 }"
+        .into())
+}
+
+fn check_sharpness(measure: &Measure, model: &dyn Model, train: usize) -> Checked<()> {
+    if let Some(SharpnessAt::Every(epochs)) = measure.sharpness {
+        within("measure.sharpness", epochs, 1, 100_000)?;
+    }
+    for (key, given) in [
+        ("sharpness_samples", measure.sharpness_samples.is_some()),
+        ("eigenvalues", measure.eigenvalues.is_some()),
+        ("density", measure.density),
+        ("by_layer", measure.by_layer),
+    ] {
+        if given && measure.sharpness.is_none() {
+            return Err(format!("measure.{key} belongs to measure.sharpness; add sharpness = \"last\" or remove it"));
+        }
+    }
+    if let Some(pairs) = measure.eigenvalues {
+        within("measure.eigenvalues", pairs, 1, Lanczos::MOST_PAIRS)?;
+    }
+    if let Some(samples) = measure.sharpness_samples {
+        within("measure.sharpness_samples", samples, 1, train)?;
+    }
+    if !measure.frozen.is_empty() && measure.sharpness.is_none() && measure.edge.is_none() {
+        return Err("measure.frozen belongs to measure.edge and measure.sharpness; add one of them or remove it".into());
+    }
+    for prefix in &measure.frozen {
+        if prefix.is_empty() {
+            return Err("measure.frozen = [\"\"] leaves nothing to measure; name parameters".into());
+        }
+        let names = || model.layout().specs().iter().map(|spec| spec.name.as_str());
+        if !names().any(|name| name.starts_with(prefix)) {
+            let names: Vec<&str> = names().collect();
+            return Err(format!(
+                "measure.frozen names {prefix}, with which no parameter starts; they are {}",
+                names.join(", ")
+            ));
+        }
+    }
+    let frozen = |name: &str| measure.frozen.iter().any(|prefix| name.starts_with(prefix));
+    if model.layout().specs().iter().all(|spec| frozen(&spec.name)) {
+        return Err("measure.frozen leaves nothing to measure; remove some of it".into());
+    }
+    Ok(())
+}
+
+/// Full batches are taken in parts, as they are.
+fn check_full_batch(settings: &Settings, name: &str, model: &dyn Model) -> Checked<()> {
+    if data::find(name)?.photographs {
+        return Err(format!(
+            "schedule.full_batch_steps holds all samples in memory, and {name} is read while it trains; use \
+             schedule.batch_size"
+        ));
+    }
+    if !model.layout().running().is_empty() {
+        return Err(format!(
+            "schedule.full_batch_steps is of models whose samples do not see one another, and {} has BatchNorm; use \
+             schedule.batch_size",
+            model.spec().name
+        ));
+    }
+    if settings.augment.as_ref().is_some_and(|augment| *augment != Augment::default()) {
+        return Err("schedule.full_batch_steps takes samples as they are; remove augment".into());
+    }
+    Ok(())
 }
 
 /// `settings` name the data set that the suite means, `input` may be that of its stand-in.
@@ -149,12 +250,40 @@ fn grid_cells(grid: &GridFile, (template, normalised): (&Cell, bool), seed: u64)
         for factor in values("epochs_factor", &or(&grid.epochs_factor, 1))? {
             let epochs = template.epochs * within("epochs_factor", factor, 1, 100)?;
             let frame = Frame { epochs, batch_size: template.batch_size, train: template.data.train, normalised };
-            for optimizer in optimizers(grid, name, frame)? {
-                cells.push(Cell { epochs, optimizer, seed, ..template.clone() });
+            for lr in values("lr", &or(&grid.lr, template.lr))? {
+                positive("lr", lr)?;
+                for optimizer in optimizers(grid, name, frame)? {
+                    let cell = Cell { epochs, lr, optimizer, seed, ..template.clone() };
+                    check_edge(&cell)?;
+                    cells.push(cell);
+                }
             }
         }
     }
     Ok(cells)
+}
+
+/// An edge is known of plain steps along the gradient of SGD, SAM or sparse SAM.
+fn check_edge(cell: &Cell) -> Checked<()> {
+    let o = &cell.optimizer;
+    if cell.measure.edge.is_none() {
+        return Ok(());
+    }
+    for (key, value) in [("momentum", o.momentum), ("weight_decay", o.weight_decay)] {
+        if value != 0.0 {
+            return Err(format!("{key} = {value} moves the edge that measure.edge compares with; set {key} = 0"));
+        }
+    }
+    let Some(ascent) = &o.ascent else { return Ok(()) };
+    if ascent.variant.is_some() {
+        return Err(format!("measure.edge knows no edge of {}; use sgd, sam or sparse SAM", o.name));
+    }
+    if ascent.norm == Norm::Lagged || ascent.perturbation == Perturbation::Implicit {
+        return Err(
+            "measure.edge knows the edge of norm = \"full\" or \"masked\" with perturbation = \"explicit\"".into()
+        );
+    }
+    Ok(())
 }
 
 /// The optimizers of one name that a grid entry describes.
@@ -182,7 +311,11 @@ fn optimizers(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec
 /// # Errors
 /// Names the key, the value and the remedy.
 pub fn one_optimizer(grid: &GridFile, frame: Frame) -> Checked<OptimizerSpec> {
-    for (key, given) in [("epochs_factor", grid.epochs_factor.is_some()), ("rho_decay", grid.rho_decay.is_some())] {
+    for (key, given) in [
+        ("epochs_factor", grid.epochs_factor.is_some()),
+        ("lr", grid.lr.is_some()),
+        ("rho_decay", grid.rho_decay.is_some()),
+    ] {
         if given {
             return Err(format!("{key} is of whole trainings; remove it"));
         }

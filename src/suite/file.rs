@@ -15,6 +15,7 @@ use crate::data::OnUnreadable;
 use crate::data::augment::Augment;
 use crate::mask::Pattern;
 use crate::model::ModelSpec;
+use crate::nn::Objective;
 use crate::optim::{Decay, Norm, Perturbation};
 
 /// A suite: a name, settings common to all profiles, and profiles that override them.
@@ -45,6 +46,8 @@ pub struct Settings {
     pub data: DataFile,
     /// The model.
     pub model: Option<ModelSpec>,
+    /// What is minimised: `cross-entropy` (default) or `squared-error`.
+    pub objective: Option<Objective>,
     /// Epochs, batches and the learning rate.
     #[serde(default)]
     pub schedule: ScheduleFile,
@@ -74,6 +77,9 @@ pub struct DataFile {
     pub classes: Option<usize>,
     /// What is done about images that cannot be read (image-folder, imagenet; default error).
     pub unreadable: Option<OnUnreadable>,
+    /// Takes pixels as x / 256 less the mean of that pixel over the training images, in place of the set's normalisation by
+    /// channel.
+    pub centre_pixels: Option<bool>,
 }
 
 /// Epochs, batches and the learning rate.
@@ -84,6 +90,8 @@ pub struct ScheduleFile {
     pub epochs: Option<usize>,
     /// Samples of a step.
     pub batch_size: Option<usize>,
+    /// In place of `batch_size`: every step is taken on all training samples, and an epoch is so many steps.
+    pub full_batch_steps: Option<usize>,
     /// Peak learning rate.
     pub lr: Option<f64>,
     /// How it falls: `"cosine"`, `"constant"`, `"inverse-sqrt"` or `{ multi-step = { milestones = [0.5, 0.75], gamma = 0.1 } }`.
@@ -163,6 +171,8 @@ pub struct GridFile {
     pub nesterov: Option<bool>,
     /// Coupled weight decay (default 5e-4).
     pub weight_decay: Option<Axis<f64>>,
+    /// Peak learning rate, in place of the schedule's.
+    pub lr: Option<Axis<f64>>,
     /// Train this many times the schedule's epochs (default 1).
     pub epochs_factor: Option<Axis<usize>>,
     /// Radius of the ascent step (all but sgd).
@@ -233,11 +243,14 @@ impl Settings {
                 size: self.data.size.or(base.data.size),
                 classes: self.data.classes.or(base.data.classes),
                 unreadable: self.data.unreadable.or(base.data.unreadable),
+                centre_pixels: self.data.centre_pixels.or(base.data.centre_pixels),
             },
             model: self.model.or(base.model),
+            objective: self.objective.or(base.objective),
             schedule: ScheduleFile {
                 epochs: self.schedule.epochs.or(base.schedule.epochs),
                 batch_size: self.schedule.batch_size.or(base.schedule.batch_size),
+                full_batch_steps: self.schedule.full_batch_steps.or(base.schedule.full_batch_steps),
                 lr: self.schedule.lr.or(base.schedule.lr),
                 decay: self.schedule.decay.or(base.schedule.decay),
                 warmup_epochs: self.schedule.warmup_epochs.or(base.schedule.warmup_epochs),

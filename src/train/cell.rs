@@ -8,8 +8,10 @@ use std::time::Instant;
 use super::evaluate::evaluate;
 use super::fisher::fisher_scores;
 use super::gradient_norm::squared_gradient_norm;
+use super::landscape::Problem;
 use super::masks::{MaskState, Observed};
 use super::memory;
+use super::sharpness::{EdgeProbe, StepSettings, sharpness};
 use super::step::{Optimizer, Trainer};
 use crate::data::DataSet;
 use crate::data::loader::Batch;
@@ -17,12 +19,15 @@ use crate::error::{Error, Result};
 use crate::flops;
 use crate::model::{self, Model, Task};
 use crate::nn::{ParamLayout, RunningStats, executed_flops, to_safetensors};
-use crate::optim::Context;
-use crate::record::{EpochMeasures, GradientNorm, Measures, Status, StepSeconds, fingerprint};
+use crate::optim::{Context, Norm};
+use crate::record::{EpochMeasures, GradientNorm, Measures, SharpnessCheck, Status, StepSeconds, fingerprint};
 use crate::suite::{Cell, Refresh};
 
 /// First steps left out of the step times: memory and caches are cold.
 const WARMUP_STEPS: usize = 3;
+
+/// Samples of a pass over a full batch.
+const FULL_BATCH_CHUNK: usize = 512;
 
 /// Told of progress; drawn or printed by whoever listens.
 pub trait Observer {
@@ -41,6 +46,8 @@ struct Session<'a> {
     step_seconds: Vec<f64>,
     mask_seconds: f64,
     gradient_norms: Vec<GradientNorm>,
+    edge: EdgeProbe,
+    sharpness: Vec<SharpnessCheck>,
     /// Spent on those.
     measure_seconds: f64,
     flops_executed: u64,
@@ -81,7 +88,9 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
     let model = model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
     let layout = model.layout();
     let optimizer = Optimizer::new(&cell.optimizer, layout);
-    let trainer = Trainer::new(model.as_ref(), optimizer, layout.init(cell.seed), RunningStats::new(layout));
+    let chunk = cell.full_batch_steps.map(|_| FULL_BATCH_CHUNK);
+    let problem = Problem { model: model.as_ref(), objective: cell.objective, chunk };
+    let trainer = Trainer::new(problem, optimizer, layout.init(cell.seed), RunningStats::new(layout));
     let mut session = Session {
         cell,
         data,
@@ -90,6 +99,8 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
         step_seconds: Vec::new(),
         mask_seconds: 0.0,
         gradient_norms: Vec::new(),
+        edge: EdgeProbe::new(cell, layout),
+        sharpness: Vec::new(),
         measure_seconds: 0.0,
         flops_executed: 0,
         peak_is_own,
@@ -107,11 +118,14 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
             }
             ControlFlow::Continue(summary) => summary,
         };
-        let (test_loss, test_accuracy) = evaluate(session.trainer.parts(), data)?;
+        let (test_loss, test_accuracy) = evaluate(session.trainer.network(), data)?;
         let test_loss = test_loss.is_finite().then_some(test_loss);
         let measures = EpochMeasures { lr, train_loss, test_loss, test_accuracy, train_seconds };
         observer.epoch(epoch, &measures);
         epochs.push(measures);
+        if cell.measure.sharpness.is_some_and(|at| at.after(epoch, cell.epochs)) {
+            session.sharpness.extend(sharpness(session.trainer.network(), data, cell, epoch)?);
+        }
     }
     let measures = session.measures(model.as_ref(), status, epochs);
     let (weights, running) = session.trainer.into_parts();
@@ -123,10 +137,14 @@ impl Session<'_> {
     fn epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<ControlFlow<usize, (f64, f64)>> {
         let (cell, data) = (self.cell, self.data);
         let mut outcome = ControlFlow::Continue((0.0, 0.0));
-        data.epoch(cell.seed, epoch, cell.batch_size, &cell.augment, |batches| {
+        let steps = |batches: &Receiver<Result<Batch>>| {
             outcome = self.steps(epoch, batches, observer)?;
             Ok(())
-        })?;
+        };
+        match cell.full_batch_steps {
+            None => data.epoch(cell.seed, epoch, cell.batch_size, &cell.augment, steps)?,
+            Some(n) => data.full_batches(cell.seed, epoch, n, steps)?,
+        }
         Ok(outcome)
     }
 
@@ -142,12 +160,15 @@ impl Session<'_> {
         loop {
             let start = Instant::now();
             let Ok(batch) = batches.recv() else { break };
-            let waited = start.elapsed();
-            self.measure_gradient_norm()?;
-            let start = Instant::now();
+            let (batch, waited) = (batch?, start.elapsed());
             lr = schedule.lr(epoch, step);
+            let start = Instant::now();
+            self.measure_gradient_norm()?;
+            self.check_edge(&batch, lr)?;
+            self.measure_seconds += start.elapsed().as_secs_f64();
+            let start = Instant::now();
             let (masking, executed) = (self.mask_seconds, executed_flops());
-            let loss = self.step(epoch, step, &batch?, lr)?;
+            let loss = self.step(epoch, step, &batch, lr)?;
             self.flops_executed += executed_flops() - executed;
             let seconds = (waited + start.elapsed()).as_secs_f64();
             self.step_seconds.push(seconds - (self.mask_seconds - masking));
@@ -166,16 +187,31 @@ impl Session<'_> {
 
     /// Measures the squared gradient norm before a step, where the suite asks for it. Neither its time nor its FLOPs count.
     fn measure_gradient_norm(&mut self) -> Result<()> {
-        let (start, step) = (Instant::now(), self.step_seconds.len());
+        let step = self.step_seconds.len();
         if self.cell.measure.gradient_norm.is_some_and(|every| step.is_multiple_of(every)) {
-            let squared = squared_gradient_norm(self.trainer.parts(), self.data)?;
+            let squared = squared_gradient_norm(self.trainer.network(), self.data)?;
             // What diverges has none; the step itself says so.
             if squared.is_finite() {
                 self.gradient_norms.push(GradientNorm { step: step as u64, squared });
             }
-            self.measure_seconds += start.elapsed().as_secs_f64();
         }
         Ok(())
+    }
+
+    /// The same of the edge of stability.
+    fn check_edge(&mut self, batch: &Batch, lr: f64) -> Result<()> {
+        let step = self.step_seconds.len();
+        if !self.cell.measure.edge.is_some_and(|every| step.is_multiple_of(every)) {
+            return Ok(());
+        }
+        let ascent = self.cell.optimizer.ascent.as_ref();
+        let settings = StepSettings {
+            lr,
+            rho: ascent.map(|ascent| ascent.rho * self.cell.rho_factor(step)),
+            norm: ascent.map_or(Norm::Full, |ascent| ascent.norm),
+            mask: self.masks.as_ref().map(MaskState::mask),
+        };
+        self.edge.check(self.trainer.network(), batch, step, &settings)
     }
 
     /// One step and the mask refresh that belongs to it.
@@ -205,7 +241,7 @@ impl Session<'_> {
         let mut fisher = None;
         if let (Some(masks), Some(Refresh::Fisher { samples, mode, .. })) = (masks, due) {
             let (settings, place) = ((*samples, *mode), (self.cell.seed, epoch));
-            let scores = fisher_scores(self.trainer.parts(), self.data, &self.cell.augment, settings, place)?;
+            let scores = fisher_scores(self.trainer.network(), self.data, &self.cell.augment, settings, place)?;
             next = Some(masks.next_by_fisher(epoch, &scores));
             fisher = Some(scores);
         }
@@ -239,6 +275,8 @@ impl Session<'_> {
             flops_executed: Some(self.flops_executed as f64),
             mask_refreshes: self.masks.as_ref().map(|m| m.refreshes.clone()).unwrap_or_default(),
             gradient_norms: self.gradient_norms.clone(),
+            edge: self.edge.checks.clone(),
+            sharpness: self.sharpness.clone(),
             fingerprint: fingerprint(self.trainer.weights()),
             epochs,
         }

@@ -1,9 +1,9 @@
 //! Test loss and accuracy.
 
+use super::landscape::{Network, Problem};
 use crate::data::DataSet;
 use crate::error::{Error, Result};
-use crate::model::Model;
-use crate::nn::{Pass, RunningStats, Weights};
+use crate::nn::{Pass, Weights};
 
 /// Samples evaluated at once.
 const BATCH: usize = 256;
@@ -13,7 +13,7 @@ const BATCH: usize = 256;
 /// # Errors
 /// When a tensor operation fails.
 pub(super) fn evaluate(
-    (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
+    Network { problem: Problem { model, objective, .. }, weights, running }: Network<'_>,
     data: &DataSet,
 ) -> Result<(f64, f64)> {
     let (mut loss, mut correct, mut n) = (0.0, 0, 0);
@@ -23,7 +23,7 @@ pub(super) fn evaluate(
             let mut pass = Pass::evaluation(Weights::new(model.layout(), weights), running);
             let input = pass.input(batch.input);
             let logits = model.forward(&input, &mut pass)?;
-            loss += pass.cross_entropy::<f32>(&logits, &batch.labels)?.per_sample.iter().sum::<f64>();
+            loss += pass.loss::<f32>(objective, &logits, &batch.labels)?.per_sample.iter().sum::<f64>();
             let predicted = logits.value::<f32>()?.argmax(1)?.to_vec1::<u32>()?;
             correct += predicted.iter().zip(&batch.labels).filter(|(p, l)| p == l).count();
             n += batch.labels.len();

@@ -4,12 +4,11 @@
 use crate::data::DataSet;
 use crate::data::augment::Augment;
 use crate::error::Result;
-use crate::model::Model;
-use crate::nn::{BatchNormMode, RunningStats};
+use crate::nn::BatchNormMode;
 use crate::random::{Stream, sample, stream};
 use crate::suite::cell::FisherMode;
 
-use super::landscape::{add_squared_gradients, loss_gradient};
+use super::landscape::Network;
 
 /// Scores of all weights from `samples` training images, drawn without replacement from the epoch's mask
 /// stream. Mode `paper` runs batches of one in training mode, augmented, and updates BatchNorm's running
@@ -18,7 +17,7 @@ use super::landscape::{add_squared_gradients, loss_gradient};
 /// # Errors
 /// When a tensor operation fails.
 pub fn fisher_scores(
-    (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
+    mut network: Network<'_>,
     data: &DataSet,
     augment: &Augment,
     (samples, mode): (usize, FisherMode),
@@ -26,14 +25,14 @@ pub fn fisher_scores(
 ) -> Result<Vec<f32>> {
     let mut rng = stream(seed, Stream::Mask(epoch));
     let chosen = sample(&mut rng, data.train.len(), samples);
-    let mut sum = vec![0f32; weights.len()];
+    let mut sum = vec![0f32; network.weights.len()];
     match mode {
         FisherMode::Paper => {
             let mut gradient = Vec::new();
             for index in chosen {
                 let batch = data.training_sample(index, (augment, &mut rng))?;
                 if !batch.labels.is_empty() {
-                    loss_gradient((model, weights, running), &batch, BatchNormMode::Update, &mut gradient)?;
+                    network.loss_gradient(&batch, BatchNormMode::Update, &mut gradient)?;
                     sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g * g);
                 }
             }
@@ -41,7 +40,7 @@ pub fn fisher_scores(
         FisherMode::Clean => {
             for indices in chosen.chunks(SAMPLES_PER_PASS) {
                 let batch = data.train.batch(indices, None)?;
-                add_squared_gradients((model, weights, running), &batch, &mut sum)?;
+                network.add_squared_gradients(&batch, &mut sum)?;
             }
         }
     }
@@ -56,6 +55,7 @@ mod tests {
     use super::*;
     use crate::data::{Images, Input, Normalise, Provenance};
     use crate::model::{ModelSpec, Task, build};
+    use crate::nn::RunningStats;
 
     /// Softmax regression has a closed form: dL/dW = (p - y) x^T, dL/db = p - y, so its Fisher score is the sum over
     /// samples of ((p - y)_k x_j)^2.
@@ -71,8 +71,9 @@ mod tests {
         let model = build(&spec, Task { input: Input::Image(shape), classes: 10 }).expect("a model");
         let weights = model.layout().init(3);
         let mut running = RunningStats::new(model.layout());
-        let parts = (model.as_ref(), weights.as_slice(), &mut running);
-        let scores = fisher_scores(parts, &data, &Augment::default(), (n, FisherMode::Clean), (1, 0)).expect("scores");
+        let network = Network { problem: model.as_ref().into(), weights: &weights, running: &mut running };
+        let scores =
+            fisher_scores(network, &data, &Augment::default(), (n, FisherMode::Clean), (1, 0)).expect("scores");
 
         // Name order: 10 biases, then the weight [10, 4].
         let (bias, weight) = weights.split_at(10);

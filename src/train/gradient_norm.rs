@@ -1,10 +1,9 @@
 //! The gradient of the training loss itself, of which a batch's is an estimate: what convergence theorems bound.
 
-use super::landscape::loss_gradient;
+use super::landscape::Network;
 use crate::data::DataSet;
 use crate::error::Result;
-use crate::model::Model;
-use crate::nn::{BatchNormMode, RunningStats};
+use crate::nn::BatchNormMode;
 use crate::optim::dot;
 
 /// Samples of one pass.
@@ -15,19 +14,16 @@ const BATCH: usize = 256;
 ///
 /// # Errors
 /// When a sample cannot be read or a tensor operation fails.
-pub(super) fn squared_gradient_norm(
-    (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
-    data: &DataSet,
-) -> Result<f64> {
+pub(super) fn squared_gradient_norm(mut network: Network<'_>, data: &DataSet) -> Result<f64> {
     let indices: Vec<u32> = (0..data.train.len() as u32).collect();
-    let (mut sum, mut gradient, mut n) = (vec![0f32; weights.len()], Vec::new(), 0);
+    let (mut sum, mut gradient, mut n) = (vec![0f32; network.weights.len()], Vec::new(), 0);
     for indices in indices.chunks(BATCH) {
         // May hold fewer: what cannot be read may be left out.
         let batch = data.train.batch(indices, None)?;
         if batch.labels.is_empty() {
             continue;
         }
-        loss_gradient((model, weights, running), &batch, BatchNormMode::Eval, &mut gradient)?;
+        network.loss_gradient(&batch, BatchNormMode::Eval, &mut gradient)?;
         let labels = batch.labels.len();
         sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += labels as f32 * g);
         n += labels;

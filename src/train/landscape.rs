@@ -8,24 +8,110 @@ use candle_core::{Device, Tensor};
 use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::model::Model;
-use crate::nn::{BatchNormMode, Loss, ParamLayout, Pass, RunningStats, Weights};
+use crate::nn::{BatchNormMode, Loss, Objective, ParamLayout, Pass, Prefix, RunningStats, Weights};
 use crate::optim::{Ask, BatchLoss, Landscape};
+
+/// A model and what its training minimises.
+#[derive(Clone, Copy)]
+pub struct Problem<'m> {
+    /// The model.
+    pub model: &'m dyn Model,
+    /// The function of its logits and the labels.
+    pub objective: Objective,
+    /// Samples of a pass, at most: a larger batch is taken in parts, one after the other, so that its activations need no more
+    /// memory. Only for models whose samples do not see one another.
+    pub chunk: Option<usize>,
+}
+
+impl<'m> From<&'m dyn Model> for Problem<'m> {
+    /// Cross-entropy, whole batches.
+    fn from(model: &'m dyn Model) -> Self {
+        Self { model, objective: Objective::CrossEntropy, chunk: None }
+    }
+}
+
+/// A problem at some weights.
+pub struct Network<'a> {
+    /// The problem.
+    pub problem: Problem<'a>,
+    /// Flat, in name order.
+    pub weights: &'a [f32],
+    /// Changed by passes of some modes.
+    pub running: &'a mut RunningStats,
+}
 
 /// The loss of a batch under a model.
 pub(super) struct BatchLandscape<'a> {
-    pub(super) model: &'a dyn Model,
+    pub(super) problem: Problem<'a>,
     /// Running statistics, which the passes change by their policies.
     pub(super) running: &'a mut RunningStats,
     pub(super) batch: &'a Batch,
     /// BatchNorm in second gradients.
     pub(super) second: BatchNormMode,
+    /// What the first gradient kept for the second.
+    pub(super) prefix: Option<Prefix>,
     /// Seconds in first passes, and in all others.
     pub(super) seconds: [f64; 2],
 }
 
+impl BatchLandscape<'_> {
+    /// The samples asked for in parts that a pass may take, as `f` sees them; `f` is told the part's samples where it is not the
+    /// batch.
+    fn parts(
+        &mut self,
+        asked: Option<&[usize]>,
+        mut f: impl FnMut(&mut Self, &Batch, Option<&[usize]>) -> Result<()>,
+    ) -> Result<()> {
+        let batch = self.batch;
+        let n = samples(batch);
+        let most = self.problem.chunk.unwrap_or(usize::MAX);
+        match asked {
+            None if n <= most => f(self, batch, None),
+            Some(asked) if asked.len() <= most => f(self, &part(batch, asked)?, Some(asked)),
+            _ => {
+                let all: Vec<usize> = asked.map_or_else(|| (0..n).collect(), <[usize]>::to_vec);
+                all.chunks(most).try_for_each(|chosen| f(self, &part(batch, chosen)?, Some(chosen)))
+            }
+        }
+    }
+
+    fn whole_gradient(&mut self, weights: &[f32], ask: Ask<'_>, gradient: &mut Vec<f32>) -> Result<BatchLoss> {
+        let n = ask.samples.map_or(samples(self.batch), <[usize]>::len);
+        let mode = if ask.second { self.second } else { BatchNormMode::Update };
+        let layout = self.problem.model.layout();
+        let (mut mean, mut all, mut more) = (0.0, Vec::new(), Vec::new());
+        self.parts(ask.samples, |this, batch, chosen| {
+            let pass = Pass::training(Weights::new(layout, weights), this.running, mode)
+                .with_plan(ask.plan)
+                .with_samples(chosen, samples(this.batch))
+                .with_input_weights(ask.input_weights.map(|weights| Weights::new(layout, weights)));
+            // Of a batch in parts, only the last one's would be left; and what is kept goes back for everything.
+            let pass = match (ask.shared && chosen.is_none(), ask.second) {
+                (true, false) => pass.keeping_prefix(),
+                (true, true) if ask.plan.is_none() => pass.with_prefix(this.prefix.take()),
+                _ => pass,
+            };
+            let (mut pass, loss) = forward(this.problem, pass, batch)?;
+            this.prefix = pass.take_prefix()?;
+            let share = samples(batch) as f64 / n as f64;
+            let first = all.is_empty();
+            pass.backward(&loss, if first { &mut *gradient } else { &mut more })?;
+            if first && share < 1.0 {
+                gradient.iter_mut().for_each(|g| *g *= share as f32);
+            } else if !first {
+                gradient.iter_mut().zip(&more).for_each(|(g, more)| *g += share as f32 * more);
+            }
+            mean += share * loss.mean;
+            all.extend(per_sample(&loss, batch));
+            Ok(())
+        })?;
+        Ok(BatchLoss { mean, per_sample: all })
+    }
+}
+
 impl Landscape for BatchLandscape<'_> {
     fn layout(&self) -> &Arc<ParamLayout> {
-        self.model.layout()
+        self.problem.model.layout()
     }
 
     fn samples(&self) -> usize {
@@ -34,68 +120,66 @@ impl Landscape for BatchLandscape<'_> {
 
     fn gradient(&mut self, weights: &[f32], ask: Ask<'_>, gradient: &mut Vec<f32>) -> Result<BatchLoss> {
         let start = Instant::now();
-        let part = ask.samples.map(|samples| part(self.batch, samples)).transpose()?;
-        let batch = part.as_ref().unwrap_or(self.batch);
-        let mode = if ask.second { self.second } else { BatchNormMode::Update };
-        let layout = self.model.layout();
-        let pass = Pass::training(Weights::new(layout, weights), self.running, mode)
-            .with_plan(ask.plan)
-            .with_samples(ask.samples, samples(self.batch))
-            .with_input_weights(ask.input_weights.map(|weights| Weights::new(layout, weights)));
-        let (pass, loss) = forward(self.model, pass, batch)?;
-        pass.backward(&loss, gradient)?;
+        let loss = self.whole_gradient(weights, ask, gradient)?;
         self.seconds[usize::from(ask.second)] += start.elapsed().as_secs_f64();
-        Ok(BatchLoss { mean: loss.mean, per_sample: per_sample(&loss, batch) })
+        Ok(loss)
     }
 
     fn losses(&mut self, weights: &[f32]) -> Result<Vec<f64>> {
         let start = Instant::now();
-        let weights = Weights::new(self.model.layout(), weights);
-        let pass = Pass::training(weights, self.running, BatchNormMode::Freeze).without_tape();
-        let (_, loss) = forward(self.model, pass, self.batch)?;
+        let layout = self.problem.model.layout();
+        let mut losses = Vec::new();
+        self.parts(None, |this, batch, chosen| {
+            let pass = Pass::training(Weights::new(layout, weights), this.running, BatchNormMode::Freeze)
+                .with_samples(chosen, samples(this.batch))
+                .without_tape();
+            let (_, loss) = forward(this.problem, pass, batch)?;
+            losses.extend(per_sample(&loss, batch));
+            Ok(())
+        })?;
         self.seconds[1] += start.elapsed().as_secs_f64();
-        Ok(per_sample(&loss, self.batch))
+        Ok(losses)
     }
 }
 
-/// The mean loss of a batch and, in `gradient`, its gradient: flat, in name order.
-///
-/// # Errors
-/// When a tensor operation fails.
-pub(super) fn loss_gradient(
-    (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
-    batch: &Batch,
-    batch_norm: BatchNormMode,
-    gradient: &mut Vec<f32>,
-) -> Result<f64> {
-    let pass = Pass::training(Weights::new(model.layout(), weights), running, batch_norm);
-    let (pass, loss) = forward(model, pass, batch)?;
-    pass.backward(&loss, gradient)?;
-    Ok(loss.mean)
-}
-
-/// Adds to `squares` the squared gradients of the losses of a batch's samples, in evaluation mode.
-///
-/// # Errors
-/// When a tensor operation fails.
-pub(super) fn add_squared_gradients(
-    (model, weights, running): (&dyn Model, &[f32], &mut RunningStats),
-    batch: &Batch,
-    squares: &mut [f32],
-) -> Result<()> {
-    if batch.labels.is_empty() {
-        return Ok(());
+impl Network<'_> {
+    /// The mean loss of a batch and, in `gradient`, its gradient: flat, in name order.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub(super) fn loss_gradient(
+        &mut self,
+        batch: &Batch,
+        batch_norm: BatchNormMode,
+        gradient: &mut Vec<f32>,
+    ) -> Result<f64> {
+        let weights = Weights::new(self.problem.model.layout(), self.weights);
+        let pass = Pass::training(weights, self.running, batch_norm);
+        let (pass, loss) = forward(self.problem, pass, batch)?;
+        pass.backward(&loss, gradient)?;
+        Ok(loss.mean)
     }
-    let pass = Pass::training(Weights::new(model.layout(), weights), running, BatchNormMode::Eval);
-    let (pass, loss) = forward(model, pass, batch)?;
-    pass.backward_by_sample(&loss, samples(batch), squares)
+
+    /// Adds to `squares` the squared gradients of the losses of a batch's samples, in evaluation mode.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub(super) fn add_squared_gradients(&mut self, batch: &Batch, squares: &mut [f32]) -> Result<()> {
+        if batch.labels.is_empty() {
+            return Ok(());
+        }
+        let weights = Weights::new(self.problem.model.layout(), self.weights);
+        let pass = Pass::training(weights, self.running, BatchNormMode::Eval);
+        let (pass, loss) = forward(self.problem, pass, batch)?;
+        pass.backward_by_sample(&loss, samples(batch), squares)
+    }
 }
 
-fn forward<'a>(model: &dyn Model, pass: Pass<'a>, batch: &Batch) -> Result<(Pass<'a>, Loss)> {
+fn forward<'a>(problem: Problem<'_>, pass: Pass<'a>, batch: &Batch) -> Result<(Pass<'a>, Loss)> {
     let mut pass = pass.with_dropout(batch.dropout.clone());
     let input = pass.input(batch.input.clone());
-    let logits = model.forward(&input, &mut pass)?;
-    let loss = pass.cross_entropy::<f32>(&logits, &batch.labels)?;
+    let logits = problem.model.forward(&input, &mut pass)?;
+    let loss = pass.loss::<f32>(problem.objective, &logits, &batch.labels)?;
     Ok((pass, loss))
 }
 
@@ -119,4 +203,70 @@ fn part(batch: &Batch, chosen: &[usize]) -> Result<Batch> {
         labels: chosen.iter().flat_map(|i| &batch.labels[i * labels..(i + 1) * labels]).copied().collect(),
         dropout: batch.dropout.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mask::Mask;
+    use crate::model::{ModelSpec, Task, build};
+    use crate::nn::BackwardPlan;
+    use crate::random::{Stream, stream, unit};
+
+    /// A batch in parts is the batch: loss, losses of samples in their order, and gradient, of all samples or some, under a plan and
+    /// with dropout.
+    #[test]
+    fn parts_make_the_whole() {
+        let json = serde_json::json!({"name": "vgg11-bn", "width": 2, "hidden": [8], "dropout": 0.3});
+        let spec: ModelSpec = serde_json::from_value(json).expect("a specification");
+        let task = Task { input: crate::data::Input::Image([3, 32, 32]), classes: 10 };
+        let model = build(&spec, task).expect("a model");
+        let layout = model.layout();
+        let weights = layout.init(3);
+        let mut rng = stream(4, Stream::Synthetic("pixels"));
+        let pixels: Vec<f32> = (0..8 * 3 * 1024).map(|_| unit(&mut rng)).collect();
+        let input = Tensor::from_vec(pixels, (8, 3, 32, 32), &Device::Cpu).expect("images");
+        let dropout = Some(stream(5, Stream::Dropout(0, 0)));
+        let batch = Batch { input, labels: (0..8).collect(), dropout };
+        let mut mask = Mask::empty(layout.len());
+        layout
+            .specs()
+            .iter()
+            .filter(|spec| spec.name.ends_with("weight"))
+            .for_each(|spec| mask.set(spec.range(), true));
+        let plan = BackwardPlan::of_scalars(layout, mask.flags());
+        let mut running = RunningStats::new(layout);
+        let mut run = |chunk, samples: Option<&[usize]>| {
+            let problem = Problem { chunk, ..model.as_ref().into() };
+            // Statistics of BatchNorm would be those of a part.
+            let second = BatchNormMode::Freeze;
+            let mut landscape = BatchLandscape {
+                problem,
+                running: &mut running,
+                batch: &batch,
+                second,
+                prefix: None,
+                seconds: [0.0; 2],
+            };
+            let mut gradient = Vec::new();
+            let ask = Ask { samples, plan: Some(&plan), ..Ask::SECOND };
+            let loss = landscape.gradient(&weights, ask, &mut gradient).expect("a gradient");
+            (loss, gradient)
+        };
+        // One sample at a time, so that batch statistics are those of the sample in either case.
+        let singles: Vec<(BatchLoss, Vec<f32>)> = (0..8).map(|i| run(None, Some(&[i]))).collect();
+        for samples in [None, Some([1, 4, 5].as_slice())] {
+            let (loss, gradient) = run(Some(1), samples);
+            let chosen: Vec<usize> = samples.map_or_else(|| (0..8).collect(), <[usize]>::to_vec);
+            let n = chosen.len() as f64;
+            let losses: Vec<f64> = chosen.iter().map(|i| singles[*i].0.mean).collect();
+            assert_eq!(loss.per_sample, losses);
+            assert!((loss.mean - losses.iter().sum::<f64>() / n).abs() < 1e-12);
+            for (j, found) in gradient.iter().enumerate() {
+                let expected: f64 = chosen.iter().map(|i| f64::from(singles[*i].1[j]) / n).sum();
+                assert!((f64::from(*found) - expected).abs() < 1e-6, "{j}: {found} {expected}");
+            }
+            assert!(gradient.iter().any(|g| *g != 0.0));
+        }
+    }
 }

@@ -60,6 +60,11 @@ impl<'c> MaskState<'c> {
         self.plan = self.norm.plan(&self.layout, &self.mask);
     }
 
+    /// The mask in force.
+    pub(super) fn mask(&self) -> &Mask {
+        &self.mask
+    }
+
     /// The refresh that is due at the first step of `epoch`, if any.
     pub(super) fn due(&self, epoch: usize) -> Option<&'c Refresh> {
         epoch.is_multiple_of(self.spec.refresh.interval()).then_some(&self.spec.refresh)

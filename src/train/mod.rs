@@ -7,9 +7,11 @@ mod gradient_norm;
 mod landscape;
 mod masks;
 mod memory;
+mod sharpness;
 mod step;
 
 pub use cell::{Observer, Trained, train};
 pub use fisher::fisher_scores;
+pub use landscape::{Network, Problem};
 pub use memory::peak_bytes as peak_memory_bytes;
 pub use step::{Optimizer, StepParts, Trainer};

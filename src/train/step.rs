@@ -2,10 +2,9 @@
 
 use std::time::Instant;
 
-use super::landscape::BatchLandscape;
+use super::landscape::{BatchLandscape, Network, Problem};
 use crate::data::loader::Batch;
 use crate::error::Result;
-use crate::model::Model;
 use crate::nn::{BatchNormMode, ParamLayout, RunningStats};
 use crate::optim::{Context, Method, Plain, Sam, Sgd, SgdState};
 use crate::suite::cell::{AscentSpec, BatchNormPass2, OptimizerSpec};
@@ -13,7 +12,7 @@ use crate::suite::cell::{AscentSpec, BatchNormPass2, OptimizerSpec};
 /// Everything a training changes: weights, running statistics, momentum, what the method keeps; and the step that changes
 /// it.
 pub struct Trainer<'m> {
-    model: &'m dyn Model,
+    problem: Problem<'m>,
     optimizer: Optimizer,
     weights: Vec<f32>,
     running: RunningStats,
@@ -73,9 +72,14 @@ impl Optimizer {
 
 impl<'m> Trainer<'m> {
     /// A training that starts from `weights` (flat, in name order).
-    pub fn new(model: &'m dyn Model, optimizer: Optimizer, weights: Vec<f32>, running: RunningStats) -> Self {
-        let state = SgdState::new(weights.len());
-        Self { model, optimizer, state, weights, running, direction: Vec::new(), parts: StepParts::default() }
+    pub fn new(
+        problem: impl Into<Problem<'m>>,
+        optimizer: Optimizer,
+        weights: Vec<f32>,
+        running: RunningStats,
+    ) -> Self {
+        let (problem, state) = (problem.into(), SgdState::new(weights.len()));
+        Self { problem, optimizer, state, weights, running, direction: Vec::new(), parts: StepParts::default() }
     }
 
     /// Where the time of the last step went.
@@ -98,9 +102,9 @@ impl<'m> Trainer<'m> {
         &self.running
     }
 
-    /// The model and what evaluation needs.
-    pub fn parts(&mut self) -> (&'m dyn Model, &[f32], &mut RunningStats) {
-        (self.model, &self.weights, &mut self.running)
+    /// What is trained, as it is now.
+    pub fn network(&mut self) -> Network<'_> {
+        Network { problem: self.problem, weights: &self.weights, running: &mut self.running }
     }
 
     /// One step on `batch`: the method's direction, then the base step along it. Returns the mean loss at w.
@@ -109,8 +113,9 @@ impl<'m> Trainer<'m> {
     /// When a tensor operation fails.
     pub fn step(&mut self, batch: &Batch, lr: f64, context: &mut Context<'_>) -> Result<f64> {
         let start = Instant::now();
-        let Self { model, optimizer: Optimizer { method, sgd, second }, weights, running, direction, .. } = self;
-        let mut landscape = BatchLandscape { model: *model, running, batch, second: *second, seconds: [0.0; 2] };
+        let Self { problem, optimizer: Optimizer { method, sgd, second }, weights, running, direction, .. } = self;
+        let mut landscape =
+            BatchLandscape { problem: *problem, running, batch, second: *second, prefix: None, seconds: [0.0; 2] };
         let loss = method.direction(weights, &mut landscape, context, direction)?;
         let [pass1, pass2] = landscape.seconds;
         let perturb = start.elapsed().as_secs_f64() - pass1 - pass2;

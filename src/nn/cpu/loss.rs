@@ -1,4 +1,4 @@
-//! Softmax cross-entropy with integer labels, in f64 inside. libm in place of the platform's functions: the same bits
+//! Losses of logits and integer labels, in f64 inside. libm in place of the platform's functions: the same bits
 //! with every C library.
 
 use rayon::prelude::*;
@@ -26,11 +26,42 @@ pub(in crate::nn) fn cross_entropy_backward<T: Scalar>(
         grad.par_chunks_mut(classes).zip(rows).for_each(|(grad, (row, &label))| {
             let norm = log_sum_exp(row);
             for (class, (grad, logit)) in grad.iter_mut().zip(row).enumerate() {
-                let hit = if class == label as usize { 1.0 } else { 0.0 };
-                *grad = T::from_f64(scale * (libm::exp(logit.to_f64() - norm) - hit));
+                *grad = T::from_f64(scale * (libm::exp(logit.to_f64() - norm) - one_hot(class, label)));
             }
         });
     })
+}
+
+/// Per-sample losses `sum over classes of (logit - one_hot)^2 / classes`.
+pub(in crate::nn) fn squared_error<T: Scalar>(logits: &[T], labels: &[u32], classes: usize) -> Vec<f64> {
+    let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
+    rows.map(|(row, &label)| {
+        let squares = row.iter().enumerate().map(|(class, logit)| (logit.to_f64() - one_hot(class, label)).powi(2));
+        squares.sum::<f64>() / classes as f64
+    })
+    .collect()
+}
+
+/// The gradient of `scale` times the summed loss: `2 scale (logits - one_hot) / classes`.
+pub(in crate::nn) fn squared_error_backward<T: Scalar>(
+    logits: &[T],
+    labels: &[u32],
+    classes: usize,
+    scale: f64,
+) -> Vec<T> {
+    let scale = 2.0 * scale / classes as f64;
+    write(logits.len(), |grad| {
+        let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
+        grad.par_chunks_mut(classes).zip(rows).for_each(|(grad, (row, &label))| {
+            for (class, (grad, logit)) in grad.iter_mut().zip(row).enumerate() {
+                *grad = T::from_f64(scale * (logit.to_f64() - one_hot(class, label)));
+            }
+        });
+    })
+}
+
+fn one_hot(class: usize, label: u32) -> f64 {
+    if class == label as usize { 1.0 } else { 0.0 }
 }
 
 fn log_sum_exp<T: Scalar>(row: &[T]) -> f64 {

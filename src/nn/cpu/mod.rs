@@ -32,7 +32,7 @@ pub(super) use gather::gather;
 pub use gemm::gemm_peak;
 pub(super) use gemm::{MatMut, MatRef, par_gemm};
 pub(super) use layer_norm::{layer_norm, layer_norm_backward};
-pub(super) use loss::{cross_entropy, cross_entropy_backward};
+pub(super) use loss::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
 pub(super) use moments::{Measure, Moments};
 pub(super) use pool::{
     PoolShape, avg_pool2d, avg_pool2d_backward, channels_last, global_avg_pool, global_avg_pool_backward, max_pool2d,

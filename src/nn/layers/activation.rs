@@ -17,7 +17,7 @@ pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
-    by_dtype!(x, run(x, pass))
+    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, pass)))
 }
 
 /// `x Phi(x)`, Phi being the standard normal distribution's function, as `torch.nn.GELU` (Hendrycks and Gimpel, 2016).
@@ -32,7 +32,7 @@ pub fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
-    by_dtype!(x, run(x, pass))
+    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, pass)))
 }
 
 /// `a + b`: the end of a residual block whose sum is not rectified.
@@ -48,7 +48,7 @@ pub fn add(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slots[1], Gradient::plain(dy))
         }))
     }
-    by_dtype!(a, run(a, b, pass))
+    pass.layer([a, b], &[], |[a, b], pass| by_dtype!(a, run(a, b, pass)))
 }
 
 /// `max(a + b, 0)`: the end of a residual block.
@@ -74,5 +74,5 @@ pub fn add_relu(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slots[1], grad)
         }))
     }
-    by_dtype!(a, run(a, b, pass))
+    pass.layer([a, b], &[], |[a, b], pass| by_dtype!(a, run(a, b, pass)))
 }

@@ -34,5 +34,5 @@ pub fn attention(qkv: &Node, heads: usize, causal: bool, pass: &mut Pass<'_>) ->
     }
     let tokens = qkv.raw.elem_count() / (batch * width);
     let s = AttentionShape { batch, tokens, heads, size: width / (3 * heads), causal };
-    by_dtype!(qkv, run(qkv, s, pass))
+    pass.layer([qkv], &[], |[qkv], pass| by_dtype!(qkv, run(qkv, s, pass)))
 }

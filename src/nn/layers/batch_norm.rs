@@ -8,8 +8,6 @@ use crate::nn::cpu::{self, BatchNormGrad, ChannelStats, Moments, Scalar, Statist
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, RunningId};
 use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Part, Pass, Through, round};
 
-/// Running statistics move by this fraction per batch (PyTorch's default).
-const BATCH_NORM_MOMENTUM: f32 = 0.1;
 /// Added to the variance (PyTorch's default).
 const BATCH_NORM_EPS: f64 = 1e-5;
 
@@ -40,7 +38,7 @@ impl BatchNorm {
 
     /// [batch, h, w, channels] -> the same shape.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        by_dtype!(x, batch_norm(self, x, pass))
+        pass.layer([x], &[self.weight, self.bias], |[x], pass| by_dtype!(x, batch_norm(self, x, pass)))
     }
 }
 
@@ -48,10 +46,9 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     let x = x.written::<T>()?;
     let channels = x.channels();
     let count = (x.raw.elem_count() / channels) as f64;
-    let (mean, variance) = (&mut pass.running.mean[layer.running.0], &mut pass.running.variance[layer.running.0]);
     let fixed = pass.batch_norm == BatchNormMode::Eval;
     let stats: Vec<ChannelStats> = if fixed {
-        let pairs = mean.iter().zip(variance.iter());
+        let pairs = pass.running.mean[layer.running.0].iter().zip(&pass.running.variance[layer.running.0]);
         pairs.map(|(m, v)| ChannelStats { mean: f64::from(*m), variance: f64::from(*v) }).collect()
     } else {
         match &x.moments {
@@ -59,12 +56,9 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
             None => ChannelStats::of_batch(&with_slice::<T, _>(&x.raw, |x| Moments::of_values(x, channels))?, count),
         }
     };
-    if pass.batch_norm == BatchNormMode::Update {
-        for (c, s) in stats.iter().enumerate() {
-            let unbiased = s.variance * count / (count - 1.0).max(1.0);
-            mean[c] += BATCH_NORM_MOMENTUM * (s.mean as f32 - mean[c]);
-            variance[c] += BATCH_NORM_MOMENTUM * (unbiased as f32 - variance[c]);
-        }
+    if !fixed {
+        let unbiased = |variance: f64| variance * count / (count - 1.0).max(1.0);
+        pass.learn(layer.running, stats.iter().map(|s| [s.mean as f32, unbiased(s.variance) as f32]).collect());
     }
     let gamma = pass.weights.get_f64::<T>(layer.weight);
     let beta = pass.weights.get_f64::<T>(layer.bias);

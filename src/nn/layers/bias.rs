@@ -30,7 +30,7 @@ impl Bias {
 
     /// [..., channels] -> the same shape.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        by_dtype!(x, bias(self, x, pass))
+        pass.layer([x], &[self.bias], |[x], pass| by_dtype!(x, bias(self, x, pass)))
     }
 }
 

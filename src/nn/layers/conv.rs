@@ -48,7 +48,7 @@ impl Conv2d {
 
     /// [batch, h, w, c_in] -> [batch, oh, ow, c_out].
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        by_dtype!(x, conv2d(self, x, pass))
+        pass.layer([x], &[self.weight], |[x], pass| by_dtype!(x, conv2d(self, x, pass)))
     }
 }
 

@@ -38,5 +38,5 @@ pub fn dropout(x: &Node, p: f32, pass: &mut Pass<'_>) -> Result<Node> {
     if pass.is_evaluation() || p == 0.0 {
         return Ok(x.clone());
     }
-    by_dtype!(x, run(x, p, pass))
+    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, p, pass)))
 }

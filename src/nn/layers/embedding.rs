@@ -34,10 +34,10 @@ impl Embedding {
     /// # Errors
     /// When a token lies outside the vocabulary.
     pub fn forward(&self, tokens: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        match pass.weights.dtype() {
+        pass.layer([tokens], &[self.weight], |[tokens], pass| match pass.weights.dtype() {
             DType::F64 => self.run::<f64>(tokens, pass),
             _ => self.run::<f32>(tokens, pass),
-        }
+        })
     }
 
     fn run<T: Scalar>(&self, tokens: &Node, pass: &mut Pass<'_>) -> Result<Node> {
@@ -84,7 +84,7 @@ impl Positions {
 
     /// [batch, ..., width], as many positions as were declared, -> the same shape.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        super::by_dtype!(x, positions(self, x, pass))
+        pass.layer([x], &[self.id], |[x], pass| super::by_dtype!(x, positions(self, x, pass)))
     }
 }
 

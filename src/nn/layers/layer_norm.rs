@@ -32,7 +32,7 @@ impl LayerNorm {
     /// # Errors
     /// When a tensor operation fails.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        by_dtype!(x, layer_norm(self, x, pass))
+        pass.layer([x], &[self.weight, self.bias], |[x], pass| by_dtype!(x, layer_norm(self, x, pass)))
     }
 }
 

@@ -40,7 +40,7 @@ impl Linear {
     /// # Errors
     /// When the last axis has another length.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        by_dtype!(x, linear(self, x, pass))
+        pass.layer([x], &[self.weight, self.bias], |[x], pass| by_dtype!(x, linear(self, x, pass)))
     }
 }
 

@@ -17,7 +17,7 @@ pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &dims)?))
         }))
     }
-    by_dtype!(x, run(x, c_out, pass))
+    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, c_out, pass)))
 }
 
 /// Mean over the pixels: [batch, h, w, channels] -> [batch, channels].
@@ -31,7 +31,7 @@ pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &[batch, h, w, channels])?))
         }))
     }
-    by_dtype!(x, run(x, pass))
+    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, pass)))
 }
 
 /// The largest value of each window: [batch, h, w, channels] -> [batch, oh, ow, channels]. What lies in the padding
@@ -49,7 +49,7 @@ pub fn max_pool2d(x: &Node, kernel: usize, stride: usize, padding: usize, pass: 
         }))
     }
     let s = PoolShape::new(x.raw.dims4()?, kernel, stride, padding)?;
-    by_dtype!(x, run(x, s, pass))
+    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, s, pass)))
 }
 
 /// The largest value of each channel: [batch, h, w, channels] -> [batch, channels].
@@ -75,5 +75,5 @@ pub fn avg_pool2d(x: &Node, kernel: usize, stride: usize, pass: &mut Pass<'_>) -
         }))
     }
     let s = PoolShape::new(x.raw.dims4()?, kernel, stride, 0)?;
-    by_dtype!(x, run(x, s, pass))
+    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, s, pass)))
 }

@@ -32,18 +32,18 @@ fn reshape(x: &Node, shape: [usize; 2], pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slot, Gradient::plain(dx))
         }))
     }
-    by_dtype!(x, run(x, shape, pass))
+    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, shape, pass)))
 }
 
 /// Input images [batch, c, h, w] to the layout of convolutions, [batch, h, w, c].
 ///
 /// # Errors
 /// When the tensor has another rank.
-pub fn channels_last(x: &Node, pass: &Pass<'_>) -> Result<Node> {
+pub fn channels_last(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &Pass<'_>) -> Result<Node> {
         let (batch, channels, h, w) = x.raw.dims4()?;
         let y = with_slice::<T, _>(&x.raw, |x| cpu::channels_last(x, channels, h * w))?;
         Ok(pass.input(tensor(y, &[batch, h, w, channels])?))
     }
-    by_dtype!(x, run(x, pass))
+    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, pass)))
 }

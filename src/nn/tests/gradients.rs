@@ -11,9 +11,9 @@ use crate::data::Input;
 use crate::mask::Pattern;
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{
-    BackwardPlan, BatchNorm, BatchNormMode, Bias, Conv2d, LayerNorm, Linear, Loss, Node, ParamLayout, ParamsBuilder,
-    Pass, Positions, RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last, dropout, flatten,
-    gelu, global_avg_pool, max_pool2d, relu,
+    BackwardPlan, BatchNorm, BatchNormMode, Bias, Conv2d, LayerNorm, Linear, Loss, Node, Objective, ParamLayout,
+    ParamsBuilder, Pass, Positions, RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last,
+    dropout, flatten, gelu, global_avg_pool, max_pool2d, relu,
 };
 use crate::random::{Stream, below, stream};
 
@@ -68,12 +68,16 @@ impl Probe {
         running.mean.iter_mut().flatten().for_each(|m| *m = 0.1);
         let pass = Pass::training(Weights::new(layout, &moved), &mut running, self.mode);
         let mut pass = pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0)))).with_plan(plan);
-        let input = pass.input(self.images.clone());
-        let logits = self.model.forward(&input, &mut pass).expect("a forward pass");
-        let loss = pass.cross_entropy::<f64>(&logits, &self.labels).expect("a loss");
+        let loss = self.loss(&mut pass);
         let (mut gradient, recorded) = (Vec::new(), pass.recorded());
         pass.backward::<f64>(&loss, &mut gradient).expect("a backward pass");
         (loss.mean, gradient, recorded)
+    }
+
+    fn loss(&self, pass: &mut Pass<'_>) -> Loss {
+        let input = pass.input(self.images.clone());
+        let logits = self.model.forward(&input, pass).expect("a forward pass");
+        pass.loss::<f64>(Objective::CrossEntropy, &logits, &self.labels).expect("a loss")
     }
 
     fn check(&self) {
@@ -132,6 +136,47 @@ fn plans_leave_out_what_nobody_reads() {
     }
 }
 
+/// A pass that takes over what another has in common with it is a pass of its own, bit for bit: losses, gradients and running
+/// statistics of both, with each tensor moved alone.
+#[test]
+fn sharing_a_prefix_changes_nothing() {
+    for probe in [
+        Probe::of(Box::new(EveryLayer::new()), BatchNormMode::Update),
+        Probe::of(Box::new(EveryLayer::new()), BatchNormMode::Freeze),
+        Probe::new(serde_json::json!({"name": "resnet8", "width": 4}), BatchNormMode::Update),
+        Probe::new(serde_json::json!({"name": "wideresnet", "depth": 10, "width": 1}), BatchNormMode::Freeze),
+        Probe::text(BatchNormMode::Update),
+    ] {
+        let layout = probe.model.layout();
+        let base: Vec<f64> = probe.base.iter().map(|w| f64::from(*w)).collect();
+        for spec in layout.specs() {
+            let (mut live, mut moved) = (vec![false; layout.len()], base.clone());
+            live[spec.range()].fill(true);
+            spec.range().for_each(|i| moved[i] += 0.1 * probe.direction[i]);
+            let plan = BackwardPlan::of_scalars(layout, &live);
+            let run = |shared: bool| {
+                let mut running = RunningStats::new(layout);
+                let dropout = Some(stream(6, Stream::Dropout(0, 0)));
+                let pass = Pass::training(Weights::new(layout, &base), &mut running, BatchNormMode::Update)
+                    .with_dropout(dropout.clone())
+                    .with_plan(Some(&plan));
+                let mut pass = if shared { pass.keeping_prefix() } else { pass };
+                let (first, mut gradient) = (probe.loss(&mut pass), [Vec::new(), Vec::new()]);
+                let prefix = pass.take_prefix().expect("a prefix");
+                assert_eq!(prefix.is_some(), shared);
+                pass.backward::<f64>(&first, &mut gradient[0]).expect("a backward pass");
+                let mut pass = Pass::training(Weights::new(layout, &moved), &mut running, probe.mode)
+                    .with_dropout(dropout)
+                    .with_prefix(prefix);
+                let second = probe.loss(&mut pass);
+                pass.backward::<f64>(&second, &mut gradient[1]).expect("a backward pass");
+                ([first.mean, second.mean], gradient, running)
+            };
+            assert!(run(true) == run(false), "{} of {}", spec.name, probe.model.spec().name);
+        }
+    }
+}
+
 /// Squared gradients of single samples from one pass over all of them are those of a pass for each.
 #[test]
 fn squared_gradients_by_sample_are_those_of_batches_of_one() {
@@ -150,7 +195,7 @@ fn squared_gradients_by_sample_are_those_of_batches_of_one() {
             let mut pass = Pass::training(Weights::new(layout, &weights), &mut running, BatchNormMode::Eval);
             let input = pass.input(images);
             let logits = probe.model.forward(&input, &mut pass).expect("a forward pass");
-            let loss = pass.cross_entropy::<f64>(&logits, labels).expect("a loss");
+            let loss = pass.loss::<f64>(Objective::CrossEntropy, &logits, labels).expect("a loss");
             backward(pass, &loss);
         };
         let samples = probe.images.dims()[0];
@@ -233,7 +278,7 @@ impl Model for EveryLayer {
         let y = self.bias[0].forward(&x, pass)?;
         let x = add(&x, &y, pass)?;
         let x = add(&self.layer_norm.forward(&y, pass)?, &x, pass)?;
-        let x = relu(&self.layer_norm.forward(&x, pass)?, pass)?;
+        let x = dropout(&relu(&self.layer_norm.forward(&x, pass)?, pass)?, 0.2, pass)?;
         let x = max_pool2d(&x, 3, 2, 1, pass)?;
         // Two groups; its normalised output has three readers: a convolution, a sum and another normalisation.
         let x = self.batch_norm[0].forward(&self.conv[1].forward(&x, pass)?, pass)?;
@@ -345,7 +390,7 @@ fn gradients_do_not_depend_on_threads() {
         let mut pass = pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0))));
         let input = pass.input(images.clone());
         let logits = probe.model.forward(&input, &mut pass).expect("a forward pass");
-        let loss = pass.cross_entropy::<f32>(&logits, &labels).expect("a loss");
+        let loss = pass.loss::<f32>(Objective::CrossEntropy, &logits, &labels).expect("a loss");
         let mut gradient = Vec::new();
         pass.backward::<f32>(&loss, &mut gradient).expect("a backward pass");
         gradient

@@ -1,0 +1,60 @@
+//! What a training minimises: the mean over a batch of a function of its logits and labels.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::cpu::{self, Scalar, tensor, with_slice};
+use super::tape::{Gradient, Node, Pass};
+use crate::error::Result;
+
+/// The function of a sample's logits and label.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// `-log softmax(logits)[label]`.
+    #[default]
+    CrossEntropy,
+    /// Mean over the classes of the squared difference to the label's one-hot vector.
+    SquaredError,
+}
+
+/// A mean loss with its per-sample parts.
+pub struct Loss {
+    /// Mean over the batch.
+    pub mean: f64,
+    /// Loss of each sample.
+    pub per_sample: Vec<f64>,
+    objective: Objective,
+    logits: Node,
+    labels: Vec<u32>,
+}
+
+impl Pass<'_> {
+    /// The loss of `logits` [batch, classes].
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn loss<T: Scalar>(&self, objective: Objective, logits: &Node, labels: &[u32]) -> Result<Loss> {
+        let classes = logits.raw.dims2()?.1;
+        let per_sample = with_slice::<T, _>(&logits.raw, |l| match objective {
+            Objective::CrossEntropy => cpu::cross_entropy(l, labels, classes),
+            Objective::SquaredError => cpu::squared_error(l, labels, classes),
+        })?;
+        let mean = per_sample.iter().sum::<f64>() / per_sample.len() as f64;
+        Ok(Loss { mean, per_sample, objective, logits: logits.clone(), labels: labels.to_vec() })
+    }
+}
+
+impl Loss {
+    /// The slot of the logits and the gradient of `parts` times the mean: of the mean itself, or of the sum of the means of so
+    /// many equal parts of the batch.
+    pub(super) fn backward<T: Scalar>(&self, parts: usize) -> Result<(Option<usize>, Gradient)> {
+        let (batch, classes) = self.logits.raw.dims2()?;
+        let (labels, scale) = (&self.labels, parts as f64 / batch as f64);
+        let grad = with_slice::<T, _>(&self.logits.raw, |l| match self.objective {
+            Objective::CrossEntropy => cpu::cross_entropy_backward(l, labels, classes, scale),
+            Objective::SquaredError => cpu::squared_error_backward(l, labels, classes, scale),
+        })?;
+        Ok((self.logits.slot, Gradient::plain(tensor(grad, &[batch, classes])?)))
+    }
+}

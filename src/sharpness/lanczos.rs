@@ -1,0 +1,180 @@
+//! Extreme eigenpairs of a symmetric operator: Lanczos with full reorthogonalisation, the small problem solved explicitly
+//! (Rayleigh-Ritz), restarted with its best vectors when the basis is full (thick restart, Wu and Simon 2000).
+//!
+//! Products A V are kept beside the basis V, so that a residual is what it says, `||A u - theta u||`, not an estimate that
+//! rests on exact products: those of a Hessian by differences are not.
+
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
+
+use super::operator::{Operator, orthonormal, restricted};
+use crate::error::Result;
+
+/// Products before anything may count as converged: a start that is nearly an eigenvector must not hide a larger one.
+const LEAST: usize = 8;
+
+/// Ritz vectors that survive a restart beside the wanted ones.
+const SPARE: usize = 2;
+
+/// Eigenvalues below this part of the largest are taken for near 0.
+const NEAR_ZERO: f64 = 0.01;
+
+/// Basis vectors kept, at most; as many again hold their products.
+const BASIS: usize = 24;
+
+/// Which eigenpairs, how exactly, at what cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lanczos {
+    /// Eigenpairs wanted: [`Lanczos::MOST_PAIRS`] at most.
+    pub pairs: usize,
+    /// Which eigenvalues come first.
+    pub first: First,
+    /// Largest residual over the magnitude of the eigenvalue, or over a hundredth of the largest, if that is more: of an
+    /// eigenvalue near 0 nothing can be said relative to itself.
+    pub tolerance: f64,
+    /// Products, at most.
+    pub products: usize,
+}
+
+/// The order of eigenvalues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// Those of largest magnitude, positive or negative.
+    Magnitude,
+    /// The largest.
+    Largest,
+}
+
+/// One eigenpair as found.
+#[derive(Clone, Debug)]
+pub struct Eigenpair {
+    /// With its sign.
+    pub value: f64,
+    /// Of length 1.
+    pub vector: DVector<f64>,
+    /// `||A v - value v||`.
+    pub residual: f64,
+}
+
+/// What was found and what it took.
+#[derive(Clone, Debug)]
+pub struct Spectrum {
+    /// In the order asked for; fewer than wanted where there are no more, none where a product was not finite.
+    pub pairs: Vec<Eigenpair>,
+    /// Products taken.
+    pub products: usize,
+    /// Whether all wanted pairs are there, each within the tolerance.
+    pub converged: bool,
+}
+
+/// Basis, products, and the projection of the operator on the basis.
+struct Subspace {
+    first: First,
+    v: Vec<DVector<f64>>,
+    w: Vec<DVector<f64>>,
+    h: DMatrix<f64>,
+}
+
+impl Lanczos {
+    /// Eigenpairs that leave half of the basis for new directions after a restart.
+    pub const MOST_PAIRS: usize = BASIS / 2 - SPARE;
+
+    /// The first eigenpair.
+    pub fn top(first: First, tolerance: f64, products: usize) -> Self {
+        Self { pairs: 1, first, tolerance, products }
+    }
+
+    /// Runs from `start`: random, or last time's eigenvector with something random added.
+    ///
+    /// # Errors
+    /// When a product cannot be taken.
+    ///
+    /// # Panics
+    /// When more than [`Lanczos::MOST_PAIRS`] pairs are wanted.
+    pub fn run(&self, operator: &mut dyn Operator, start: DVector<f64>) -> Result<Spectrum> {
+        assert!(self.pairs <= Self::MOST_PAIRS, "at most {} eigenpairs", Self::MOST_PAIRS);
+        let mut space = Subspace { first: self.first, v: Vec::new(), w: Vec::new(), h: DMatrix::zeros(0, 0) };
+        let mut next = restricted(operator, start);
+        let (mut pairs, mut products, mut converged) = (Vec::new(), 0, false);
+        while products < self.products {
+            // None where what a random start spans is invariant: there is nothing to go on with.
+            let Some(fresh) = orthonormal(next, &space.v) else { break };
+            let product = operator.apply(&fresh)?;
+            products += 1;
+            if !product.iter().all(|x| x.is_finite()) {
+                return Ok(Spectrum { pairs: Vec::new(), products, converged: false });
+            }
+            space.add(fresh, product);
+            let mut residuals;
+            (pairs, residuals) = space.best(self.pairs);
+            let largest = pairs.iter().fold(0f64, |largest, pair| largest.max(pair.value.abs()));
+            let allowed = |value: f64| self.tolerance * value.abs().max(NEAR_ZERO * largest);
+            let lacking = pairs.iter().position(|pair| pair.residual > allowed(pair.value));
+            converged = lacking.is_none() && pairs.len() == self.pairs.min(operator.dimension());
+            if converged && products >= LEAST {
+                break;
+            }
+            // All residuals lie along the next Krylov vector.
+            next = residuals.swap_remove(lacking.unwrap_or(0));
+            if space.v.len() >= BASIS {
+                space.restart(self.pairs + SPARE);
+            }
+        }
+        Ok(Spectrum { pairs, products, converged })
+    }
+}
+
+impl Subspace {
+    fn add(&mut self, v: DVector<f64>, w: DVector<f64>) {
+        let k = self.v.len();
+        self.v.push(v);
+        self.w.push(w);
+        self.h = std::mem::replace(&mut self.h, DMatrix::zeros(0, 0)).resize(k + 1, k + 1, 0.0);
+        for i in 0..=k {
+            // The same twice but for rounding and the error of the products; the mean is symmetric.
+            let entry = (self.v[i].dot(&self.w[k]) + self.v[k].dot(&self.w[i])) / 2.0;
+            (self.h[(i, k)], self.h[(k, i)]) = (entry, entry);
+        }
+    }
+
+    /// Eigenvalues of the projection, in order, and their vectors in terms of the basis.
+    fn ritz(&self) -> Vec<(f64, DVector<f64>)> {
+        let small = SymmetricEigen::new(self.h.clone());
+        let vectors = small.eigenvectors.column_iter().map(|column| column.into_owned());
+        let mut ritz: Vec<(f64, DVector<f64>)> = small.eigenvalues.iter().copied().zip(vectors).collect();
+        ritz.sort_by(|a, b| match self.first {
+            First::Magnitude => b.0.abs().total_cmp(&a.0.abs()),
+            First::Largest => b.0.total_cmp(&a.0),
+        });
+        ritz
+    }
+
+    /// The best `k` pairs the subspace has, and their residual vectors.
+    fn best(&self, k: usize) -> (Vec<Eigenpair>, Vec<DVector<f64>>) {
+        let ritz = self.ritz().into_iter().take(k);
+        let pairs = ritz.map(|(value, s)| {
+            let vector = combination(&self.v, &s);
+            let mut residual = combination(&self.w, &s);
+            residual.axpy(-value, &vector, 1.0);
+            (Eigenpair { value, vector, residual: residual.norm() }, residual)
+        });
+        pairs.unzip()
+    }
+
+    /// Keeps the best `k` Ritz vectors alone.
+    fn restart(&mut self, k: usize) {
+        let ritz = self.ritz();
+        let kept = &ritz[..k];
+        self.v = kept.iter().map(|(_, s)| combination(&self.v, s)).collect();
+        self.w = kept.iter().map(|(_, s)| combination(&self.w, s)).collect();
+        self.h = DMatrix::from_diagonal(&DVector::from_iterator(k, kept.iter().map(|(value, _)| *value)));
+    }
+}
+
+/// `sum of s[i] v[i]`.
+fn combination(v: &[DVector<f64>], s: &DVector<f64>) -> DVector<f64> {
+    let mut sum = DVector::zeros(v.first().map_or(0, DVector::len));
+    for (v, s) in v.iter().zip(s.iter()) {
+        sum.axpy(*s, v, 1.0);
+    }
+    sum
+}

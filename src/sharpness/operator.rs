@@ -1,0 +1,54 @@
+//! Symmetric linear operators that are known by their products alone.
+
+use nalgebra::DVector;
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::Result;
+use crate::random::normal_pair;
+
+/// A symmetric linear operator A on R^n.
+pub trait Operator {
+    /// n.
+    fn dimension(&self) -> usize;
+
+    /// `A v`.
+    ///
+    /// # Errors
+    /// When the product cannot be taken.
+    fn apply(&mut self, v: &DVector<f64>) -> Result<DVector<f64>>;
+
+    /// Takes out of `v` what lies outside the space on which the operator is studied; nothing, where that is R^n.
+    fn restrict(&self, _v: &mut DVector<f64>) {}
+}
+
+/// A random vector, restricted.
+pub(super) fn restricted(operator: &dyn Operator, mut v: DVector<f64>) -> DVector<f64> {
+    operator.restrict(&mut v);
+    v
+}
+
+/// Independent standard normal numbers.
+pub fn noise(n: usize, rng: &mut ChaCha8Rng) -> DVector<f64> {
+    DVector::from_fn(n, |_, _| normal_pair(rng).0)
+}
+
+/// Independent signs, 1 or -1 (Rademacher).
+pub fn signs(n: usize, rng: &mut ChaCha8Rng) -> DVector<f64> {
+    DVector::from_fn(n, |_, _| if rng.next_u32() & 1 == 0 { 1.0 } else { -1.0 })
+}
+
+/// What of `x` is orthogonal to an orthonormal `basis`, of length 1; none where rounding is all that is left. Classical
+/// Gram-Schmidt, twice, which is enough (Giraud et al. 2005).
+pub(super) fn orthonormal(mut x: DVector<f64>, basis: &[DVector<f64>]) -> Option<DVector<f64>> {
+    let before = x.norm();
+    for _ in 0..2 {
+        let along: Vec<f64> = basis.iter().map(|v| v.dot(&x)).collect();
+        for (v, along) in basis.iter().zip(along) {
+            x.axpy(-along, v, 1.0);
+        }
+    }
+    let after = x.norm();
+    // Also refuses NaN.
+    (after > 1e-12 * before).then(|| x / after)
+}

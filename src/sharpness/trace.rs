@@ -1,0 +1,56 @@
+//! The trace of a symmetric operator by Hutch++ (Meyer et al. 2021): exact on a sketched subspace, Hutchinson's estimator on
+//! the rest.
+
+use nalgebra::DVector;
+use rand_chacha::ChaCha8Rng;
+
+use super::operator::{Operator, orthonormal, restricted, signs};
+use crate::error::Result;
+
+/// An estimate of a trace.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Trace {
+    /// The estimate, unbiased.
+    pub value: f64,
+    /// Its standard error, from the spread of the random part; none where that is a single sample.
+    pub standard_error: Option<f64>,
+    /// Products taken.
+    pub products: usize,
+}
+
+/// The trace with `3 k` products at most.
+///
+/// # Errors
+/// When a product cannot be taken.
+pub fn trace(operator: &mut dyn Operator, k: usize, rng: &mut ChaCha8Rng) -> Result<Trace> {
+    let n = operator.dimension();
+    let mut products = 0;
+    let mut basis: Vec<DVector<f64>> = Vec::new();
+    for _ in 0..k.min(n) {
+        let probe = restricted(operator, signs(n, rng));
+        let image = operator.apply(&probe)?;
+        products += 1;
+        basis.extend(orthonormal(image, &basis));
+    }
+    let mut exact = 0.0;
+    for q in &basis {
+        exact += q.dot(&operator.apply(q)?);
+        products += 1;
+    }
+    if basis.len() == n {
+        return Ok(Trace { value: exact, standard_error: Some(0.0), products });
+    }
+    let mut samples = Vec::new();
+    for _ in 0..k {
+        let mut g = restricted(operator, signs(n, rng));
+        for q in &basis {
+            let along = q.dot(&g);
+            g.axpy(-along, q, 1.0);
+        }
+        samples.push(g.dot(&operator.apply(&g)?));
+        products += 1;
+    }
+    let rest = crate::stats::summary(&samples);
+    let standard_error = rest.and_then(|rest| Some(rest.sd? / (rest.n as f64).sqrt()));
+    Ok(Trace { value: exact + rest.map_or(0.0, |rest| rest.mean), standard_error, products })
+}
