@@ -103,6 +103,17 @@ pub struct AscentOperator<'a> {
     pub scale: f64,
 }
 
+impl AscentOperator<'_> {
+    /// `u' H u` and `c u' H M H u`, which make up `u' A u`, with one product.
+    ///
+    /// # Errors
+    /// When the product cannot be taken.
+    pub fn parts(&mut self, u: &DVector<f64>) -> Result<[f64; 2]> {
+        let image = self.hessian.apply(u)?;
+        Ok([u.dot(&image), self.scale * masked(&image, self.live).norm_squared()])
+    }
+}
+
 impl Operator for AscentOperator<'_> {
     fn dimension(&self) -> usize {
         self.live.len()

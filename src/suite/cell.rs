@@ -90,6 +90,13 @@ pub struct Measure {
     pub frozen: Vec<String>,
 }
 
+impl Measure {
+    /// Whether a parameter is left out of the Hessian.
+    pub fn freezes(&self, parameter: &str) -> bool {
+        self.frozen.iter().any(|prefix| parameter.starts_with(prefix))
+    }
+}
+
 /// After which epochs sharpness is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]

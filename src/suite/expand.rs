@@ -187,8 +187,7 @@ fn check_sharpness(measure: &Measure, model: &dyn Model, train: usize) -> Checke
             ));
         }
     }
-    let frozen = |name: &str| measure.frozen.iter().any(|prefix| name.starts_with(prefix));
-    if model.layout().specs().iter().all(|spec| frozen(&spec.name)) {
+    if model.layout().specs().iter().all(|spec| measure.freezes(&spec.name)) {
         return Err("measure.frozen leaves nothing to measure; remove some of it".into());
     }
     Ok(())

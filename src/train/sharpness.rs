@@ -14,8 +14,8 @@ use crate::optim::{Ask, Landscape, Norm, Perturbed, SAM_EPSILON, SSAM_EPSILON, m
 use crate::random::{Stream, stream};
 use crate::record::{EdgeCheck, SharpnessCheck};
 use crate::sharpness::{
-    AscentOperator, First, GradientAt, Hessian, Lanczos, Operator, density, gradient_descent_edge, masked_edge, noise,
-    sam_edge, trace,
+    AscentOperator, First, GradientAt, Hessian, Lanczos, density, gradient_descent_edge, masked_edge, noise, sam_edge,
+    trace,
 };
 use crate::suite::Cell;
 
@@ -77,12 +77,11 @@ pub(super) struct EdgeProbe {
 
 /// The weights that are not frozen, where some are.
 fn free(cell: &Cell, layout: &ParamLayout) -> Option<Vec<bool>> {
-    let frozen = &cell.measure.frozen;
-    if frozen.is_empty() {
+    if cell.measure.frozen.is_empty() {
         return None;
     }
     let mut free = vec![true; layout.len()];
-    for spec in layout.specs().iter().filter(|spec| frozen.iter().any(|prefix| spec.name.starts_with(prefix))) {
+    for spec in layout.specs().iter().filter(|spec| cell.measure.freezes(&spec.name)) {
         free[spec.range()].fill(false);
     }
     Some(free)
@@ -131,11 +130,9 @@ impl EdgeProbe {
                 let mut operator = AscentOperator { hessian: &mut hessian, live: mask.flags(), scale: *scale };
                 let mut own = Lanczos::top(First::Largest, TOLERANCE, PRODUCTS).run(&mut operator, start)?;
                 let Some(u) = own.pairs.pop() else { return Ok(()) };
-                let image = hessian.apply(&u.vector)?;
+                let [along, masked] = operator.parts(&u.vector)?;
                 found.products += 2 * own.products + 1;
                 found.converged &= own.converged;
-                let live = image.iter().zip(mask.flags()).filter(|(_, live)| **live);
-                let (along, masked) = (u.vector.dot(&image), scale * live.map(|(x, _)| x * x).sum::<f64>());
                 // The largest eigenvalue of H, of which only the one of largest magnitude is known.
                 let largest = if top.value > 0.0 { top.value } else { along };
                 // Without positive curvature there is nothing that a step could climb.
@@ -319,6 +316,7 @@ mod tests {
     use crate::data::Input;
     use crate::model::{Model, ModelSpec, Task, build};
     use crate::nn::{Objective, Pass, RunningStats, Scalar, Weights};
+    use crate::sharpness::Operator;
 
     const SHAPE: [usize; 3] = [1, 2, 3];
     const CLASSES: usize = 4;
