@@ -113,7 +113,7 @@ impl Figure {
         let rows = self.panels.len().div_ceil(self.columns());
         for (panel, place) in self.panels.iter().zip(panels.split_evenly((rows, self.columns()))) {
             let [x, y] = panel.ranges(self.logarithmic);
-            let place = place.margin(4, 8, 6, 14);
+            let place = place.margin(4, 8, 6, 24);
             if self.logarithmic {
                 let marks = marks(&y);
                 panel.draw(&place, x, (y.start..y.end).log_scale().with_key_points(marks), self)?;
@@ -188,6 +188,7 @@ impl Panel {
             .label_style(text)
             .x_labels(6)
             .y_labels(6)
+            .x_label_formatter(&|value| number(*value))
             .y_label_formatter(&|value| number(*value))
             .draw()
             .map_err(|e| error(&e))?;
