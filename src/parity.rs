@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use nalgebra::DVector;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
@@ -14,19 +15,23 @@ use crate::data::loader::Batch;
 use crate::data::text::VOCABULARY;
 use crate::error::{Error, Result};
 use crate::mask::{Mask, Pattern, fisher_keep};
-use crate::model::{self, ModelSpec, Task};
+use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{ParamLayout, assemble};
 use crate::optim::{ActiveMask, Context};
 use crate::random::{Stream, stream};
+use crate::sharpness::{First, Hessian, Lanczos, Operator};
 use crate::suite::cell::OptimizerSpec;
 use crate::suite::file::{Axis, GridFile};
 use crate::suite::{Frame, OptimizerName, one_optimizer};
-use crate::train::{Optimizer, Trainer};
+use crate::train::{BatchProblem, Optimizer, Trainer};
 
 /// The value of the `format` entry.
 const FORMAT: &str = "sharpbench-parity-1";
 /// Classes of images.
 const CLASSES: usize = 10;
+/// Residual at which an eigenvalue is compared, over it, and products until then at most.
+const RESIDUAL: f64 = 1e-4;
+const PRODUCTS: usize = 1000;
 /// Training samples that a grid entry may ask for; a case asks for none.
 const TRAIN: usize = 128;
 
@@ -96,6 +101,9 @@ pub fn replay(path: &Path) -> Result<Comparison> {
     let plan = ascent.zip(mask.as_ref()).and_then(|(ascent, mask)| ascent.norm.plan(layout, mask));
     let (weights, running) =
         assemble(layout, |name| case.values(&format!("init.{name}"))).map_err(|e| case.error(e.to_string()))?;
+    if case.tensors.contains_key("eigenvalue") {
+        errors.append(&mut case.curvature(&*model, &weights, task)?);
+    }
     let mut trainer = Trainer::new(&*model, Optimizer::new(&optimizer, layout), weights, running);
     for (k, lr) in lrs.iter().enumerate() {
         let batch = case.batch(k, task)?;
@@ -216,6 +224,29 @@ impl<'p> Case<'p> {
             )));
         }
         Ok(Batch { input, labels, dropout: None })
+    }
+
+    /// Errors of the Hessian of the first batch's loss at `weights`, in f64: its product with a direction, and its eigenvalue of
+    /// largest magnitude.
+    fn curvature(&self, model: &dyn Model, weights: &[f32], task: Task) -> Result<BTreeMap<String, f64>> {
+        let layout = model.layout();
+        let batch = self.batch(0, task)?;
+        let mut loss = BatchProblem { problem: model.into(), batch: &batch };
+        let weights: Vec<f64> = weights.iter().map(|w| f64::from(*w)).collect();
+        let mut hessian = Hessian::new(&mut loss, weights.as_slice());
+        let direction = self.flat("direction", layout)?;
+        let direction = DVector::from_iterator(direction.len(), direction.iter().map(|v| f64::from(*v)));
+        let found: Vec<f32> = hessian.apply(&direction)?.iter().map(|v| *v as f32).collect();
+        let mut errors = BTreeMap::new();
+        for spec in layout.specs() {
+            let name = format!("product.{}", spec.name);
+            let error = relative_error(&found[spec.range()], &self.values(&name)?);
+            errors.insert(name, error);
+        }
+        let found = Lanczos::top(First::Magnitude, RESIDUAL, PRODUCTS).run(&mut hessian, direction)?;
+        let top: Vec<f32> = found.pairs.iter().map(|pair| pair.value as f32).collect();
+        errors.insert("eigenvalue".into(), relative_error(&top, &self.values("eigenvalue")?));
+        Ok(errors)
     }
 
     /// The optimizer, written as an entry of a suite's grid, and the pattern of its mask, if that is compared too.

@@ -13,11 +13,14 @@ fn cases() -> Vec<PathBuf> {
 #[test]
 fn every_case_agrees_with_pytorch() {
     let cases = cases();
-    assert_eq!(cases.len(), 37, "every optimizer, norm and pattern, and every model family; see docs/parity.md");
+    assert_eq!(cases.len(), 43, "every optimizer, norm and pattern, every model family, curvature; see docs/parity.md");
+    let mut curvatures = 0;
     for case in cases {
         let comparison = sharpbench::parity::replay(&case).expect("a valid case");
         println!("{}: worst {:?}", case.display(), comparison.worst());
         assert!(comparison.steps >= 2);
         assert!(comparison.passes(), "{}: {:?}", case.display(), comparison.worst());
+        curvatures += usize::from(comparison.errors.contains_key("eigenvalue"));
     }
+    assert_eq!(curvatures, 6);
 }

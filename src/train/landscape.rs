@@ -8,8 +8,9 @@ use candle_core::{Device, Tensor};
 use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::model::Model;
-use crate::nn::{BatchNormMode, Loss, Objective, ParamLayout, Pass, Prefix, RunningStats, Weights};
+use crate::nn::{BatchNormMode, Loss, Objective, ParamLayout, Pass, Prefix, RunningStats, Scalar, Weights};
 use crate::optim::{Ask, BatchLoss, Landscape};
+use crate::sharpness::GradientAt;
 
 /// A model and what its training minimises.
 #[derive(Clone, Copy)]
@@ -27,6 +28,26 @@ impl<'m> From<&'m dyn Model> for Problem<'m> {
     /// Cross-entropy, whole batches.
     fn from(model: &'m dyn Model) -> Self {
         Self { model, objective: Objective::CrossEntropy, chunk: None }
+    }
+}
+
+/// A problem's loss of one batch, in the precision of the weights at which it is asked for: batch statistics as in training,
+/// running ones left alone.
+pub struct BatchProblem<'a> {
+    /// The problem.
+    pub problem: Problem<'a>,
+    /// The batch.
+    pub batch: &'a Batch,
+}
+
+impl<T: Scalar> GradientAt<T> for BatchProblem<'_> {
+    fn gradient(&mut self, weights: &[T], gradient: &mut Vec<T>) -> Result<f64> {
+        let layout = self.problem.model.layout();
+        let mut running = RunningStats::new(layout);
+        let pass = Pass::training(Weights::new(layout, weights), &mut running, BatchNormMode::Freeze);
+        let (pass, loss) = forward::<T>(self.problem, pass, self.batch)?;
+        pass.backward(&loss, gradient)?;
+        Ok(loss.mean)
     }
 }
 
@@ -91,7 +112,7 @@ impl BatchLandscape<'_> {
                 (true, true) if ask.plan.is_none() => pass.with_prefix(this.prefix.take()),
                 _ => pass,
             };
-            let (mut pass, loss) = forward(this.problem, pass, batch)?;
+            let (mut pass, loss) = forward::<f32>(this.problem, pass, batch)?;
             this.prefix = pass.take_prefix()?;
             let share = samples(batch) as f64 / n as f64;
             let first = all.is_empty();
@@ -133,7 +154,7 @@ impl Landscape for BatchLandscape<'_> {
             let pass = Pass::training(Weights::new(layout, weights), this.running, BatchNormMode::Freeze)
                 .with_samples(chosen, samples(this.batch))
                 .without_tape();
-            let (_, loss) = forward(this.problem, pass, batch)?;
+            let (_, loss) = forward::<f32>(this.problem, pass, batch)?;
             losses.extend(per_sample(&loss, batch));
             Ok(())
         })?;
@@ -155,7 +176,7 @@ impl Network<'_> {
     ) -> Result<f64> {
         let weights = Weights::new(self.problem.model.layout(), self.weights);
         let pass = Pass::training(weights, self.running, batch_norm);
-        let (pass, loss) = forward(self.problem, pass, batch)?;
+        let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
         pass.backward(&loss, gradient)?;
         Ok(loss.mean)
     }
@@ -170,16 +191,18 @@ impl Network<'_> {
         }
         let weights = Weights::new(self.problem.model.layout(), self.weights);
         let pass = Pass::training(weights, self.running, BatchNormMode::Eval);
-        let (pass, loss) = forward(self.problem, pass, batch)?;
+        let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
         pass.backward_by_sample(&loss, samples(batch), squares)
     }
 }
 
-fn forward<'a>(problem: Problem<'_>, pass: Pass<'a>, batch: &Batch) -> Result<(Pass<'a>, Loss)> {
+fn forward<'a, T: Scalar>(problem: Problem<'_>, pass: Pass<'a>, batch: &Batch) -> Result<(Pass<'a>, Loss)> {
     let mut pass = pass.with_dropout(batch.dropout.clone());
-    let input = pass.input(batch.input.clone());
+    // Tokens stay what they are.
+    let dtype = if batch.input.dtype().is_float() { T::DTYPE } else { batch.input.dtype() };
+    let input = pass.input(batch.input.to_dtype(dtype)?);
     let logits = problem.model.forward(&input, &mut pass)?;
-    let loss = pass.loss::<f32>(problem.objective, &logits, &batch.labels)?;
+    let loss = pass.loss::<T>(problem.objective, &logits, &batch.labels)?;
     Ok((pass, loss))
 }
 

@@ -12,6 +12,6 @@ mod step;
 
 pub use cell::{Observer, Trained, train};
 pub use fisher::fisher_scores;
-pub use landscape::{Network, Problem};
+pub use landscape::{BatchProblem, Network, Problem};
 pub use memory::peak_bytes as peak_memory_bytes;
 pub use step::{Optimizer, StepParts, Trainer};

@@ -312,6 +312,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
     use nalgebra::{DMatrix, SymmetricEigen};
 
+    use super::super::landscape::BatchProblem;
     use super::*;
     use crate::data::Input;
     use crate::model::{Model, ModelSpec, Task, build};
@@ -326,8 +327,7 @@ mod tests {
     /// An MLP of 179 parameters and a batch for it.
     struct Fixture {
         model: Box<dyn Model>,
-        images: Tensor,
-        labels: Vec<u32>,
+        batch: Batch,
         objective: Objective,
     }
 
@@ -337,26 +337,18 @@ mod tests {
             let spec: ModelSpec = serde_json::from_value(json).expect("a specification");
             let model = build(&spec, Task { input: Input::Image(SHAPE), classes: CLASSES }).expect("a model");
             let pixels = noise(SAMPLES * 6, &mut stream(1, Stream::Synthetic("pixels")));
-            let images = Tensor::from_slice(pixels.as_slice(), (SAMPLES, 1, 2, 3), &Device::Cpu).expect("images");
+            let input = Tensor::from_slice(pixels.as_slice(), (SAMPLES, 1, 2, 3), &Device::Cpu).expect("images");
             let labels = (0..SAMPLES).map(|i| (i * 7 % CLASSES) as u32).collect();
-            Self { model, images, labels, objective }
+            Self { model, batch: Batch { input, labels, dropout: None }, objective }
         }
 
         fn weights<T: Scalar>(&self) -> Vec<T> {
             self.model.layout().init(5).iter().map(|w| T::from_f64(f64::from(*w))).collect()
         }
-    }
 
-    impl<T: Scalar> GradientAt<T> for Fixture {
-        fn gradient(&mut self, weights: &[T], gradient: &mut Vec<T>) -> Result<f64> {
-            let layout = self.model.layout();
-            let mut running = RunningStats::new(layout);
-            let mut pass = Pass::training(Weights::new(layout, weights), &mut running, BatchNormMode::Freeze);
-            let input = pass.input(self.images.to_dtype(T::DTYPE)?);
-            let logits = self.model.forward(&input, &mut pass)?;
-            let loss = pass.loss::<T>(self.objective, &logits, &self.labels)?;
-            pass.backward(&loss, gradient)?;
-            Ok(loss.mean)
+        fn loss(&self) -> BatchProblem<'_> {
+            let problem = Problem { objective: self.objective, ..self.model.as_ref().into() };
+            BatchProblem { problem, batch: &self.batch }
         }
     }
 
@@ -370,7 +362,7 @@ mod tests {
     /// backward pass with its derivative along v.
     fn exact(fixture: &Fixture, weights: &[f64], v: &[f64]) -> Vec<f64> {
         let layout = fixture.model.layout();
-        let pixels: Vec<f64> = fixture.images.flatten_all().and_then(|x| x.to_vec1()).expect("pixels");
+        let pixels: Vec<f64> = fixture.batch.input.flatten_all().and_then(|x| x.to_vec1()).expect("pixels");
         // Columns are samples.
         let (mut a, mut ra) = (DMatrix::from_column_slice(6, SAMPLES, &pixels), DMatrix::zeros(6, SAMPLES));
         let mut inputs = Vec::new();
@@ -389,7 +381,7 @@ mod tests {
             (a, ra) = (z.component_mul(&sign), rz.component_mul(&sign));
             signs.push(sign);
         }
-        let hit = |i: usize, k: usize| if fixture.labels[k] as usize == i { 1.0 } else { 0.0 };
+        let hit = |i: usize, k: usize| if fixture.batch.labels[k] as usize == i { 1.0 } else { 0.0 };
         let n = SAMPLES as f64;
         let (mut d, mut rd) = match fixture.objective {
             Objective::SquaredError => {
@@ -439,14 +431,15 @@ mod tests {
     #[test]
     fn products_by_differences_are_those_of_the_r_operator() {
         for objective in OBJECTIVES {
-            let mut fixture = Fixture::new(objective);
+            let fixture = Fixture::new(objective);
+            let mut loss = fixture.loss();
             let weights: Vec<f64> = fixture.weights();
             let v = noise(weights.len(), &mut stream(2, Stream::Synthetic("direction")));
             let expected = DVector::from_vec(exact(&fixture, &weights, v.as_slice()));
-            let found = Hessian::new(&mut fixture, weights.as_slice()).apply(&v).expect("a product");
+            let found = Hessian::new(&mut loss, weights.as_slice()).apply(&v).expect("a product");
             assert!((&found - &expected).norm() < 1e-7 * expected.norm(), "{objective:?}: f64");
             let single: Vec<f32> = fixture.weights();
-            let found = Hessian::new(&mut fixture, single.as_slice()).apply(&v).expect("a product");
+            let found = Hessian::new(&mut loss, single.as_slice()).apply(&v).expect("a product");
             assert!((&found - &expected).norm() < 3e-3 * expected.norm(), "{objective:?}: f32");
         }
     }
@@ -455,20 +448,21 @@ mod tests {
     #[test]
     fn eigenvalues_are_those_of_the_dense_hessian() {
         for objective in OBJECTIVES {
-            let mut fixture = Fixture::new(objective);
+            let fixture = Fixture::new(objective);
+            let mut loss = fixture.loss();
             let mut expected: Vec<f64> = SymmetricEigen::new(dense(&fixture)).eigenvalues.iter().copied().collect();
             expected.sort_by(|a, b| b.abs().total_cmp(&a.abs()));
             let start = noise(expected.len(), &mut stream(3, Stream::Synthetic("start")));
             let weights: Vec<f64> = fixture.weights();
             let lanczos = Lanczos { pairs: 3, first: First::Magnitude, tolerance: 1e-5, products: 300 };
-            let mut hessian = Hessian::new(&mut fixture, weights.as_slice());
+            let mut hessian = Hessian::new(&mut loss, weights.as_slice());
             let found = lanczos.run(&mut hessian, start.clone()).expect("eigenpairs");
             assert!(found.converged, "{objective:?}");
             for (pair, expected) in found.pairs.iter().zip(&expected) {
                 assert!((pair.value / expected - 1.0).abs() < 1e-6, "{objective:?}: {} {expected}", pair.value);
             }
             let weights: Vec<f32> = fixture.weights();
-            let mut hessian = Hessian::new(&mut fixture, weights.as_slice());
+            let mut hessian = Hessian::new(&mut loss, weights.as_slice());
             let found =
                 Lanczos::top(First::Magnitude, TOLERANCE, PRODUCTS).run(&mut hessian, start).expect("an eigenpair");
             assert!(found.converged, "{objective:?}");
@@ -480,7 +474,8 @@ mod tests {
     /// A block is the Hessian's own.
     #[test]
     fn frozen_weights_are_left_out() {
-        let mut fixture = Fixture::new(Objective::SquaredError);
+        let fixture = Fixture::new(Objective::SquaredError);
+        let mut loss = fixture.loss();
         let weights: Vec<f64> = fixture.weights();
         let full = dense(&fixture);
         for layer in layers(fixture.model.layout()) {
@@ -489,14 +484,13 @@ mod tests {
             let block = full.select_columns(&chosen).select_rows(&chosen);
             let expected =
                 SymmetricEigen::new(block).eigenvalues.iter().fold(0f64, |m, l| if l.abs() > m.abs() { *l } else { m });
-            let mut hessian = Hessian::new(&mut fixture, weights.as_slice()).of(Some(&free));
+            let mut hessian = Hessian::new(&mut loss, weights.as_slice()).of(Some(&free));
             let start = noise(free.len(), &mut stream(4, Stream::Synthetic("start")));
             let found = Lanczos::top(First::Magnitude, 1e-5, 300).run(&mut hessian, start).expect("an eigenpair");
             let top = &found.pairs[0];
             assert!((top.value / expected - 1.0).abs() < 1e-6, "{layer}: {} {expected}", top.value);
             assert!(top.vector.iter().zip(&free).all(|(v, free)| *free || *v == 0.0), "{layer}");
         }
-        assert_eq!(fixture.images.dtype(), DType::F64);
     }
 
     /// On diag(10, 4, 1), where everything of a masked step is diagonal, from w = (1, 1, 1): g = (10, 4, 1). The first weight of the

@@ -19,6 +19,7 @@ Both commands recompute each case in float64 by a second implementation (oracle.
 The format and the steps of each optimizer are described in docs/parity.md.
 """
 import argparse
+import copy
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import save
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import models
 from oracle import oracle
@@ -56,6 +58,7 @@ class Case:
     lrs: list = field(default_factory=lambda: [0.1, 0.09, 0.08, 0.06, 0.05])
     classes: int = 10
     unmasked: str = ""  # the tensor whose mask is all zero in an ssam case without a pattern
+    curvature: bool = False  # whether it has the Hessian of the first batch too
 
 
 CASES = {}
@@ -105,6 +108,18 @@ for (spec, shape), name, seed, optimizer in (
 ):
     unmasked = "layer2.0.conv1.weight" if spec["name"] == "resnet8" else "fc2.weight"
     CASES[f"{spec['name']}-{name}"] = Case(spec, SAM | optimizer, seed, shape, unmasked=unmasked)
+
+SGD = OPTIMIZERS["sgd-plain"]
+for spec, seed, shape in (
+    ({"name": "mlp", "hidden": [24, 16]}, 2, [3, 12, 12]),
+    ({"name": "resnet8", "width": 4}, 3, [3, 12, 12]),
+    ({"name": "edge-cnn", "width": 8}, 1, [3, 12, 12]),
+    ({"name": "speednet", "width": 2}, 14, [3, 16, 16]),
+    ({"name": "vit", "width": 16, "depth": 2, "heads": 2}, 2, [3, 16, 16]),
+    ({"name": "transformer", "width": 16, "depth": 1, "heads": 2}, 1, [12]),
+):
+    classes = models.VOCABULARY if spec["name"] == "transformer" else 10
+    CASES[f"{spec['name']}-curvature"] = Case(spec, SGD, seed, shape, lrs=[0.1, 0.05], classes=classes, curvature=True)
 
 
 # ---- making a case: nn.Module and torch.optim -----------------------------------------------------
@@ -394,6 +409,42 @@ def text(case):
     return batches
 
 
+def curvature(model, x, y):
+    """The product of the Hessian with a random direction, and its eigenvalue of largest magnitude, in float64 by
+    differentiating twice. Batch statistics, as in training."""
+    model = copy.deepcopy(model).double().train()
+    batch = Batch(model, x.double() if x.is_floating_point() else x, y, freeze=True)
+
+    def product(v):
+        with batch.statistics_kept(), sdpa_kernel(SDPBackend.MATH):  # the others can be differentiated only once
+            g = torch.autograd.grad(F.cross_entropy(model(batch.x), y.flatten()), batch.params, create_graph=True)
+            along = sum((g * part.view_as(g)).sum() for g, part in zip(g, batch.split(v), strict=True))
+            return torch.cat([part.flatten() for part in torch.autograd.grad(along, batch.params)])
+
+    v = torch.randn(sum(p.numel() for p in batch.params)).double()
+    image = product(v)
+    tensors = {"eigenvalue": ritz_value(product, v).float().reshape(1)}
+    for (name, p), direction, along in zip(model.named_parameters(), batch.split(v), batch.split(image), strict=True):
+        tensors[f"direction.{name}"] = direction.view_as(p).float()
+        tensors[f"product.{name}"] = along.view_as(p).float()
+    return tensors
+
+
+def ritz_value(product, v, size=100):
+    """The eigenvalue of largest magnitude, from an orthonormal basis of the Krylov space of v."""
+    basis, images = [], []
+    for _ in range(size):
+        for _ in range(2):
+            for b in basis:
+                v = v - b.dot(v) * b
+        basis.append(v / v.norm())
+        v = product(basis[-1])
+        images.append(v)
+    small = torch.stack(basis) @ torch.stack(images).T
+    values = torch.linalg.eigvalsh((small + small.T) / 2)
+    return values[values.abs().argmax()]
+
+
 def make(case):
     torch.manual_seed(case.seed)
     model, opt = build(case), case.optimizer
@@ -407,6 +458,7 @@ def make(case):
             density = 0.0 if name == case.unmasked else torch.empty(1).uniform_(0.1, 0.4).item()
             masks[name] = (torch.rand(p.shape) < density).to(torch.uint8)
     tensors = {f"init.{k}": v for k, v in state(model).items()}
+    tensors |= curvature(model, *batches[0]) if case.curvature else {}
     losses = train(model, batches, opt, case.lrs, masks)
     for k, (x, y) in enumerate(batches):
         tensors |= {f"input.{k}": x, f"target.{k}": y, f"loss.{k}": losses[k]}
@@ -421,9 +473,9 @@ def make(case):
 # ---- files and figures ----------------------------------------------------------------------------
 
 def errors(tensors, meta, noise=0.0):
-    """max|stored - recomputed| / max|recomputed| for every loss and every expected tensor."""
+    """max|stored - recomputed| / max|recomputed| for every loss and every expected tensor, and for the curvature."""
     exact = oracle(tensors, meta, noise)
-    stored = {k for k in tensors if k.startswith(("loss.", "expected."))}
+    stored = {k for k in tensors if k.startswith(("loss.", "expected.", "product.")) or k == "eigenvalue" and not noise}
     assert stored == set(exact), f"tensors differ: {sorted(stored ^ set(exact))}"
     return {k: ((tensors[k].double() - v).abs().max() / v.abs().max()).item() for k, v in exact.items()}
 
