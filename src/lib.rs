@@ -1,10 +1,11 @@
 //! Reproducible benchmarks of SGD, SAM and sparse SAM on candle models: accuracy, wall-clock and FLOPs.
 //!
 //! Data flows one way: a suite file ([`suite`]) becomes a plan of cells, [`exec`] runs them, [`train`] trains
-//! one, [`record`] keeps what was measured, [`stats`] and [`report`] turn records into tables.
+//! one, [`record`] keeps what was measured, [`stats`] and [`report`] turn records into tables, [`compare`] into verdicts.
 
 pub mod bench;
 pub mod cli;
+pub mod compare;
 pub mod data;
 mod error;
 pub mod exec;

@@ -27,6 +27,10 @@ pub enum Stream<'a> {
     Edge(usize),
     /// What a measurement of sharpness draws after an epoch.
     Sharpness(usize),
+    /// Samples drawn by the bootstrap; independent of any cell's seed.
+    Bootstrap,
+    /// Signs drawn by tests of differences; independent of any cell's seed.
+    Signs,
     /// The stand-in images; independent of any cell's seed.
     PhotoPatches(&'a str),
     /// Synthetic images and texts; independent of any cell's seed.
@@ -46,6 +50,8 @@ impl Stream<'_> {
             Self::Tensors(step) => format!("tensors {step}"),
             Self::Edge(step) => format!("edge {step}"),
             Self::Sharpness(epoch) => format!("sharpness {epoch}"),
+            Self::Bootstrap => "bootstrap".into(),
+            Self::Signs => "signs".into(),
             Self::PhotoPatches(split) => format!("photo-patches {split}"),
             Self::Synthetic(part) => format!("synthetic {part}"),
         }

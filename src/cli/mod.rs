@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, text only. Results go to stdout, everything else to stderr.
 
 mod bench;
+mod compare;
 mod completions;
 mod data;
 mod list;
@@ -48,6 +49,8 @@ enum Command {
     Bench(bench::Args),
     /// Print the report of a run folder.
     Report(report::Args),
+    /// Compare a run with a baseline: improved, unchanged, regressed, undecided, new, missing.
+    Compare(compare::Args),
     /// Replay a parity case and compare with its expected weights.
     Parity(parity::Args),
     /// Print the JSON Schema of suite files.
@@ -68,6 +71,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Plan(args) => plan::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Parity(args) => parity::run(&args),
         Command::Schema => print(&crate::suite::file::json_schema()),
         Command::Completions(args) => completions::run::<Cli>(&args),

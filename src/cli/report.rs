@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 use crate::record::{Record, RunFolder, RunManifest};
-use crate::report::{File, Format, Report, figures};
+use crate::report::{File, Format, Options, Report, figures};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -14,24 +14,42 @@ pub(super) struct Args {
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
+    /// The loss of accuracy that claims of "no loss" allow, in points.
+    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = points)]
+    margin: f64,
+    /// The test accuracy that trainings are timed to, in percent; the reference SGD's last one, of its worst seed, unless given.
+    #[arg(long, value_name = "PERCENT", value_parser = points)]
+    target: Option<f64>,
     /// Also draw what was measured of curvature (SVG, PNG, and series as CSV) into this folder.
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let (report, manifest, records) = read_all(&args.run)?;
-    print(&report, args.format)?;
+    let options = Options { margin: args.margin / 100.0, target: args.target.map(|target| target / 100.0) };
+    let (report, manifest, records) = read_all(&args.run, &options)?;
+    let figures = if args.format == Format::Html || args.figures.is_some() {
+        figures(&Report::of_plan(&manifest, &records))?
+    } else {
+        Vec::new()
+    };
+    print(&report, args.format, &figures)?;
     if let Some(folder) = &args.figures {
-        write_figures(folder, &manifest, &records)?;
+        write_figures(folder, &figures)?;
     }
     Ok(exit_code(&report))
 }
 
+/// A number of percent or points above 0.
+fn points(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|points| *points > 0.0 && *points <= 100.0);
+    number.ok_or_else(|| "expected a number above 0, of at most 100".into())
+}
+
 /// Prints a report, the table within the terminal's width where there is one.
-pub(super) fn print(report: &Report, format: Format) -> Result<()> {
+pub(super) fn print(report: &Report, format: Format, figures: &[File]) -> Result<()> {
     let width = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-    super::print(&report.render_within(format, width))?;
+    super::print(&report.render(format, width, figures)?)?;
     Ok(())
 }
 
@@ -47,10 +65,9 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
     ExitCode::from(super::EXIT_INCOMPLETE)
 }
 
-/// Writes the figures of a run's records.
-fn write_figures(folder: &Path, manifest: &RunManifest, records: &[Record]) -> Result<()> {
-    let files = figures(&Report::of_plan(manifest, records))?;
-    if files.is_empty() {
+/// Writes the figures of a run.
+fn write_figures(folder: &Path, figures: &[File]) -> Result<()> {
+    if figures.is_empty() {
         return Err(Error::Usage(
             "there is nothing to draw: no finished cell has measured curvature; a suite asks for it with measure = { edge = 20 } \
              or measure = { sharpness = \"last\", density = true }"
@@ -58,7 +75,7 @@ fn write_figures(folder: &Path, manifest: &RunManifest, records: &[Record]) -> R
         ));
     }
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    for File { name, content } in files {
+    for File { name, content } in figures {
         let path = folder.join(name);
         std::fs::write(&path, content).map_err(Error::io("write", &path))?;
     }
@@ -66,12 +83,21 @@ fn write_figures(folder: &Path, manifest: &RunManifest, records: &[Record]) -> R
     Ok(())
 }
 
-/// The report of a run folder; damaged and foreign records are named on stderr.
-pub(super) fn read(path: &Path) -> Result<Report> {
-    Ok(read_all(path)?.0)
+/// The report of a run folder with its plan and records; damaged and foreign ones are named on stderr.
+pub(super) fn read_all(path: &Path, options: &Options) -> Result<(Report, RunManifest, Vec<Record>)> {
+    let (manifest, records) = read_run(path)?;
+    let report = Report::new(&manifest, &records, options);
+    let foreign = records.len() - report.cells_finished;
+    if foreign > 0 {
+        super::tell(&format!(
+            "warning: {foreign} records belong to cells that are no longer in the plan and are left out"
+        ));
+    }
+    Ok((report, manifest, records))
 }
 
-fn read_all(path: &Path) -> Result<(Report, RunManifest, Vec<Record>)> {
+/// A run folder's plan and records; damaged ones are named on stderr.
+pub(super) fn read_run(path: &Path) -> Result<(RunManifest, Vec<Record>)> {
     let folder = RunFolder::at(path);
     let what = if path.is_dir() { "it holds no run (no run.json)" } else { "there is no such folder" };
     let message = format!("{what}; give the folder that `sharpbench suite` wrote");
@@ -81,12 +107,5 @@ fn read_all(path: &Path) -> Result<(Report, RunManifest, Vec<Record>)> {
     for (path, reason) in &scan.damaged {
         super::tell(&format!("warning: {} is damaged and left out ({reason})", path.display()));
     }
-    let report = Report::new(&manifest, &scan.records);
-    let foreign = scan.records.len() - report.cells_finished;
-    if foreign > 0 {
-        super::tell(&format!(
-            "warning: {foreign} records belong to cells that are no longer in the plan and are left out"
-        ));
-    }
-    Ok((report, manifest, scan.records))
+    Ok((manifest, scan.records))
 }

@@ -9,7 +9,7 @@ use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::Result;
 use crate::exec;
 use crate::record::{RunFolder, RunManifest, SCHEMA};
-use crate::report::Format;
+use crate::report::{Format, Options, Report, figures};
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
 
 #[derive(clap::Args)]
@@ -101,12 +101,17 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Prints the report and keeps it beside the records, under names that tell what it is of.
 fn publish(args: &Args, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
-    let report = super::report::read(folder.path())?;
+    let (report, plan, records) = super::report::read_all(folder.path(), &Options::default())?;
+    let figures = figures(&Report::of_plan(&plan, &records)).unwrap_or_else(|e| {
+        super::tell(&format!("warning: {e}; the report goes without"));
+        Vec::new()
+    });
     let stem = format!("report-{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
-    for (extension, format) in [("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json)] {
-        folder.write(&format!("{stem}.{extension}"), report.render(format))?;
+    let formats = [("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json), ("html", Format::Html)];
+    for (extension, format) in formats {
+        folder.write(&format!("{stem}.{extension}"), report.render(format, None, &figures)?)?;
     }
-    super::report::print(&report, args.format)?;
+    super::report::print(&report, args.format, &figures)?;
     Ok(super::report::exit_code(&report))
 }
 

@@ -7,7 +7,7 @@ use crate::data::DataSet;
 use crate::error::Result;
 use crate::record::{CellState, Provenance, Published, Record, RunFolder, RunManifest, SCHEMA};
 use crate::suite::Cell;
-use crate::train::{Observer, train};
+use crate::train::{Observer, ReferenceStep, train};
 
 /// How often to look whether another process has finished a cell it holds.
 const POLL: Duration = Duration::from_millis(500);
@@ -54,6 +54,7 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
         }
     }
     watcher.resumed(run.cells.len() - open.len(), &open);
+    let mut reference = ReferenceStep::new()?;
     let mut waiting = false;
     while !open.is_empty() {
         let before = open.len();
@@ -66,7 +67,7 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
             match run.folder.state(cell, &run.manifest.data_sha256)? {
                 // Since the last look, by another process.
                 CellState::Finished => watcher.finished_elsewhere(cell),
-                CellState::Open => train_and_publish(run, cell, watcher)?,
+                CellState::Open => train_and_publish(run, cell, &mut reference, watcher)?,
                 CellState::Damaged(reason) => {
                     let aside = run.folder.set_aside(cell)?;
                     watcher.warn(&format!(
@@ -74,7 +75,7 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
                         cell.label(),
                         aside.display()
                     ));
-                    train_and_publish(run, cell, watcher)?;
+                    train_and_publish(run, cell, &mut reference, watcher)?;
                 }
             }
         }
@@ -90,8 +91,14 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
     Ok(())
 }
 
-fn train_and_publish(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<()> {
+fn train_and_publish(
+    run: &Run<'_>,
+    cell: &Cell,
+    reference: &mut ReferenceStep,
+    watcher: &mut dyn Watcher,
+) -> Result<()> {
     watcher.start(cell);
+    let reference_step_seconds = reference.seconds()?;
     let trained = train(cell, run.data, watcher)?;
     if run.save_weights {
         run.folder.write_weights(cell, &trained.to_safetensors()?)?;
@@ -108,6 +115,7 @@ fn train_and_publish(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> R
         stand_in: run.manifest.stand_in,
         data: run.data.take_provenance(),
         provenance: Provenance::now(),
+        reference_step_seconds,
     };
     if run.folder.publish(&record)? == Published::AlreadyThere {
         watcher.warn(&format!("{} was finished by another process first; its record stands", cell.label()));

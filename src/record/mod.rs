@@ -14,6 +14,7 @@ pub use provenance::{Machine, Provenance};
 pub use store::{CellLock, CellState, Published, RunFolder, RunLock, RunManifest, Scan};
 
 use crate::data;
+use crate::stats::{Median, median};
 use crate::suite::Cell;
 
 /// Version of the record's shape.
@@ -45,6 +46,10 @@ pub struct Record {
     pub data: data::Provenance,
     /// Program and machine.
     pub provenance: Provenance,
+    /// Steps of a training that is always the same, right before this one: how fast the machine was. None in records of programs
+    /// that did not measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference_step_seconds: Option<StepSeconds>,
 }
 
 /// How a training ended. Divergence is a result, not a failure.
@@ -124,6 +129,17 @@ pub struct StepSeconds {
     pub n: usize,
     /// First steps left out.
     pub warmup: usize,
+}
+
+/// First steps left out of step times: memory and caches are cold.
+const WARMUP_STEPS: usize = 3;
+
+impl StepSeconds {
+    /// Of all steps of a training, in their order; none for one that never left its warm-up.
+    pub fn of(all: &[f64]) -> Option<Self> {
+        let Median { n, median, min, max } = median(all.get(WARMUP_STEPS..)?)?;
+        Some(Self { median, min, max, n, warmup: WARMUP_STEPS })
+    }
 }
 
 /// One epoch.

@@ -22,7 +22,8 @@ pub(crate) fn manifest(cells: &[Cell]) -> RunManifest {
     }
 }
 
-fn record(cell: &Cell, fingerprint: &str) -> Record {
+/// A record with these weights.
+pub(crate) fn record(cell: &Cell, fingerprint: &str) -> Record {
     let json = serde_json::json!({
         "schema": SCHEMA, "id": cell.id(), "suite": "cifar10", "profile": "smoke", "suite_hash": "hash", "cell": cell,
         "status": "completed",

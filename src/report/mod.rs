@@ -3,19 +3,22 @@
 mod csv;
 mod edge;
 mod figures;
+mod html;
 mod plot;
 mod rows;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verdicts;
 
 use std::collections::HashMap;
 
 pub use figures::{File, figures};
 use serde::Serialize;
 
+use crate::error::{Error, Result};
 use crate::record::{Measures, Record, RunManifest, SharpnessCheck, Status};
-use crate::stats::{Median, Summary, convergence_exponent, median};
+use crate::stats::{Comparison, Interval, Median, Summary, convergence_exponent, median};
 use crate::suite::{Cell, Refresh};
 
 /// Output formats.
@@ -29,6 +32,24 @@ pub enum Format {
     Csv,
     /// Rows and cells, for programs.
     Json,
+    /// One page with verdicts, charts and everything else, for people.
+    Html,
+}
+
+/// What a report is to say beyond its records.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// The loss of accuracy that claims of "no loss" allow, as a fraction.
+    pub margin: f64,
+    /// The test accuracy that trainings are timed to, as a fraction; if none, the last one of the reference SGD's worst seed.
+    pub target: Option<f64>,
+}
+
+impl Default for Options {
+    /// .3 points.
+    fn default() -> Self {
+        Self { margin: 0.003, target: None }
+    }
 }
 
 /// One run as a table: a row per setting, over its seeds.
@@ -48,6 +69,10 @@ pub struct Report {
     pub cells_finished: usize,
     /// The formula of the theoretical FLOPs.
     pub flops_theoretical_formula: String,
+    /// The loss of accuracy that claims of "no loss" allow, as a fraction.
+    pub margin: f64,
+    /// The test accuracy that trainings are timed to, as a fraction.
+    pub target_accuracy: Option<f64>,
     /// What was trained, and on what machines, in words.
     pub notes: Vec<String>,
     /// One row per setting, in the plan's order.
@@ -146,6 +171,8 @@ pub struct Row {
     /// The setting.
     #[serde(flatten)]
     pub setting: Setting,
+    /// The setting in words: the optimizer and what is not a default.
+    pub label: String,
     /// Its axes as a suite writes them, for tables.
     #[serde(skip)]
     pub axes: Vec<(&'static str, String)>,
@@ -157,18 +184,32 @@ pub struct Row {
     pub test_accuracy_last: Option<Summary>,
     /// Best test accuracy of any epoch.
     pub test_accuracy_best: Option<Summary>,
+    /// Test accuracy after each epoch, of the cells that reached it.
+    pub test_accuracy_by_epoch: Vec<Summary>,
     /// Last accuracy minus that of the reference SGD with the same seed.
-    pub difference_to_sgd: Option<Summary>,
+    pub to_sgd: Option<Comparison>,
     /// Last accuracy minus that of the reference SAM with the same seed.
-    pub difference_to_sam: Option<Summary>,
+    pub to_sam: Option<Comparison>,
+    /// Last accuracy minus that of the reference SGD trained for as many epochs as make its nominal FLOPs the same.
+    pub to_equal_flops: Option<Comparison>,
+    /// Training time until the report's target accuracy, of the cells that reached it.
+    pub seconds_to_target: Option<Median>,
+    /// Whether no other row is at least as accurate in the mean and takes at most its median training time.
+    pub on_front_of_seconds: bool,
+    /// The same with executed FLOPs.
+    pub on_front_of_flops: bool,
     /// The cells' median step times, in seconds; mask refreshes excluded.
     pub step_seconds: Option<Median>,
     /// The same over the reference SGD's with the same seed.
     pub step_ratio_to_sgd: Option<Median>,
+    /// 95% interval of that median, by the bootstrap.
+    pub step_ratio_interval: Option<Interval>,
     /// Training time of a cell, in seconds; mask refreshes included.
     pub train_seconds: Option<Median>,
     /// The same over the reference SGD's with the same seed.
     pub train_ratio_to_sgd: Option<Median>,
+    /// 95% interval of that median, by the bootstrap.
+    pub train_ratio_interval: Option<Interval>,
     /// Training FLOPs of a cell, everything dense.
     pub flops_nominal: Option<f64>,
     /// Training FLOPs of a cell by the formula named in the report.
@@ -232,8 +273,12 @@ pub struct CellResult {
     pub train_seconds: f64,
     /// Part of it spent refreshing masks.
     pub mask_seconds: f64,
+    /// Part of it until the report's target accuracy; none if that was not reached.
+    pub seconds_to_target: Option<f64>,
     /// Median step time, in seconds.
     pub step_seconds_median: Option<f64>,
+    /// Median of the reference step before the training, in seconds.
+    pub reference_step_seconds: Option<f64>,
     /// FLOPs, everything dense.
     pub flops_nominal: f64,
     /// FLOPs by the report's formula.
@@ -272,7 +317,7 @@ fn last_sharpness(record: &Record) -> Option<&SharpnessCheck> {
 }
 
 impl CellResult {
-    fn new(record: &Record) -> Self {
+    fn new(record: &Record, target: Option<f64>) -> Self {
         let (cell, m) = (&record.cell, &record.measures);
         Self {
             suite: record.suite.clone(),
@@ -287,7 +332,9 @@ impl CellResult {
             test_accuracy_best: m.test_accuracy_best,
             train_seconds: m.train_seconds,
             mask_seconds: m.mask_seconds,
+            seconds_to_target: target.and_then(|target| rows::seconds_to(target, &m.epochs)),
             step_seconds_median: m.step_seconds.map(|s| s.median),
+            reference_step_seconds: record.reference_step_seconds.map(|s| s.median),
             flops_nominal: m.flops_nominal,
             flops_theoretical: m.flops_theoretical,
             flops_executed: m.flops_executed,
@@ -306,8 +353,9 @@ impl CellResult {
 
 impl Report {
     /// The report of a run's records. Records of cells outside the plan or of other images are left out.
-    pub fn new(manifest: &RunManifest, records: &[Record]) -> Self {
+    pub fn new(manifest: &RunManifest, records: &[Record], options: &Options) -> Self {
         let records = Self::of_plan(manifest, records);
+        let (rows, target_accuracy) = rows::rows(&manifest.cells, &records, options);
         Self {
             suite: manifest.suite.clone(),
             profile: manifest.profile.clone(),
@@ -316,8 +364,10 @@ impl Report {
             cells_planned: manifest.cells.len(),
             cells_finished: records.len(),
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),
+            margin: options.margin,
+            target_accuracy,
             notes: rows::notes(manifest, &records),
-            rows: rows::rows(&manifest.cells, &records),
+            rows,
         }
     }
 
@@ -335,22 +385,20 @@ impl Report {
         self.cells_finished == self.cells_planned
     }
 
-    /// The report as text.
-    pub fn render(&self, format: Format) -> String {
-        self.render_within(format, None)
-    }
-
-    /// The report as text, the table wrapped to `width` columns.
-    pub fn render_within(&self, format: Format, width: Option<usize>) -> String {
-        match format {
+    /// The report as text. `width` is the terminal's, for the table; `figures` are those of [`figures()`], for the page.
+    ///
+    /// # Errors
+    /// When a number cannot be written.
+    pub fn render(&self, format: Format, width: Option<usize>, figures: &[File]) -> Result<String> {
+        Ok(match format {
             Format::Table => table::terminal(self, width),
             Format::Markdown => table::markdown(self),
             Format::Csv => csv::cells(self),
             Format::Json => {
-                let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-                text.push('\n');
-                text
+                let text = serde_json::to_string_pretty(self).map_err(|e| Error::Report(e.to_string()))?;
+                text + "\n"
             }
-        }
+            Format::Html => html::page(self, figures)?,
+        })
     }
 }

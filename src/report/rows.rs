@@ -1,57 +1,169 @@
 //! Rows of a report: cells of one setting gathered over their seeds.
 
-use super::{CellResult, Row, Setting, edge, exponent, last_sharpness};
-use crate::record::{Measures, Record, RunManifest, SharpnessCheck, Status};
-use crate::stats::{median, paired_difference, paired_ratios, summary};
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::{CellResult, Options, Row, Setting, edge, exponent, last_sharpness};
+use crate::record::{EpochMeasures, Measures, Record, RunManifest, SharpnessCheck, Status};
+use crate::stats::{Comparison, LEVEL, Summary, bootstrap_median, holm, median, paired_ratios, pareto_front, summary};
 use crate::suite::{Cell, OptimizerName};
 
-/// One row per setting, in the plan's order. The references are the plan's first SGD and first SAM setting.
-pub(super) fn rows(plan: &[Cell], records: &[&Record]) -> Vec<Row> {
-    let mut settings: Vec<Cell> = Vec::new();
-    for cell in plan {
-        let setting = cell.setting();
-        if !settings.contains(&setting) {
-            settings.push(setting);
-        }
-    }
-    let reference = |name: OptimizerName| {
-        let setting = settings.iter().find(|s| s.optimizer.name == name)?;
-        Some(Reference::new(setting, &of_setting(records, setting)))
-    };
-    let (sgd, sam) = (reference(OptimizerName::Sgd), reference(OptimizerName::Sam));
-    settings
-        .iter()
-        .map(|setting| {
-            let planned = plan.iter().filter(|c| c.setting() == *setting).count();
-            row(setting, planned, &of_setting(records, setting), sgd.as_ref(), sam.as_ref())
-        })
-        .collect()
+/// Nominal FLOPs within this part of each other count as the same.
+const SAME_FLOPS: f64 = 0.05;
+
+/// What rows are compared with.
+struct References<'a> {
+    /// The plan's first SGD setting.
+    sgd: Option<&'a Reference>,
+    /// The plan's first SAM setting.
+    sam: Option<&'a Reference>,
+    /// All other SGD settings that differ from the first in their epochs alone.
+    longer: Vec<&'a Reference>,
+    /// The accuracy that trainings are timed to.
+    target: Option<f64>,
+    /// The loss of accuracy that claims allow.
+    margin: f64,
 }
 
-fn of_setting<'r>(records: &[&'r Record], setting: &Cell) -> Vec<&'r Record> {
-    let mut found: Vec<&Record> = records.iter().copied().filter(|r| r.cell.setting() == *setting).collect();
-    found.sort_by_key(|r| r.cell.seed);
-    found
+/// A setting with its cells.
+struct Group<'r> {
+    setting: Cell,
+    planned: usize,
+    /// By rising seed.
+    records: Vec<&'r Record>,
 }
+
+impl<'r> Group<'r> {
+    fn completed(&self) -> Vec<&'r Record> {
+        self.records.iter().copied().filter(|r| r.status == Status::Completed).collect()
+    }
+}
+
+/// The plan's settings in its order. `records` are of its cells.
+fn groups<'r>(plan: &[Cell], records: &[&'r Record]) -> Vec<Group<'r>> {
+    let mut groups: Vec<Group<'r>> = Vec::new();
+    let (mut of_setting, mut of_cell) = (HashMap::new(), HashMap::new());
+    for cell in plan {
+        let setting = cell.setting();
+        let place = *of_setting.entry(setting.id()).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Group { setting, planned: 0, records: Vec::new() });
+        }
+        groups[place].planned += 1;
+        of_cell.insert(cell.id(), place);
+    }
+    for record in records {
+        if let Some(place) = of_cell.get(&record.id) {
+            groups[*place].records.push(record);
+        }
+    }
+    for group in &mut groups {
+        group.records.sort_by_key(|r| r.cell.seed);
+    }
+    groups
+}
+
+/// One row per setting, in the plan's order; and the accuracy that trainings are timed to.
+pub(super) fn rows(plan: &[Cell], records: &[&Record], options: &Options) -> (Vec<Row>, Option<f64>) {
+    let groups = groups(plan, records);
+    let place = |name: OptimizerName| groups.iter().position(|g| g.setting.optimizer.name == name);
+    let places = [OptimizerName::Sgd, OptimizerName::Sam].map(place);
+    let references: Vec<Reference> = groups.iter().enumerate().map(|(place, g)| Reference::new(g, place)).collect();
+    let [sgd, sam] = places.map(|place| place.map(|place| &references[place]));
+    let longer = |r: &&Reference| {
+        sgd.is_some_and(|sgd| {
+            r.place != sgd.place && Cell { epochs: sgd.setting.epochs, ..r.setting.clone() } == sgd.setting
+        })
+    };
+    let longer = references.iter().filter(longer).collect();
+    // Every seed of the reference reaches the worst one's last accuracy.
+    let worst = sgd.iter().flat_map(|sgd| &sgd.accuracies).map(|(_, accuracy)| *accuracy).reduce(f64::min);
+    let target = options.target.or(worst);
+    let to = References { sgd, sam, longer, target, margin: options.margin };
+    let rows: Vec<(Row, Compared)> =
+        groups.par_iter().zip(&references).map(|(group, own)| row(group, own, &to)).collect();
+    let (mut rows, compared): (Vec<Row>, Vec<Compared>) = rows.into_iter().unzip();
+    correct(&mut rows, &compared);
+    mark_fronts(&mut rows);
+    (rows, target)
+}
+
+/// The places of the rows that a row is compared with: SGD, SAM, SGD of equal FLOPs.
+type Compared = [Option<usize>; 3];
+
+/// Corrects the p of all comparisons for there being so many; a pair of rows is one, from whichever side.
+fn correct(rows: &mut [Row], compared: &[Compared]) {
+    fn comparisons(row: &mut Row) -> [Option<&mut Comparison>; 3] {
+        [row.to_sgd.as_mut(), row.to_sam.as_mut(), row.to_equal_flops.as_mut()]
+    }
+    let pair = |place: usize, other: usize| (place.min(other), place.max(other));
+    let (mut places, mut p) = (HashMap::new(), Vec::new());
+    let all = |rows: &mut [Row], f: &mut dyn FnMut((usize, usize), &mut Comparison)| {
+        for (place, row) in rows.iter_mut().enumerate() {
+            for (comparison, other) in comparisons(row).into_iter().zip(compared[place]) {
+                if let (Some(comparison), Some(other)) = (comparison, other) {
+                    f(pair(place, other), comparison);
+                }
+            }
+        }
+    };
+    all(rows, &mut |pair, comparison| {
+        if let Some(found) = comparison.p {
+            places.entry(pair).or_insert_with(|| {
+                p.push(found);
+                p.len() - 1
+            });
+        }
+    });
+    let corrected = holm(&p);
+    all(rows, &mut |pair, comparison| {
+        comparison.p_corrected = comparison.p.and_then(|_| Some(corrected[*places.get(&pair)?]));
+    });
+}
+
+/// Marks the rows that no other dominates, mean accuracy against median time and against mean executed FLOPs.
+fn mark_fronts(rows: &mut [Row]) {
+    let front = |cost: fn(&Row) -> Option<f64>| {
+        let worth = |row: &Row| row.test_accuracy_last.map_or(f64::NAN, |s| s.mean);
+        pareto_front(&rows.iter().map(|row| (cost(row).unwrap_or(f64::NAN), worth(row))).collect::<Vec<_>>())
+    };
+    let (seconds, flops) = (front(|row| row.train_seconds.map(|m| m.median)), front(|row| row.flops_executed));
+    for (row, (seconds, flops)) in rows.iter_mut().zip(seconds.into_iter().zip(flops)) {
+        (row.on_front_of_seconds, row.on_front_of_flops) = (seconds, flops);
+    }
+}
+
+/// Seconds of training until the end of the first epoch with a test accuracy of at least `target`.
+pub(super) fn seconds_to(target: f64, epochs: &[EpochMeasures]) -> Option<f64> {
+    let reached = epochs.iter().position(|e| e.test_accuracy >= target)?;
+    Some(epochs[..=reached].iter().map(|e| e.train_seconds).sum())
+}
+
+/// A measure of a setting's completed cells.
+type BySeed = Vec<(u64, f64)>;
 
 /// By seed, the measures of a setting that others are compared with.
 struct Reference {
+    /// Of its row.
+    place: usize,
     setting: Cell,
-    accuracies: Vec<(u64, f64)>,
-    step_seconds: Vec<(u64, f64)>,
-    train_seconds: Vec<(u64, f64)>,
+    accuracies: BySeed,
+    step_seconds: BySeed,
+    train_seconds: BySeed,
     flops: Option<Flops>,
 }
 
 impl Reference {
     /// Of completed cells: a diverged one stopped early and would make everything look cheaper.
-    fn new(setting: &Cell, records: &[&Record]) -> Self {
-        let completed: Vec<&Record> = records.iter().copied().filter(|r| r.status == Status::Completed).collect();
+    fn new(group: &Group<'_>, place: usize) -> Self {
+        let completed = group.completed();
         let by_seed = |value: fn(&Measures) -> Option<f64>| {
             completed.iter().filter_map(|r| Some((r.cell.seed, value(&r.measures)?))).collect::<Vec<_>>()
         };
         Self {
-            setting: setting.clone(),
+            place,
+            setting: group.setting.clone(),
             accuracies: by_seed(|m| m.test_accuracy_last),
             step_seconds: by_seed(|m| Some(m.step_seconds?.median)),
             train_seconds: by_seed(|m| Some(m.train_seconds)),
@@ -74,14 +186,25 @@ struct Flops {
     executed: Option<f64>,
 }
 
-fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Reference>, sam: Option<&Reference>) -> Row {
-    let own = Reference::new(setting, records);
+/// A setting's row, and what it is compared with.
+fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compared) {
+    let (setting, records) = (&group.setting, &group.records);
+    let (sgd, sam) = (to.sgd, to.sam);
     let values = |pairs: &[(u64, f64)]| pairs.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
-    let completed: Vec<&Record> = records.iter().copied().filter(|r| r.status == Status::Completed).collect();
+    let completed = group.completed();
     let of_completed =
         |value: fn(&Measures) -> Option<f64>| completed.iter().filter_map(|r| value(&r.measures)).collect::<Vec<f64>>();
-    let sgd_other = sgd.filter(|to| to.setting != own.setting);
-    let sam_other = sam.filter(|to| to.setting != own.setting);
+    let sgd_other = sgd.filter(|to| to.place != own.place);
+    let sam_other = sam.filter(|to| to.place != own.place);
+    // A test sample's share.
+    let step = 1.0 / setting.data.test.max(1) as f64;
+    let compare = |other: &Reference| Comparison::of_pairs(&own.accuracies, &other.accuracies, step, to.margin);
+    let equal_flops = to.longer.iter().copied().find(|other| {
+        let nominal = |of: &Reference| of.flops.map(|f| f.nominal);
+        let ratio = nominal(own).zip(nominal(other)).map(|(own, other)| own / other);
+        ratio.is_some_and(|ratio| (ratio - 1.0).abs() < SAME_FLOPS)
+    });
+    let equal_flops = equal_flops.filter(|_| setting.optimizer.name != OptimizerName::Sgd);
     let ratio = |part: fn(Flops) -> Option<f64>| {
         // Kernels count what is worth counting: a toy may have none.
         Some(part(own.flops?)? / part(sgd?.flops?)?).filter(|ratio| ratio.is_finite())
@@ -94,19 +217,34 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
     };
     let aligned = completed.iter().map(|r| edge::better_aligned(&r.measures));
     let [better, all] = aligned.fold([0, 0], |sum, cell| [sum[0] + cell[0], sum[1] + cell[1]]);
-    Row {
+    let ratios = |own: &BySeed, sgd: fn(&Reference) -> &BySeed| {
+        sgd_other.map(|to| paired_ratios(own, sgd(to))).unwrap_or_default()
+    };
+    let step_ratios = ratios(&own.step_seconds, |to| &to.step_seconds);
+    let train_ratios = ratios(&own.train_seconds, |to| &to.train_seconds);
+    let row = Row {
         setting: Setting::new(setting),
+        label: setting.setting_label(),
         axes: setting.axes(),
-        planned,
+        planned: group.planned,
         diverged: records.len() - completed.len(),
         test_accuracy_last: summary(&values(&own.accuracies)),
         test_accuracy_best: summary(&of_completed(|m| m.test_accuracy_best)),
-        difference_to_sgd: sgd_other.and_then(|to| paired_difference(&own.accuracies, &to.accuracies)),
-        difference_to_sam: sam_other.and_then(|to| paired_difference(&own.accuracies, &to.accuracies)),
+        test_accuracy_by_epoch: by_epoch(&completed),
+        to_sgd: sgd_other.and_then(compare),
+        to_sam: sam_other.and_then(compare).map(|c| c.with_seeds(step, to.margin)),
+        to_equal_flops: equal_flops.and_then(compare),
+        seconds_to_target: to.target.and_then(|target| {
+            median(&completed.iter().filter_map(|r| seconds_to(target, &r.measures.epochs)).collect::<Vec<f64>>())
+        }),
+        on_front_of_seconds: false,
+        on_front_of_flops: false,
         step_seconds: median(&values(&own.step_seconds)),
-        step_ratio_to_sgd: sgd_other.and_then(|to| median(&paired_ratios(&own.step_seconds, &to.step_seconds))),
+        step_ratio_to_sgd: median(&step_ratios),
+        step_ratio_interval: bootstrap_median(&step_ratios, LEVEL),
         train_seconds: median(&values(&own.train_seconds)),
-        train_ratio_to_sgd: sgd_other.and_then(|to| median(&paired_ratios(&own.train_seconds, &to.train_seconds))),
+        train_ratio_to_sgd: median(&train_ratios),
+        train_ratio_interval: bootstrap_median(&train_ratios, LEVEL),
         flops_nominal: own.flops.map(|f| f.nominal),
         flops_theoretical: own.flops.map(|f| f.theoretical),
         flops_executed: own.flops.and_then(|f| f.executed),
@@ -122,8 +260,16 @@ fn row(setting: &Cell, planned: usize, records: &[&Record], sgd: Option<&Referen
         eigenvalue: sharpness(|s| s.eigenvalue),
         trace: sharpness(|s| s.trace),
         max_loss_increase: sharpness(|s| s.max_loss_increase),
-        cells: records.iter().map(|r| CellResult::new(r)).collect(),
-    }
+        cells: records.iter().map(|r| CellResult::new(r, to.target)).collect(),
+    };
+    (row, [sgd_other, sam_other, equal_flops].map(|other| other.map(|other| other.place)))
+}
+
+/// Test accuracy after each epoch.
+fn by_epoch(records: &[&Record]) -> Vec<Summary> {
+    let epochs = records.iter().map(|r| r.measures.epochs.len()).max().unwrap_or(0);
+    let after = |epoch: usize| records.iter().filter_map(move |r| Some(r.measures.epochs.get(epoch)?.test_accuracy));
+    (0..epochs).filter_map(|epoch| summary(&after(epoch).collect::<Vec<f64>>())).collect()
 }
 
 /// What was trained and where, in words.
@@ -167,6 +313,7 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> 
             several.join("; ")
         )),
     }
+    notes.extend(timing_notes(&manifest.cells, records));
     let version = |r: &Record| {
         let p = &r.provenance;
         format!("{} ({})", p.sharpbench, p.git_revision.as_deref().map_or("no revision", |r| r))
@@ -178,6 +325,52 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> 
             "records are of different versions of sharpbench, whose times may differ: {}",
             several.join("; ")
         )),
+    }
+    notes
+}
+
+/// Part by which the reference step may vary over a run before its times are in doubt.
+const DRIFT: f64 = 0.15;
+/// Part by which the steps of a training may exceed the median of its setting before they are.
+const OUTLIER: f64 = 0.25;
+
+/// How steady the machine was, by its reference step; and the trainings whose steps took much longer than those of the same setting with
+/// other seeds.
+fn timing_notes(plan: &[Cell], records: &[&Record]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let reference = |r: &Record| r.reference_step_seconds.map(|s| s.median);
+    if let Some(m) = median(&records.iter().filter_map(|r| reference(r)).collect::<Vec<_>>()).filter(|m| m.n > 1) {
+        let [middle, min, max] = [m.median, m.min, m.max].map(|seconds| 1e3 * seconds);
+        let advice = if max / min > 1.0 + DRIFT {
+            "; the machine's speed varied: end other programs and train again with --fresh before trusting times"
+        } else {
+            ""
+        };
+        notes.push(format!(
+            "the reference step took {middle:.2} ms ({min:.2}-{max:.2}) before {} trainings{advice}",
+            m.n
+        ));
+    }
+    let mut slow = Vec::new();
+    for group in groups(plan, records) {
+        // In reference steps where all have one, so that a slow machine is not taken for a slow training.
+        let seconds = |r: &&Record| Some((r.measures.step_seconds?.median, reference(r)));
+        let all: Option<Vec<_>> = group.completed().iter().map(seconds).collect();
+        let Some(all) = all.filter(|all| all.len() > 2) else { continue };
+        let relative = all.iter().all(|(_, reference)| reference.is_some());
+        let steps: Vec<f64> = all.iter().map(|(s, r)| s / r.filter(|_| relative).unwrap_or(1.0)).collect();
+        let Some(middle) = median(&steps) else { continue };
+        let completed = group.completed();
+        let labels = completed.iter().map(|r| r.cell.label());
+        slow.extend(labels.zip(&steps).filter(|(_, s)| **s > (1.0 + OUTLIER) * middle.median).map(|(label, _)| label));
+    }
+    if let [first, others @ ..] = slow.as_slice() {
+        let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+        notes.push(format!(
+            "{first}{more} took over {:.0}% longer a step than the same setting with other seeds: something else ran; remove the records \
+             and train again before trusting times",
+            100.0 * OUTLIER
+        ));
     }
     notes
 }

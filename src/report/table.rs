@@ -7,42 +7,43 @@ use tabled::settings::object::Columns;
 use tabled::settings::peaker::Priority;
 use tabled::settings::{Alignment, Style, Width};
 
+use super::verdicts::points;
 use super::{Report, Row};
-use crate::stats::{Median, Summary};
+use crate::stats::{ALPHA, Comparison, Finding, Median, Summary};
 use crate::suite::cell::AXES;
 
 /// For the terminal; cells are wrapped where it is narrower than the table.
 pub(super) fn terminal(report: &Report, width: Option<usize>) -> String {
-    let Grid { records, texts, constants, explained } = grid(report);
+    let Grid { records, texts, .. } = grid(report);
     let mut table = Builder::from_iter(records).build();
     table.with(Style::sharp()).modify(Columns::new(texts..), Alignment::right());
     if let Some(width) = width {
         table.with(Width::wrap(width).keep_words(true).priority(Priority::max(true)));
     }
-    format!("{}\n{table}\n{}", title(report), notes(report, constants, explained, ""))
+    format!("{}\n{table}\n{}", title(report), lines(report, ""))
 }
 
 /// As markdown.
 pub(super) fn markdown(report: &Report) -> String {
-    let Grid { records, texts, constants, explained } = grid(report);
+    let Grid { records, texts, .. } = grid(report);
     let mut table = Builder::from_iter(records).build();
     table.with(Style::markdown()).modify(Columns::new(texts..), Alignment::right());
-    format!("## {}\n\n{table}\n\n{}", title(report), notes(report, constants, explained, "- "))
+    format!("## {}\n\n{table}\n\n{}", title(report), lines(report, "- "))
 }
 
 /// The table's cells.
-struct Grid {
+pub(super) struct Grid {
     /// Header and rows.
-    records: Vec<Vec<String>>,
+    pub(super) records: Vec<Vec<String>>,
     /// Leading columns that hold words or settings; the rest are numbers.
-    texts: usize,
+    pub(super) texts: usize,
     /// Settings that all rows share, which need no column.
     constants: Vec<String>,
     /// What the columns mean that not every report has.
     explained: Vec<String>,
 }
 
-fn grid(report: &Report) -> Grid {
+pub(super) fn grid(report: &Report) -> Grid {
     let value = |row: &Row, axis: &str| row.axes.iter().find(|(name, _)| *name == axis).map(|(_, value)| value.clone());
     let mut columns = Vec::new();
     let mut constants = Vec::new();
@@ -65,7 +66,8 @@ fn grid(report: &Report) -> Grid {
         let texts = |leading| part(leading).map(|column| (column.text)(row).unwrap_or_else(dash));
         setting.chain(texts(true)).chain(measures(row)).chain(texts(false)).collect()
     });
-    let explained = optional.iter().map(|column| format!("{}: {}", column.header, column.explained)).collect();
+    let explained =
+        optional.iter().map(|column| format!("{}: {}", column.header, (column.explained)(report))).collect();
     Grid { texts: columns.len(), records: std::iter::once(header).chain(rows).collect(), constants, explained }
 }
 
@@ -75,7 +77,7 @@ struct Optional {
     /// Whether it stands before the measures that every report has.
     leading: bool,
     text: fn(&Row) -> Option<String>,
-    explained: &'static str,
+    explained: fn(&Report) -> String,
 }
 
 const OPTIONAL: &[Optional] = &[
@@ -83,13 +85,72 @@ const OPTIONAL: &[Optional] = &[
         header: "live %",
         leading: true,
         text: |row| row.live_fraction.map(|live| digits(100.0 * live.mean)),
-        explained: "weights that are live after the last mask refresh, mean over seeds",
+        explained: |_| "weights that are live after the last mask refresh, mean over seeds".into(),
+    },
+    Optional {
+        header: "vs SGD, equal FLOPs",
+        leading: false,
+        text: |row| row.to_equal_flops.map(|c| difference(&c)),
+        explained: |_| {
+            "the same difference to the first SGD row's setting with as many epochs as make its nominal FLOPs equal"
+                .into()
+        },
+    },
+    Optional {
+        header: "no loss",
+        leading: false,
+        text: |row| {
+            let against_sam = row.to_sam.filter(|_| row.setting.optimizer != "sgd")?;
+            let found = against_sam.no_loss?;
+            Some(match (found.finding, against_sam.seeds_for_no_loss) {
+                (Finding::Supported, _) => "supported".into(),
+                (Finding::Refuted, _) => "refuted".into(),
+                (Finding::Undecided, Some(seeds)) if seeds > against_sam.n => format!("undecided ({seeds} seeds)"),
+                (Finding::Undecided, _) => "undecided".into(),
+            })
+        },
+        explained: |report| {
+            format!(
+                "the claim that the row loses less than {} points against the first SAM row, tested at .05 (docs/statistics.md); in brackets the seeds that would support it with a probability of .8, were there no difference",
+                points(report.margin)
+            )
+        },
+    },
+    Optional {
+        header: "s to target",
+        leading: false,
+        text: |row| {
+            let n = row.test_accuracy_last.map_or(0, |s| s.n);
+            let reached = |m: Median| if m.n == n { String::new() } else { format!(" ({} of {n})", m.n) };
+            row.seconds_to_target.map(|m| range(Some(m), digits) + &reached(m))
+        },
+        explained: |report| {
+            format!(
+                "seconds of training until an epoch ends with a test accuracy of {} %, of the cells that reach it; median (range)",
+                report.target_accuracy.map_or_else(dash, |target| format!("{:.2}", 100.0 * target))
+            )
+        },
+    },
+    Optional {
+        header: "front",
+        leading: false,
+        text: |row| match (row.on_front_of_seconds, row.on_front_of_flops) {
+            (true, true) => Some("time, FLOPs".into()),
+            (true, false) => Some("time".into()),
+            (false, true) => Some("FLOPs".into()),
+            (false, false) => None,
+        },
+        explained: |_| {
+            "no other row is at least as accurate in the mean and costs at most as much, in training time or in executed FLOPs".into()
+        },
     },
     Optional {
         header: "exponent of T",
         leading: false,
         text: |row| row.convergence_exponent.map(with_interval),
-        explained: "p of mean over t <= T of the squared gradient norm of the training loss ~ T^p, fitted over the last decade of T; mean over seeds [95% interval by Student's t]; the theorem's bound, log T / sqrt T, has about -.4 there",
+        explained: |_| {
+            "p of mean over t <= T of the squared gradient norm of the training loss ~ T^p, fitted over the last decade of T; mean over seeds [95% interval by Student's t]; the theorem's bound, log T / sqrt T, has about -.4 there".into()
+        },
     },
     Optional {
         header: "H/edge",
@@ -101,37 +162,45 @@ const OPTIONAL: &[Optional] = &[
             };
             row.eigenvalue_over_edge.map(|m| range(Some(m), |r| format!("{r:.2}")) + &unconverged)
         },
-        explained: "norm of the Hessian of the step's batch over the optimizer's edge of stability (docs/edge.md), at the checks of the second half of the steps, all seeds together; median (range), and how many of them rest on eigenpairs that did not converge",
+        explained: |_| {
+            "norm of the Hessian of the step's batch over the optimizer's edge of stability (docs/edge.md), at the checks of the second half of the steps, all seeds together; median (range), and how many of them rest on eigenpairs that did not converge".into()
+        },
     },
     Optional {
         header: "H/(2/eta)",
         leading: false,
         text: |row| row.eigenvalue_over_gradient_descent_edge.map(|m| range(Some(m), |r| format!("{r:.2}"))),
-        explained: "the same over 2 / eta, the edge of gradient descent",
+        explained: |_| "the same over 2 / eta, the edge of gradient descent".into(),
     },
     Optional {
         header: "aligned %",
         leading: false,
         text: |row| row.ascent_better_aligned.map(|part| format!("{:.0}", 100.0 * part)),
-        explained: "part of all checks at which the gradient after the ascent step is nearer to the top eigenvector than the gradient before it",
+        explained: |_| {
+            "part of all checks at which the gradient after the ascent step is nearer to the top eigenvector than the gradient before it".into()
+        },
     },
     Optional {
         header: "eigenvalue",
         leading: false,
         text: |row| row.eigenvalue.map(with_deviation),
-        explained: "top eigenvalue of the Hessian after the last epoch, in evaluation mode; mean ± standard deviation over seeds",
+        explained: |_| {
+            "top eigenvalue of the Hessian after the last epoch, in evaluation mode; mean ± standard deviation over seeds".into()
+        },
     },
     Optional {
         header: "trace",
         leading: false,
         text: |row| row.trace.map(with_deviation),
-        explained: "trace of that Hessian, estimated; mean ± standard deviation over seeds",
+        explained: |_| "trace of that Hessian, estimated; mean ± standard deviation over seeds".into(),
     },
     Optional {
         header: "rise",
         leading: false,
         text: |row| row.max_loss_increase.map(with_deviation),
-        explained: "how much larger the largest loss is that was found within .05 of the weights; mean ± standard deviation over seeds",
+        explained: |_| {
+            "how much larger the largest loss is that was found within .05 of the weights; mean ± standard deviation over seeds".into()
+        },
     },
 ];
 
@@ -154,7 +223,8 @@ fn with_deviation(s: Summary) -> String {
 const MEASURES: [&str; 9] =
     ["n", "accuracy %", "best %", "vs SGD", "vs SAM", "ms/step", "step/SGD", "train/SGD", "FLOPs/SGD"];
 
-fn title(report: &Report) -> String {
+/// What the report is of.
+pub(super) fn title(report: &Report) -> String {
     let stand_in = if report.stand_in { " (STAND-IN: not results on the suite's own data set)" } else { "" };
     let progress = if report.is_complete() {
         String::new()
@@ -170,7 +240,7 @@ fn measures(row: &Row) -> [String; 9] {
     let of = if n + row.diverged == row.planned { String::new() } else { format!(" of {}", row.planned) };
     // Pairs may be fewer than the row's seeds.
     let pairs = |found: usize| if found == n { String::new() } else { format!(" (n = {found})") };
-    let difference = |d: Option<Summary>| d.map_or_else(dash, |d| percent(&d, true) + &pairs(d.n));
+    let difference = |c: Option<Comparison>| c.map_or_else(dash, |c| difference(&c) + &pairs(c.n));
     let ratio = |m: Option<Median>| m.map_or_else(dash, |m| range(Some(m), |r| format!("{r:.2}")) + &pairs(m.n));
     let flops = |r: Option<f64>| r.map_or_else(dash, |r| format!("{r:.2}"));
     let flops = [
@@ -180,10 +250,10 @@ fn measures(row: &Row) -> [String; 9] {
     ];
     [
         format!("{n}{of}{diverged}"),
-        row.test_accuracy_last.map_or_else(dash, |s| percent(&s, false)),
-        row.test_accuracy_best.map_or_else(dash, |s| percent(&s, false)),
-        difference(row.difference_to_sgd),
-        difference(row.difference_to_sam),
+        row.test_accuracy_last.map_or_else(dash, |s| percent(&s)),
+        row.test_accuracy_best.map_or_else(dash, |s| percent(&s)),
+        difference(row.to_sgd),
+        difference(row.to_sam),
         range(row.step_seconds, |s| digits(1000.0 * s)),
         ratio(row.step_ratio_to_sgd),
         ratio(row.train_ratio_to_sgd),
@@ -196,11 +266,19 @@ fn dash() -> String {
 }
 
 /// Percent with the sample standard deviation; without one for a single value.
-fn percent(s: &Summary, signed: bool) -> String {
-    let mean = if signed { format!("{:+.2}", 100.0 * s.mean) } else { format!("{:.2}", 100.0 * s.mean) };
+fn percent(s: &Summary) -> String {
     match s.sd {
-        Some(sd) => format!("{mean} ± {:.2}", 100.0 * sd),
-        None => mean,
+        Some(sd) => format!("{:.2} ± {:.2}", 100.0 * s.mean, 100.0 * sd),
+        None => format!("{:.2}", 100.0 * s.mean),
+    }
+}
+
+/// Points with their 95% interval, and a star where they differ from 0 after correction; of a single pair there is none.
+fn difference(c: &Comparison) -> String {
+    let star = if c.p_corrected.is_some_and(|p| p <= ALPHA) { " *" } else { "" };
+    match c.interval {
+        Some(i) => format!("{:+.2} [{:+.2}, {:+.2}]{star}", 100.0 * c.mean, 100.0 * i.low, 100.0 * i.high),
+        None => format!("{:+.2}", 100.0 * c.mean),
     }
 }
 
@@ -232,18 +310,25 @@ fn significant(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-fn notes(report: &Report, constants: Vec<String>, explained: Vec<String>, bullet: &str) -> String {
+/// The notes as lines of text.
+fn lines(report: &Report, bullet: &str) -> String {
+    notes(report).iter().map(|line| format!("{bullet}{line}\n")).collect()
+}
+
+/// What the reader of the table should know.
+pub(super) fn notes(report: &Report) -> Vec<String> {
+    let Grid { constants, explained, .. } = grid(report);
     let mut lines = report.notes.clone();
     if !constants.is_empty() {
         lines.push(format!("wherever it applies: {}", constants.join(", ")));
     }
     lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
-    lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance".into());
+    lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; of one seed there is neither".into());
     lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
     lines.push(format!(
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included",
         report.flops_theoretical_formula
     ));
     lines.extend(explained);
-    lines.iter().map(|l| format!("{bullet}{l}\n")).collect()
+    lines
 }

@@ -1,10 +1,11 @@
 //! Reports of made-up records, by exact text.
 
-use super::{Format, Report};
+use super::{Format, Options, Report};
 use crate::data;
 use crate::record::tests::manifest;
-use crate::record::{Machine, Measures, Provenance, Record, SCHEMA, Status, StepSeconds};
-use crate::suite::{Cell, Suite};
+use crate::record::{EpochMeasures, Machine, Measures, Provenance, Record, SCHEMA, Status, StepSeconds};
+use crate::stats::{Comparison, Finding};
+use crate::suite::{Cell, OptimizerName, Suite};
 
 fn cells() -> Vec<Cell> {
     let filter: crate::suite::Filter =
@@ -62,6 +63,7 @@ fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
             threads: 2,
             finished_unix: 0,
         },
+        reference_step_seconds: Some(StepSeconds { median: 0.004, min: 0.004, max: 0.004, n: 15, warmup: 3 }),
     }
 }
 
@@ -77,86 +79,96 @@ fn report() -> Report {
             record(cell, (i != last).then_some(accuracy), 0.010 + 0.005 * i as f64)
         })
         .collect();
-    Report::new(&manifest(&cells), &records)
+    Report::new(&manifest(&cells), &records, &Options::default())
+}
+
+fn text(report: &Report, format: Format) -> String {
+    report.render(format, None, &[]).expect("a report")
 }
 
 #[test]
 fn terminal_table() {
-    insta::assert_snapshot!(report().render(Format::Table), @"
+    insta::assert_snapshot!(text(&report(), Format::Table), @"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
-    ┌───────────┬──────────────┬────────┬────────────────┬──────────────┬──────────────┬──────────────┬──────────────┬──────────────────┬──────────────────┬──────────────────┬────────────────┐
-    │ optimizer │ weight_decay │ epochs │              n │   accuracy % │       best % │       vs SGD │       vs SAM │          ms/step │         step/SGD │        train/SGD │      FLOPs/SGD │
-    ├───────────┼──────────────┼────────┼────────────────┼──────────────┼──────────────┼──────────────┼──────────────┼──────────────────┼──────────────────┼──────────────────┼────────────────┤
-    │ sgd       │ 0.0005       │ 2      │              2 │ 53.00 ± 4.24 │ 54.00 ± 4.24 │            - │ -3.30 ± 0.42 │ 22.5 (10.0-35.0) │                - │                - │ 1.00/1.00/1.00 │
-    │ sgd       │ 0.001        │ 2      │              2 │ 54.10 ± 4.38 │ 55.10 ± 4.38 │ +1.10 ± 0.14 │ -2.20 ± 0.28 │ 27.5 (15.0-40.0) │ 1.32 (1.14-1.50) │ 1.32 (1.14-1.50) │ 1.00/1.00/1.00 │
-    │ sgd       │ 0.0005       │ 4      │              2 │ 55.20 ± 4.53 │ 56.20 ± 4.53 │ +2.20 ± 0.28 │ -1.10 ± 0.14 │ 32.5 (20.0-45.0) │ 1.64 (1.29-2.00) │ 1.64 (1.29-2.00) │ 2.00/2.00/2.00 │
-    │ sam       │ 0.001        │ 2      │              2 │ 56.30 ± 4.67 │ 57.30 ± 4.67 │ +3.30 ± 0.42 │            - │ 37.5 (25.0-50.0) │ 1.96 (1.43-2.50) │ 1.96 (1.43-2.50) │ 2.00/2.00/2.00 │
-    │ ssam-f    │ 0.001        │ 2      │ 1 (1 diverged) │        54.00 │        55.00 │        +4.00 │        +1.00 │             30.0 │             3.00 │             3.00 │ 2.00/2.00/2.00 │
-    └───────────┴──────────────┴────────┴────────────────┴──────────────┴──────────────┴──────────────┴──────────────┴──────────────────┴──────────────────┴──────────────────┴────────────────┘
+    ┌───────────┬──────────────┬────────┬────────────────┬──────────────┬──────────────┬──────────────────────┬──────────────────────┬──────────────────┬──────────────────┬──────────────────┬────────────────┬──────────────────────┬─────────────┐
+    │ optimizer │ weight_decay │ epochs │              n │   accuracy % │       best % │               vs SGD │               vs SAM │          ms/step │         step/SGD │        train/SGD │      FLOPs/SGD │  vs SGD, equal FLOPs │       front │
+    ├───────────┼──────────────┼────────┼────────────────┼──────────────┼──────────────┼──────────────────────┼──────────────────────┼──────────────────┼──────────────────┼──────────────────┼────────────────┼──────────────────────┼─────────────┤
+    │ sgd       │ 0.0005       │ 2      │              2 │ 53.00 ± 4.24 │ 54.00 ± 4.24 │                    - │ -3.30 [-7.11, +0.51] │ 22.5 (10.0-35.0) │                - │                - │ 1.00/1.00/1.00 │                    - │        time │
+    │ sgd       │ 0.001        │ 2      │              2 │ 54.10 ± 4.38 │ 55.10 ± 4.38 │ +1.10 [-0.17, +2.37] │ -2.20 [-4.74, +0.34] │ 27.5 (15.0-40.0) │ 1.32 (1.14-1.50) │ 1.32 (1.14-1.50) │ 1.00/1.00/1.00 │                    - │ time, FLOPs │
+    │ sgd       │ 0.0005       │ 4      │              2 │ 55.20 ± 4.53 │ 56.20 ± 4.53 │ +2.20 [-0.34, +4.74] │ -1.10 [-2.37, +0.17] │ 32.5 (20.0-45.0) │ 1.64 (1.29-2.00) │ 1.64 (1.29-2.00) │ 2.00/2.00/2.00 │                    - │        time │
+    │ sam       │ 0.001        │ 2      │              2 │ 56.30 ± 4.67 │ 57.30 ± 4.67 │ +3.30 [-0.51, +7.11] │                    - │ 37.5 (25.0-50.0) │ 1.96 (1.43-2.50) │ 1.96 (1.43-2.50) │ 2.00/2.00/2.00 │ +1.10 [-0.17, +2.37] │ time, FLOPs │
+    │ ssam-f    │ 0.001        │ 2      │ 1 (1 diverged) │        54.00 │        55.00 │                +4.00 │                +1.00 │             30.0 │             3.00 │             3.00 │ 2.00/2.00/2.00 │                +2.00 │           - │
+    └───────────┴──────────────┴────────┴────────────────┴──────────────┴──────────────┴──────────────────────┴──────────────────────┴──────────────────┴──────────────────┴──────────────────┴────────────────┴──────────────────────┴─────────────┘
     a part of the profile: 10 of its 18 cells were selected
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
+    the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, refresh interval, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, norm full, perturbation explicit, rho_decay constant, batch_norm update, lr 0.05, momentum 0.9, nesterov false
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
-    vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
+    vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; of one seed there is neither
     ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
     FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included
+    vs SGD, equal FLOPs: the same difference to the first SGD row's setting with as many epochs as make its nominal FLOPs equal
+    front: no other row is at least as accurate in the mean and costs at most as much, in training time or in executed FLOPs
     ");
 }
 
 #[test]
 fn a_narrow_terminal_gets_a_narrow_table() {
-    let text = report().render_within(Format::Table, Some(100));
+    let text = report().render(Format::Table, Some(100), &[]).expect("a table");
     let table: Vec<usize> = text.lines().filter(|l| l.contains('│')).map(|l| l.chars().count()).collect();
     assert!(table.iter().all(|width| *width == table[0] && *width <= 100), "{text}");
 }
 
 #[test]
 fn markdown_table() {
-    insta::assert_snapshot!(report().render(Format::Markdown), @"
+    insta::assert_snapshot!(text(&report(), Format::Markdown), @"
     ## cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
 
-    | optimizer | weight_decay | epochs |              n |   accuracy % |       best % |       vs SGD |       vs SAM |          ms/step |         step/SGD |        train/SGD |      FLOPs/SGD |
-    |-----------|--------------|--------|----------------|--------------|--------------|--------------|--------------|------------------|------------------|------------------|----------------|
-    | sgd       | 0.0005       | 2      |              2 | 53.00 ± 4.24 | 54.00 ± 4.24 |            - | -3.30 ± 0.42 | 22.5 (10.0-35.0) |                - |                - | 1.00/1.00/1.00 |
-    | sgd       | 0.001        | 2      |              2 | 54.10 ± 4.38 | 55.10 ± 4.38 | +1.10 ± 0.14 | -2.20 ± 0.28 | 27.5 (15.0-40.0) | 1.32 (1.14-1.50) | 1.32 (1.14-1.50) | 1.00/1.00/1.00 |
-    | sgd       | 0.0005       | 4      |              2 | 55.20 ± 4.53 | 56.20 ± 4.53 | +2.20 ± 0.28 | -1.10 ± 0.14 | 32.5 (20.0-45.0) | 1.64 (1.29-2.00) | 1.64 (1.29-2.00) | 2.00/2.00/2.00 |
-    | sam       | 0.001        | 2      |              2 | 56.30 ± 4.67 | 57.30 ± 4.67 | +3.30 ± 0.42 |            - | 37.5 (25.0-50.0) | 1.96 (1.43-2.50) | 1.96 (1.43-2.50) | 2.00/2.00/2.00 |
-    | ssam-f    | 0.001        | 2      | 1 (1 diverged) |        54.00 |        55.00 |        +4.00 |        +1.00 |             30.0 |             3.00 |             3.00 | 2.00/2.00/2.00 |
+    | optimizer | weight_decay | epochs |              n |   accuracy % |       best % |               vs SGD |               vs SAM |          ms/step |         step/SGD |        train/SGD |      FLOPs/SGD |  vs SGD, equal FLOPs |       front |
+    |-----------|--------------|--------|----------------|--------------|--------------|----------------------|----------------------|------------------|------------------|------------------|----------------|----------------------|-------------|
+    | sgd       | 0.0005       | 2      |              2 | 53.00 ± 4.24 | 54.00 ± 4.24 |                    - | -3.30 [-7.11, +0.51] | 22.5 (10.0-35.0) |                - |                - | 1.00/1.00/1.00 |                    - |        time |
+    | sgd       | 0.001        | 2      |              2 | 54.10 ± 4.38 | 55.10 ± 4.38 | +1.10 [-0.17, +2.37] | -2.20 [-4.74, +0.34] | 27.5 (15.0-40.0) | 1.32 (1.14-1.50) | 1.32 (1.14-1.50) | 1.00/1.00/1.00 |                    - | time, FLOPs |
+    | sgd       | 0.0005       | 4      |              2 | 55.20 ± 4.53 | 56.20 ± 4.53 | +2.20 [-0.34, +4.74] | -1.10 [-2.37, +0.17] | 32.5 (20.0-45.0) | 1.64 (1.29-2.00) | 1.64 (1.29-2.00) | 2.00/2.00/2.00 |                    - |        time |
+    | sam       | 0.001        | 2      |              2 | 56.30 ± 4.67 | 57.30 ± 4.67 | +3.30 [-0.51, +7.11] |                    - | 37.5 (25.0-50.0) | 1.96 (1.43-2.50) | 1.96 (1.43-2.50) | 2.00/2.00/2.00 | +1.10 [-0.17, +2.37] | time, FLOPs |
+    | ssam-f    | 0.001        | 2      | 1 (1 diverged) |        54.00 |        55.00 |                +4.00 |                +1.00 |             30.0 |             3.00 |             3.00 | 2.00/2.00/2.00 |                +2.00 |           - |
 
     - a part of the profile: 10 of its 18 cells were selected
     - resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32
     - measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
+    - the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     - sharpbench 0.0.0 (no revision)
     - wherever it applies: sparsity 0.9, mask fisher, pattern unstructured, refresh interval, mask_interval 1, fisher_samples 128, fisher_mode clean, rho 0.05, norm full, perturbation explicit, rho_decay constant, batch_norm update, lr 0.05, momentum 0.9, nesterov false
     - accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set
-    - vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean ± standard deviation; no test of significance
+    - vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; of one seed there is neither
     - ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)
     - FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included
+    - vs SGD, equal FLOPs: the same difference to the first SGD row's setting with as many epochs as make its nominal FLOPs equal
+    - front: no other row is at least as accurate in the mean and costs at most as much, in training time or in executed FLOPs
     ");
 }
 
 #[test]
 fn csv_has_a_line_per_cell() {
-    insta::assert_snapshot!(report().render(Format::Csv), @"
-    suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,refresh,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,norm,perturbation,rho_decay,variant,batch_norm,lr,momentum,nesterov,weight_decay,epochs,seed,status,test_accuracy_last,test_accuracy_best,train_seconds,mask_seconds,step_seconds_median,flops_nominal,flops_theoretical,flops_executed,live_fraction,convergence_exponent,eigenvalue_over_edge,eigenvalue_over_gradient_descent_edge,eigenvalue,trace,max_loss_increase,peak_memory_bytes,fingerprint
-    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,1234,completed,0.5,0.51,0.16,0.0,0.01,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,0.56,0.0,0.035,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,1234,completed,0.51,0.52,0.24,0.0,0.015,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,4321,completed,0.5720000000000001,0.5820000000000001,0.64,0.0,0.04,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,1234,completed,0.52,0.53,0.32,0.0,0.02,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,4321,completed,0.5840000000000001,0.5940000000000001,0.7200000000000001,0.0,0.045000000000000005,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.53,0.54,0.4,0.0,0.025,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,4321,completed,0.596,0.606,0.8,0.0,0.05,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.54,0.55,0.48,0.0,0.03,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,4321,diverged,,0.11,0.88,0.0,0.055,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    insta::assert_snapshot!(text(&report(), Format::Csv), @"
+    suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,refresh,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,norm,perturbation,rho_decay,variant,batch_norm,lr,momentum,nesterov,weight_decay,epochs,seed,status,test_accuracy_last,test_accuracy_best,train_seconds,mask_seconds,seconds_to_target,step_seconds_median,reference_step_seconds,flops_nominal,flops_theoretical,flops_executed,live_fraction,convergence_exponent,eigenvalue_over_edge,eigenvalue_over_gradient_descent_edge,eigenvalue,trace,max_loss_increase,peak_memory_bytes,fingerprint
+    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,1234,completed,0.5,0.51,0.16,0.0,,0.01,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,0.56,0.0,,0.035,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,1234,completed,0.51,0.52,0.24,0.0,,0.015,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,4321,completed,0.5720000000000001,0.5820000000000001,0.64,0.0,,0.04,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,1234,completed,0.52,0.53,0.32,0.0,,0.02,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,4321,completed,0.5840000000000001,0.5940000000000001,0.7200000000000001,0.0,,0.045000000000000005,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.53,0.54,0.4,0.0,,0.025,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,4321,completed,0.596,0.606,0.8,0.0,,0.05,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.54,0.55,0.48,0.0,,0.03,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,4321,diverged,,0.11,0.88,0.0,,0.055,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
     ");
 }
 
 #[test]
 fn json_has_the_documented_keys() {
-    let json: serde_json::Value = serde_json::from_str(&report().render(Format::Json)).expect("JSON");
+    let json: serde_json::Value = serde_json::from_str(&text(&report(), Format::Json)).expect("JSON");
     assert_eq!(
         (&json["suite"], &json["profile"], &json["data"]),
         (&"cifar10".into(), &"smoke".into(), &"photo-patches".into())
@@ -187,11 +199,11 @@ fn json_has_the_documented_keys() {
 fn differences_are_paired_by_seed_and_references_have_none() {
     let report = report();
     let sgd = &report.rows[0];
-    assert!(sgd.difference_to_sgd.is_none() && sgd.difference_to_sam.is_some());
+    assert!(sgd.to_sgd.is_none() && sgd.to_sam.is_some());
     let sam = report.rows.iter().find(|r| r.setting.optimizer == "sam").expect("a SAM row");
-    let difference = sam.difference_to_sgd.expect("two pairs");
+    let difference = sam.to_sgd.expect("two pairs");
     assert_eq!(difference.n, 2);
-    assert!(sam.difference_to_sam.is_none());
+    assert!(sam.to_sam.is_none());
     assert_eq!(sam.flops_nominal_ratio_to_sgd, Some(2.0));
 }
 
@@ -218,7 +230,7 @@ fn every_axis_that_varies_has_a_column() {
         mask.refresh =
             crate::suite::Refresh::Fisher { interval: 5, samples: 16, mode: crate::suite::cell::FisherMode::Paper };
     }
-    let table = Report::new(&manifest(&[base, other]), &[]).render(Format::Table);
+    let table = text(&Report::new(&manifest(&[base, other]), &[], &Options::default()), Format::Table);
     let header = table.lines().nth(2).expect("a header");
     for axis in ["mask_interval", "fisher_samples", "fisher_mode", "momentum"] {
         assert!(header.contains(axis), "{axis} is missing in {header}");
@@ -231,9 +243,122 @@ fn an_unfinished_run_says_so_and_foreign_records_are_left_out() {
     let mut foreign = cells[0].clone();
     foreign.seed = 99;
     let records = [record(&cells[0], Some(0.5), 0.01), record(&foreign, Some(0.9), 0.01)];
-    let report = Report::new(&manifest(&cells), &records);
+    let report = Report::new(&manifest(&cells), &records, &Options::default());
     assert!(!report.is_complete());
     assert_eq!(report.cells_finished, 1);
-    assert!(report.render(Format::Table).contains("INCOMPLETE: 1 of 10 cells"), "{}", report.render(Format::Table));
+    let table = text(&report, Format::Table);
+    assert!(table.contains("INCOMPLETE: 1 of 10 cells"), "{table}");
     assert_eq!(report.rows[0].test_accuracy_last.map(|s| (s.n, s.sd)), Some((1, None)));
+}
+
+/// What is said of differences: corrected for all, once for each pair of rows; beside SGD of equal FLOPs; with what was timed.
+#[test]
+fn comparisons_cost_and_fronts_are_reported() {
+    let cells = cells();
+    let epoch = |test_accuracy: f64| EpochMeasures {
+        lr: 0.1,
+        train_loss: 1.0,
+        test_loss: None,
+        test_accuracy,
+        train_seconds: 2.0,
+    };
+    let records: Vec<Record> = cells
+        .iter()
+        .map(|cell| {
+            // SGD .5, the longer one .6, SAM .55 and .551, and sparse SAM .549.
+            let base = match (cell.rho().is_some(), cell.mask().is_some(), cell.epochs) {
+                (false, _, 2) => 0.5,
+                (false, ..) => 0.6,
+                (true, false, _) => 0.55,
+                (true, true, _) => 0.549,
+            };
+            let accuracy = base + if cell.seed == 4321 { 0.001 } else { 0.0 };
+            let mut record = record(cell, Some(accuracy), 0.01);
+            record.measures.epochs = vec![epoch(0.3), epoch(accuracy)];
+            record
+        })
+        .collect();
+    let options = Options { margin: 0.05, target: Some(0.55) };
+    let report = Report::new(&manifest(&cells), &records, &options);
+    let [sgd, decay, longer, sam, sparse] = report.rows.as_slice() else { panic!("{} rows", report.rows.len()) };
+    let points = |c: Option<Comparison>| c.map(|c| (1e4 * c.mean).round() as i64);
+    assert_eq!((points(sgd.to_sgd), points(sgd.to_sam)), (None, Some(-500)));
+    assert_eq!((points(sam.to_sgd), points(sam.to_sam), points(sam.to_equal_flops)), (Some(500), None, Some(-500)));
+    assert_eq!((points(sparse.to_sam), points(sparse.to_equal_flops)), (Some(-10), Some(-510)));
+    assert_eq!((points(longer.to_equal_flops), points(decay.to_equal_flops)), (None, None));
+    // Both sides of a comparison have one p, and the differences, all equal, are known to a test sample only.
+    assert_eq!(sgd.to_sam.and_then(|c| c.p_corrected), sam.to_sgd.and_then(|c| c.p_corrected));
+    let p = |c: Option<Comparison>| c.and_then(|c| c.p_corrected).expect("p");
+    assert_eq!(p(longer.to_sam), p(sam.to_equal_flops));
+    assert!(p(sam.to_sgd) > 0.05, "{}", p(sam.to_sgd));
+    assert_eq!(sparse.to_sam.and_then(|c| c.no_loss).map(|t| t.finding), Some(Finding::Supported));
+    // The second epoch reaches it, of one seed of sparse SAM only.
+    assert_eq!(sam.seconds_to_target.map(|m| (m.n, m.median)), Some((2, 4.0)));
+    assert_eq!(sparse.seconds_to_target.map(|m| m.n), Some(1));
+    assert_eq!(sgd.seconds_to_target, None);
+    assert_eq!(Report::new(&manifest(&cells), &records, &Options::default()).target_accuracy, Some(0.5));
+    let fronts: Vec<_> = report.rows.iter().map(|r| (r.on_front_of_seconds, r.on_front_of_flops)).collect();
+    assert_eq!(fronts[2], (true, true));
+    assert_eq!(fronts[4], (false, false));
+    assert_eq!(sam.test_accuracy_by_epoch.len(), 2);
+    let page = text(&report, Format::Html);
+    for expected in [
+        "that it loses less than 5 points against SAM is supported",
+        "no difference shown (+5.00 points",
+        "<h2>Learning curves</h2>",
+        "id=\"cells-5\"",
+    ] {
+        assert!(page.contains(expected), "{expected}");
+    }
+}
+
+/// Nothing on the page comes from elsewhere, and names cannot become elements of it.
+#[test]
+fn the_page_is_self_contained_and_escapes_names() {
+    let mut report = report();
+    report.suite = "</script><script>alert(1)</script>".into();
+    let page = text(&report, Format::Html);
+    assert_eq!(page.matches("<script").count(), 2);
+    // The name of SVG's elements looks like an address.
+    let page = page.replace("http://www.w3.org/2000/svg", "");
+    assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("src="));
+}
+
+#[test]
+fn an_unsteady_machine_and_disturbed_trainings_are_told() {
+    let mut cells = cells();
+    let third: Vec<Cell> = cells.iter().filter(|c| c.seed == 1234).map(|c| Cell { seed: 7, ..c.clone() }).collect();
+    cells.extend(third);
+    let mut records: Vec<Record> = cells.iter().map(|cell| record(cell, Some(0.5), 0.01)).collect();
+    let notes = |records: &[Record]| Report::new(&manifest(&cells), records, &Options::default()).notes.join("\n");
+    let calm = notes(&records);
+    assert!(calm.contains("the reference step took 4.00 ms") && !calm.contains("before trusting"), "{calm}");
+    let step = |median| Some(StepSeconds { median, min: median, max: median, n: 9, warmup: 3 });
+    // A slower machine explains a slower training.
+    (records[0].measures.step_seconds, records[0].reference_step_seconds) = (step(0.02), step(0.008));
+    let throttled = notes(&records);
+    assert!(throttled.contains("the machine's speed varied") && !throttled.contains("longer a step"), "{throttled}");
+    records[0].reference_step_seconds = step(0.004);
+    let disturbed = notes(&records);
+    assert!(disturbed.contains("seed=1234 took over 25% longer a step"), "{disturbed}");
+}
+
+/// Ten thousand cells are reported in the time of a blink, not in its square.
+#[test]
+fn a_large_report_has_every_row() {
+    let first = |name| cells().into_iter().find(|c| c.optimizer.name == name).expect("a cell");
+    let (sgd, sam) = (first(OptimizerName::Sgd), first(OptimizerName::Sam));
+    let cell = |i: u64| {
+        let base = if i % 12 < 6 { &sgd } else { &sam };
+        Cell { lr: 1e-4 * (1 + i / 12) as f64, seed: i % 6, ..base.clone() }
+    };
+    let cells: Vec<Cell> = (0..9_996).map(cell).collect();
+    let accuracy = |i: usize| 0.5 + 0.01 * ((i * 7919) % 13) as f64;
+    let records: Vec<Record> =
+        cells.iter().enumerate().map(|(i, cell)| record(cell, Some(accuracy(i)), 0.01)).collect();
+    let new = || Report::new(&manifest(&cells), &records, &Options::default());
+    let report = new();
+    assert_eq!((report.rows.len(), report.cells_finished), (1666, 9_996));
+    assert!(report.rows[3].to_sam.is_some_and(|c| c.n == 6 && c.seeds_for_no_loss.is_some()));
+    assert_eq!(text(&report, Format::Markdown), text(&new(), Format::Markdown));
 }

@@ -518,9 +518,14 @@ impl Cell {
 
     /// A label for progress lines: the axes, without those that have a grid's default value.
     pub fn label(&self) -> String {
+        format!("{} seed={}", self.setting_label(), self.seed)
+    }
+
+    /// The same without the seed.
+    pub fn setting_label(&self) -> String {
         let axes = self.axes();
-        let told = axes.iter().skip(1).filter(|axis| !DEFAULTS.contains(&(axis.0, axis.1.as_str())));
-        let told = told.map(|(name, value)| format!("{name}={value}"));
+        let hidden = |axis: &(&str, String)| axis.0 == "seed" || DEFAULTS.contains(&(axis.0, axis.1.as_str()));
+        let told = axes.iter().skip(1).filter(|axis| !hidden(axis)).map(|(name, value)| format!("{name}={value}"));
         std::iter::once(axes[0].1.clone()).chain(told).collect::<Vec<_>>().join(" ")
     }
 }

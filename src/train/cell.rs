@@ -23,9 +23,6 @@ use crate::optim::{Context, Norm};
 use crate::record::{EpochMeasures, GradientNorm, Measures, SharpnessCheck, Status, StepSeconds, fingerprint};
 use crate::suite::{Cell, Refresh};
 
-/// First steps left out of the step times: memory and caches are cold.
-const WARMUP_STEPS: usize = 3;
-
 /// Samples of a pass over a full batch.
 const FULL_BATCH_CHUNK: usize = 512;
 
@@ -267,7 +264,7 @@ impl Session<'_> {
             parameters: model.layout().len(),
             train_seconds: self.step_seconds.iter().sum::<f64>() + self.mask_seconds,
             mask_seconds: self.mask_seconds,
-            step_seconds: step_seconds(&self.step_seconds),
+            step_seconds: StepSeconds::of(&self.step_seconds),
             peak_memory_bytes: if self.peak_is_own { memory::peak_bytes() } else { None },
             flops_nominal: flops.nominal,
             flops_theoretical: flops.theoretical,
@@ -281,12 +278,4 @@ impl Session<'_> {
             epochs,
         }
     }
-}
-
-/// The distribution of step times after the warm-up; none for a training that never left it.
-fn step_seconds(all: &[f64]) -> Option<StepSeconds> {
-    let mut warm = all.get(WARMUP_STEPS..)?.to_vec();
-    warm.sort_by(f64::total_cmp);
-    let (min, max) = (*warm.first()?, *warm.last()?);
-    Some(StepSeconds { median: crate::stats::median_of_sorted(&warm), min, max, n: warm.len(), warmup: WARMUP_STEPS })
 }

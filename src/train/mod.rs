@@ -7,6 +7,7 @@ mod gradient_norm;
 mod landscape;
 mod masks;
 mod memory;
+mod reference;
 mod sharpness;
 mod step;
 
@@ -14,4 +15,5 @@ pub use cell::{Observer, Trained, train};
 pub use fisher::fisher_scores;
 pub use landscape::{BatchProblem, Network, Problem};
 pub use memory::peak_bytes as peak_memory_bytes;
+pub use reference::ReferenceStep;
 pub use step::{Optimizer, StepParts, Trainer};

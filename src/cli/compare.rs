@@ -1,0 +1,62 @@
+//! `sharpbench compare BASELINE RUN`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::report::read_run;
+use crate::compare::{Allowed, Format, Gate, Side, Verdict, compare};
+use crate::error::Result;
+use crate::report::Report;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The run folder to compare with.
+    baseline: PathBuf,
+    /// The run folder to judge.
+    run: PathBuf,
+    /// Rules, such as ci/gate.toml (docs/gate.md); without it the default ones.
+    #[arg(long, value_name = "FILE")]
+    gate: Option<PathBuf>,
+    /// Differences of the runs themselves to accept; otherwise they are refused.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    allow: Vec<Allow>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Allow {
+    /// Other images, or another version of them.
+    Data,
+    /// Another plan.
+    Suite,
+    /// Another type of machine, or another number of threads: bits and times are not compared.
+    Machine,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let gate = args.gate.as_deref().map_or_else(|| Ok(Gate::default()), Gate::read)?;
+    if !args.baseline.join("run.json").is_file() {
+        super::tell(&format!(
+            "there is no baseline at {}; make one: sharpbench suite NAME --out {0}",
+            args.baseline.display()
+        ));
+        return Ok(ExitCode::from(super::EXIT_INCOMPLETE));
+    }
+    let [baseline, run] = [read_run(&args.baseline)?, read_run(&args.run)?];
+    let allow = |what| args.allow.contains(&what);
+    let allowed = Allowed { data: allow(Allow::Data), suite: allow(Allow::Suite), machine: allow(Allow::Machine) };
+    let records = [&baseline, &run].map(|(manifest, records)| Report::of_plan(manifest, records));
+    let [old, new] =
+        [(&baseline, &records[0]), (&run, &records[1])].map(|((manifest, _), records)| Side { manifest, records });
+    let comparison = compare(old, new, &gate, allowed)?;
+    super::print(&comparison.render(args.format)?)?;
+    Ok(match comparison.verdict {
+        Verdict::Regressed => ExitCode::from(super::EXIT_REGRESSION),
+        Verdict::Missing => ExitCode::from(super::EXIT_INCOMPLETE),
+        Verdict::Unchanged | Verdict::Improved | Verdict::New | Verdict::Undecided => ExitCode::SUCCESS,
+    })
+}

@@ -1,0 +1,230 @@
+//! A run beside a baseline: what has become better or worse, with how much certainty. A pure function of records.
+
+mod gate;
+mod render;
+#[cfg(test)]
+mod tests;
+mod verdicts;
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::Serialize;
+
+pub use gate::{Gate, Rule};
+
+use crate::error::{Error, Result};
+use crate::record::{Record, RunManifest};
+use crate::suite::Cell;
+
+/// What is said of a setting, or of one figure of it. From the least to the most alarming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The same, or within the margin.
+    Unchanged,
+    /// Better by more than the margin.
+    Improved,
+    /// Not in the baseline.
+    New,
+    /// The data allow more than one of these.
+    Undecided,
+    /// In the baseline, but not in the run.
+    Missing,
+    /// Worse by more than the margin; of a figure that should be exact, changed.
+    Regressed,
+}
+
+/// A figure of the run beside the baseline's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Check {
+    /// Which figure.
+    pub what: String,
+    /// What is said of it.
+    pub verdict: Verdict,
+    /// The baseline's.
+    pub baseline: String,
+    /// The run's.
+    pub run: String,
+    /// The change, with its interval where it has one.
+    pub change: String,
+}
+
+/// A setting over its seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SettingVerdict {
+    /// The setting.
+    pub setting: String,
+    /// The most alarming of its checks'.
+    pub verdict: Verdict,
+    /// Cells that both have.
+    pub cells: usize,
+    /// Whether there are such, all of the same bits.
+    pub same_bits: bool,
+    /// Its figures; of those that should be exact, the ones that have changed.
+    pub checks: Vec<Check>,
+}
+
+/// A run beside a baseline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Suite name.
+    pub suite: String,
+    /// Profile name.
+    pub profile: String,
+    /// The data set.
+    pub data: String,
+    /// The most alarming verdict.
+    pub verdict: Verdict,
+    /// Whether both were made on one type of machine, so that bits and times can be compared.
+    pub same_machine: bool,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+    /// By setting, in the plan's order; what the baseline alone has comes last.
+    pub settings: Vec<SettingVerdict>,
+    /// The steps of all settings together, whose many cells tell more than the few of one; where times are judged.
+    pub all_times: Option<Check>,
+}
+
+/// What both sides have in common.
+#[derive(Clone, Copy)]
+struct Alike {
+    machine: bool,
+    data: bool,
+}
+
+/// Differences that a comparison may be told to accept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Another version of the images: weights are not compared then.
+    pub data: bool,
+    /// Another plan.
+    pub suite: bool,
+    /// Another type of machine, or another number of threads.
+    pub machine: bool,
+}
+
+/// One side.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// What it is.
+    pub manifest: &'a RunManifest,
+    /// Its records, in its plan's order.
+    pub records: &'a [&'a Record],
+}
+
+/// Compares a run with a baseline.
+///
+/// # Errors
+/// When they are not of the same data, plan and type of machine, and that is not allowed.
+pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed) -> Result<Comparison> {
+    let (old, new) = (baseline.manifest, run.manifest);
+    let refuse = |what: &str, old: &str, new: &str, allow: &str| {
+        Err(Error::Usage(format!(
+            "the baseline and the run have different {what}: {old}, {new}; compare runs of one kind, or say --allow {allow}"
+        )))
+    };
+    if (&old.data, &old.data_sha256) != (&new.data, &new.data_sha256) && !allowed.data {
+        let text = |m: &RunManifest| format!("{} ({})", m.data, m.data_sha256.get(..12).unwrap_or(&m.data_sha256));
+        return refuse("data", &text(old), &text(new), "data");
+    }
+    if (&old.suite, &old.profile, &old.suite_hash) != (&new.suite, &new.profile, &new.suite_hash) && !allowed.suite {
+        let hash = |m: &RunManifest| m.suite_hash.get(..12).unwrap_or(&m.suite_hash).to_string();
+        let text = |m: &RunManifest| format!("{} {} ({})", m.suite, m.profile, hash(m));
+        return refuse("plans", &text(old), &text(new), "suite");
+    }
+    let machines = [baseline, run].map(|side| verdicts::machines(side.records));
+    let same_machine = machines[0] == machines[1] && machines[0].len() == 1;
+    if !same_machine && !allowed.machine && machines.iter().all(|m| !m.is_empty()) {
+        let text = |m: &BTreeSet<String>| m.iter().cloned().collect::<Vec<_>>().join(" and ");
+        return refuse("machines, or more than one", &text(&machines[0]), &text(&machines[1]), "machine");
+    }
+    let alike = Alike { machine: same_machine, data: old.data_sha256 == new.data_sha256 };
+    let groups = groups([baseline, run]);
+    // Noisy figures, which share the level: of each setting its accuracy and its time, and the time of all.
+    let kinds = usize::from(gate.accuracy.is_some()) + usize::from(gate.time.is_some());
+    let tests = kinds * groups.iter().filter(|g| g.records.iter().all(|side| !side.is_empty())).count() + 1;
+    let settings: Vec<SettingVerdict> =
+        groups.iter().filter_map(|group| verdicts::setting(group, gate, alike, tests)).collect();
+    let all_times =
+        gate.time.filter(|_| same_machine).and_then(|rule| verdicts::all_times([baseline, run], rule, tests));
+    let mut notes = Vec::new();
+    if !alike.data {
+        notes.push("on different data: weights, how trainings ended and what masks chose are not compared".into());
+    }
+    if !same_machine {
+        notes.push("not on one type of machine: weights and times are not compared".into());
+    } else if gate.time.is_some() && all_times.is_none() {
+        notes
+            .push("times are not judged: the reference step was measured fewer than twice beside cells of both".into());
+    }
+    let verdict = settings.iter().map(|s| s.verdict).chain(all_times.as_ref().map(|c| c.verdict)).max();
+    Ok(Comparison {
+        suite: new.suite.clone(),
+        profile: new.profile.clone(),
+        data: new.data.clone(),
+        verdict: verdict.unwrap_or(Verdict::Missing),
+        same_machine,
+        notes,
+        settings,
+        all_times,
+    })
+}
+
+/// A setting with the run's planned cells, and the records of the baseline and of the run.
+struct Group<'a> {
+    setting: Cell,
+    planned: Vec<&'a Cell>,
+    records: [Vec<&'a Record>; 2],
+}
+
+/// The settings of both, the run's first.
+fn groups<'a>(sides: [Side<'a>; 2]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let (mut of_setting, mut of_cell) = (HashMap::new(), HashMap::new());
+    for (side, Side { manifest, .. }) in sides.into_iter().enumerate().rev() {
+        for cell in &manifest.cells {
+            let setting = cell.setting();
+            let place = *of_setting.entry(setting.id()).or_insert(groups.len());
+            if place == groups.len() {
+                groups.push(Group { setting, planned: Vec::new(), records: Default::default() });
+            }
+            if side == 1 {
+                groups[place].planned.push(cell);
+            }
+            of_cell.insert(cell.id(), place);
+        }
+    }
+    for (side, Side { records, .. }) in sides.into_iter().enumerate() {
+        for record in records {
+            if let Some(place) = of_cell.get(&record.id) {
+                groups[*place].records[side].push(record);
+            }
+        }
+    }
+    groups
+}
+
+impl Comparison {
+    /// As `format` has it.
+    ///
+    /// # Errors
+    /// When it cannot be written in that format.
+    pub fn render(&self, format: Format) -> Result<String> {
+        render::render(self, format)
+    }
+}
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A table for the terminal.
+    Table,
+    /// A comment for a pull request: one line where there is no news.
+    Markdown,
+    /// For programs.
+    Json,
+    /// For test reporters.
+    Junit,
+    /// Workflow commands, which GitHub shows beside the change.
+    Github,
+}

@@ -1,0 +1,180 @@
+//! Comparisons as text.
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use tabled::builder::Builder;
+use tabled::settings::Style;
+
+use super::{Check, Comparison, Format, SettingVerdict, Verdict};
+use crate::error::{Error, Result};
+
+pub(super) fn render(comparison: &Comparison, format: Format) -> Result<String> {
+    match format {
+        Format::Table => Ok(table(comparison)),
+        Format::Markdown => Ok(markdown(comparison)),
+        Format::Json => {
+            let text = serde_json::to_string_pretty(comparison);
+            text.map(|text| text + "\n").map_err(|e| Error::Report(e.to_string()))
+        }
+        Format::Junit => junit(comparison),
+        Format::Github => Ok(github(comparison)),
+    }
+}
+
+impl Verdict {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Improved => "improved",
+            Self::New => "new",
+            Self::Undecided => "undecided",
+            Self::Missing => "missing",
+            Self::Regressed => "regressed",
+        }
+    }
+}
+
+/// Such as `cifar10 smoke on photo-patches: regressed`.
+fn title(c: &Comparison) -> String {
+    format!("{} {} on {}: {}", c.suite, c.profile, c.data, c.verdict.word())
+}
+
+/// Such as `16 settings unchanged, 2 regressed`.
+fn counts(c: &Comparison) -> String {
+    let all =
+        [Verdict::Regressed, Verdict::Missing, Verdict::Undecided, Verdict::New, Verdict::Improved, Verdict::Unchanged];
+    let count = |verdict| c.settings.iter().filter(|s| s.verdict == verdict).count();
+    let told = all.into_iter().map(|verdict| (count(verdict), verdict.word())).filter(|(n, _)| *n > 0);
+    told.map(|(n, word)| format!("{n} {word}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Such as `accuracy regressed: 50.00% → 40.00%, -10.00 points [-11.00, -9.00], n = 3`.
+fn sentence(check: &Check) -> String {
+    let Check { what, verdict, baseline, run, change } = check;
+    let change = if change.is_empty() { String::new() } else { format!(", {change}") };
+    let figures = if baseline.is_empty() { String::new() } else { format!(" {baseline} \u{2192} {run}") };
+    format!("{what} {}:{figures}{change}", verdict.word()).replace(":,", ":")
+}
+
+/// The settings, and what is said of all of them together as if it were one more.
+fn cases(c: &Comparison) -> Vec<SettingVerdict> {
+    let all = c.all_times.iter().map(|check| SettingVerdict {
+        setting: "all settings".into(),
+        verdict: check.verdict,
+        cells: 0,
+        same_bits: false,
+        checks: vec![check.clone()],
+    });
+    c.settings.iter().cloned().chain(all).collect()
+}
+
+/// What of a setting is not unchanged.
+fn news(setting: &SettingVerdict) -> Vec<String> {
+    setting.checks.iter().filter(|c| c.verdict != Verdict::Unchanged).map(sentence).collect()
+}
+
+fn rows(c: &Comparison) -> Builder {
+    let header = ["setting", "cells", "figure", "baseline", "run", "change", "verdict"].map(str::to_string);
+    let mut builder = Builder::from_iter([header.to_vec()]);
+    for s in &c.settings {
+        if s.same_bits || s.checks.is_empty() {
+            let what = if s.same_bits { "weights: same bits" } else { "nothing to judge" };
+            let cells = s.cells.to_string();
+            builder.push_record([s.setting.as_str(), &cells, what, "", "", "", Verdict::Unchanged.word()]);
+        }
+        for check in &s.checks {
+            let row = [&s.setting, &s.cells.to_string(), &check.what, &check.baseline, &check.run, &check.change];
+            builder.push_record(row.into_iter().cloned().chain([check.verdict.word().to_string()]));
+        }
+    }
+    if let Some(check) = &c.all_times {
+        let row = ["", "", &check.what, &check.baseline, &check.run, &check.change, check.verdict.word()];
+        builder.push_record(row);
+    }
+    builder
+}
+
+fn table(c: &Comparison) -> String {
+    let mut table = rows(c).build();
+    table.with(Style::sharp());
+    let notes: String = c.notes.iter().map(|note| format!("{note}\n")).collect();
+    format!("{} ({})\n{table}\n{notes}", title(c), counts(c))
+}
+
+/// One line without news; else the news first and everything folded below.
+fn markdown(c: &Comparison) -> String {
+    let mut text = format!("**{}** ({})\n", escaped(&title(c)), counts(c));
+    let notes = c.notes.iter().map(|note| format!("- {}\n", escaped(note)));
+    if !c.notes.is_empty() || c.verdict != Verdict::Unchanged {
+        text += "\n";
+    }
+    text.extend(notes);
+    if c.verdict == Verdict::Unchanged {
+        return text;
+    }
+    for setting in &c.settings {
+        for line in news(setting) {
+            text += &format!("- `{}`: {}\n", setting.setting.replace('`', "'"), escaped(&line));
+        }
+    }
+    text.extend(
+        c.all_times
+            .iter()
+            .filter(|c| c.verdict != Verdict::Unchanged)
+            .map(|c| format!("- {}\n", escaped(&sentence(c)))),
+    );
+    let mut table = rows(c).build();
+    table.with(Style::markdown());
+    text + &format!("\n<details><summary>All settings</summary>\n\n{table}\n\n</details>\n")
+}
+
+/// Text that markdown and HTML leave alone.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('|', "&#124;").replace('\n', " ")
+}
+
+/// A test case for each setting: a regression fails, what is missing is an error, what is undecided is skipped.
+fn junit(c: &Comparison) -> Result<String> {
+    let mut suite = TestSuite::new(format!("{} {} on {}", c.suite, c.profile, c.data));
+    for setting in &cases(c) {
+        let news = news(setting).join("\n");
+        let failed = |kind| {
+            let mut status = TestCaseStatus::non_success(kind);
+            status.set_type(setting.verdict.word()).set_message(&news);
+            status
+        };
+        let status = match setting.verdict {
+            Verdict::Regressed => failed(NonSuccessKind::Failure),
+            Verdict::Missing => failed(NonSuccessKind::Error),
+            Verdict::Undecided => {
+                let mut status = TestCaseStatus::skipped();
+                status.set_message(&news);
+                status
+            }
+            Verdict::Unchanged | Verdict::Improved | Verdict::New => TestCaseStatus::success(),
+        };
+        let mut case = TestCase::new(&setting.setting, status);
+        case.set_classname(format!("{}.{}", c.suite, c.profile));
+        suite.add_test_case(case);
+    }
+    let mut report = Report::new("sharpbench compare");
+    report.add_test_suite(suite);
+    report.to_string().map_err(|e| Error::Report(format!("no JUnit file can be made: {e}")))
+}
+
+/// Workflow commands: errors and warnings.
+fn github(c: &Comparison) -> String {
+    let value = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| value(text).replace(':', "%3A").replace(',', "%2C");
+    let command = |setting: &SettingVerdict| {
+        let level = match setting.verdict {
+            Verdict::Regressed | Verdict::Missing => "error",
+            Verdict::Undecided => "warning",
+            Verdict::Unchanged | Verdict::Improved | Verdict::New => return None,
+        };
+        let title = property(&format!("{} {}: {}", c.suite, c.profile, setting.verdict.word()));
+        let message = value(&format!("{}: {}", setting.setting, news(setting).join("; ")));
+        Some(format!("::{level} title={title}::{message}\n"))
+    };
+    cases(c).iter().filter_map(command).collect()
+}

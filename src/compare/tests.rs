@@ -1,0 +1,261 @@
+//! Verdicts on made-up records, and how often they are wrong.
+
+use super::{Allowed, Comparison, Format, Gate, Rule, Side, Verdict, compare};
+use crate::random::{Stream, normal_pair, stream};
+use crate::record::tests::{manifest, record};
+use crate::record::{MaskRefresh, Record, RunManifest, Status, StepSeconds};
+use crate::report::Report;
+use crate::suite::{Cell, Suite};
+
+/// Five seeds of SGD, SAM and one sparse SAM.
+fn plan() -> RunManifest {
+    let suite = Suite::read("cifar10").and_then(|s| s.plan("smoke", "photo-patches")).expect("a plan");
+    let mut settings: Vec<Cell> = suite.cells.iter().filter(|c| c.seed == suite.cells[0].seed).cloned().collect();
+    let mut names = Vec::new();
+    settings.retain(|c| {
+        let first = !names.contains(&c.optimizer.name);
+        names.push(c.optimizer.name);
+        first
+    });
+    settings.truncate(3);
+    let seeded = |seed: u64| settings.iter().map(move |cell| Cell { seed, ..cell.clone() });
+    manifest(&(1..=5).flat_map(seeded).collect::<Vec<_>>())
+}
+
+fn seconds(median: f64) -> Option<StepSeconds> {
+    Some(StepSeconds { median, min: median, max: median, n: 10, warmup: 3 })
+}
+
+fn records(manifest: &RunManifest) -> Vec<Record> {
+    let mut all: Vec<Record> = manifest.cells.iter().map(|cell| record(cell, &format!("bits-{}", cell.id()))).collect();
+    let mut rng = stream(1, Stream::Synthetic("a run"));
+    for (moment, record) in all.iter_mut().enumerate() {
+        record.measures.test_accuracy_last = Some(0.5 + 0.01 * normal_pair(&mut rng).0);
+        record.measures.step_seconds = seconds(0.02 * (0.02 * normal_pair(&mut rng).0).exp());
+        record.reference_step_seconds = seconds(0.004 + 1e-9 * moment as f64);
+        record.measures.flops_executed = Some(1e9);
+        record.measures.mask_refreshes = vec![MaskRefresh {
+            epoch: 0,
+            live_fraction: 0.1,
+            live_by_tensor: Default::default(),
+            overlap: None,
+            fisher_share: None,
+        }];
+    }
+    all
+}
+
+fn judged(manifest: &RunManifest, old: &[Record], new: &[Record], gate: &Gate) -> Comparison {
+    let [old, new] = [old, new].map(|records| Report::of_plan(manifest, records));
+    let sides = [&old, &new].map(|records| Side { manifest, records });
+    compare(sides[0], sides[1], gate, Allowed::default()).expect("a comparison")
+}
+
+/// The comparison of a run with itself after a change to some of its records.
+fn after(change: impl Fn(&mut Record)) -> Comparison {
+    let manifest = plan();
+    let old = records(&manifest);
+    let mut new = old.clone();
+    new.iter_mut().for_each(change);
+    judged(&manifest, &old, &new, &Gate::default())
+}
+
+#[test]
+fn a_run_beside_itself_is_unchanged_and_told_in_a_line() {
+    let comparison = after(|_| {});
+    assert_eq!(comparison.verdict, Verdict::Unchanged);
+    insta::assert_snapshot!(comparison.render(Format::Markdown).expect("text"), @"**cifar10 smoke on photo-patches: unchanged** (4 unchanged)");
+    assert_eq!(comparison.render(Format::Github).expect("text"), "");
+}
+
+#[test]
+fn what_should_be_exact_and_is_not_fails_and_is_shown() {
+    type Change = fn(&mut Record);
+    let changes: [(&str, Change); 6] = [
+        ("weights", |r| r.measures.fingerprint = "other".into()),
+        ("parameters", |r| r.measures.parameters += 1),
+        ("nominal FLOPs", |r| r.measures.flops_nominal *= 2.0),
+        ("executed FLOPs", |r| r.measures.flops_executed = Some(1.1e9)),
+        ("live weights", |r| r.measures.mask_refreshes[0].live_fraction = 0.2),
+        ("end", |r| r.status = Status::Diverged { epoch: 1, step: 2 }),
+    ];
+    for (what, change) in changes {
+        let comparison = after(|r| {
+            if r.cell.seed == 3 && r.cell.rho().is_none() {
+                change(r);
+            }
+        });
+        assert_eq!(comparison.verdict, Verdict::Regressed, "{what}");
+        let regressed: Vec<_> = comparison.settings.iter().filter(|s| s.verdict == Verdict::Regressed).collect();
+        assert_eq!(regressed.len(), 1, "{what}");
+        assert_eq!(
+            regressed[0].checks.iter().find(|c| c.verdict == Verdict::Regressed).map(|c| c.what.as_str()),
+            Some(format!("{what}, seed 3").as_str())
+        );
+    }
+}
+
+#[test]
+fn losses_slowness_and_gaps_are_called_what_they_are() {
+    let manifest = plan();
+    let old = records(&manifest);
+    // Without bits: what a change of kernels would do.
+    let gate = Gate { fingerprint: false, ..Gate::default() };
+    let change = |change: &dyn Fn(&mut Record)| {
+        let mut new = old.clone();
+        for record in &mut new {
+            record.measures.fingerprint.push_str(" of another program");
+            change(record);
+        }
+        judged(&manifest, &old, &new, &gate)
+    };
+    let move_accuracy =
+        |r: &mut Record, by: f64| r.measures.test_accuracy_last = r.measures.test_accuracy_last.map(|a| a + by);
+    for (by, expected) in [(0.0, Verdict::Unchanged), (-0.05, Verdict::Regressed), (0.05, Verdict::Improved)] {
+        let comparison = change(&|r| move_accuracy(r, by));
+        assert!(comparison.settings[..3].iter().all(|s| s.verdict == expected), "{by}: {comparison:?}");
+    }
+    let slower = |factor: f64| {
+        change(&|r| r.measures.step_seconds = seconds(factor * r.measures.step_seconds.expect("s").median))
+    };
+    assert_eq!(slower(1.0).verdict, Verdict::Unchanged);
+    assert_eq!(slower(1.5).verdict, Verdict::Regressed);
+    assert!(slower(0.5).settings.iter().all(|s| s.verdict == Verdict::Improved));
+    // The whole machine slower: no news.
+    let throttled = change(&|r| {
+        r.measures.step_seconds = seconds(3.0 * r.measures.step_seconds.expect("s").median);
+        r.reference_step_seconds = seconds(3.0 * r.reference_step_seconds.expect("s").median);
+    });
+    assert_eq!(throttled.verdict, Verdict::Unchanged);
+    let gone = judged(&manifest, &old, &old[1..], &gate);
+    assert_eq!(gone.verdict, Verdict::Missing);
+    let added = judged(&manifest, &old[1..], &old, &gate);
+    assert_eq!(added.verdict, Verdict::New);
+    insta::assert_snapshot!(gone.render(Format::Markdown).expect("text"), @"
+    **cifar10 smoke on photo-patches: missing** (1 missing, 3 unchanged)
+
+    - `sgd lr=0.05 weight_decay=0.0005 epochs=2`: cell, seed 1 missing: - → no record
+
+    <details><summary>All settings</summary>
+
+    | setting                                                                      | cells | figure                | baseline | run       | change                                            | verdict   |
+    |------------------------------------------------------------------------------|-------|-----------------------|----------|-----------|---------------------------------------------------|-----------|
+    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | cell, seed 1          | -        | no record |                                                   | missing   |
+    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | step / reference step | 4.926    | 4.917     | 1.000 times the baseline's [1.000, 1.000], n = 4  | unchanged |
+    | sam rho=0.05 lr=0.05 weight_decay=0.001 epochs=2                             | 5     | step / reference step | 4.997    | 4.997     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
+    | ssam-f sparsity=0.5 mask=fisher rho=0.05 lr=0.05 weight_decay=0.001 epochs=2 | 5     | step / reference step | 4.924    | 4.924     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
+    | all settings together                                                        | 14    | step / reference step |          |           | 1.000 times the baseline's [1.000, 1.000], n = 14 | unchanged |
+
+    </details>
+    ");
+}
+
+#[test]
+fn one_seed_decides_nothing() {
+    let mut manifest = plan();
+    manifest.cells.retain(|cell| cell.seed == 1);
+    let old = records(&manifest);
+    let mut new = old.clone();
+    for record in &mut new {
+        record.measures.fingerprint = "other".into();
+        record.measures.test_accuracy_last = Some(0.1);
+    }
+    let comparison = judged(&manifest, &old, &new, &Gate { fingerprint: false, ..Gate::default() });
+    assert!(comparison.settings[0].checks.iter().all(|c| c.verdict == Verdict::Undecided));
+    let text = comparison.render(Format::Table).expect("text");
+    assert!(text.contains("fewer than two seeds: no interval"), "{text}");
+}
+
+#[test]
+fn only_like_is_compared_with_like() {
+    let manifest = plan();
+    let old = records(&manifest);
+    let mut new = old.clone();
+    for record in &mut new {
+        record.provenance.machine.cpu = "another".into();
+        record.measures.fingerprint = "other".into();
+    }
+    let [a, b] = [&old, &new].map(|records| Report::of_plan(&manifest, records));
+    let [old, new] = [&a, &b].map(|records| Side { manifest: &manifest, records });
+    let refused =
+        |old, new, allowed| compare(old, new, &Gate::default(), allowed).map(|c| c.verdict).map_err(|e| e.to_string());
+    let error = refused(old, new, Allowed::default()).expect_err("another machine");
+    assert!(error.contains("different machines") && error.contains("--allow machine"), "{error}");
+    assert_eq!(refused(old, new, Allowed { machine: true, ..Allowed::default() }), Ok(Verdict::Unchanged));
+    let other = RunManifest { suite_hash: "another".into(), ..manifest.clone() };
+    let error = refused(Side { manifest: &other, records: &a }, old, Allowed::default()).expect_err("another plan");
+    assert!(error.contains("--allow suite"), "{error}");
+    let other = RunManifest { data_sha256: "another".into(), ..manifest.clone() };
+    let error = refused(Side { manifest: &other, records: &a }, old, Allowed::default()).expect_err("other data");
+    assert!(error.contains("--allow data"), "{error}");
+}
+
+/// Without any true difference, no more reports have a regression than the level says; a setting that loses two standard deviations
+/// is found with the power that docs/gate.md states.
+#[test]
+fn false_alarms_are_as_rare_as_the_level_says() {
+    const RUNS: usize = 1000;
+    let manifest = plan();
+    let base = records(&manifest);
+    let rule = Rule { margin: 0.0, level: 0.05 };
+    let gate = Gate { fingerprint: false, counts: false, accuracy: Some(rule), time: None };
+    let mut rng = stream(2, Stream::Synthetic("gates"));
+    let mut rate = |loss: f64| {
+        let alarms = (0..RUNS).filter(|_| {
+            let mut sides = [base.clone(), base.clone()];
+            for (side, records) in sides.iter_mut().enumerate() {
+                for record in records {
+                    record.measures.fingerprint = side.to_string();
+                    record.cell.data.test = 1_000_000;
+                    let lost = if side == 1 && record.cell.rho().is_none() { loss } else { 0.0 };
+                    record.measures.test_accuracy_last =
+                        Some(0.5 + 0.01 * (normal_pair(&mut rng).0 / 2f64.sqrt() - lost));
+                }
+            }
+            judged(&manifest, &sides[0], &sides[1], &gate).verdict == Verdict::Regressed
+        });
+        alarms.count() as f64 / RUNS as f64
+    };
+    let (none, two) = (rate(0.0), rate(2.0));
+    assert!(none <= 0.06, "false alarms: {none}");
+    assert!((two - 0.8).abs() < 0.05, "found: {two}");
+}
+
+/// Cells of one moment share the error of their reference step, so many of them are no certainty.
+#[test]
+fn cells_of_one_moment_count_as_one() {
+    let manifest = plan();
+    let old = records(&manifest);
+    let mut new = old.clone();
+    for (place, record) in new.iter_mut().enumerate() {
+        record.measures.step_seconds = seconds(1.5 * record.measures.step_seconds.expect("s").median);
+        record.reference_step_seconds = seconds(if place < 8 { 0.004 } else { 0.005 });
+    }
+    let mut base = old.clone();
+    base.iter_mut().for_each(|record| record.reference_step_seconds = seconds(0.004));
+    let comparison = judged(&manifest, &base, &new, &Gate::default());
+    let all = comparison.all_times.expect("two moments");
+    assert!(all.verdict == Verdict::Undecided && all.change.ends_with("n = 2"), "{all:?}");
+    new.iter_mut().for_each(|record| record.reference_step_seconds = seconds(0.004));
+    let comparison = judged(&manifest, &base, &new, &Gate::default());
+    assert!(comparison.all_times.is_none() && comparison.notes[0].contains("times are not judged"), "{comparison:?}");
+}
+
+#[test]
+fn reports_for_machines_are_well_formed() {
+    let comparison = after(|r| {
+        if r.cell.seed == 3 {
+            r.measures.fingerprint = "other".into();
+        }
+    });
+    let junit = comparison.render(Format::Junit).expect("XML");
+    assert!(junit.contains("failures=\"3\"") && junit.contains("type=\"regressed\""), "{junit}");
+    let github = comparison.render(Format::Github).expect("commands");
+    assert_eq!(
+        github.lines().filter(|l| l.starts_with("::error title=cifar10 smoke%3A regressed::")).count(),
+        3,
+        "{github}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&comparison.render(Format::Json).expect("JSON")).expect("JSON");
+    assert_eq!(json["verdict"], "regressed");
+}

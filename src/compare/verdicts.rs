@@ -1,0 +1,204 @@
+//! Verdicts on settings and their figures.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Alike, Check, Gate, Group, Rule, SettingVerdict, Side, Verdict};
+use crate::record::{Measures, Record, Status};
+use crate::stats::{Difference, Interval, summary};
+
+/// The types of machine, with their threads, of some records.
+pub(super) fn machines(records: &[&Record]) -> BTreeSet<String> {
+    let text = |r: &&Record| {
+        let m = &r.provenance.machine;
+        format!("{}, {} threads, {} [{}]", m.cpu, r.provenance.threads, m.platform, m.features.join(" "))
+    };
+    records.iter().map(text).collect()
+}
+
+/// The verdict on a setting, whose noisy figures are some of `tests`; none where neither side has a cell of it or is to have one.
+pub(super) fn setting(group: &Group<'_>, gate: &Gate, alike: Alike, tests: usize) -> Option<SettingVerdict> {
+    let [old, new] = &group.records;
+    let find = |records: &[&Record], id: &str| records.iter().any(|r| r.id == id);
+    let mut checks = Vec::new();
+    let missing = |seed, there| presence(seed, Verdict::Missing, [if there { "there" } else { "-" }, "no record"]);
+    checks.extend(old.iter().filter(|was| !find(new, &was.id)).map(|was| missing(was.cell.seed, true)));
+    let open = group.planned.iter().filter(|cell| !find(new, &cell.id()) && !find(old, &cell.id()));
+    checks.extend(open.map(|cell| missing(cell.seed, false)));
+    let added = new.iter().filter(|is| !find(old, &is.id));
+    checks.extend(added.map(|is| presence(is.cell.seed, Verdict::New, ["-", "there"])));
+    let pairs: Vec<[&Record; 2]> =
+        old.iter().filter_map(|was| Some([*was, *new.iter().find(|is| is.id == was.id)?])).collect();
+    if pairs.is_empty() && checks.is_empty() {
+        return None;
+    }
+    for pair in &pairs {
+        checks.extend(exact(pair, gate, alike));
+    }
+    let same_weights = pairs.iter().all(|[was, is]| was.measures.fingerprint == is.measures.fingerprint);
+    if !same_weights && let Some(rule) = gate.accuracy {
+        checks.extend(accuracy([old, new], rule, tests));
+    }
+    if alike.machine
+        && let Some(rule) = gate.time
+    {
+        checks.extend(time(&pairs, rule, tests));
+    }
+    let verdict = checks.iter().map(|c| c.verdict).max().unwrap_or(Verdict::Unchanged);
+    let same_bits = same_weights && !pairs.is_empty();
+    Some(SettingVerdict { setting: group.setting.setting_label(), verdict, cells: pairs.len(), same_bits, checks })
+}
+
+/// That a cell is there on one side alone.
+fn presence(seed: u64, verdict: Verdict, [baseline, run]: [&str; 2]) -> Check {
+    let what = format!("cell, seed {seed}");
+    Check { what, verdict, baseline: baseline.into(), run: run.into(), change: String::new() }
+}
+
+/// What of a cell must be the same and is not.
+fn exact([was, is]: &[&Record; 2], gate: &Gate, alike: Alike) -> Vec<Check> {
+    let same_bits = alike.machine && alike.data;
+    let mut figures = Vec::new();
+    if gate.counts {
+        let numbers = |value: fn(&Measures) -> f64| [was, is].map(|r| value(&r.measures).to_string());
+        figures.push(("parameters", [was, is].map(|r| r.measures.parameters.to_string())));
+        figures.push(("nominal FLOPs", numbers(|m| m.flops_nominal)));
+        figures.push(("theoretical FLOPs", numbers(|m| m.flops_theoretical)));
+        if same_bits {
+            figures.push(("executed FLOPs", numbers(|m| m.flops_executed.unwrap_or(f64::NAN))));
+            figures.push(("live weights", [was, is].map(|r| live(&r.measures))));
+        }
+    }
+    if gate.fingerprint && same_bits {
+        figures.push(("weights", [was, is].map(|r| r.measures.fingerprint.chars().take(16).collect())));
+    }
+    let seed = was.cell.seed;
+    let check = |(what, [baseline, run]): (&str, [String; 2])| {
+        let (what, change) = (format!("{what}, seed {seed}"), "changed".into());
+        Check { what, verdict: Verdict::Regressed, baseline, run, change }
+    };
+    let mut checks: Vec<Check> = figures.into_iter().filter(|(_, [was, is])| was != is).map(check).collect();
+    if alike.data {
+        let verdict = match (was.status, is.status) {
+            (Status::Completed, Status::Diverged { .. }) => Some(Verdict::Regressed),
+            (Status::Diverged { .. }, Status::Completed) => Some(Verdict::Improved),
+            (Status::Completed, Status::Completed) => None,
+            // On another machine, or with other kernels, it may happen a step earlier.
+            (a, b) => (a != b && gate.fingerprint && same_bits).then_some(Verdict::Regressed),
+        };
+        let [baseline, run] = [was, is].map(|r| end(r.status));
+        let check =
+            |verdict| Check { what: format!("end, seed {seed}"), verdict, baseline, run, change: "changed".into() };
+        checks.extend(verdict.map(check));
+    }
+    checks
+}
+
+fn end(status: Status) -> String {
+    match status {
+        Status::Completed => "completed".into(),
+        Status::Diverged { epoch, step } => format!("diverged in epoch {epoch}, step {step}"),
+    }
+}
+
+/// Fractions of live weights after every refresh, to be compared as a whole.
+fn live(measures: &Measures) -> String {
+    let fractions = measures.mask_refreshes.iter().map(|r| format!("{}: {:.6}", r.epoch, r.live_fraction));
+    fractions.collect::<Vec<_>>().join(", ")
+}
+
+/// A figure of one side's cells, by seed.
+type BySeed = Vec<(u64, f64)>;
+
+fn by_seed(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> BySeed {
+    let completed = records.iter().filter(|r| r.status == Status::Completed);
+    completed.filter_map(|r| Some((r.cell.seed, value(r)?))).collect()
+}
+
+/// The run's figure minus the baseline's: paired by seed, or where fewer than two seeds are common, of two samples.
+fn difference([old, new]: [&BySeed; 2]) -> Option<(Difference, usize)> {
+    let partner = |seed: u64| old.iter().find(|(s, _)| *s == seed).map(|(_, v)| *v);
+    let pairs: Vec<f64> = new.iter().filter_map(|(seed, value)| Some(value - partner(*seed)?)).collect();
+    if pairs.len() > 1 {
+        return Some((summary(&pairs).as_ref().and_then(Difference::paired)?, pairs.len()));
+    }
+    let values = |side: &BySeed| side.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
+    Some((Difference::welch(&values(new), &values(old))?, old.len().min(new.len())))
+}
+
+/// Where a change stands towards a margin to both sides, `low` and `high`; more is better. To be called worse it must be so after
+/// correction for all tests (Bonferroni).
+fn judge(difference: &Difference, [low, high]: [f64; 2], level: f64, tests: usize) -> Option<(Verdict, Interval)> {
+    let interval = difference.interval(1.0 - 2.0 * level)?;
+    let corrected = difference.interval(1.0 - 2.0 * level / tests.max(1) as f64)?;
+    let verdict = if corrected.high < low {
+        Verdict::Regressed
+    } else if interval.low > high {
+        Verdict::Improved
+    } else if interval.low > low && interval.high < high {
+        Verdict::Unchanged
+    } else {
+        Verdict::Undecided
+    };
+    Some((verdict, interval))
+}
+
+fn accuracy(sides: [&[&Record]; 2], rule: Rule, tests: usize) -> Option<Check> {
+    let what = "accuracy";
+    let [old, new] = sides.map(|records| by_seed(records, |r| r.measures.test_accuracy_last));
+    let percent = |accuracy: f64| format!("{:.2}%", 100.0 * accuracy);
+    let mean = |side: &BySeed| summary(&side.iter().map(|(_, v)| *v).collect::<Vec<_>>()).map(|s| percent(s.mean));
+    let (baseline, run) = (mean(&old)?, mean(&new)?);
+    let Some((found, n)) = difference([&old, &new]) else {
+        let change = "fewer than two seeds: no interval".into();
+        return Some(Check { what: what.into(), verdict: Verdict::Undecided, baseline, run, change });
+    };
+    // A test sample's share.
+    let step = sides[0].iter().map(|r| 1.0 / r.cell.data.test.max(1) as f64).fold(0.0, f64::max);
+    let (verdict, interval) = judge(&found.in_steps_of(step, n), [-rule.margin, rule.margin], rule.level, tests)?;
+    let [points, low, high] = [found.mean, interval.low, interval.high].map(|change| 100.0 * change);
+    let change = format!("{points:+.2} points [{low:+.2}, {high:+.2}], n = {n}");
+    Some(Check { what: what.into(), verdict, baseline, run, change })
+}
+
+/// Logarithm of a cell's step over its reference step.
+fn relative_step(record: &Record) -> Option<f64> {
+    Some((record.measures.step_seconds?.median / record.reference_step_seconds?.median).ln())
+}
+
+/// How the steps of pairs of cells have changed; none where there are fewer than two independent pairs. Cells of one moment share
+/// their reference step, and with it its error: they count as one.
+fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
+    let mut moments: BTreeMap<[u64; 2], Vec<[f64; 2]>> = BTreeMap::new();
+    for [was, is] in pairs.iter().filter(|pair| pair.iter().all(|r| r.status == Status::Completed)) {
+        if let (Some(old), Some(new)) = (relative_step(was), relative_step(is)) {
+            let moment = [was, is].map(|r| r.reference_step_seconds.map_or(0, |s| s.median.to_bits()));
+            moments.entry(moment).or_default().push([old, new]);
+        }
+    }
+    let mean = |of: fn(&[f64; 2]) -> f64| {
+        let means = moments.values().map(|m| m.iter().map(of).sum::<f64>() / m.len() as f64);
+        summary(&means.collect::<Vec<f64>>())
+    };
+    let (old, new, change) = (mean(|[old, _]| *old)?, mean(|[_, new]| *new)?, mean(|[old, new]| new - old)?);
+    let found = Difference::paired(&change)?;
+    // Faster is better.
+    let faster = Difference { mean: -found.mean, ..found };
+    let margin = rule.margin.ln_1p();
+    let (verdict, interval) = judge(&faster, [-margin, margin], rule.level, tests)?;
+    let [ratio, low, high] = [found.mean, -interval.high, -interval.low].map(f64::exp);
+    Some(Check {
+        what: "step / reference step".into(),
+        verdict,
+        baseline: format!("{:.3}", old.mean.exp()),
+        run: format!("{:.3}", new.mean.exp()),
+        change: format!("{ratio:.3} times the baseline's [{low:.3}, {high:.3}], n = {}", change.n),
+    })
+}
+
+/// The same of all settings together.
+pub(super) fn all_times([baseline, run]: [Side<'_>; 2], rule: Rule, tests: usize) -> Option<Check> {
+    let old: HashMap<&str, &Record> = baseline.records.iter().map(|r| (r.id.as_str(), *r)).collect();
+    let pairs: Vec<[&Record; 2]> = run.records.iter().filter_map(|is| Some([*old.get(is.id.as_str())?, *is])).collect();
+    let check = time(&pairs, rule, tests)?;
+    Some(Check { what: "step / reference step of all settings together".into(), ..check })
+}

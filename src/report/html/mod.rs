@@ -1,0 +1,229 @@
+//! One self-contained page: nothing is loaded from elsewhere, and without scripts everything but sorting and saving works.
+
+mod chart;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use self::chart::{Curve, Tradeoff, curves, flops, tradeoffs};
+use super::verdicts::{points, verdicts};
+use super::{File, Report, Row, table};
+use crate::error::{Error, Result};
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The page, with figures drawn elsewhere (those that are SVG).
+///
+/// # Errors
+/// When the report cannot be written as JSON, of which the page has a copy.
+pub(super) fn page(report: &Report, figures: &[File]) -> Result<String> {
+    let json = serde_json::to_string(report).map_err(|e| Error::Report(e.to_string()))?;
+    // Inside a script element nothing may look like its end.
+    let json = json.replace('<', "\\u003c");
+    let title = table::title(report);
+    let verdicts = verdicts(report);
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " - sharpbench" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { (title) }
+                @if report.stand_in {
+                    p class="stand-in" { "STAND-IN: these are not results on the suite's own data set." }
+                }
+                @if !verdicts.is_empty() {
+                    h2 { "Verdicts" }
+                    ul { @for verdict in &verdicts { li { (verdict) } } }
+                    p { "Tests at .05, corrected for all comparisons (Holm); claims of no loss with a margin of " (points(report.margin)) " points." }
+                }
+                h2 { "Table" }
+                (rows(report))
+                h2 { "Notes" }
+                ul { @for note in table::notes(report) { li { (note) } } }
+                (charts(report))
+                (drawn(figures))
+                h2 { "Cells" }
+                (cells(report))
+                p { button data-save="json" data-name={ (report.suite) "-" (report.profile) ".json" } { "Save all numbers (JSON)" } }
+                script type="application/json" id="report" { (PreEscaped(json)) }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    Ok(page.into_string())
+}
+
+fn head(text: &str, is_text: bool) -> Markup {
+    html! { th scope="col" class=[is_text.then_some("text")] { button type="button" { (text) } } }
+}
+
+/// The table that the terminal shows too, each row with its number.
+fn rows(report: &Report) -> Markup {
+    let grid = table::grid(report);
+    let texts = grid.texts;
+    let mut records = grid.records.into_iter();
+    let header = records.next().unwrap_or_default();
+    html! {
+        div class="scroll" tabindex="0" {
+            table class="sortable" id="rows" {
+                thead { tr { (head("row", false)) @for (i, name) in header.iter().enumerate() { (head(name, i < texts)) } } }
+                tbody {
+                    @for (number, record) in (1..).zip(records) {
+                        tr id={ "row-" (number) } {
+                            td { a href={ "#cells-" (number) } { (number) } }
+                            @for (i, text) in record.iter().enumerate() {
+                                td class=[(i < texts).then_some("text")] data-v=(sort_key(text)) { (text) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The number that a cell of the table starts with, or its text; nothing where it has a dash.
+fn sort_key(text: &str) -> &str {
+    let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e'))).unwrap_or(text.len());
+    match text {
+        "-" => "",
+        _ if text[..end].parse::<f64>().is_ok() => &text[..end],
+        _ => text,
+    }
+}
+
+fn save_svg(name: &str) -> Markup {
+    html! { button type="button" data-save="svg" data-name={ (name) ".svg" } { "Save as SVG" } }
+}
+
+fn charts(report: &Report) -> Markup {
+    let numbered = || (1..).zip(&report.rows);
+    let curve = |row: &Row| row.test_accuracy_by_epoch.iter().map(|s| (s.mean, s.sd)).collect::<Curve>();
+    let first = |name: &str| report.rows.iter().find(|row| row.setting.optimizer == name).map(curve);
+    let (sgd, sam) = (first("sgd"), first("sam"));
+    let spread = |row: &Row| {
+        row.test_accuracy_by_epoch
+            .iter()
+            .flat_map(|s| [-1.0, 1.0].map(|sign| 100.0 * (s.mean + sign * s.sd.unwrap_or(0.0))))
+            .collect::<Vec<f64>>()
+    };
+    let all: Vec<f64> = report.rows.iter().flat_map(spread).collect();
+    let range =
+        [all.iter().copied().fold(f64::INFINITY, f64::min), all.iter().copied().fold(f64::NEG_INFINITY, f64::max)];
+    let with_curve = || numbered().filter(|(_, row)| row.test_accuracy_by_epoch.len() > 1);
+    let tradeoff = |cost: fn(&Row) -> Option<f64>, front: fn(&Row) -> bool| {
+        let point = |(number, row): (usize, &Row)| {
+            let accuracy = row.test_accuracy_last?;
+            let (mean, sd) = (100.0 * accuracy.mean, accuracy.sd.map(|sd| 100.0 * sd));
+            Some(Tradeoff {
+                number,
+                label: row.label.clone(),
+                cost: cost(row)?,
+                accuracy: mean,
+                sd,
+                on_front: front(row),
+            })
+        };
+        numbered().filter_map(point).collect::<Vec<_>>()
+    };
+    let seconds =
+        tradeoffs(&tradeoff(|r| Some(r.train_seconds?.median), |r| r.on_front_of_seconds), "seconds of training");
+    let executed = tradeoffs(
+        &tradeoff(|r| Some(r.flops_executed? / 1e12), |r| r.on_front_of_flops),
+        "executed TFLOPs of training",
+    );
+    let ratios = |(number, row): (usize, &Row)| {
+        let all = [row.flops_nominal_ratio_to_sgd, row.flops_theoretical_ratio_to_sgd, row.flops_executed_ratio_to_sgd];
+        (number, row.label.clone(), all)
+    };
+    let flops = flops(&numbered().map(ratios).collect::<Vec<_>>());
+    html! {
+        @if with_curve().next().is_some() {
+            h2 { "Learning curves" }
+            p { "Test accuracy after each epoch, mean over seeds with a band of one standard deviation; dashed: the first SGD row, dotted: the first SAM row." }
+            div class="multiples" {
+                @for (number, row) in with_curve() {
+                    figure {
+                        figcaption { a href={ "#row-" (number) } { (number) } " " (row.label) }
+                        (curves(&curve(row), sgd.as_ref(), sam.as_ref(), range))
+                        (save_svg(&format!("curve-{number}")))
+                    }
+                }
+            }
+        }
+        @if let Some(chart) = seconds {
+            h2 { "Accuracy against time" }
+            figure { (chart) figcaption { "Means with one standard deviation; numbers are the table's rows; filled: no other row is better and cheaper. " (save_svg("accuracy-time")) } }
+        }
+        @if let Some(chart) = executed {
+            h2 { "Accuracy against executed FLOPs" }
+            figure { (chart) figcaption { "As above. " (save_svg("accuracy-flops")) } }
+        }
+        @if let Some(chart) = flops {
+            h2 { "FLOPs, three ways" }
+            figure { (chart) figcaption { "By row, from the top: nominal (outlined), theoretical (grey), executed (filled). They must not be mixed. " (save_svg("flops")) } }
+        }
+    }
+}
+
+/// Figures of curvature, which have colours of their own.
+fn drawn(figures: &[File]) -> Markup {
+    let svgs =
+        || figures.iter().filter_map(|f| Some((f.name.strip_suffix(".svg")?, std::str::from_utf8(&f.content).ok()?)));
+    html! {
+        @if svgs().next().is_some() {
+            h2 { "Curvature" }
+            @for (name, svg) in svgs() {
+                figure class="drawn" { (PreEscaped(svg)) (save_svg(name)) }
+            }
+        }
+    }
+}
+
+/// Every number's cells: the records behind each row.
+fn cells(report: &Report) -> Markup {
+    let heads = [
+        ("row", false),
+        ("seed", false),
+        ("status", true),
+        ("accuracy %", false),
+        ("best %", false),
+        ("seconds", false),
+        ("ms/step", false),
+        ("live %", false),
+        ("weights", true),
+        ("record", true),
+    ];
+    let percent = |value: Option<f64>| value.map_or(String::new(), |v| format!("{:.2}", 100.0 * v));
+    html! {
+        div class="scroll" tabindex="0" {
+            table class="sortable" id="cells" {
+                thead { tr { @for (name, is_text) in heads { (head(name, is_text)) } } }
+                tbody {
+                    @for (number, row) in (1..).zip(&report.rows) {
+                        @for (place, cell) in row.cells.iter().enumerate() {
+                            tr id=[(place == 0).then(|| format!("cells-{number}"))] {
+                                td { a href={ "#row-" (number) } { (number) } }
+                                td { (cell.seed) }
+                                td class="text" { (cell.status) }
+                                td { (percent(cell.test_accuracy_last)) }
+                                td { (percent(cell.test_accuracy_best)) }
+                                td { (format!("{:.1}", cell.train_seconds)) }
+                                td { (cell.step_seconds_median.map_or(String::new(), |s| format!("{:.2}", 1000.0 * s))) }
+                                td { (percent(cell.live_fraction)) }
+                                td class="text" { code { (cell.fingerprint.get(..12).unwrap_or(&cell.fingerprint)) } }
+                                td class="text" { code { (cell.id) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        p { "A record is the file of the run folder whose name ends with its id: " code { "cells/*-ID.json" } "; it has every setting, the data's digests, the machine and the versions." }
+    }
+}

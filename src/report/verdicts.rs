@@ -1,0 +1,49 @@
+//! What a report's comparisons say, in words.
+
+use super::{Report, Row};
+use crate::stats::{ALPHA, Comparison, Finding};
+
+/// A sentence for every row that is not SGD and was compared with something.
+pub(super) fn verdicts(report: &Report) -> Vec<String> {
+    report.rows.iter().filter(|row| row.setting.optimizer != "sgd").filter_map(|row| sentence(report, row)).collect()
+}
+
+fn sentence(report: &Report, row: &Row) -> Option<String> {
+    let mut parts = Vec::new();
+    parts.extend(row.to_sgd.map(|c| format!("{} against SGD", change(&c))));
+    parts.extend(row.to_equal_flops.map(|c| format!("{} against SGD of equal FLOPs", change(&c))));
+    parts.extend(row.to_sam.and_then(|c| {
+        let tested = c.no_loss?;
+        let claim = format!("that it loses less than {} points against SAM is", points(report.margin));
+        Some(match (tested.finding, c.seeds_for_no_loss) {
+            (Finding::Supported, _) => format!("{claim} supported"),
+            (Finding::Refuted, _) => format!("{claim} refuted"),
+            (Finding::Undecided, Some(seeds)) if seeds > c.n => {
+                format!("{claim} undecided (were there no difference, about {seeds} seeds would likely support it)")
+            }
+            (Finding::Undecided, _) => format!("{claim} undecided"),
+        })
+    }));
+    if parts.is_empty() {
+        return None;
+    }
+    parts.extend(row.step_ratio_to_sgd.map(|m| format!("a step takes {:.2} times SGD's", m.median)));
+    Some(format!("{}: {}.", row.label, parts.join("; ")))
+}
+
+/// Such as `no difference shown (+0.10 points [-1.27, +1.47], n = 3)`.
+fn change(c: &Comparison) -> String {
+    let verdict = match c.p_corrected {
+        None => "one seed decides nothing",
+        Some(p) if p > ALPHA => "no difference shown",
+        Some(_) if c.mean > 0.0 => "a gain",
+        Some(_) => "a loss",
+    };
+    let interval = c.interval.map_or(String::new(), |i| format!(" [{:+.2}, {:+.2}]", 100.0 * i.low, 100.0 * i.high));
+    format!("{verdict} ({:+.2} points{interval}, n = {})", 100.0 * c.mean, c.n)
+}
+
+/// A fraction in points, without digits that say nothing.
+pub(super) fn points(fraction: f64) -> f64 {
+    (1e5 * fraction).round() / 1e3
+}

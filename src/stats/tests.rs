@@ -1,0 +1,248 @@
+//! Against SciPy 1.17, and what must hold for any numbers.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::random::{Stream, normal_pair, stream};
+
+#[test]
+fn summary_is_the_textbook_one() {
+    // numpy: mean([1,2,4]) = 2.3333, std([1,2,4], ddof=1) = 1.5275
+    let s = summary(&[1.0, 2.0, 4.0]).expect("a sample");
+    assert!((s.mean - 2.333_333).abs() < 1e-6 && (s.sd.expect("a spread") - 1.527_525).abs() < 1e-6);
+    assert_eq!(summary(&[3.0]), Some(Summary { n: 1, mean: 3.0, sd: None }));
+    assert_eq!(summary(&[]), None);
+}
+
+#[test]
+fn intervals_are_students() {
+    // scipy: t.ppf(.975, 2) * std([1, 2, 4], ddof=1) / sqrt(3) = 3.794583
+    let half = summary(&[1.0, 2.0, 4.0]).and_then(|s| s.half_interval(0.95)).expect("an interval");
+    assert!((half - 3.794_583).abs() < 1e-5, "{half}");
+    assert_eq!(summary(&[3.0]).and_then(|s| s.half_interval(0.95)), None);
+}
+
+#[test]
+fn comparisons_pair_by_seed_and_a_single_pair_tells_only_its_difference() {
+    let pairs =
+        |a: &[(u64, f64)], b: &[(u64, f64)]| Comparison::of_pairs(a, b, 0.01, 0.1).map(|c| c.with_seeds(0.01, 0.1));
+    let two = pairs(&[(1, 5.0), (2, 7.0), (3, 9.0)], &[(2, 6.0), (1, 5.0), (9, 0.0)]);
+    assert_eq!(two.map(|d| (d.n, d.mean)), Some((2, 0.5)));
+    let one = pairs(&[(1, 5.0), (2, 7.0)], &[(1, 4.5)]).expect("a pair");
+    assert_eq!((one.n, one.mean, one.sd, one.interval, one.p, one.p_sign_flip), (1, 0.5, None, None, None, None));
+    assert_eq!((one.no_loss, one.equivalent, one.seeds_for_no_loss, one.bootstrap_interval), (None, None, None, None));
+    assert_eq!(pairs(&[(1, 5.0)], &[(2, 4.5)]), None);
+}
+
+/// Accuracies are whole numbers of samples: two differences that happen to be equal are not known to the last digit.
+#[test]
+fn chance_ties_are_not_certainty() {
+    let tie = |step| Comparison::of_pairs(&[(1, 0.5), (2, 0.6)], &[(1, 0.51), (2, 0.61)], step, 0.003).expect("pairs");
+    assert!(tie(0.0).p.is_some_and(|p| p < 1e-6));
+    assert!(tie(0.005).p.is_some_and(|p| p > 0.2));
+    assert_eq!(tie(0.005).no_loss.map(|t| t.finding), Some(Finding::Undecided));
+}
+
+#[test]
+fn the_front_is_what_nothing_dominates() {
+    let front =
+        pareto_front(&[(1.0, 0.5), (2.0, 0.9), (2.0, 0.7), (3.0, 0.8), (4.0, 0.95), (1.0, 0.5), (0.5, f64::NAN)]);
+    assert_eq!(front, [true, true, false, false, true, true, false]);
+    assert!(pareto_front(&[]).is_empty());
+}
+
+#[test]
+fn median_of_an_even_sample_is_between() {
+    assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), Some(Median { n: 4, median: 2.5, min: 1.0, max: 4.0 }));
+}
+
+const A: [f64; 5] = [0.5125, 0.5031, 0.5219, 0.5075, 0.5150];
+const B: [f64; 5] = [0.5003, 0.5041, 0.5102, 0.4987, 0.5066];
+const SMALL: [f64; 5] = [-0.001, 0.002, -0.0005, 0.001, 0.0005];
+
+fn differences() -> Vec<f64> {
+    A.iter().zip(B).map(|(a, b)| a - b).collect()
+}
+
+fn paired(differences: &[f64]) -> Difference {
+    summary(differences).and_then(|s| Difference::paired(&s)).expect("a difference")
+}
+
+fn near(found: Option<f64>, expected: f64) {
+    assert!(found.is_some_and(|found| (found - expected).abs() < 1e-9), "{found:?} {expected}");
+}
+
+fn ends(found: Option<Interval>, [low, high]: [f64; 2], tolerance: f64) {
+    let found = found.expect("an interval");
+    assert!((found.low - low).abs() < tolerance && (found.high - high).abs() < tolerance, "{found:?} [{low}, {high}]");
+}
+
+#[test]
+fn bootstrap_intervals_are_scipys() {
+    // scipy.stats.bootstrap's formula on all resamples, as fractions.
+    ends(bootstrap_mean(&[1.0, 2.0, 4.0], 0.95), [1.333_333_333_333, 3.766_589_652_317], 1e-9);
+    ends(bootstrap_mean(&[0.2, -0.1, 0.5, 0.4, 1.9], 0.95), [0.14, 1.5], 1e-9);
+    // scipy.stats.bootstrap(method="BCa", n_resamples=400000)
+    ends(bootstrap_mean(&[0.3, 1.1, -0.4, 0.8, 0.2, 0.9, 1.7, -0.2, 0.6, 0.5], 0.95), [0.20, 0.93], 0.03);
+    ends(bootstrap_median(&[1.0, 2.0, 4.0, 8.0, 16.0], 0.95), [1.0, 16.0], 1e-9);
+    for nothing in [&[][..], &[1.0], &[2.0, 2.0, 2.0], &[1.0, f64::NAN]] {
+        assert_eq!((bootstrap_mean(nothing, 0.95), bootstrap_median(nothing, 0.95)), (None, None));
+    }
+}
+
+#[test]
+fn tests_of_differences_are_scipys() {
+    // permutation_test(permutation_type="samples", n_resamples=inf)
+    near(sign_flip(&differences()), 0.125);
+    near(sign_flip(&[0.3, -0.1, 0.2, 0.25]), 0.25);
+    near(sign_flip(&[0.5; 5]), 0.0625);
+    let (x, y) = ([1.0, 2.5, 3.0, 4.2], [2.0, 5.5, 6.0, 7.1, 8.0]);
+    // ttest_ind(equal_var=False), ttest_rel
+    let welch = Difference::welch(&x, &y).expect("a difference");
+    near(Some(welch.mean), -3.045);
+    near(Some(welch.freedom), 6.518_928_357_464);
+    near(welch.p(), 0.043_882_731_363);
+    ends(welch.interval(0.95), [-5.977_456_135_698, -0.112_543_864_302], 1e-9);
+    let paired = paired(&differences());
+    near(paired.p(), 0.027_988_475_773);
+    ends(paired.interval(0.95), [0.001_416_728_593, 0.014_623_271_407], 1e-9);
+    for (found, expected) in holm(&[0.01, 0.04, 0.03, 0.005, 0.6]).into_iter().zip([0.04, 0.09, 0.09, 0.025, 0.6]) {
+        near(Some(found), expected);
+    }
+}
+
+/// Drawn signs agree with the t-test on normal values, where the exact ones are too many.
+#[test]
+fn large_samples_are_drawn() {
+    let mut rng = stream(1, Stream::Synthetic("values"));
+    let values: Vec<f64> = (0..40).map(|_| 0.3 + normal_pair(&mut rng).0).collect();
+    let [p, expected] = [sign_flip(&values), paired(&values).p()].map(|p| p.expect("p"));
+    assert!((p - expected).abs() < 0.02, "{p} {expected}");
+}
+
+#[test]
+fn claims_are_tested_as_by_scipy() {
+    // ttest_1samp(d, -m, alternative="greater"), (d, m, alternative="less"), and its 90% interval
+    let small = paired(&SMALL);
+    for (margin, low, high) in [
+        (0.003, 0.001_558_421_380, 0.004_109_114_851),
+        (0.001, 0.029_324_531_555, 0.161_970_415_496),
+        (0.0001, 0.200_998_147_091, 0.697_927_480_679),
+    ] {
+        let [no_loss, equivalent] =
+            [Claim::NoLoss, Claim::Equivalent].map(|claim| claim.test(&small, margin, 0.05).expect("a test"));
+        near(Some(no_loss.p), low);
+        near(Some(equivalent.p), high);
+        ends(Some(no_loss.interval), [-0.000_738_094_748, 0.001_538_094_748], 1e-9);
+        let finding = |p: f64| if p < 0.05 { Finding::Supported } else { Finding::Undecided };
+        assert_eq!((no_loss.finding, equivalent.finding), (finding(low), finding(high)));
+    }
+    let loss = paired(&SMALL.map(|d| d - 0.01));
+    for claim in [Claim::NoLoss, Claim::Equivalent] {
+        assert_eq!(claim.test(&loss, 0.003, 0.05).map(|t| t.finding), Some(Finding::Refuted));
+    }
+    let gain = paired(&SMALL.map(|d| d + 0.01));
+    assert_eq!(Claim::NoLoss.test(&gain, 0.003, 0.05).map(|t| t.finding), Some(Finding::Supported));
+    assert_eq!(Claim::Equivalent.test(&gain, 0.003, 0.05).map(|t| t.finding), Some(Finding::Refuted));
+}
+
+#[test]
+fn seeds_that_would_decide_are_scipys() {
+    // The smallest n with nct.sf(t.ppf(.95, n - 1), n - 1, margin sqrt(n) / sd) >= .8; for both sides, by integration.
+    for (sd, margin, no_loss, equivalent) in
+        [(0.003, 0.003, 8, 11), (0.005, 0.003, 19, 26), (0.0038, 0.01, 3, 4), (0.01, 0.003, 71, 97)]
+    {
+        assert_eq!(Claim::NoLoss.seeds(sd, margin, 0.05, 0.8), Some(no_loss), "{sd}");
+        assert_eq!(Claim::Equivalent.seeds(sd, margin, 0.05, 0.8), Some(equivalent), "{sd}");
+    }
+    assert_eq!(Claim::NoLoss.seeds(1.0, 1e-4, 0.05, 0.8), None);
+    assert_eq!(Claim::NoLoss.seeds(1.0, 0.0, 0.05, 0.8), None);
+    assert_eq!(Claim::NoLoss.seeds(0.0, 0.003, 0.05, 0.8), Some(2));
+}
+
+/// Without a difference, and with one of exactly the margin, tests err as often as their level says; at a difference of two standard
+/// deviations five seeds find it with the power that docs/statistics.md states.
+#[test]
+fn error_rates_are_the_stated_ones() {
+    const RUNS: usize = 20_000;
+    let mut rng = stream(2, Stream::Synthetic("errors"));
+    let mut rate = |true_difference: f64, decides: &dyn Fn(&Difference) -> bool| {
+        let hits = (0..RUNS).filter(|_| {
+            let values: Vec<f64> = (0..5).map(|_| true_difference + normal_pair(&mut rng).0).collect();
+            decides(&paired(&values))
+        });
+        hits.count() as f64 / RUNS as f64
+    };
+    let significant = |d: &Difference| d.p().is_some_and(|p| p <= 0.05);
+    let supported = |d: &Difference| Claim::NoLoss.test(d, 1.0, 0.05).is_some_and(|t| t.finding == Finding::Supported);
+    let refuted = |d: &Difference| Claim::NoLoss.test(d, 1.0, 0.05).is_some_and(|t| t.finding == Finding::Refuted);
+    for (found, stated) in [
+        (rate(0.0, &significant), 0.05),
+        (rate(-1.0, &supported), 0.05),
+        (rate(-1.0, &refuted), 0.05),
+        (rate(2.0, &significant), 0.91),
+        (rate(0.0, &supported), 0.58),
+    ] {
+        assert!((found - stated).abs() < 0.01, "{found} {stated}");
+    }
+}
+
+/// The bootstrap's intervals are as narrow as its documentation says.
+#[test]
+fn bootstrap_intervals_of_five_values_are_too_narrow() {
+    const RUNS: usize = 2000;
+    let mut rng = stream(3, Stream::Synthetic("coverage"));
+    let held = (0..RUNS).filter(|_| {
+        let values: Vec<f64> = (0..5).map(|_| normal_pair(&mut rng).0).collect();
+        bootstrap_mean(&values, 0.95).is_some_and(|interval| interval.contains(0.0))
+    });
+    let coverage = held.count() as f64 / RUNS as f64;
+    assert!((coverage - 0.82).abs() < 0.03, "{coverage}");
+}
+
+proptest! {
+    #[test]
+    fn tests_do_not_depend_on_order_or_scale(values in prop::collection::vec(-10.0..10.0f64, 2..6), scale in 0.1..10.0f64) {
+        let other: Vec<f64> = values.iter().rev().map(|v| v * scale).collect();
+        prop_assume!(summary(&values).and_then(|s| s.sd).is_some_and(|sd| sd > 1e-6));
+        let close = |a: Option<f64>, b: Option<f64>| (a.expect("p") - b.expect("p")).abs() < 1e-9;
+        prop_assert!(close(sign_flip(&values), sign_flip(&other)));
+        prop_assert!(close(paired(&values).p(), paired(&other).p()));
+        let interval = bootstrap_mean(&values, 0.9).expect("an interval");
+        let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(*v), h.max(*v)));
+        prop_assert!(low <= interval.low && interval.low <= interval.high && interval.high <= high);
+        let scaled = bootstrap_mean(&other, 0.9).expect("an interval");
+        prop_assert!((scaled.low - scale * interval.low).abs() < 1e-6 && (scaled.high - scale * interval.high).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_front_is_the_definition(points in prop::collection::vec((0u8..5, 0u8..5), 0..12)) {
+        let points: Vec<(f64, f64)> = points.iter().map(|(a, b)| (f64::from(*a), f64::from(*b))).collect();
+        let dominated = |(cost, worth): (f64, f64)| points.iter().any(|(c, w)| *c <= cost && *w >= worth && (*c, *w) != (cost, worth));
+        let expected: Vec<bool> = points.iter().map(|p| !dominated(*p)).collect();
+        prop_assert_eq!(pareto_front(&points), expected);
+    }
+
+    /// A wider interval holds a narrower one, and p falls below 1 - level exactly where the interval leaves 0 out.
+    #[test]
+    fn intervals_and_tests_agree(values in prop::collection::vec(-1.0..1.5f64, 2..9), level in 0.5..0.99f64) {
+        prop_assume!(summary(&values).and_then(|s| s.sd).is_some_and(|sd| sd > 1e-6));
+        let difference = paired(&values);
+        let [narrow, wide] = [level, level + 0.005].map(|l| difference.interval(l).expect("an interval"));
+        prop_assert!(wide.low <= narrow.low && narrow.high <= wide.high);
+        let p = difference.p().expect("p");
+        prop_assume!((p - (1.0 - level)).abs() > 1e-9);
+        prop_assert_eq!(p > 1.0 - level, narrow.contains(0.0));
+    }
+
+    #[test]
+    fn corrected_p_only_grow_and_keep_their_order(p in prop::collection::vec(0.0..1.0f64, 1..20)) {
+        let corrected = holm(&p);
+        prop_assert!(p.iter().zip(&corrected).all(|(p, c)| p <= c && *c <= 1.0));
+        for i in 0..p.len() {
+            for j in 0..p.len() {
+                prop_assert!(p[i] > p[j] || corrected[i] <= corrected[j]);
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! How fast the machine is at the moment, by a training step that is always the same.
+
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Tensor};
+
+use super::{Optimizer, Trainer};
+use crate::data::Input;
+use crate::data::loader::Batch;
+use crate::error::{Error, Result};
+use crate::model::{self, Model, ModelSpec, Task};
+use crate::nn::RunningStats;
+use crate::optim::{Context, Sgd};
+use crate::random::{Stream, stream, unit};
+use crate::record::StepSeconds;
+
+/// Pixels and classes of its images, as CIFAR-10's.
+const SHAPE: [usize; 3] = [3, 32, 32];
+const CLASSES: usize = 10;
+const BATCH: usize = 32;
+const STEPS: usize = 18;
+const LR: f64 = 1e-3;
+/// For so long a measurement stands: cells of milliseconds are not to wait for one each.
+const VALID: Duration = Duration::from_secs(5);
+
+/// A step of SGD of a small ResNet-8 on synthetic images. Times of trainings over its own can be compared between runs on one type
+/// of machine, and its own tell whether the machine has become slower.
+pub struct ReferenceStep {
+    model: Box<dyn Model>,
+    batch: Batch,
+    last: Option<(Instant, StepSeconds)>,
+}
+
+impl ReferenceStep {
+    /// Not yet measured.
+    ///
+    /// # Errors
+    /// When its tensors cannot be made.
+    pub fn new() -> Result<Self> {
+        let spec = ModelSpec { name: "resnet8".into(), width: Some(8), ..ModelSpec::default() };
+        let model = model::build(&spec, Task { input: Input::Image(SHAPE), classes: CLASSES }).map_err(Error::Usage)?;
+        let mut rng = stream(0, Stream::Synthetic("reference step"));
+        let pixels: Vec<f32> = (0..BATCH * SHAPE.iter().product::<usize>()).map(|_| unit(&mut rng)).collect();
+        let [channels, height, width] = SHAPE;
+        let input = Tensor::from_vec(pixels, (BATCH, channels, height, width), &Device::Cpu)?;
+        let labels = (0..BATCH).map(|i| (i % CLASSES) as u32).collect();
+        Ok(Self { model, batch: Batch { input, labels, dropout: None }, last: None })
+    }
+
+    /// Its duration now, measured at most every five seconds.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn seconds(&mut self) -> Result<Option<StepSeconds>> {
+        if let Some((at, seconds)) = self.last
+            && at.elapsed() < VALID
+        {
+            return Ok(Some(seconds));
+        }
+        let layout = self.model.layout();
+        let sgd = Optimizer::plain(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 });
+        let mut trainer = Trainer::new(&*self.model, sgd, layout.init(0), RunningStats::new(layout));
+        let mut seconds = Vec::with_capacity(STEPS);
+        for step in 0..STEPS {
+            let start = Instant::now();
+            trainer.step(&self.batch, LR, &mut Context::new(step, STEPS))?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        let measured = StepSeconds::of(&seconds);
+        self.last = measured.map(|measured| (Instant::now(), measured));
+        Ok(measured)
+    }
+}

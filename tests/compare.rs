@@ -1,0 +1,153 @@
+//! The gate through the real binary: deliberate regressions are caught, reruns pass.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use predicates::prelude::*;
+use serde_json::Value;
+use sharpbench::data::{self, DataSource, Fetch};
+use sharpbench::record::EpochMeasures;
+use sharpbench::suite::{Cell, MaskScore, OptimizerName};
+use sharpbench::train::{Observer, train};
+use support::{Place, error};
+
+struct Silent;
+
+impl Observer for Silent {
+    fn step(&mut self, _: usize, _: usize, _: f64) {}
+    fn epoch(&mut self, _: usize, _: &EpochMeasures) {}
+}
+
+/// A place with two runs of one suite, whose times are not judged: other tests run beside this one.
+fn two_runs() -> Place {
+    let place = Place::new();
+    std::fs::write(place.path("gate.toml"), "[time]\njudge = false\n").expect("a gate");
+    for run in ["baseline", "run"] {
+        place.sharpbench(&format!("suite tiny.toml --data stand-in --out {run} --quiet")).assert().success();
+    }
+    place
+}
+
+const COMPARE: &str = "compare baseline run --gate gate.toml";
+
+fn records(place: &Place, run: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(place.path(run).join("cells")).expect("records");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
+    let text = std::fs::read_to_string(path).expect("a record");
+    let mut record = serde_json::from_str(&text).expect("JSON");
+    change(&mut record);
+    std::fs::write(path, record.to_string()).expect("written");
+}
+
+/// Replaces the sparse SAM records of a run by what a program would have measured that takes `wrong` for the cell.
+fn retrain(place: &Place, wrong: impl Fn(&mut Cell)) {
+    let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
+    for path in records(place, "run") {
+        edit(&path, |record| {
+            let mut cell: Cell = serde_json::from_value(record["cell"].clone()).expect("a cell");
+            if cell.optimizer.name == OptimizerName::Sgd {
+                return;
+            }
+            wrong(&mut cell);
+            let data = data::load(&cell.data, &DataSource::StandIn, &fetch).expect("samples");
+            let trained = train(&cell, &data, &mut Silent).expect("a training");
+            record["measures"] = serde_json::to_value(trained.measures).expect("measures");
+        });
+    }
+}
+
+#[test]
+fn a_rerun_passes_and_a_wrong_rho_mask_or_slow_kernel_does_not() {
+    let place = two_runs();
+    place
+        .sharpbench(COMPARE)
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("unchanged").and(predicate::str::contains("same bits")));
+    let markdown =
+        place.sharpbench(&format!("{COMPARE} --format markdown")).assert().success().get_output().stdout.clone();
+    assert_eq!(String::from_utf8_lossy(&markdown).lines().count(), 1);
+
+    let regressed = |what: &str| {
+        let found =
+            place.sharpbench(&format!("{COMPARE} --format github")).assert().code(1).get_output().stdout.clone();
+        let found = String::from_utf8_lossy(&found).into_owned();
+        assert!(found.lines().count() == 1 && found.contains("ssam-f") && found.contains(what), "{found}");
+    };
+    retrain(&place, |cell| cell.optimizer.ascent.as_mut().expect("SAM").rho *= 2.0);
+    regressed("weights, seed 1 regressed");
+    retrain(&place, |cell| {
+        let mask = cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask");
+        mask.score = MaskScore::Weight;
+    });
+    regressed("weights, seed 2 regressed");
+    retrain(&place, |cell| {
+        cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask").sparsity = 0.5;
+    });
+    regressed("live weights");
+    retrain(&place, |_| {});
+    place.sharpbench(COMPARE).assert().success();
+
+    // A kernel that sleeps for half a step, on a machine that is else the same.
+    let step = |record: &mut Value, factor: f64| {
+        let moment = record["cell"]["seed"].as_f64().expect("a seed");
+        for (key, seconds) in [("measures", 0.01 * factor * moment), ("", 0.004 * moment)] {
+            let steps = serde_json::json!({"median": seconds, "min": seconds, "max": seconds, "n": 9, "warmup": 3});
+            match key {
+                "" => record["reference_step_seconds"] = steps,
+                key => record[key]["step_seconds"] = steps,
+            }
+        }
+    };
+    for (run, factor) in [("baseline", 1.0), ("run", 1.5)] {
+        records(&place, run).iter().for_each(|path| edit(path, |record| step(record, factor)));
+    }
+    place
+        .sharpbench("compare baseline run")
+        .assert()
+        .code(1)
+        .stdout(predicate::str::contains("1.500 times the baseline's [1.500, 1.500], n = 2"));
+}
+
+#[test]
+fn twenty_reruns_pass() {
+    let place = two_runs();
+    for _ in 0..20 {
+        place.sharpbench("suite tiny.toml --data stand-in --out run --quiet --fresh").assert().success();
+        place.sharpbench(COMPARE).assert().success();
+    }
+}
+
+#[test]
+fn gaps_and_differences_of_kind_are_told() {
+    let place = two_runs();
+    place
+        .sharpbench("compare nowhere run")
+        .assert()
+        .code(3)
+        .stderr(predicate::str::contains("there is no baseline at nowhere"));
+    let first = records(&place, "run").swap_remove(0);
+    std::fs::remove_file(&first).expect("removed");
+    place.sharpbench(COMPARE).assert().code(3).stdout(predicate::str::contains("no record"));
+    place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
+
+    let refused = |arguments: &str| error(place.sharpbench(arguments));
+    std::fs::write(place.path("wrong.toml"), "[accuracy]\nmargins = 1\n").expect("a gate");
+    assert!(refused("compare baseline run --gate wrong.toml").contains("unknown field `margins`"));
+    std::fs::write(place.path("wrong.toml"), "[accuracy]\nlevel = 5\n").expect("a gate");
+    insta::assert_snapshot!(refused("compare baseline run --gate wrong.toml"), @"error: gate wrong.toml: accuracy.level = 5 must lie between 0.000001 and 0.5");
+    let suite = std::fs::read_to_string(place.path("tiny.toml")).expect("a suite").replace("epochs = 2", "epochs = 1");
+    std::fs::write(place.path("tiny.toml"), suite).expect("a suite");
+    place.sharpbench("suite tiny.toml --data stand-in --out other --quiet").assert().success();
+    assert!(refused("compare baseline other").contains("--allow suite"));
+    place.sharpbench("compare baseline other --allow suite").assert().code(3);
+    for path in records(&place, "run") {
+        edit(&path, |record| record["provenance"]["machine"]["cpu"] = "another".into());
+    }
+    assert!(refused(COMPARE).contains("--allow machine"));
+    place.sharpbench(&format!("{COMPARE} --allow machine")).assert().success();
+}
