@@ -8,7 +8,7 @@ use predicates::prelude::*;
 use serde_json::Value;
 use sharpbench::data::{self, DataSource, Fetch};
 use sharpbench::record::EpochMeasures;
-use sharpbench::suite::{Cell, MaskScore, OptimizerName};
+use sharpbench::suite::{Cell, MaskScore, OptimizerName, Refresh};
 use sharpbench::train::{Observer, train};
 use support::{Place, error};
 
@@ -82,7 +82,7 @@ fn a_rerun_passes_and_a_wrong_rho_mask_or_slow_kernel_does_not() {
     regressed("weights, seed 1 regressed");
     retrain(&place, |cell| {
         let mask = cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask");
-        mask.score = MaskScore::Weight;
+        (mask.score, mask.refresh) = (MaskScore::Weight, Refresh::Interval { interval: 1 });
     });
     regressed("weights, seed 2 regressed");
     retrain(&place, |cell| {

@@ -64,7 +64,7 @@ fn after(change: impl Fn(&mut Record)) -> Comparison {
 fn a_run_beside_itself_is_unchanged_and_told_in_a_line() {
     let comparison = after(|_| {});
     assert_eq!(comparison.verdict, Verdict::Unchanged);
-    insta::assert_snapshot!(comparison.render(Format::Markdown).expect("text"), @"**cifar10 smoke on photo-patches: unchanged** (4 unchanged)");
+    insta::assert_snapshot!(comparison.render(Format::Markdown).expect("text"), @"**cifar10 smoke on photo-patches: unchanged** (3 unchanged)");
     assert_eq!(comparison.render(Format::Github).expect("text"), "");
 }
 
@@ -132,19 +132,22 @@ fn losses_slowness_and_gaps_are_called_what_they_are() {
     let added = judged(&manifest, &old[1..], &old, &gate);
     assert_eq!(added.verdict, Verdict::New);
     insta::assert_snapshot!(gone.render(Format::Markdown).expect("text"), @"
-    **cifar10 smoke on photo-patches: missing** (1 missing, 3 unchanged)
+    **cifar10 smoke on photo-patches: missing** (1 missing, 2 unchanged)
 
-    - `sgd lr=0.05 weight_decay=0.0005 epochs=2`: cell, seed 1 missing: - → no record
+    - `sgd lr=0.05 weight_decay=0.0005 epochs=2`: cell, seed 1 missing: there → no record
 
     <details><summary>All settings</summary>
 
-    | setting                                                                      | cells | figure                | baseline | run       | change                                            | verdict   |
-    |------------------------------------------------------------------------------|-------|-----------------------|----------|-----------|---------------------------------------------------|-----------|
-    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | cell, seed 1          | -        | no record |                                                   | missing   |
-    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | step / reference step | 4.926    | 4.917     | 1.000 times the baseline's [1.000, 1.000], n = 4  | unchanged |
-    | sam rho=0.05 lr=0.05 weight_decay=0.001 epochs=2                             | 5     | step / reference step | 4.997    | 4.997     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
-    | ssam-f sparsity=0.5 mask=fisher rho=0.05 lr=0.05 weight_decay=0.001 epochs=2 | 5     | step / reference step | 4.924    | 4.924     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
-    | all settings together                                                        | 14    | step / reference step |          |           | 1.000 times the baseline's [1.000, 1.000], n = 14 | unchanged |
+    | setting                                                                      | cells | figure                                         | baseline | run       | change                                            | verdict   |
+    |------------------------------------------------------------------------------|-------|------------------------------------------------|----------|-----------|---------------------------------------------------|-----------|
+    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | weights: same bits                             |          |           |                                                   | unchanged |
+    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | cell, seed 1                                   | there    | no record |                                                   | missing   |
+    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | step / reference step                          | 4.917    | 4.917     | 1.000 times the baseline's [1.000, 1.000], n = 4  | unchanged |
+    | sam rho=0.05 lr=0.05 weight_decay=0.001 epochs=2                             | 5     | weights: same bits                             |          |           |                                                   | unchanged |
+    | sam rho=0.05 lr=0.05 weight_decay=0.001 epochs=2                             | 5     | step / reference step                          | 4.997    | 4.997     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
+    | ssam-f sparsity=0.5 mask=fisher rho=0.05 lr=0.05 weight_decay=0.001 epochs=2 | 5     | weights: same bits                             |          |           |                                                   | unchanged |
+    | ssam-f sparsity=0.5 mask=fisher rho=0.05 lr=0.05 weight_decay=0.001 epochs=2 | 5     | step / reference step                          | 4.924    | 4.924     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
+    |                                                                              |       | step / reference step of all settings together | 4.948    | 4.948     | 1.000 times the baseline's [1.000, 1.000], n = 14 | unchanged |
 
     </details>
     ");

@@ -33,11 +33,12 @@ fn sentence(report: &Report, row: &Row) -> Option<String> {
 
 /// Such as `no difference shown (+0.10 points [-1.27, +1.47], n = 3)`.
 fn change(c: &Comparison) -> String {
-    let verdict = match c.p_corrected {
-        None => "one seed decides nothing",
-        Some(p) if p > ALPHA => "no difference shown",
-        Some(_) if c.mean > 0.0 => "a gain",
-        Some(_) => "a loss",
+    let side = if c.mean > 0.0 { "a gain" } else { "a loss" };
+    let verdict = match (c.p, c.p_corrected) {
+        (Some(_), Some(corrected)) if corrected <= ALPHA => side.to_string(),
+        (Some(p), _) if p <= ALPHA => format!("{side} that does not stand correction"),
+        (Some(_), _) => "no difference shown".into(),
+        (None, _) => "one seed decides nothing".into(),
     };
     let interval = c.interval.map_or(String::new(), |i| format!(" [{:+.2}, {:+.2}]", 100.0 * i.low, 100.0 * i.high));
     format!("{verdict} ({:+.2} points{interval}, n = {})", 100.0 * c.mean, c.n)
