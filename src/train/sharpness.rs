@@ -316,7 +316,7 @@ mod tests {
     use super::*;
     use crate::data::Input;
     use crate::model::{Model, ModelSpec, Task, build};
-    use crate::nn::{Objective, Pass, RunningStats, Scalar, Weights};
+    use crate::nn::{Objective, RunningStats, Scalar};
     use crate::sharpness::Operator;
 
     const SHAPE: [usize; 3] = [1, 2, 3];
