@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::report::read_run;
 use crate::compare::{Allowed, Format, Gate, Side, Verdict, compare};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::Report;
 
 #[derive(clap::Args)]
@@ -38,7 +38,13 @@ enum Allow {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let gate = args.gate.as_deref().map_or_else(|| Ok(Gate::default()), Gate::read)?;
+    let gate = match &args.gate {
+        None => Gate::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            Gate::parse(&text, &path.display().to_string())?
+        }
+    };
     if !args.baseline.join("run.json").is_file() {
         super::tell(&format!(
             "there is no baseline at {}; make one: sharpbench suite NAME --out {0}",

@@ -1,7 +1,5 @@
 //! The rules of a gate.
 
-use std::path::Path;
-
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
@@ -68,14 +66,13 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// From a TOML file.
+    /// From the text of a TOML file; `name` is told in errors.
     ///
     /// # Errors
-    /// When it cannot be read, has a key that is not known or a value that makes no sense.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let wrong = |message: String| Error::Usage(format!("gate {}: {message}", path.display()));
-        let file: GateFile = toml::from_str(&text).map_err(|e| wrong(e.to_string().trim_end().to_string()))?;
+    /// When it has a key that is not known or a value that makes no sense.
+    pub fn parse(text: &str, name: &str) -> Result<Self> {
+        let wrong = |message: String| Error::Usage(format!("gate {name}: {message}"));
+        let file: GateFile = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_string()))?;
         let gate = Self::default();
         Ok(Self {
             fingerprint: file.exact.fingerprint.unwrap_or(gate.fingerprint),

@@ -140,16 +140,20 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     }
     let alike = Alike { machine: same_machine, data: old.data_sha256 == new.data_sha256 };
     let groups = groups([baseline, run]);
+    let times = gate.time.filter(|_| same_machine);
     // Noisy figures, which share the level: of each setting its accuracy and its time, and the time of all.
-    let kinds = usize::from(gate.accuracy.is_some()) + usize::from(gate.time.is_some());
-    let tests = kinds * groups.iter().filter(|g| g.records.iter().all(|side| !side.is_empty())).count() + 1;
+    let noisy = |group: &Group<'_>| {
+        let pairs = verdicts::pairs(group);
+        let accuracy = gate.accuracy.is_some() && verdicts::results_differ(&pairs);
+        usize::from(accuracy) + usize::from(times.is_some() && !pairs.is_empty())
+    };
+    let tests = groups.iter().map(noisy).sum::<usize>() + usize::from(times.is_some());
     let settings: Vec<SettingVerdict> =
         groups.iter().filter_map(|group| verdicts::setting(group, gate, alike, tests)).collect();
-    let all_times =
-        gate.time.filter(|_| same_machine).and_then(|rule| verdicts::all_times([baseline, run], rule, tests));
+    let all_times = times.and_then(|rule| verdicts::all_times([baseline, run], rule, tests));
     let mut notes = Vec::new();
     if !alike.data {
-        notes.push("on different data: weights, how trainings ended and what masks chose are not compared".into());
+        notes.push("on different data: weights and what masks chose are not compared".into());
     }
     if !same_machine {
         notes.push("not on one type of machine: weights and times are not compared".into());

@@ -157,12 +157,13 @@ fn junit(c: &Comparison) -> Result<String> {
         case.set_classname(format!("{}.{}", c.suite, c.profile));
         suite.add_test_case(case);
     }
+    suite.set_system_out(c.notes.join("\n"));
     let mut report = Report::new("sharpbench compare");
     report.add_test_suite(suite);
     report.to_string().map_err(|e| Error::Report(format!("no JUnit file can be made: {e}")))
 }
 
-/// Workflow commands: errors and warnings.
+/// Workflow commands: errors, warnings and notices.
 fn github(c: &Comparison) -> String {
     let value = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| value(text).replace(':', "%3A").replace(',', "%2C");
@@ -176,5 +177,7 @@ fn github(c: &Comparison) -> String {
         let message = value(&format!("{}: {}", setting.setting, news(setting).join("; ")));
         Some(format!("::{level} title={title}::{message}\n"))
     };
-    cases(c).iter().filter_map(command).collect()
+    let title = property(&format!("{} {}", c.suite, c.profile));
+    let notices = c.notes.iter().map(|note| format!("::notice title={title}::{}\n", value(note)));
+    cases(c).iter().filter_map(command).chain(notices).collect()
 }

@@ -71,7 +71,9 @@ fn a_run_beside_itself_is_unchanged_and_told_in_a_line() {
 #[test]
 fn what_should_be_exact_and_is_not_fails_and_is_shown() {
     type Change = fn(&mut Record);
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, Change); 7] = [
+        // Of the same weights: a mistake in evaluation.
+        ("accuracy of the same weights", |r| r.measures.test_accuracy_last = Some(0.1)),
         ("weights", |r| r.measures.fingerprint = "other".into()),
         ("parameters", |r| r.measures.parameters += 1),
         ("nominal FLOPs", |r| r.measures.flops_nominal *= 2.0),
@@ -184,7 +186,13 @@ fn only_like_is_compared_with_like() {
         |old, new, allowed| compare(old, new, &Gate::default(), allowed).map(|c| c.verdict).map_err(|e| e.to_string());
     let error = refused(old, new, Allowed::default()).expect_err("another machine");
     assert!(error.contains("different machines") && error.contains("--allow machine"), "{error}");
-    assert_eq!(refused(old, new, Allowed { machine: true, ..Allowed::default() }), Ok(Verdict::Unchanged));
+    let machine = Allowed { machine: true, ..Allowed::default() };
+    assert_eq!(refused(old, new, machine), Ok(Verdict::Unchanged));
+    let github = compare(old, new, &Gate::default(), machine).and_then(|c| c.render(Format::Github)).expect("text");
+    assert!(
+        github.starts_with("::notice title=cifar10 smoke::") && github.contains("not on one type of machine"),
+        "{github}"
+    );
     let other = RunManifest { suite_hash: "another".into(), ..manifest.clone() };
     let error = refused(Side { manifest: &other, records: &a }, old, Allowed::default()).expect_err("another plan");
     assert!(error.contains("--allow suite"), "{error}");
@@ -221,7 +229,7 @@ fn false_alarms_are_as_rare_as_the_level_says() {
     };
     let (none, two) = (rate(0.0), rate(2.0));
     assert!(none <= 0.06, "false alarms: {none}");
-    assert!((two - 0.8).abs() < 0.05, "found: {two}");
+    assert!((two - 0.84).abs() < 0.05, "found: {two}");
 }
 
 /// Cells of one moment share the error of their reference step, so many of them are no certainty.
@@ -235,11 +243,14 @@ fn cells_of_one_moment_count_as_one() {
         record.reference_step_seconds = seconds(if place < 8 { 0.004 } else { 0.005 });
     }
     let mut base = old.clone();
-    base.iter_mut().for_each(|record| record.reference_step_seconds = seconds(0.004));
+    for (place, record) in base.iter_mut().enumerate() {
+        record.reference_step_seconds = seconds(if place < 8 { 0.004 } else { 0.0041 });
+    }
     let comparison = judged(&manifest, &base, &new, &Gate::default());
     let all = comparison.all_times.expect("two moments");
     assert!(all.verdict == Verdict::Undecided && all.change.ends_with("n = 2"), "{all:?}");
-    new.iter_mut().for_each(|record| record.reference_step_seconds = seconds(0.004));
+    // One measurement of one side is enough to share.
+    base.iter_mut().for_each(|record| record.reference_step_seconds = seconds(0.004));
     let comparison = judged(&manifest, &base, &new, &Gate::default());
     assert!(comparison.all_times.is_none() && comparison.notes[0].contains("times are not judged"), "{comparison:?}");
 }

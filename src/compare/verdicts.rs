@@ -26,16 +26,16 @@ pub(super) fn setting(group: &Group<'_>, gate: &Gate, alike: Alike, tests: usize
     checks.extend(open.map(|cell| missing(cell.seed, false)));
     let added = new.iter().filter(|is| !find(old, &is.id));
     checks.extend(added.map(|is| presence(is.cell.seed, Verdict::New, ["-", "there"])));
-    let pairs: Vec<[&Record; 2]> =
-        old.iter().filter_map(|was| Some([*was, *new.iter().find(|is| is.id == was.id)?])).collect();
+    let pairs = pairs(group);
     if pairs.is_empty() && checks.is_empty() {
         return None;
     }
     for pair in &pairs {
         checks.extend(exact(pair, gate, alike));
     }
-    let same_weights = pairs.iter().all(|[was, is]| was.measures.fingerprint == is.measures.fingerprint);
-    if !same_weights && let Some(rule) = gate.accuracy {
+    if results_differ(&pairs)
+        && let Some(rule) = gate.accuracy
+    {
         checks.extend(accuracy([old, new], rule, tests));
     }
     if alike.machine
@@ -44,8 +44,20 @@ pub(super) fn setting(group: &Group<'_>, gate: &Gate, alike: Alike, tests: usize
         checks.extend(time(&pairs, rule, tests));
     }
     let verdict = checks.iter().map(|c| c.verdict).max().unwrap_or(Verdict::Unchanged);
-    let same_bits = same_weights && !pairs.is_empty();
+    let same_bits = !results_differ(&pairs) && !pairs.is_empty();
     Some(SettingVerdict { setting: group.setting.setting_label(), verdict, cells: pairs.len(), same_bits, checks })
+}
+
+/// The cells that both have, the baseline's first.
+pub(super) fn pairs<'a>(group: &Group<'a>) -> Vec<[&'a Record; 2]> {
+    let [old, new] = &group.records;
+    old.iter().filter_map(|was| Some([*was, *new.iter().find(|is| is.id == was.id)?])).collect()
+}
+
+/// Whether some weights or accuracies are not the same bits. Weights alone would not tell a mistake in evaluation.
+pub(super) fn results_differ(pairs: &[[&Record; 2]]) -> bool {
+    let results = |r: &Record| (r.measures.fingerprint.clone(), r.measures.test_accuracy_last.map(f64::to_bits));
+    pairs.iter().any(|[was, is]| results(was) != results(is))
 }
 
 /// That a cell is there on one side alone.
@@ -70,6 +82,10 @@ fn exact([was, is]: &[&Record; 2], gate: &Gate, alike: Alike) -> Vec<Check> {
     }
     if gate.fingerprint && same_bits {
         figures.push(("weights", [was, is].map(|r| r.measures.fingerprint.chars().take(16).collect())));
+        if was.measures.fingerprint == is.measures.fingerprint {
+            let accuracy = |r: &&Record| r.measures.test_accuracy_last.map_or("none".into(), |a| a.to_string());
+            figures.push(("accuracy of the same weights", [was, is].map(accuracy)));
+        }
     }
     let seed = was.cell.seed;
     let check = |(what, [baseline, run]): (&str, [String; 2])| {
@@ -77,19 +93,16 @@ fn exact([was, is]: &[&Record; 2], gate: &Gate, alike: Alike) -> Vec<Check> {
         Check { what, verdict: Verdict::Regressed, baseline, run, change }
     };
     let mut checks: Vec<Check> = figures.into_iter().filter(|(_, [was, is])| was != is).map(check).collect();
-    if alike.data {
-        let verdict = match (was.status, is.status) {
-            (Status::Completed, Status::Diverged { .. }) => Some(Verdict::Regressed),
-            (Status::Diverged { .. }, Status::Completed) => Some(Verdict::Improved),
-            (Status::Completed, Status::Completed) => None,
-            // On another machine, or with other kernels, it may happen a step earlier.
-            (a, b) => (a != b && gate.fingerprint && same_bits).then_some(Verdict::Regressed),
-        };
-        let [baseline, run] = [was, is].map(|r| end(r.status));
-        let check =
-            |verdict| Check { what: format!("end, seed {seed}"), verdict, baseline, run, change: "changed".into() };
-        checks.extend(verdict.map(check));
-    }
+    let verdict = match (was.status, is.status) {
+        (Status::Completed, Status::Diverged { .. }) => Some(Verdict::Regressed),
+        (Status::Diverged { .. }, Status::Completed) => Some(Verdict::Improved),
+        (Status::Completed, Status::Completed) => None,
+        // On another machine, or with other kernels, it may happen a step earlier.
+        (a, b) => (a != b && gate.fingerprint && same_bits).then_some(Verdict::Regressed),
+    };
+    let [baseline, run] = [was, is].map(|r| end(r.status));
+    let check = |verdict| Check { what: format!("end, seed {seed}"), verdict, baseline, run, change: "changed".into() };
+    checks.extend(verdict.map(check));
     checks
 }
 
@@ -165,18 +178,41 @@ fn relative_step(record: &Record) -> Option<f64> {
     Some((record.measures.step_seconds?.median / record.reference_step_seconds?.median).ln())
 }
 
-/// How the steps of pairs of cells have changed; none where there are fewer than two independent pairs. Cells of one moment share
-/// their reference step, and with it its error: they count as one.
-fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
-    let mut moments: BTreeMap<[u64; 2], Vec<[f64; 2]>> = BTreeMap::new();
-    for [was, is] in pairs.iter().filter(|pair| pair.iter().all(|r| r.status == Status::Completed)) {
-        if let (Some(old), Some(new)) = (relative_step(was), relative_step(is)) {
-            let moment = [was, is].map(|r| r.reference_step_seconds.map_or(0, |s| s.median.to_bits()));
-            moments.entry(moment).or_default().push([old, new]);
+/// Pairs of values in groups that are independent of each other: those that share a measurement of either side share its error.
+fn independent(pairs: &[([u64; 2], [f64; 2])]) -> Vec<Vec<[f64; 2]>> {
+    fn root(parents: &mut [usize], mut place: usize) -> usize {
+        while parents[place] != place {
+            parents[place] = parents[parents[place]];
+            place = parents[place];
+        }
+        place
+    }
+    let mut parents: Vec<usize> = (0..pairs.len()).collect();
+    let mut first = HashMap::new();
+    for (place, (measurements, _)) in pairs.iter().enumerate() {
+        for measurement in measurements.iter().enumerate() {
+            let other = *first.entry(measurement).or_insert(place);
+            let (a, b) = (root(&mut parents, place), root(&mut parents, other));
+            parents[a.max(b)] = a.min(b);
         }
     }
+    let mut groups: BTreeMap<usize, Vec<[f64; 2]>> = BTreeMap::new();
+    for (place, (_, values)) in pairs.iter().enumerate() {
+        groups.entry(root(&mut parents, place)).or_default().push(*values);
+    }
+    groups.into_values().collect()
+}
+
+/// How the steps of pairs of cells have changed; none where there are fewer than two independent groups of them.
+fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
+    let completed = pairs.iter().filter(|pair| pair.iter().all(|r| r.status == Status::Completed));
+    let steps = completed.filter_map(|[was, is]| {
+        let measured = |r: &Record| Some(r.reference_step_seconds?.median.to_bits());
+        Some(([measured(was)?, measured(is)?], [relative_step(was)?, relative_step(is)?]))
+    });
+    let moments = independent(&steps.collect::<Vec<_>>());
     let mean = |of: fn(&[f64; 2]) -> f64| {
-        let means = moments.values().map(|m| m.iter().map(of).sum::<f64>() / m.len() as f64);
+        let means = moments.iter().map(|m| m.iter().map(of).sum::<f64>() / m.len() as f64);
         summary(&means.collect::<Vec<f64>>())
     };
     let (old, new, change) = (mean(|[old, _]| *old)?, mean(|[_, new]| *new)?, mean(|[old, new]| new - old)?);

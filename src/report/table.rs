@@ -90,7 +90,7 @@ const OPTIONAL: &[Optional] = &[
     Optional {
         header: "vs SGD, equal FLOPs",
         leading: false,
-        text: |row| row.to_equal_flops.map(|c| difference(&c)),
+        text: |row| row.to_equal_flops.map(|c| difference(&c) + &pairs(row, c.n)),
         explained: |_| {
             "the same difference to the first SGD row's setting with as many epochs as make its nominal FLOPs equal"
                 .into()
@@ -234,14 +234,18 @@ pub(super) fn title(report: &Report) -> String {
     format!("{} {} on {}{stand_in}{progress}", report.suite, report.profile, report.data)
 }
 
+/// How many pairs there are, where they are fewer than the row's seeds.
+fn pairs(row: &Row, found: usize) -> String {
+    let n = row.test_accuracy_last.map_or(0, |s| s.n);
+    if found == n { String::new() } else { format!(" (n = {found})") }
+}
+
 fn measures(row: &Row) -> [String; 9] {
     let n = row.test_accuracy_last.map_or(0, |s| s.n);
     let diverged = if row.diverged > 0 { format!(" ({} diverged)", row.diverged) } else { String::new() };
     let of = if n + row.diverged == row.planned { String::new() } else { format!(" of {}", row.planned) };
-    // Pairs may be fewer than the row's seeds.
-    let pairs = |found: usize| if found == n { String::new() } else { format!(" (n = {found})") };
-    let difference = |c: Option<Comparison>| c.map_or_else(dash, |c| difference(&c) + &pairs(c.n));
-    let ratio = |m: Option<Median>| m.map_or_else(dash, |m| range(Some(m), |r| format!("{r:.2}")) + &pairs(m.n));
+    let difference = |c: Option<Comparison>| c.map_or_else(dash, |c| difference(&c) + &pairs(row, c.n));
+    let ratio = |m: Option<Median>| m.map_or_else(dash, |m| range(Some(m), |r| format!("{r:.2}")) + &pairs(row, m.n));
     let flops = |r: Option<f64>| r.map_or_else(dash, |r| format!("{r:.2}"));
     let flops = [
         flops(row.flops_nominal_ratio_to_sgd),

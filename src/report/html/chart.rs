@@ -64,7 +64,7 @@ pub(super) type Curve = Vec<(f64, Option<f64>)>;
 
 /// Accuracy by epoch: the setting's own with a band of one standard deviation, and those it is compared with. The same range of
 /// accuracies in all charts.
-pub(super) fn curves(own: &Curve, sgd: Option<&Curve>, sam: Option<&Curve>, range: [f64; 2]) -> Markup {
+pub(super) fn curves(label: &str, own: &Curve, sgd: Option<&Curve>, sam: Option<&Curve>, range: [f64; 2]) -> Markup {
     let all = [Some(own), sgd, sam];
     let longest = all.iter().flatten().map(|c| c.len()).max().unwrap_or(0);
     let (Some(x), Some(y)) =
@@ -79,7 +79,7 @@ pub(super) fn curves(own: &Curve, sgd: Option<&Curve>, sam: Option<&Curve>, rang
     };
     let band = edge(1.0).chain(edge(-1.0).collect::<Vec<_>>().into_iter().rev());
     html! {
-        svg class="chart" viewBox="0 0 340 222" role="img" {
+        svg class="chart" viewBox="0 0 340 222" role="img" aria-label={ "Test accuracy by epoch of " (label) } {
             (frame(&x, &y, ["epoch", "test accuracy %"]))
             polygon class="band" points=(points(&x, &y, band)) {}
             @if let Some(curve) = sgd { polyline class="sgd" points=(line(curve)) {} }
@@ -105,7 +105,7 @@ pub(super) fn tradeoffs(all: &[Tradeoff], cost: &str) -> Option<Markup> {
     let x = Axis::over(all.iter().map(|t| t.cost), [60.0, 620.0])?;
     let y = Axis::over(all.iter().flat_map(|t| [spread(t, 1.0), spread(t, -1.0)]), [320.0, 8.0])?;
     Some(html! {
-        svg class="chart" viewBox="0 0 640 362" role="img" {
+        svg class="chart" viewBox="0 0 640 362" role="group" aria-label={ "Test accuracy against " (cost) } {
             (frame(&x, &y, [cost, "test accuracy %"]))
             @for t in all {
                 g class=(if t.on_front { "point front" } else { "point" }) {
@@ -129,7 +129,7 @@ pub(super) fn flops(rows: &[(usize, String, [Option<f64>; 3])]) -> Option<Markup
     let height = rows.len() as f64 * 40.0;
     let x = Axis { low: 0.0, high: 1.15 * most, pixels: [40.0, 620.0] };
     Some(html! {
-        svg class="chart" viewBox={ "0 0 640 " (height + 40.0) } role="img" {
+        svg class="chart" viewBox={ "0 0 640 " (height + 40.0) } role="group" aria-label="FLOPs of the whole training over SGD's, by row" {
             @for (value, text) in x.ticks(5.0) {
                 line class="grid" x1=(x.at(value)) x2=(x.at(value)) y1="0" y2=(height) {}
                 text x=(x.at(value)) y=(height + 16.0) text-anchor="middle" { (text) }

@@ -69,7 +69,7 @@ fn rows(report: &Report) -> Markup {
     let mut records = grid.records.into_iter();
     let header = records.next().unwrap_or_default();
     html! {
-        div class="scroll" tabindex="0" {
+        div class="scroll" tabindex="0" role="region" aria-label="Table of settings" {
             table class="sortable" id="rows" {
                 thead { tr { (head("row", false)) @for (i, name) in header.iter().enumerate() { (head(name, i < texts)) } } }
                 tbody {
@@ -150,7 +150,7 @@ fn charts(report: &Report) -> Markup {
                 @for (number, row) in with_curve() {
                     figure {
                         figcaption { a href={ "#row-" (number) } { (number) } " " (row.label) }
-                        (curves(&curve(row), sgd.as_ref(), sam.as_ref(), range))
+                        (curves(&row.label, &curve(row), sgd.as_ref(), sam.as_ref(), range))
                         (save_svg(&format!("curve-{number}")))
                     }
                 }
@@ -179,7 +179,7 @@ fn drawn(figures: &[File]) -> Markup {
         @if svgs().next().is_some() {
             h2 { "Curvature" }
             @for (name, svg) in svgs() {
-                figure class="drawn" { (PreEscaped(svg)) (save_svg(name)) }
+                figure class="drawn" role="group" aria-label=(name) { (PreEscaped(svg)) (save_svg(name)) }
             }
         }
     }
@@ -201,7 +201,7 @@ fn cells(report: &Report) -> Markup {
     ];
     let percent = |value: Option<f64>| value.map_or(String::new(), |v| format!("{:.2}", 100.0 * v));
     html! {
-        div class="scroll" tabindex="0" {
+        div class="scroll" tabindex="0" role="region" aria-label="Table of cells" {
             table class="sortable" id="cells" {
                 thead { tr { @for (name, is_text) in heads { (head(name, is_text)) } } }
                 tbody {
