@@ -6,18 +6,8 @@ use std::path::{Path, PathBuf};
 
 use predicates::prelude::*;
 use serde_json::Value;
-use sharpbench::data::{self, DataSource, Fetch};
-use sharpbench::record::EpochMeasures;
 use sharpbench::suite::{Cell, MaskScore, OptimizerName, Refresh};
-use sharpbench::train::{Observer, train};
-use support::{Place, error};
-
-struct Silent;
-
-impl Observer for Silent {
-    fn step(&mut self, _: usize, _: usize, _: f64) {}
-    fn epoch(&mut self, _: usize, _: &EpochMeasures) {}
-}
+use support::{Place, error, trained};
 
 /// A place with two runs of one suite, whose times are not judged: other tests run beside this one.
 fn two_runs() -> Place {
@@ -45,7 +35,6 @@ fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
 
 /// Replaces the sparse SAM records of a run by what a program would have measured that takes `wrong` for the cell.
 fn retrain(place: &Place, wrong: impl Fn(&mut Cell)) {
-    let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
     for path in records(place, "run") {
         edit(&path, |record| {
             let mut cell: Cell = serde_json::from_value(record["cell"].clone()).expect("a cell");
@@ -53,9 +42,7 @@ fn retrain(place: &Place, wrong: impl Fn(&mut Cell)) {
                 return;
             }
             wrong(&mut cell);
-            let data = data::load(&cell.data, &DataSource::StandIn, &fetch).expect("samples");
-            let trained = train(&cell, &data, &mut Silent).expect("a training");
-            record["measures"] = serde_json::to_value(trained.measures).expect("measures");
+            record["measures"] = serde_json::to_value(trained(&cell).measures).expect("measures");
         });
     }
 }

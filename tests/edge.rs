@@ -3,30 +3,15 @@
 mod support;
 
 use predicates::prelude::*;
-use sharpbench::data::{self, DataSource, Fetch};
-use sharpbench::record::{EpochMeasures, Measures, Status};
+use sharpbench::record::{Measures, Status};
 use sharpbench::suite::{Cell, OptimizerName, Suite};
-use sharpbench::train::{Observer, Trained, train};
-use support::{Place, error};
-
-struct Silent;
-
-impl Observer for Silent {
-    fn step(&mut self, _: usize, _: usize, _: f64) {}
-    fn epoch(&mut self, _: usize, _: &EpochMeasures) {}
-}
+use support::{Place, error, trained};
 
 /// The cells of an embedded suite whose data the program holds.
 fn cells(suite: &str, profile: &str) -> Vec<Cell> {
     let suite = Suite::read(suite).expect("a suite");
     let data = suite.data(profile).expect("a data set");
     suite.plan(profile, &data.name).expect("a plan").cells
-}
-
-fn trained(cell: &Cell) -> Trained {
-    let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
-    let data = data::load(&cell.data, &DataSource::StandIn, &fetch).expect("samples");
-    train(cell, &data, &mut Silent).expect("a training")
 }
 
 fn measured(cell: &Cell) -> Measures {

@@ -1,5 +1,7 @@
 //! Properties of the training step and of whole cells, on tiny images.
 
+mod support;
+
 use candle_core::{Device, Tensor};
 use sharpbench::data::augment::Augment;
 use sharpbench::data::loader::Batch;
@@ -11,10 +13,11 @@ use sharpbench::nn::{
 };
 use sharpbench::optim::{ActiveMask, Context, Method, Norm, Perturbation, Plain, Sam, Sgd, Variant};
 use sharpbench::random::{Stream, below, stream, unit};
-use sharpbench::record::{EpochMeasures, MaskRefresh, Measures, Status, fingerprint};
+use sharpbench::record::{MaskRefresh, Measures, Status, fingerprint};
 use sharpbench::suite::cell::FisherMode;
 use sharpbench::suite::{Cell, Frame, OptimizerName, Refresh, Suite, one_optimizer};
-use sharpbench::train::{Observer, Optimizer, Trainer, train};
+use sharpbench::train::{Optimizer, Trainer, train};
+use support::Silent;
 
 const SHAPE: [usize; 3] = [3, 8, 8];
 const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 5e-4 };
@@ -196,13 +199,6 @@ fn stripe_set() -> DataSet {
     let normalise = Normalise { mean: [0.3; 3], std: [0.2; 3] };
     let provenance = Provenance::made("stripes", "synthetic", Vec::new());
     DataSet::of_images([stripes(160, "train"), stripes(50, "test")], 10, normalise, provenance)
-}
-
-struct Silent;
-
-impl Observer for Silent {
-    fn step(&mut self, _: usize, _: usize, _: f64) {}
-    fn epoch(&mut self, _: usize, _: &EpochMeasures) {}
 }
 
 /// A cell of an embedded suite with this optimizer, made tiny.

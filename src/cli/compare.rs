@@ -29,7 +29,7 @@ pub(super) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Allow {
-    /// Other images, or another version of them.
+    /// Another version of the images: weights are not compared.
     Data,
     /// Another plan.
     Suite,

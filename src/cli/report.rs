@@ -15,7 +15,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
     /// The loss of accuracy that claims of "no loss" allow, in points.
-    #[arg(long, value_name = "POINTS", default_value_t = 0.3, value_parser = points)]
+    #[arg(long, value_name = "POINTS", default_value_t = 100.0 * Options::default().margin, value_parser = points)]
     margin: f64,
     /// The test accuracy that trainings are timed to, in percent; the reference SGD's last one, of its worst seed, unless given.
     #[arg(long, value_name = "PERCENT", value_parser = points)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Alike, Check, Gate, Group, Rule, SettingVerdict, Side, Verdict};
 use crate::record::{Measures, Record, Status};
-use crate::stats::{Difference, Interval, summary};
+use crate::stats::{Difference, Interval, paired, summary};
 
 /// The types of machine, with their threads, of some records.
 pub(super) fn machines(records: &[&Record]) -> BTreeSet<String> {
@@ -33,9 +33,8 @@ pub(super) fn setting(group: &Group<'_>, gate: &Gate, alike: Alike, tests: usize
     for pair in &pairs {
         checks.extend(exact(pair, gate, alike));
     }
-    if results_differ(&pairs)
-        && let Some(rule) = gate.accuracy
-    {
+    let differ = results_differ(&pairs);
+    if differ && let Some(rule) = gate.accuracy {
         checks.extend(accuracy([old, new], rule, tests));
     }
     if alike.machine
@@ -44,7 +43,7 @@ pub(super) fn setting(group: &Group<'_>, gate: &Gate, alike: Alike, tests: usize
         checks.extend(time(&pairs, rule, tests));
     }
     let verdict = checks.iter().map(|c| c.verdict).max().unwrap_or(Verdict::Unchanged);
-    let same_bits = !results_differ(&pairs) && !pairs.is_empty();
+    let same_bits = !differ && !pairs.is_empty();
     Some(SettingVerdict { setting: group.setting.setting_label(), verdict, cells: pairs.len(), same_bits, checks })
 }
 
@@ -56,8 +55,8 @@ pub(super) fn pairs<'a>(group: &Group<'a>) -> Vec<[&'a Record; 2]> {
 
 /// Whether some weights or accuracies are not the same bits. Weights alone would not tell a mistake in evaluation.
 pub(super) fn results_differ(pairs: &[[&Record; 2]]) -> bool {
-    let results = |r: &Record| (r.measures.fingerprint.clone(), r.measures.test_accuracy_last.map(f64::to_bits));
-    pairs.iter().any(|[was, is]| results(was) != results(is))
+    let accuracy = |r: &Record| r.measures.test_accuracy_last.map(f64::to_bits);
+    pairs.iter().any(|[was, is]| was.measures.fingerprint != is.measures.fingerprint || accuracy(was) != accuracy(is))
 }
 
 /// That a cell is there on one side alone.
@@ -129,8 +128,7 @@ fn by_seed(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> BySee
 
 /// The run's figure minus the baseline's: paired by seed, or where fewer than two seeds are common, of two samples.
 fn difference([old, new]: [&BySeed; 2]) -> Option<(Difference, usize)> {
-    let partner = |seed: u64| old.iter().find(|(s, _)| *s == seed).map(|(_, v)| *v);
-    let pairs: Vec<f64> = new.iter().filter_map(|(seed, value)| Some(value - partner(*seed)?)).collect();
+    let pairs: Vec<f64> = paired(new, old).iter().map(|[is, was]| is - was).collect();
     if pairs.len() > 1 {
         return Some((summary(&pairs).as_ref().and_then(Difference::paired)?, pairs.len()));
     }

@@ -355,7 +355,8 @@ impl Report {
     /// The report of a run's records. Records of cells outside the plan or of other images are left out.
     pub fn new(manifest: &RunManifest, records: &[Record], options: &Options) -> Self {
         let records = Self::of_plan(manifest, records);
-        let (rows, target_accuracy) = rows::rows(&manifest.cells, &records, options);
+        let groups = rows::groups(&manifest.cells, &records);
+        let (rows, target_accuracy) = rows::rows(&groups, options);
         Self {
             suite: manifest.suite.clone(),
             profile: manifest.profile.clone(),
@@ -366,7 +367,7 @@ impl Report {
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),
             margin: options.margin,
             target_accuracy,
-            notes: rows::notes(manifest, &records),
+            notes: rows::notes(manifest, &records, &groups),
             rows,
         }
     }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{CellResult, Options, Row, Setting, edge, exponent, last_sharpness};
 use crate::record::{EpochMeasures, Measures, Record, RunManifest, SharpnessCheck, Status};
-use crate::stats::{Comparison, LEVEL, Summary, bootstrap_median, holm, median, paired_ratios, pareto_front, summary};
+use crate::stats::{Comparison, LEVEL, Summary, bootstrap_median, holm, median, paired, pareto_front, summary};
 use crate::suite::{Cell, OptimizerName};
 
 /// Nominal FLOPs within this part of each other count as the same.
@@ -27,7 +27,7 @@ struct References<'a> {
 }
 
 /// A setting with its cells.
-struct Group<'r> {
+pub(super) struct Group<'r> {
     setting: Cell,
     planned: usize,
     /// By rising seed.
@@ -41,7 +41,7 @@ impl<'r> Group<'r> {
 }
 
 /// The plan's settings in its order. `records` are of its cells.
-fn groups<'r>(plan: &[Cell], records: &[&'r Record]) -> Vec<Group<'r>> {
+pub(super) fn groups<'r>(plan: &[Cell], records: &[&'r Record]) -> Vec<Group<'r>> {
     let mut groups: Vec<Group<'r>> = Vec::new();
     let (mut of_setting, mut of_cell) = (HashMap::new(), HashMap::new());
     for cell in plan {
@@ -65,8 +65,7 @@ fn groups<'r>(plan: &[Cell], records: &[&'r Record]) -> Vec<Group<'r>> {
 }
 
 /// One row per setting, in the plan's order; and the accuracy that trainings are timed to.
-pub(super) fn rows(plan: &[Cell], records: &[&Record], options: &Options) -> (Vec<Row>, Option<f64>) {
-    let groups = groups(plan, records);
+pub(super) fn rows(groups: &[Group<'_>], options: &Options) -> (Vec<Row>, Option<f64>) {
     let place = |name: OptimizerName| groups.iter().position(|g| g.setting.optimizer.name == name);
     let places = [OptimizerName::Sgd, OptimizerName::Sam].map(place);
     let references: Vec<Reference> = groups.iter().enumerate().map(|(place, g)| Reference::new(g, place)).collect();
@@ -218,7 +217,8 @@ fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compare
     let aligned = completed.iter().map(|r| edge::better_aligned(&r.measures));
     let [better, all] = aligned.fold([0, 0], |sum, cell| [sum[0] + cell[0], sum[1] + cell[1]]);
     let ratios = |own: &BySeed, sgd: fn(&Reference) -> &BySeed| {
-        sgd_other.map(|to| paired_ratios(own, sgd(to))).unwrap_or_default()
+        let pairs = sgd_other.map(|to| paired(own, sgd(to))).unwrap_or_default();
+        pairs.iter().map(|[own, sgd]| own / sgd).collect::<Vec<f64>>()
     };
     let step_ratios = ratios(&own.step_seconds, |to| &to.step_seconds);
     let train_ratios = ratios(&own.train_seconds, |to| &to.train_seconds);
@@ -273,7 +273,7 @@ fn by_epoch(records: &[&Record]) -> Vec<Summary> {
 }
 
 /// What was trained and where, in words.
-pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> {
+pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Group<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {
         notes.push(format!("a part of the profile: {} of its {all} cells were selected", manifest.cells.len()));
@@ -313,7 +313,7 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record]) -> Vec<String> 
             several.join("; ")
         )),
     }
-    notes.extend(timing_notes(&manifest.cells, records));
+    notes.extend(timing_notes(groups, records));
     let version = |r: &Record| {
         let p = &r.provenance;
         format!("{} ({})", p.sharpbench, p.git_revision.as_deref().map_or("no revision", |r| r))
@@ -336,7 +336,7 @@ const OUTLIER: f64 = 0.25;
 
 /// How steady the machine was, by its reference step; and the trainings whose steps took much longer than those of the same setting with
 /// other seeds.
-fn timing_notes(plan: &[Cell], records: &[&Record]) -> Vec<String> {
+fn timing_notes(groups: &[Group<'_>], records: &[&Record]) -> Vec<String> {
     let mut notes = Vec::new();
     let reference = |r: &Record| r.reference_step_seconds.map(|s| s.median);
     if let Some(m) = median(&records.iter().filter_map(|r| reference(r)).collect::<Vec<_>>()).filter(|m| m.n > 1) {
@@ -352,7 +352,7 @@ fn timing_notes(plan: &[Cell], records: &[&Record]) -> Vec<String> {
         ));
     }
     let mut slow = Vec::new();
-    for group in groups(plan, records) {
+    for group in groups {
         // In reference steps where all have one, so that a slow machine is not taken for a slow training.
         let seconds = |r: &&Record| Some((r.measures.step_seconds?.median, reference(r)));
         let all: Option<Vec<_>> = group.completed().iter().map(seconds).collect();

@@ -9,26 +9,28 @@ use tabled::settings::{Alignment, Style, Width};
 
 use super::verdicts::points;
 use super::{Report, Row};
-use crate::stats::{ALPHA, Comparison, Finding, Median, Summary};
+use crate::stats::{ALPHA, Comparison, Median, Summary};
 use crate::suite::cell::AXES;
 
 /// For the terminal; cells are wrapped where it is narrower than the table.
 pub(super) fn terminal(report: &Report, width: Option<usize>) -> String {
-    let Grid { records, texts, .. } = grid(report);
-    let mut table = Builder::from_iter(records).build();
-    table.with(Style::sharp()).modify(Columns::new(texts..), Alignment::right());
+    let grid = grid(report);
+    let notes = lines(report, &grid, "");
+    let mut table = Builder::from_iter(grid.records).build();
+    table.with(Style::sharp()).modify(Columns::new(grid.texts..), Alignment::right());
     if let Some(width) = width {
         table.with(Width::wrap(width).keep_words(true).priority(Priority::max(true)));
     }
-    format!("{}\n{table}\n{}", title(report), lines(report, ""))
+    format!("{}\n{table}\n{}", title(report), notes)
 }
 
 /// As markdown.
 pub(super) fn markdown(report: &Report) -> String {
-    let Grid { records, texts, .. } = grid(report);
-    let mut table = Builder::from_iter(records).build();
-    table.with(Style::markdown()).modify(Columns::new(texts..), Alignment::right());
-    format!("## {}\n\n{table}\n\n{}", title(report), lines(report, "- "))
+    let grid = grid(report);
+    let notes = lines(report, &grid, "- ");
+    let mut table = Builder::from_iter(grid.records).build();
+    table.with(Style::markdown()).modify(Columns::new(grid.texts..), Alignment::right());
+    format!("## {}\n\n{table}\n\n{}", title(report), notes)
 }
 
 /// The table's cells.
@@ -101,13 +103,9 @@ const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| {
             let against_sam = row.to_sam.filter(|_| row.setting.optimizer != "sgd")?;
-            let found = against_sam.no_loss?;
-            Some(match (found.finding, against_sam.seeds_for_no_loss) {
-                (Finding::Supported, _) => "supported".into(),
-                (Finding::Refuted, _) => "refuted".into(),
-                (Finding::Undecided, Some(seeds)) if seeds > against_sam.n => format!("undecided ({seeds} seeds)"),
-                (Finding::Undecided, _) => "undecided".into(),
-            })
+            let finding = against_sam.no_loss?.finding.word();
+            let seeds = against_sam.seeds_wanting().map_or(String::new(), |seeds| format!(" ({seeds} seeds)"));
+            Some(finding.to_string() + &seeds)
         },
         explained: |report| {
             format!(
@@ -315,16 +313,15 @@ fn significant(value: f64) -> String {
 }
 
 /// The notes as lines of text.
-fn lines(report: &Report, bullet: &str) -> String {
-    notes(report).iter().map(|line| format!("{bullet}{line}\n")).collect()
+fn lines(report: &Report, grid: &Grid, bullet: &str) -> String {
+    notes(report, grid).iter().map(|line| format!("{bullet}{line}\n")).collect()
 }
 
 /// What the reader of the table should know.
-pub(super) fn notes(report: &Report) -> Vec<String> {
-    let Grid { constants, explained, .. } = grid(report);
+pub(super) fn notes(report: &Report, grid: &Grid) -> Vec<String> {
     let mut lines = report.notes.clone();
-    if !constants.is_empty() {
-        lines.push(format!("wherever it applies: {}", constants.join(", ")));
+    if !grid.constants.is_empty() {
+        lines.push(format!("wherever it applies: {}", grid.constants.join(", ")));
     }
     lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
     lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; of one seed there is neither".into());
@@ -333,6 +330,6 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included",
         report.flops_theoretical_formula
     ));
-    lines.extend(explained);
+    lines.extend(grid.explained.iter().cloned());
     lines
 }

@@ -1,7 +1,7 @@
 //! What a report's comparisons say, in words.
 
 use super::{Report, Row};
-use crate::stats::{ALPHA, Comparison, Finding};
+use crate::stats::{ALPHA, Comparison};
 
 /// A sentence for every row that is not SGD and was compared with something.
 pub(super) fn verdicts(report: &Report) -> Vec<String> {
@@ -15,14 +15,10 @@ fn sentence(report: &Report, row: &Row) -> Option<String> {
     parts.extend(row.to_sam.and_then(|c| {
         let tested = c.no_loss?;
         let claim = format!("that it loses less than {} points against SAM is", points(report.margin));
-        Some(match (tested.finding, c.seeds_for_no_loss) {
-            (Finding::Supported, _) => format!("{claim} supported"),
-            (Finding::Refuted, _) => format!("{claim} refuted"),
-            (Finding::Undecided, Some(seeds)) if seeds > c.n => {
-                format!("{claim} undecided (were there no difference, about {seeds} seeds would likely support it)")
-            }
-            (Finding::Undecided, _) => format!("{claim} undecided"),
-        })
+        let seeds = c.seeds_wanting().map_or(String::new(), |seeds| {
+            format!(" (were there no difference, about {seeds} seeds would likely support it)")
+        });
+        Some(format!("{claim} {}{seeds}", tested.finding.word()))
     }));
     if parts.is_empty() {
         return None;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Claim, Difference, Interval, Tested, bootstrap_mean, sign_flip, summary};
+use super::{Claim, Difference, Finding, Interval, Tested, bootstrap_mean, paired, sign_flip, summary};
 
 /// Level of the intervals.
 pub const LEVEL: f64 = 0.95;
@@ -43,8 +43,7 @@ pub struct Comparison {
 impl Comparison {
     /// Of paired values that are whole multiples of `step`; none without a pair.
     pub fn of_pairs<K: PartialEq>(a: &[(K, f64)], b: &[(K, f64)], step: f64, margin: f64) -> Option<Self> {
-        let partner = |key: &K| b.iter().find(|(k, _)| k == key).map(|(_, v)| *v);
-        let differences: Vec<f64> = a.iter().filter_map(|(k, v)| Some(v - partner(k)?)).collect();
+        let differences: Vec<f64> = paired(a, b).iter().map(|[a, b]| a - b).collect();
         let found = summary(&differences)?;
         let difference = Difference::paired(&found).map(|d| d.in_steps_of(step, found.n));
         let test = |claim: Claim| claim.test(difference.as_ref()?, margin, ALPHA);
@@ -68,6 +67,12 @@ impl Comparison {
     pub fn with_seeds(self, step: f64, margin: f64) -> Self {
         let seeds = self.sd.and_then(|sd| Claim::NoLoss.seeds(sd.max(step), margin, ALPHA, POWER));
         Self { seeds_for_no_loss: seeds, ..self }
+    }
+
+    /// The seeds that would support no loss, where it is undecided and they are more than there are.
+    pub fn seeds_wanting(&self) -> Option<usize> {
+        let undecided = self.no_loss.is_some_and(|tested| tested.finding == Finding::Undecided);
+        self.seeds_for_no_loss.filter(|seeds| undecided && *seeds > self.n)
     }
 }
 

@@ -57,17 +57,17 @@ impl Summary {
     }
 }
 
-/// `a / b` over the keys both have (seeds).
-pub fn paired_ratios<K: PartialEq>(a: &[(K, f64)], b: &[(K, f64)]) -> Vec<f64> {
+/// The values of `a` and `b` over the keys (seeds) that both have, in the order of `a`.
+pub fn paired<K: PartialEq>(a: &[(K, f64)], b: &[(K, f64)]) -> Vec<[f64; 2]> {
     let partner = |key: &K| b.iter().find(|(k, _)| k == key).map(|(_, v)| *v);
-    a.iter().filter_map(|(k, v)| Some(v / partner(k)?)).collect()
+    a.iter().filter_map(|(k, v)| Some([*v, partner(k)?])).collect()
 }
 
 /// Median of sorted values.
 ///
 /// # Panics
 /// When there are none.
-pub fn median_of_sorted(sorted: &[f64]) -> f64 {
+fn median_of_sorted(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }

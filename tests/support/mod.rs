@@ -9,6 +9,10 @@ use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{PrimitiveTypeBuilder, Type};
+use sharpbench::data::{self, DataSource, Fetch};
+use sharpbench::record::EpochMeasures;
+use sharpbench::suite::Cell;
+use sharpbench::train::{Observer, Trained, train};
 
 /// A suite of four cells, each a second or less.
 pub(crate) const TINY: &str = r#"
@@ -33,6 +37,21 @@ rho = 0.05
 sparsity = 0.9
 fisher_samples = 8
 "#;
+
+/// An observer that tells nobody.
+pub(crate) struct Silent;
+
+impl Observer for Silent {
+    fn step(&mut self, _: usize, _: usize, _: f64) {}
+    fn epoch(&mut self, _: usize, _: &EpochMeasures) {}
+}
+
+/// A cell trained in this process, on the data that stand in for its own.
+pub(crate) fn trained(cell: &Cell) -> Trained {
+    let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
+    let data = data::load(&cell.data, &DataSource::StandIn, &fetch).expect("samples");
+    train(cell, &data, &mut Silent).expect("a training")
+}
 
 /// A folder for one test, with the tiny suite in it.
 pub(crate) struct Place {

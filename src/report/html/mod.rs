@@ -5,8 +5,9 @@ mod chart;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::chart::{Curve, Tradeoff, curves, flops, tradeoffs};
+use super::table::{self, Grid};
 use super::verdicts::{points, verdicts};
-use super::{File, Report, Row, table};
+use super::{File, Report, Row};
 use crate::error::{Error, Result};
 
 const STYLE: &str = include_str!("page.css");
@@ -21,6 +22,7 @@ pub(super) fn page(report: &Report, figures: &[File]) -> Result<String> {
     // Inside a script element nothing may look like its end.
     let json = json.replace('<', "\\u003c");
     let title = table::title(report);
+    let grid = table::grid(report);
     let verdicts = verdicts(report);
     let page = html! {
         (DOCTYPE)
@@ -42,9 +44,9 @@ pub(super) fn page(report: &Report, figures: &[File]) -> Result<String> {
                     p { "Tests at .05, corrected for all comparisons (Holm); claims of no loss with a margin of " (points(report.margin)) " points." }
                 }
                 h2 { "Table" }
-                (rows(report))
+                (rows(&grid))
                 h2 { "Notes" }
-                ul { @for note in table::notes(report) { li { (note) } } }
+                ul { @for note in table::notes(report, &grid) { li { (note) } } }
                 (charts(report))
                 (drawn(figures))
                 h2 { "Cells" }
@@ -63,11 +65,9 @@ fn head(text: &str, is_text: bool) -> Markup {
 }
 
 /// The table that the terminal shows too, each row with its number.
-fn rows(report: &Report) -> Markup {
-    let grid = table::grid(report);
+fn rows(grid: &Grid) -> Markup {
     let texts = grid.texts;
-    let mut records = grid.records.into_iter();
-    let header = records.next().unwrap_or_default();
+    let Some((header, records)) = grid.records.split_first() else { return html! {} };
     html! {
         div class="scroll" tabindex="0" role="region" aria-label="Table of settings" {
             table class="sortable" id="rows" {
