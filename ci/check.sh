@@ -11,15 +11,13 @@ step() {
 }
 
 step cmp ci/github-workflow.yml .github/workflows/ci.yml
+step cmp ci/regression-workflow.yml .github/workflows/regression.yml
 step cargo fmt --check
 step cargo clippy --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --locked
 step cargo test --locked # the README's test command
-# The main job as typed, and every other suite, in small: the table on stdout, the records in folders of their own.
-for suite in suites/*.toml; do
-  suite=$(basename "$suite" .toml)
-  step cargo run --locked --quiet -- suite "$suite" --profile smoke --data stand-in --fresh --quiet --out "target/smoke/$suite"
-done
+# The main job as typed, and every other suite, in small; and the gate: beside the committed baseline.
+step ci/regression.sh
 if cargo deny --version >/dev/null 2>&1; then
   step cargo deny --offline check bans licenses sources
 else

@@ -41,6 +41,43 @@ fn a_suite_trains_reports_and_resumes() {
     }
 }
 
+/// Runs of two machines, or of one at two times, as one; and what other programs read.
+#[test]
+fn runs_are_reported_together_and_exported() {
+    let place = Place::new();
+    for (run, filter) in [("a", "seed=1"), ("b", "seed=2"), ("c", "optimizer=sgd")] {
+        place
+            .sharpbench(&format!("suite tiny.toml --data stand-in --out {run} --filter {filter} --quiet"))
+            .assert()
+            .success();
+    }
+    place
+        .sharpbench("report a b c --format markdown")
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("3 runs together: a (2 records), b (2 records), c (2 records)"))
+        .stdout(predicate::str::contains("cells that several runs have, with the same weights: 2 (counted once"));
+    let other = TINY.replace("train = 40", "train = 30");
+    std::fs::write(place.path("tiny.toml"), other).expect("a suite");
+    place.sharpbench("suite tiny.toml --data stand-in --out d --filter seed=1 --quiet").assert().success();
+    let refused = error(place.sharpbench("report a d"));
+    assert!(refused.contains("only runs of one suite, profile and data set can be reported together"), "{refused}");
+
+    let parquet = place.sharpbench("report a b --format parquet").assert().success().get_output().stdout.clone();
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+    place.sharpbench("report a b --tensorboard events").assert().success();
+    let folders: Vec<_> = std::fs::read_dir(place.path("events")).expect("a folder").collect();
+    assert_eq!(folders.len(), 4);
+    for folder in folders {
+        let file = std::fs::read_dir(folder.expect("a cell").path())
+            .expect("a folder")
+            .next()
+            .expect("a file")
+            .expect("a file");
+        assert!(file.file_name().to_string_lossy().starts_with("events.out.tfevents."));
+    }
+}
+
 #[test]
 fn a_filter_trains_a_part_and_the_rest_follows() {
     let place = Place::new();

@@ -130,9 +130,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let report = bench.run()?;
     if args.json {
         let json = serde_json::to_string_pretty(&report).map_err(|e| Error::Usage(e.to_string()))?;
-        return super::print(&format!("{json}\n"));
+        return super::print(format!("{json}\n"));
     }
-    super::print(&text(&report))
+    super::print(text(&report))
 }
 
 fn text(r: &BenchReport) -> String {

@@ -59,7 +59,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let [old, new] =
         [(&baseline, &records[0]), (&run, &records[1])].map(|((manifest, _), records)| Side { manifest, records });
     let comparison = compare(old, new, &gate, allowed)?;
-    super::print(&comparison.render(args.format)?)?;
+    super::print(comparison.render(args.format)?)?;
     Ok(match comparison.verdict {
         Verdict::Regressed => ExitCode::from(super::EXIT_REGRESSION),
         Verdict::Missing => ExitCode::from(super::EXIT_INCOMPLETE),

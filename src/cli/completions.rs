@@ -16,5 +16,5 @@ pub(super) struct Args {
 pub(super) fn run<C: CommandFactory>(args: &Args) -> Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut C::command(), "sharpbench", &mut script);
-    super::print(&String::from_utf8_lossy(&script))
+    super::print(script)
 }

@@ -39,11 +39,11 @@ pub(super) enum Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     match args {
-        Args::List => super::print(&list()),
+        Args::List => super::print(list()),
         Args::Fetch { name } => {
             let entry = data::find(name).map_err(Error::Usage)?;
             if entry.is_embedded() {
-                return super::print(&format!("{name} is part of the program; there is nothing to fetch\n"));
+                return super::print(format!("{name} is part of the program; there is nothing to fetch\n"));
             }
             if entry.photographs {
                 return Err(Error::Usage(format!(
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
                 )));
             }
             let found = verified(entry, &DataSource::Hub, false)?;
-            super::print(&text(&found))?;
+            super::print(text(&found))?;
             Ok(exit_code(&found))
         }
         Args::Verify { what, data, offline, contact_sheet } => {

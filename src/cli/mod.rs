@@ -73,7 +73,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Parity(args) => parity::run(&args),
-        Command::Schema => print(&crate::suite::file::json_schema()),
+        Command::Schema => print(crate::suite::file::json_schema()),
         Command::Completions(args) => completions::run::<Cli>(&args),
     }
 }
@@ -85,10 +85,10 @@ fn tell(line: &str) {
 }
 
 /// Writes a result to stdout. A reader that hangs up early (`| head`) is no error.
-fn print(text: &str) -> Result<ExitCode> {
+fn print(result: impl AsRef<[u8]>) -> Result<ExitCode> {
     use std::io::Write;
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(result.as_ref()).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "stdout")(e)),
         _ => Ok(ExitCode::SUCCESS),
     }

@@ -19,11 +19,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     for case in &args.cases {
         let comparison = replay(case)?;
         agreeing += usize::from(comparison.passes());
-        super::print(&format!("{}\n{}", case.display(), text(&comparison)))?;
+        super::print(format!("{}\n{}", case.display(), text(&comparison)))?;
     }
     let all = args.cases.len();
     if all > 1 {
-        super::print(&format!("{agreeing} of {all} cases agree\n"))?;
+        super::print(format!("{agreeing} of {all} cases agree\n"))?;
     }
     Ok(if agreeing == all { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_REGRESSION) })
 }

@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         text.push('\n');
         return super::print(&text);
     }
-    super::print(&table(&plan, &planned))
+    super::print(table(&plan, &planned))
 }
 
 /// Records of the first folder that has any.

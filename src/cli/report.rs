@@ -1,16 +1,18 @@
 //! `sharpbench report RUN`.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 use crate::record::{Record, RunFolder, RunManifest};
-use crate::report::{File, Format, Options, Report, figures};
+use crate::report::{File, Format, Merged, Options, Report, Run, event_files, figures, merge};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A run folder, such as reports/cifar10-quick-photo-patches.
-    run: PathBuf,
+    /// A run folder, such as reports/cifar10-quick-photo-patches; several of one suite, profile and data set are reported as one.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -23,21 +25,34 @@ pub(super) struct Args {
     /// Also draw what was measured of curvature (SVG, PNG, and series as CSV) into this folder.
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
+    /// Also write TensorBoard event files, a folder for each cell, into this folder.
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    refuse_binary_terminal(args.format)?;
     let options = Options { margin: args.margin / 100.0, target: args.target.map(|target| target / 100.0) };
-    let (report, manifest, records) = read_all(&args.run, &options)?;
-    let figures = if args.format == Format::Html || args.figures.is_some() {
-        figures(&Report::of_plan(&manifest, &records))?
-    } else {
-        Vec::new()
-    };
-    print(&report, args.format, &figures)?;
+    let all = read_all(&args.runs, &options)?;
+    let records = Report::of_plan(&all.manifest, &all.records);
+    let figures = if args.format == Format::Html || args.figures.is_some() { figures(&records)? } else { Vec::new() };
+    print(&all.report, args.format, &figures)?;
     if let Some(folder) = &args.figures {
-        write_figures(folder, &figures)?;
+        if figures.is_empty() {
+            return Err(Error::Usage(
+                "there is nothing to draw: no finished cell has measured curvature; a suite asks for it with measure = { edge = 20 } \
+                 or measure = { sharpness = \"last\", density = true }"
+                    .into(),
+            ));
+        }
+        write_files(folder, &figures)?;
+        super::tell(&format!("figures are in {}", folder.display()));
     }
-    Ok(exit_code(&report))
+    if let Some(folder) = &args.tensorboard {
+        write_files(folder, &event_files(&records))?;
+        super::tell(&format!("event files are in {0}; tensorboard --logdir {0}", folder.display()));
+    }
+    Ok(exit_code(&all.report))
 }
 
 /// A number of percent or points above 0.
@@ -46,10 +61,18 @@ fn points(text: &str) -> std::result::Result<f64, String> {
     number.ok_or_else(|| "expected a number above 0, of at most 100".into())
 }
 
+/// Refuses to print what is no text to a terminal.
+pub(super) fn refuse_binary_terminal(format: Format) -> Result<()> {
+    if format.is_text() || !std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    Err(Error::Usage("--format parquet is no text for a terminal; write it to a file: > cells.parquet".into()))
+}
+
 /// Prints a report, the table within the terminal's width where there is one.
 pub(super) fn print(report: &Report, format: Format, figures: &[File]) -> Result<()> {
     let width = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-    super::print(&report.render(format, width, figures)?)?;
+    super::print(report.render(format, width, figures)?)?;
     Ok(())
 }
 
@@ -65,35 +88,42 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
     ExitCode::from(super::EXIT_INCOMPLETE)
 }
 
-/// Writes the figures of a run.
-fn write_figures(folder: &Path, figures: &[File]) -> Result<()> {
-    if figures.is_empty() {
-        return Err(Error::Usage(
-            "there is nothing to draw: no finished cell has measured curvature; a suite asks for it with measure = { edge = 20 } \
-             or measure = { sharpness = \"last\", density = true }"
-                .into(),
-        ));
-    }
+/// Writes files into a folder, each with the folders that its name has.
+fn write_files(folder: &Path, files: &[File]) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    for File { name, content } in figures {
+    for File { name, content } in files {
         let path = folder.join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        }
         std::fs::write(&path, content).map_err(Error::io("write", &path))?;
     }
-    super::tell(&format!("figures are in {}", folder.display()));
     Ok(())
 }
 
-/// The report of a run folder with its plan and records; damaged and foreign ones are named on stderr.
-pub(super) fn read_all(path: &Path, options: &Options) -> Result<(Report, RunManifest, Vec<Record>)> {
-    let (manifest, records) = read_run(path)?;
-    let report = Report::new(&manifest, &records, options);
+/// A report with what it is of.
+pub(super) struct All {
+    pub(super) report: Report,
+    pub(super) manifest: RunManifest,
+    pub(super) records: Vec<Record>,
+}
+
+/// The report of run folders together; damaged records and foreign ones are named on stderr.
+pub(super) fn read_all(paths: &[PathBuf], options: &Options) -> Result<All> {
+    let run = |path: &PathBuf| {
+        let (manifest, records) = read_run(path)?;
+        Ok(Run { name: path.display().to_string(), manifest, records })
+    };
+    let Merged { manifest, records, notes } = merge(paths.iter().map(run).collect::<Result<_>>()?)?;
+    let mut report = Report::new(&manifest, &records, options);
+    report.notes.splice(0..0, notes);
     let foreign = records.len() - report.cells_finished;
     if foreign > 0 {
         super::tell(&format!(
             "warning: {foreign} records belong to cells that are no longer in the plan and are left out"
         ));
     }
-    Ok((report, manifest, records))
+    Ok(All { report, manifest, records })
 }
 
 /// A run folder's plan and records; damaged ones are named on stderr.

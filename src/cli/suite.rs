@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::progress::Progress;
+use super::report::All;
 use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::Result;
 use crate::exec;
@@ -49,6 +50,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    super::report::refuse_binary_terminal(args.format)?;
     super::set_threads(args.threads)?;
     let suite = Suite::read(&args.suite)?;
     let wanted = suite.data(&args.profile)?;
@@ -101,7 +103,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Prints the report and keeps it beside the records, under names that tell what it is of.
 fn publish(args: &Args, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
-    let (report, plan, records) = super::report::read_all(folder.path(), &Options::default())?;
+    let All { report, manifest: plan, records } =
+        super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
     let figures = figures(&Report::of_plan(&plan, &records)).unwrap_or_else(|e| {
         super::tell(&format!("warning: {e}; the report goes without"));
         Vec::new()

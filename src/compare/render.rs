@@ -112,17 +112,21 @@ fn markdown(c: &Comparison) -> String {
     if c.verdict == Verdict::Unchanged {
         return text;
     }
-    for setting in &c.settings {
-        for line in news(setting) {
-            text += &format!("- `{}`: {}\n", setting.setting.replace('`', "'"), escaped(&line));
+    let mut undecided = 0;
+    for setting in cases(c) {
+        for check in &setting.checks {
+            match check.verdict {
+                Verdict::Unchanged => {}
+                Verdict::Undecided => undecided += 1,
+                _ => text += &format!("- `{}`: {}\n", setting.setting.replace('`', "'"), escaped(&sentence(check))),
+            }
         }
     }
-    text.extend(
-        c.all_times
-            .iter()
-            .filter(|c| c.verdict != Verdict::Unchanged)
-            .map(|c| format!("- {}\n", escaped(&sentence(c)))),
-    );
+    if undecided > 0 {
+        text += &format!(
+            "- {undecided} figures are undecided: too few measurements, or too noisy ones (in the table below)\n"
+        );
+    }
     let mut table = rows(c).build();
     table.with(Style::markdown());
     text + &format!("\n<details><summary>All settings</summary>\n\n{table}\n\n</details>\n")

@@ -273,3 +273,19 @@ fn reports_for_machines_are_well_formed() {
     let json: serde_json::Value = serde_json::from_str(&comparison.render(Format::Json).expect("JSON")).expect("JSON");
     assert_eq!(json["verdict"], "regressed");
 }
+
+/// What docs/gate.md calls the defaults are they, and the project's own gate can be read.
+#[test]
+fn the_documented_gate_is_the_default() {
+    let documented: String = include_str!("../../docs/gate.md")
+        .lines()
+        .skip_while(|line| !line.starts_with("## The gate's file"))
+        .take_while(|line| !line.starts_with("These are the defaults"))
+        .filter_map(|line| line.strip_prefix("    "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(documented.contains("[exact]") && documented.contains("[time]"), "{documented}");
+    assert_eq!(Gate::parse(&documented, "docs").expect("a gate"), Gate::default());
+    let own = Gate::parse(include_str!("../../ci/gate.toml"), "ci").expect("a gate");
+    assert!(own.fingerprint && own.counts && own.accuracy.is_some());
+}

@@ -8,11 +8,7 @@ use crate::stats::{Difference, Interval, paired, summary};
 
 /// The types of machine, with their threads, of some records.
 pub(super) fn machines(records: &[&Record]) -> BTreeSet<String> {
-    let text = |r: &&Record| {
-        let m = &r.provenance.machine;
-        format!("{}, {} threads, {} [{}]", m.cpu, r.provenance.threads, m.platform, m.features.join(" "))
-    };
-    records.iter().map(text).collect()
+    records.iter().map(|r| r.provenance.machine_type()).collect()
 }
 
 /// The verdict on a setting, whose noisy figures are some of `tests`; none where neither side has a cell of it or is to have one.

@@ -52,6 +52,12 @@ impl Provenance {
             finished_unix: since.map_or(0, |d| d.as_secs()),
         }
     }
+
+    /// The type of machine with its threads, in words: where it is the same, bits and times can be compared.
+    pub fn machine_type(&self) -> String {
+        let m = &self.machine;
+        format!("{}, {} threads, {} [{}]", m.cpu, self.threads, m.platform, m.features.join(" "))
+    }
 }
 
 impl Machine {

@@ -8,6 +8,7 @@
 //! run.lock                          held by every process that works on the run
 //! ```
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -236,16 +237,14 @@ impl RunFolder {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("read", &path)(e)),
         };
-        let damaged = |message: String| Error::Run { path: path.clone(), message };
-        let manifest: RunManifest = serde_json::from_str(&text).map_err(|e| {
-            damaged(format!("damaged or of another version ({e}); use another --out, or --fresh to start anew"))
-        })?;
-        if manifest.schema != SCHEMA {
-            return Err(damaged(format!(
-                "its schema is {}, this program reads {SCHEMA}; use another --out, or --fresh to start anew",
-                manifest.schema
-            )));
+        let damaged = |reason: String| Error::Run {
+            path: path.clone(),
+            message: format!("{reason}; use another --out, or --fresh to start anew"),
+        };
+        if let Some(other) = other_schema(text.as_bytes()) {
+            return Err(damaged(other));
         }
+        let manifest = serde_json::from_str(&text).map_err(|e| damaged(format!("damaged ({e})")))?;
         Ok(Some(manifest))
     }
 
@@ -434,11 +433,36 @@ fn read_record(path: &Path) -> Result<Option<std::result::Result<Record, String>
     Ok(Some(parse_record(path, &bytes)))
 }
 
-fn parse_record(path: &Path, bytes: &[u8]) -> std::result::Result<Record, String> {
-    let record: Record = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    if record.schema != SCHEMA {
-        return Err(format!("its schema is {}, this program reads {SCHEMA}", record.schema));
+/// What to do about a file of another schema than this program's, by the version of the program that wrote it; nothing where it is of this one, or
+/// does not say.
+fn other_schema(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Schema {
+        schema: u32,
+        provenance: Option<Program>,
     }
+    #[derive(Deserialize)]
+    struct Program {
+        sharpbench: String,
+    }
+    let Schema { schema, provenance } = serde_json::from_slice(bytes).ok()?;
+    let program = provenance.map_or_else(String::new, |p| format!(" (sharpbench {})", p.sharpbench));
+    match schema.cmp(&SCHEMA) {
+        Ordering::Equal => None,
+        Ordering::Less => Some(format!(
+            "it is of schema {schema}, older than this program's {SCHEMA}: read it with the version that wrote it{program}, or train anew"
+        )),
+        Ordering::Greater => Some(format!(
+            "it is of schema {schema}, newer than this program's {SCHEMA}: update sharpbench to the version that wrote it{program}"
+        )),
+    }
+}
+
+fn parse_record(path: &Path, bytes: &[u8]) -> std::result::Result<Record, String> {
+    if let Some(other) = other_schema(bytes) {
+        return Err(other);
+    }
+    let record: Record = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     if record.id != record.cell.id() {
         return Err(format!("its id {} is not that of its cell ({})", record.id, record.cell.id()));
     }

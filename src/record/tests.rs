@@ -196,3 +196,32 @@ fn records_can_be_read_by_whom_the_umask_lets() {
     let mode = |p: &std::path::Path| std::fs::metadata(p).expect("metadata").permissions().mode();
     assert_eq!(mode(&path), mode(&plain));
 }
+
+/// What was written by an older or a newer program is named as that, with the remedy, and is not read as if it were of this one.
+#[test]
+fn other_schemas_are_refused_with_the_remedy() {
+    let Fixture { folder, cells, .. } = &fixture();
+    folder.publish(&record(&cells[0], "good")).expect("published");
+    let path = only_record(folder);
+    let text = std::fs::read_to_string(&path).expect("a record");
+    let reason = |schema: u32| {
+        let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        json["schema"] = schema.into();
+        json["a key of another time"] = 1.into();
+        std::fs::write(&path, json.to_string()).expect("written");
+        let scan = folder.scan().expect("a scan");
+        assert_eq!((scan.records.len(), scan.damaged.len()), (0, 1));
+        scan.damaged[0].1.clone()
+    };
+    insta::assert_snapshot!(reason(0), @"it is of schema 0, older than this program's 1: read it with the version that wrote it (sharpbench 0), or train anew");
+    insta::assert_snapshot!(reason(SCHEMA + 1), @"it is of schema 2, newer than this program's 1: update sharpbench to the version that wrote it (sharpbench 0)");
+    let manifest = folder.path().join("run.json");
+    let text = std::fs::read_to_string(&manifest).expect("a plan").replacen(
+        &format!("\"schema\": {SCHEMA}"),
+        "\"schema\": 0",
+        1,
+    );
+    std::fs::write(&manifest, text).expect("written");
+    let error = folder.manifest().expect_err("refused").to_string();
+    assert!(error.contains("it is of schema 0, older than this program's 1"), "{error}");
+}

@@ -4,9 +4,14 @@ mod csv;
 mod edge;
 mod figures;
 mod html;
+mod latex;
+mod masks;
+mod merge;
+mod parquet;
 mod plot;
 mod rows;
 mod table;
+mod tensorboard;
 #[cfg(test)]
 mod tests;
 mod verdicts;
@@ -14,7 +19,11 @@ mod verdicts;
 use std::collections::HashMap;
 
 pub use figures::{File, figures};
+pub use masks::MaskStatistics;
+pub use merge::{Merged, Run, merge};
+use schemars::JsonSchema;
 use serde::Serialize;
+pub use tensorboard::event_files;
 
 use crate::error::{Error, Result};
 use crate::record::{Measures, Record, RunManifest, SharpnessCheck, Status};
@@ -34,6 +43,17 @@ pub enum Format {
     Json,
     /// One page with verdicts, charts and everything else, for people.
     Html,
+    /// A table for a paper, with booktabs.
+    Latex,
+    /// One row per cell with its types, for data frames; binary.
+    Parquet,
+}
+
+impl Format {
+    /// Whether it is text.
+    pub fn is_text(self) -> bool {
+        self != Self::Parquet
+    }
 }
 
 /// What a report is to say beyond its records.
@@ -80,7 +100,7 @@ pub struct Report {
 }
 
 /// What distinguishes rows: every axis of the grid, null where it does not apply.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Setting {
     /// Optimizer.
     pub optimizer: String,
@@ -224,6 +244,8 @@ pub struct Row {
     pub flops_executed_ratio_to_sgd: Option<f64>,
     /// Fraction of weights live after the last mask refresh.
     pub live_fraction: Option<Summary>,
+    /// What its masks have in common.
+    pub masks: Option<MaskStatistics>,
     /// Exponent of T in the averaged squared gradient norm, where it was measured.
     pub convergence_exponent: Option<Summary>,
     /// The Hessian's norm (the magnitude of its top eigenvalue) over the optimizer's edge of stability, at the checks of the
@@ -246,7 +268,7 @@ pub struct Row {
 }
 
 /// One finished cell.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct CellResult {
     /// Suite name.
     pub suite: String,
@@ -386,12 +408,12 @@ impl Report {
         self.cells_finished == self.cells_planned
     }
 
-    /// The report as text. `width` is the terminal's, for the table; `figures` are those of [`figures()`], for the page.
+    /// The report in a format. `width` is the terminal's, for the table; `figures` are those of [`figures()`], for the page.
     ///
     /// # Errors
     /// When a number cannot be written.
-    pub fn render(&self, format: Format, width: Option<usize>, figures: &[File]) -> Result<String> {
-        Ok(match format {
+    pub fn render(&self, format: Format, width: Option<usize>, figures: &[File]) -> Result<Vec<u8>> {
+        let text = match format {
             Format::Table => table::terminal(self, width),
             Format::Markdown => table::markdown(self),
             Format::Csv => csv::cells(self),
@@ -400,6 +422,9 @@ impl Report {
                 text + "\n"
             }
             Format::Html => html::page(self, figures)?,
-        })
+            Format::Latex => latex::table(self),
+            Format::Parquet => return parquet::cells(self),
+        };
+        Ok(text.into_bytes())
     }
 }

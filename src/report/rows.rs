@@ -1,10 +1,10 @@
 //! Rows of a report: cells of one setting gathered over their seeds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
-use super::{CellResult, Options, Row, Setting, edge, exponent, last_sharpness};
+use super::{CellResult, MaskStatistics, Options, Row, Setting, edge, exponent, last_sharpness};
 use crate::record::{EpochMeasures, Measures, Record, RunManifest, SharpnessCheck, Status};
 use crate::stats::{Comparison, LEVEL, Summary, bootstrap_median, holm, median, paired, pareto_front, summary};
 use crate::suite::{Cell, OptimizerName};
@@ -84,7 +84,9 @@ pub(super) fn rows(groups: &[Group<'_>], options: &Options) -> (Vec<Row>, Option
         groups.par_iter().zip(&references).map(|(group, own)| row(group, own, &to)).collect();
     let (mut rows, compared): (Vec<Row>, Vec<Compared>) = rows.into_iter().unzip();
     correct(&mut rows, &compared);
-    mark_fronts(&mut rows);
+    let times = references.iter().flat_map(|r| &r.train_seconds);
+    let one_machine = times.map(|((_, machine), _)| machine).collect::<HashSet<_>>().len() < 2;
+    mark_fronts(&mut rows, one_machine);
     (rows, target)
 }
 
@@ -121,15 +123,16 @@ fn correct(rows: &mut [Row], compared: &[Compared]) {
     });
 }
 
-/// Marks the rows that no other dominates, mean accuracy against median time and against mean executed FLOPs.
-fn mark_fronts(rows: &mut [Row]) {
+/// Marks the rows that no other dominates, mean accuracy against mean executed FLOPs and, where all were trained on one type of machine,
+/// against median time.
+fn mark_fronts(rows: &mut [Row], one_machine: bool) {
     let front = |cost: fn(&Row) -> Option<f64>| {
         let worth = |row: &Row| row.test_accuracy_last.map_or(f64::NAN, |s| s.mean);
         pareto_front(&rows.iter().map(|row| (cost(row).unwrap_or(f64::NAN), worth(row))).collect::<Vec<_>>())
     };
     let (seconds, flops) = (front(|row| row.train_seconds.map(|m| m.median)), front(|row| row.flops_executed));
     for (row, (seconds, flops)) in rows.iter_mut().zip(seconds.into_iter().zip(flops)) {
-        (row.on_front_of_seconds, row.on_front_of_flops) = (seconds, flops);
+        (row.on_front_of_seconds, row.on_front_of_flops) = (seconds && one_machine, flops);
     }
 }
 
@@ -141,6 +144,8 @@ pub(super) fn seconds_to(target: f64, epochs: &[EpochMeasures]) -> Option<f64> {
 
 /// A measure of a setting's completed cells.
 type BySeed = Vec<(u64, f64)>;
+/// The same of a time, which can be compared on one type of machine only.
+type Times = Vec<((u64, String), f64)>;
 
 /// By seed, the measures of a setting that others are compared with.
 struct Reference {
@@ -148,8 +153,8 @@ struct Reference {
     place: usize,
     setting: Cell,
     accuracies: BySeed,
-    step_seconds: BySeed,
-    train_seconds: BySeed,
+    step_seconds: Times,
+    train_seconds: Times,
     flops: Option<Flops>,
 }
 
@@ -160,18 +165,21 @@ impl Reference {
         let by_seed = |value: fn(&Measures) -> Option<f64>| {
             completed.iter().filter_map(|r| Some((r.cell.seed, value(&r.measures)?))).collect::<Vec<_>>()
         };
+        let times = |value: fn(&Measures) -> Option<f64>| {
+            let key = |r: &Record| (r.cell.seed, r.provenance.machine_type());
+            completed.iter().filter_map(|r| Some((key(r), value(&r.measures)?))).collect::<Vec<_>>()
+        };
         Self {
             place,
             setting: group.setting.clone(),
             accuracies: by_seed(|m| m.test_accuracy_last),
-            step_seconds: by_seed(|m| Some(m.step_seconds?.median)),
-            train_seconds: by_seed(|m| Some(m.train_seconds)),
+            step_seconds: times(|m| Some(m.step_seconds?.median)),
+            train_seconds: times(|m| Some(m.train_seconds)),
             flops: completed.first().map(|r| Flops {
                 // Equal over seeds.
                 nominal: r.measures.flops_nominal,
                 theoretical: r.measures.flops_theoretical,
-                executed: summary(&by_seed(|m| m.flops_executed).iter().map(|(_, f)| *f).collect::<Vec<f64>>())
-                    .map(|s| s.mean),
+                executed: summary(&values(&by_seed(|m| m.flops_executed))).map(|s| s.mean),
             }),
         }
     }
@@ -185,11 +193,14 @@ struct Flops {
     executed: Option<f64>,
 }
 
+fn values<K>(measured: &[(K, f64)]) -> Vec<f64> {
+    measured.iter().map(|(_, value)| *value).collect()
+}
+
 /// A setting's row, and what it is compared with.
 fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compared) {
     let (setting, records) = (&group.setting, &group.records);
     let (sgd, sam) = (to.sgd, to.sam);
-    let values = |pairs: &[(u64, f64)]| pairs.iter().map(|(_, v)| *v).collect::<Vec<f64>>();
     let completed = group.completed();
     let of_completed =
         |value: fn(&Measures) -> Option<f64>| completed.iter().filter_map(|r| value(&r.measures)).collect::<Vec<f64>>();
@@ -216,7 +227,7 @@ fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compare
     };
     let aligned = completed.iter().map(|r| edge::better_aligned(&r.measures));
     let [better, all] = aligned.fold([0, 0], |sum, cell| [sum[0] + cell[0], sum[1] + cell[1]]);
-    let ratios = |own: &BySeed, sgd: fn(&Reference) -> &BySeed| {
+    let ratios = |own: &Times, sgd: fn(&Reference) -> &Times| {
         let pairs = sgd_other.map(|to| paired(own, sgd(to))).unwrap_or_default();
         pairs.iter().map(|[own, sgd]| own / sgd).collect::<Vec<f64>>()
     };
@@ -252,6 +263,7 @@ fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compare
         flops_theoretical_ratio_to_sgd: ratio(|f| Some(f.theoretical)),
         flops_executed_ratio_to_sgd: ratio(|f| f.executed),
         live_fraction: summary(&of_completed(|m| Some(m.mask_refreshes.last()?.live_fraction))),
+        masks: MaskStatistics::new(&completed),
         convergence_exponent: summary(&of_completed(exponent)),
         eigenvalue_over_edge: pooled(edge::over_edge),
         eigenvalue_over_gradient_descent_edge: pooled(edge::over_gradient_descent_edge),
@@ -334,8 +346,11 @@ const DRIFT: f64 = 0.15;
 /// Part by which the steps of a training may exceed the median of its setting before they are.
 const OUTLIER: f64 = 0.25;
 
-/// How steady the machine was, by its reference step; and the trainings whose steps took much longer than those of the same setting with
-/// other seeds.
+/// Part of a training's time that none of its steps may take, where it has at least so many.
+const LONG_STEP: (f64, usize) = (0.1, 20);
+
+/// How steady the machine was, by its reference step; the trainings whose steps took much longer than those of the same setting with
+/// other seeds; and those of which one step took much of the time.
 fn timing_notes(groups: &[Group<'_>], records: &[&Record]) -> Vec<String> {
     let mut notes = Vec::new();
     let reference = |r: &Record| r.reference_step_seconds.map(|s| s.median);
@@ -370,6 +385,20 @@ fn timing_notes(groups: &[Group<'_>], records: &[&Record]) -> Vec<String> {
             "{first}{more} took over {:.0}% longer a step than the same setting with other seeds: something else ran; remove the records \
              and train again before trusting times",
             100.0 * OUTLIER
+        ));
+    }
+    let (part, enough) = LONG_STEP;
+    let long = |r: &&&Record| {
+        let m = &r.measures;
+        m.step_seconds.is_some_and(|s| s.n >= enough && s.max - s.median > part * m.train_seconds)
+    };
+    if let [first, others @ ..] = records.iter().filter(long).collect::<Vec<_>>().as_slice() {
+        let more = if others.is_empty() { String::new() } else { format!(" (and of {} more trainings)", others.len()) };
+        let [max, median] = first.measures.step_seconds.map_or([f64::NAN; 2], |s| [s.max, s.median]);
+        notes.push(format!(
+            "one step of {}{more} took {max:.3} s, the median is {median:.3} s: the process was stopped or waited, so do not trust the time of the \
+             whole training",
+            first.cell.label()
         ));
     }
     notes

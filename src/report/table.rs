@@ -268,7 +268,7 @@ fn dash() -> String {
 }
 
 /// Percent with the sample standard deviation; without one for a single value.
-fn percent(s: &Summary) -> String {
+pub(super) fn percent(s: &Summary) -> String {
     match s.sd {
         Some(sd) => format!("{:.2} ± {:.2}", 100.0 * s.mean, 100.0 * sd),
         None => format!("{:.2}", 100.0 * s.mean),

@@ -1,13 +1,13 @@
 //! Reports of made-up records, by exact text.
 
-use super::{Format, Options, Report};
+use super::{Format, Options, Report, Run, merge};
 use crate::data;
 use crate::record::tests::manifest;
-use crate::record::{EpochMeasures, Machine, Measures, Provenance, Record, SCHEMA, Status, StepSeconds};
+use crate::record::{EpochMeasures, Machine, MaskRefresh, Measures, Provenance, Record, SCHEMA, Status, StepSeconds};
 use crate::stats::{Comparison, Finding};
 use crate::suite::{Cell, OptimizerName, Suite};
 
-fn cells() -> Vec<Cell> {
+pub(super) fn cells() -> Vec<Cell> {
     let filter: crate::suite::Filter =
         "optimizer=sgd,optimizer=sam,optimizer=ssam-f,sparsity=0.9".parse().expect("a filter");
     let mut plan = Suite::read("cifar10").and_then(|s| s.plan("smoke", "photo-patches")).expect("the embedded suite");
@@ -15,7 +15,7 @@ fn cells() -> Vec<Cell> {
     plan.cells
 }
 
-fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
+pub(super) fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
     let gradients = if cell.rho().is_some() { 2.0 } else { 1.0 };
     Record {
         schema: SCHEMA,
@@ -83,7 +83,7 @@ fn report() -> Report {
 }
 
 fn text(report: &Report, format: Format) -> String {
-    report.render(format, None, &[]).expect("a report")
+    String::from_utf8(report.render(format, None, &[]).expect("a report")).expect("text")
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn terminal_table() {
 
 #[test]
 fn a_narrow_terminal_gets_a_narrow_table() {
-    let text = report().render(Format::Table, Some(100), &[]).expect("a table");
+    let text = String::from_utf8(report().render(Format::Table, Some(100), &[]).expect("a table")).expect("text");
     let table: Vec<usize> = text.lines().filter(|l| l.contains('│')).map(|l| l.chars().count()).collect();
     assert!(table.iter().all(|width| *width == table[0] && *width <= 100), "{text}");
 }
@@ -341,6 +341,153 @@ fn an_unsteady_machine_and_disturbed_trainings_are_told() {
     records[0].reference_step_seconds = step(0.004);
     let disturbed = notes(&records);
     assert!(disturbed.contains("seed=1234 took over 25% longer a step"), "{disturbed}");
+}
+
+#[test]
+fn latex_table() {
+    insta::assert_snapshot!(text(&report(), Format::Latex));
+    let mut hostile = report();
+    hostile.suite = r"\input{secrets}_%$".into();
+    assert!(text(&hostile, Format::Latex).contains(r"\caption{\textbackslash{}input\{secrets\}\_\%\$ smoke"));
+}
+
+/// The same values as the JSON report's, of the types that a cell has, read back by the parquet crate.
+#[test]
+fn parquet_has_every_cell_with_its_types() {
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+    use ::parquet::record::Field;
+    let report = report();
+    let file = report.render(Format::Parquet, None, &[]).expect("a file");
+    assert_eq!(file, report.render(Format::Parquet, None, &[]).expect("a file"));
+    let place = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(place.path(), file).expect("written");
+    let reader = SerializedFileReader::try_from(place.path()).expect("parquet");
+    let rows: Vec<_> = reader.get_row_iter(None).expect("rows").map(|row| row.expect("a row")).collect();
+    let cells: Vec<_> = report.rows.iter().flat_map(|row| &row.cells).collect();
+    assert_eq!(rows.len(), cells.len());
+    for (row, cell) in rows.iter().zip(cells) {
+        let serde_json::Value::Object(expected) = serde_json::to_value(cell).expect("JSON") else { panic!() };
+        let found: Vec<(&String, &Field)> = row.get_column_iter().collect();
+        assert_eq!(found.iter().map(|(name, _)| *name).collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for ((name, found), expected) in found.into_iter().zip(expected.values()) {
+            let same = match found {
+                Field::Null => expected.is_null(),
+                Field::Str(text) => expected == text,
+                Field::Bool(flag) => expected == flag,
+                Field::Long(n) => expected.as_i64() == Some(*n),
+                Field::Double(x) => expected.as_f64() == Some(*x),
+                other => panic!("{name} is {other:?}"),
+            };
+            assert!(same, "{name}: {found:?}, {expected}");
+        }
+    }
+    let column = |name: &str| rows[0].get_column_iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
+    assert!(matches!(column("lr"), Some(Field::Double(_))) && matches!(column("seed"), Some(Field::Long(1234))));
+    assert!(
+        matches!(column("stand_in"), Some(Field::Bool(true))) && matches!(column("optimizer"), Some(Field::Str(_)))
+    );
+}
+
+#[test]
+fn masks_are_summed_up_over_seeds() {
+    let cell = cells().into_iter().find(|c| c.mask().is_some()).expect("a masked cell");
+    let refresh = |epoch, live: f64, overlap| MaskRefresh {
+        epoch,
+        live_fraction: live,
+        live_by_tensor: [("conv.weight".to_string(), live), ("fc.weight".to_string(), 1.0)].into(),
+        overlap,
+        fisher_share: Some(2.0 * live),
+    };
+    let cells = [1, 2].map(|seed| Cell { seed, ..cell.clone() });
+    let records = [0.1, 0.3].map(|live| {
+        let mut record = record(&cells[usize::from(live > 0.2)], Some(0.5), 0.01);
+        record.measures.mask_refreshes =
+            vec![refresh(0, 0.5, None), refresh(1, 0.5, Some(0.6)), refresh(2, live, Some(live))];
+        record
+    });
+    let report = Report::new(&manifest(&cells), &records, &Options::default());
+    let masks = report.rows[0].masks.clone().expect("masks");
+    assert_eq!(masks.refreshes.median, 3.0);
+    // (.6 + .1) / 2 and (.6 + .3) / 2.
+    assert_eq!(masks.overlap.map(|s| (s.n, (1e3 * s.mean).round())), Some((2, 400.0)));
+    assert_eq!(masks.fisher_share.map(|s| (1e3 * s.mean).round()), Some(400.0));
+    assert_eq!(masks.live_by_tensor["conv.weight"], 0.2);
+    let page = text(&report, Format::Html);
+    assert!(page.contains("<td class=\"heat\" style=\"--live:20.0%\">20.0</td>"));
+    assert!(
+        Report::new(&manifest(&self::cells()), &[], &Options::default()).rows.iter().all(|row| row.masks.is_none())
+    );
+}
+
+fn run(name: &str, cells: &[Cell], records: Vec<Record>) -> Run {
+    Run { name: name.into(), manifest: manifest(cells), records }
+}
+
+/// Seeds added later, a cell that both have and one on which they disagree; times of different machines are in no ratio.
+#[test]
+fn runs_are_put_together_and_disagreements_told() {
+    let cells = cells();
+    let (early, late): (Vec<Cell>, Vec<Cell>) = cells.iter().cloned().partition(|c| c.seed == 1234);
+    let records = |cells: &[Cell], accuracy| -> Vec<Record> {
+        cells.iter().map(|cell| record(cell, Some(accuracy), 0.01)).collect()
+    };
+    let mut others = records(&late, 0.6);
+    for record in &mut others {
+        record.provenance.machine.cpu = "another CPU".into();
+    }
+    let [mut agrees, mut differs] = [record(&early[0], Some(0.5), 0.02), record(&early[1], Some(0.4), 0.02)];
+    agrees.provenance.finished_unix = 99;
+    differs.measures.fingerprint = "other weights".into();
+    others.extend([agrees, differs]);
+    let merged = merge(vec![run("A", &early, records(&early, 0.5)), run("B", &cells, others)]).expect("one report");
+    assert_eq!((merged.manifest.cells.len(), merged.records.len()), (10, 10));
+    insta::assert_snapshot!(merged.notes.join("\n"), @"
+    2 runs together: A (5 records), B (7 records)
+    cells that several runs have, with the same weights: 1 (counted once, the earlier run's)
+    cells on which runs DISAGREE: 1 (the earlier run's record is reported)
+    sgd lr=0.05 weight_decay=0.001 epochs=2 seed=1234: 50.00 %, weights fingerprint- in A, 40.00 %, weights other weight in B; on one type of machine, where the same program gives the same bits: do not trust either before you know why
+    ");
+    let report = Report::new(&merged.manifest, &merged.records, &Options::default());
+    let sam = report.rows.iter().find(|r| r.setting.optimizer == "sam").expect("a SAM row");
+    assert!(report.is_complete() && sam.test_accuracy_last.is_some_and(|s| s.n == 2));
+    // Each seed on a machine of its own, where SGD has it too.
+    assert_eq!(sam.step_ratio_to_sgd.map(|m| m.n), Some(2));
+    assert!(
+        report.rows.iter().all(|row| !row.on_front_of_seconds) && report.rows.iter().any(|row| row.on_front_of_flops)
+    );
+    assert!(report.notes.iter().any(|note| note.contains("times are of different machines")));
+
+    // SGD on one machine, SAM on the other.
+    let (sgd, sam): (Vec<Cell>, Vec<Cell>) = cells.iter().cloned().partition(|c| c.rho().is_none());
+    let mut others = records(&sam, 0.6);
+    for record in &mut others {
+        record.provenance.threads = 1;
+    }
+    let merged = merge(vec![run("A", &sgd, records(&sgd, 0.5)), run("B", &sam, others)]).expect("one report");
+    let report = Report::new(&merged.manifest, &merged.records, &Options::default());
+    let sam = report.rows.iter().find(|r| r.setting.optimizer == "sam").expect("a SAM row");
+    assert!(
+        sam.to_sgd.is_some_and(|c| c.n == 2) && sam.step_ratio_to_sgd.is_none() && sam.train_ratio_to_sgd.is_none()
+    );
+
+    let mut other = run("B", &cells, Vec::new());
+    other.manifest.data_sha256 = "other images".into();
+    let refused = merge(vec![run("A", &cells, Vec::new()), other]).err().expect("refused").to_string();
+    insta::assert_snapshot!(refused, @"A holds cifar10 smoke on photo-patches (sha), B holds cifar10 smoke on photo-patches (other images); only runs of one suite, profile and data set can be reported together: report the others by themselves");
+}
+
+/// Of one seed, too, it is seen when the process was stopped for a while.
+#[test]
+fn a_step_that_took_much_of_a_training_is_told() {
+    let cells = cells();
+    let mut records: Vec<Record> = cells.iter().map(|cell| record(cell, Some(0.5), 0.01)).collect();
+    let notes = |records: &[Record]| Report::new(&manifest(&cells), records, &Options::default()).notes.join("\n");
+    records[3].measures.step_seconds = Some(StepSeconds { median: 0.01, min: 0.01, max: 3.0, n: 500, warmup: 3 });
+    records[3].measures.train_seconds = 8.0;
+    let told = notes(&records);
+    assert!(told.contains("took 3.000 s, the median is 0.010 s"), "{told}");
+    records[3].measures.train_seconds = 80.0;
+    assert!(!notes(&records).contains("took 3.000 s"));
 }
 
 /// Ten thousand cells are reported in the time of a blink, not in its square.

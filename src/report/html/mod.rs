@@ -2,13 +2,16 @@
 
 mod chart;
 
+use std::collections::BTreeSet;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::chart::{Curve, Tradeoff, curves, flops, tradeoffs};
 use super::table::{self, Grid};
 use super::verdicts::{points, verdicts};
-use super::{File, Report, Row};
+use super::{File, MaskStatistics, Report, Row};
 use crate::error::{Error, Result};
+use crate::stats::Summary;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -48,6 +51,7 @@ pub(super) fn page(report: &Report, figures: &[File]) -> Result<String> {
                 h2 { "Notes" }
                 ul { @for note in table::notes(report, &grid) { li { (note) } } }
                 (charts(report))
+                (masks(report))
                 (drawn(figures))
                 h2 { "Cells" }
                 (cells(report))
@@ -167,6 +171,72 @@ fn charts(report: &Report) -> Markup {
         @if let Some(chart) = flops {
             h2 { "FLOPs, three ways" }
             figure { (chart) figcaption { "By row, from the top: nominal (outlined), theoretical (grey), executed (filled). They must not be mixed. " (save_svg("flops")) } }
+        }
+    }
+}
+
+/// Settings whose masks are shown tensor by tensor; more would be no table to read.
+const MASKS_BY_TENSOR: usize = 30;
+
+/// What masks have in common, and what of each tensor they leave live.
+fn masks(report: &Report) -> Markup {
+    let masked: Vec<(usize, &Row, &MaskStatistics)> =
+        (1..).zip(&report.rows).filter_map(|(number, row)| Some((number, row, row.masks.as_ref()?))).collect();
+    let shown = &masked[..masked.len().min(MASKS_BY_TENSOR)];
+    let tensors: BTreeSet<&String> = shown.iter().flat_map(|(.., masks)| masks.live_by_tensor.keys()).collect();
+    let heads = [
+        ("row", false),
+        ("setting", true),
+        ("refreshes", false),
+        ("live %", false),
+        ("overlap %", false),
+        ("Fisher share %", false),
+    ];
+    let spread = |s: Option<Summary>| s.map_or_else(String::new, |s| table::percent(&s));
+    html! {
+        @if !masked.is_empty() {
+            h2 { "Masks" }
+            p { "Live: weights perturbed after the last refresh. Overlap: part of them that were live before a refresh, mean over refreshes. Fisher share: part of the Fisher score that they hold, where it chose them. Mean ± standard deviation over seeds." }
+            div class="scroll" tabindex="0" role="region" aria-label="Table of masks" {
+                table class="sortable" id="masks" {
+                    thead { tr { @for (name, is_text) in heads { (head(name, is_text)) } } }
+                    tbody {
+                        @for (number, row, masks) in &masked {
+                            tr {
+                                td { a href={ "#row-" (number) } { (number) } }
+                                td class="text" { (row.label) }
+                                td { (masks.refreshes.median) }
+                                td { (spread(row.live_fraction)) }
+                                td { (spread(masks.overlap)) }
+                                td { (spread(masks.fisher_share)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        @if !tensors.is_empty() {
+            h3 { "Live weights by tensor, %" }
+            p { "After the last refresh, mean over seeds; columns are the table's rows"
+                @if shown.len() < masked.len() { ", the first " (shown.len()) " of " (masked.len()) } "." }
+            div class="scroll" tabindex="0" role="region" aria-label="Table of live weights by tensor" {
+                table class="sortable" id="tensors" {
+                    thead { tr { (head("tensor", true)) @for (number, ..) in shown { (head(&number.to_string(), false)) } } }
+                    tbody {
+                        @for tensor in tensors {
+                            tr {
+                                td class="text" { code { (tensor) } }
+                                @for (.., masks) in shown {
+                                    @match masks.live_by_tensor.get(tensor) {
+                                        Some(live) => { td class="heat" style={ "--live:" (format!("{:.1}%", 100.0 * live)) } { (format!("{:.1}", 100.0 * live)) } }
+                                        None => { td {} }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }

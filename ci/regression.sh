@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Trains every suite in small (profile smoke, on stand-in data) and compares those that have a baseline with it:
+#   ci/regression.sh [FOLDER]        (default target/regression)
+# FOLDER gets a run with its HTML page for each suite, summary.md for people and SUITE.xml (JUnit) for machines.
+# Exit code: 0, 1 something regressed, 2 an error, 3 a baseline has cells that the run lacks.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=${1:-target/regression}
+mkdir -p "$out"
+: >"$out/summary.md"
+worst=0
+
+sharpbench() { cargo run --locked --quiet -- "$@"; }
+
+# Weights and times are compared where the machine is of the baseline's type, all else everywhere.
+judge() { sharpbench compare "reports/baseline/$1" "$out/$1" --gate ci/gate.toml --allow machine --format "$2"; }
+
+for suite in suites/*.toml; do
+  suite=$(basename "$suite" .toml)
+  printf '\n== %s\n' "$suite"
+  sharpbench suite "$suite" --profile smoke --data stand-in --fresh --quiet --out "$out/$suite"
+  [ -d "reports/baseline/$suite" ] || continue
+  code=0
+  judge "$suite" markdown >"$out/$suite.md" || code=$?
+  [ -s "$out/$suite.md" ] || exit "$code" # an error, which is on stderr
+  judge "$suite" junit >"$out/$suite.xml" || true
+  if [ -n "${GITHUB_ACTIONS:-}" ]; then
+    judge "$suite" github || true
+  fi
+  cat "$out/$suite.md" <(echo) >>"$out/summary.md"
+  if [ "$code" -eq 1 ] || [ "$worst" -eq 0 ]; then
+    worst=$code
+  fi
+done
+
+printf '\n== beside reports/baseline\n\n'
+cat "$out/summary.md"
+if [ "$worst" -ne 0 ]; then
+  echo "Where this is intended: ci/update-baseline.sh 'why'" >&2
+fi
+exit "$worst"

@@ -1,0 +1,60 @@
+//! The table for a paper, with the rules of booktabs.
+
+use super::{Report, table};
+
+/// A floating table with its notes below, shrunk to the width of the text where it is wider.
+pub(super) fn table(report: &Report) -> String {
+    let grid = table::grid(report);
+    let columns = |record: &[String]| record.iter().map(|text| escaped(text)).collect::<Vec<_>>().join(" & ");
+    let line = |record: &Vec<String>| format!("      {} \\\\\n", columns(record));
+    let Some((header, records)) = grid.records.split_first() else { return String::new() };
+    let alignment: String = (0..header.len()).map(|column| if column < grid.texts { 'l' } else { 'r' }).collect();
+    let rows: String = records.iter().map(line).collect();
+    let notes: String =
+        table::notes(report, &grid).iter().map(|note| format!("    {}\\par\n", escaped(note))).collect();
+    format!(
+        "% Needs \\usepackage{{booktabs,graphicx}}.
+\\begin{{table}}
+  \\centering
+  \\caption{{{title}}}
+  \\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%
+    \\begin{{tabular}}{{{alignment}}}
+      \\toprule
+{header}      \\midrule
+{rows}      \\bottomrule
+    \\end{{tabular}}}}
+  \\par\\medskip
+  \\begin{{minipage}}{{\\linewidth}}
+    \\footnotesize\\raggedright
+{notes}  \\end{{minipage}}
+\\end{{table}}
+",
+        title = escaped(&table::title(report)),
+        header = line(header),
+    )
+}
+
+/// Text as LaTeX prints it: nothing in it is a command, a minus is a minus and a range has its dash.
+fn escaped(text: &str) -> String {
+    if text == "-" {
+        return "--".into();
+    }
+    let characters: Vec<char> = text.chars().collect();
+    let digit = |place: Option<usize>| place.and_then(|p| characters.get(p)).is_some_and(char::is_ascii_digit);
+    let escape = |(place, c): (usize, &char)| match c {
+        '\\' => r"\textbackslash{}".into(),
+        '&' | '%' | '$' | '#' | '_' | '{' | '}' => format!("\\{c}"),
+        '~' => r"\textasciitilde{}".into(),
+        '^' => r"\textasciicircum{}".into(),
+        '<' => r"\textless{}".into(),
+        '>' => r"\textgreater{}".into(),
+        '|' => r"\textbar{}".into(),
+        '±' => r"$\pm$".into(),
+        '-' if digit(Some(place + 1)) && digit(place.checked_sub(1)) => "--".into(),
+        '-' if digit(Some(place + 1)) && place.checked_sub(1).is_none_or(|p| !characters[p].is_alphanumeric()) => {
+            "$-$".into()
+        }
+        c => c.to_string(),
+    };
+    characters.iter().enumerate().map(escape).collect()
+}
