@@ -2,19 +2,27 @@
 
 use super::{Report, table};
 
-/// A floating table with its notes below, shrunk to the width of the text where it is wider.
+/// Columns that a page has no room for.
+const LEFT_OUT: [&str; 5] = ["best %", "ms/step", "step/SGD", "s to target", "front"];
+
+/// A floating table on its side with its notes below, shrunk to the page where it is wider.
 pub(super) fn table(report: &Report) -> String {
     let grid = table::grid(report);
-    let columns = |record: &[String]| record.iter().map(|text| escaped(text)).collect::<Vec<_>>().join(" & ");
-    let line = |record: &Vec<String>| format!("      {} \\\\\n", columns(record));
     let Some((header, records)) = grid.records.split_first() else { return String::new() };
-    let alignment: String = (0..header.len()).map(|column| if column < grid.texts { 'l' } else { 'r' }).collect();
+    let is_shown = |column: &usize| !LEFT_OUT.contains(&header[*column].as_str());
+    let shown: Vec<usize> = (0..header.len()).filter(is_shown).collect();
+    let line = |record: &Vec<String>| {
+        let texts: Vec<String> = shown.iter().map(|column| escaped(&record[*column])).collect();
+        format!("      {} \\\\\n", texts.join(" & "))
+    };
+    let alignment: String = shown.iter().map(|column| if *column < grid.texts { 'l' } else { 'r' }).collect();
     let rows: String = records.iter().map(line).collect();
-    let notes: String =
-        table::notes(report, &grid).iter().map(|note| format!("    {}\\par\n", escaped(note))).collect();
+    let notes = table::notes(report, &grid);
+    let is_told = |note: &&String| !LEFT_OUT.iter().any(|column| note.starts_with(&format!("{column}: ")));
+    let notes: String = notes.iter().filter(is_told).map(|note| format!("    {}\\par\n", escaped(note))).collect();
     format!(
-        "% Needs \\usepackage{{booktabs,graphicx}}.
-\\begin{{table}}
+        "% Needs \\usepackage{{booktabs,graphicx,rotating}}.
+\\begin{{sidewaystable}}
   \\centering
   \\caption{{{title}}}
   \\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%
@@ -25,9 +33,9 @@ pub(super) fn table(report: &Report) -> String {
     \\end{{tabular}}}}
   \\par\\medskip
   \\begin{{minipage}}{{\\linewidth}}
-    \\footnotesize\\raggedright
+    \\scriptsize\\raggedright
 {notes}  \\end{{minipage}}
-\\end{{table}}
+\\end{{sidewaystable}}
 ",
         title = escaped(&table::title(report)),
         header = line(header),

@@ -21,7 +21,7 @@ const BATCH: usize = 32;
 const STEPS: usize = 18;
 const LR: f64 = 1e-3;
 /// For so long a measurement stands: cells of milliseconds are not to wait for one each.
-const VALID: Duration = Duration::from_secs(5);
+const VALID: Duration = Duration::from_secs(1);
 
 /// A step of SGD of a small ResNet-8 on synthetic images. Times of trainings over its own can be compared between runs on one type
 /// of machine, and its own tell whether the machine has become slower.
@@ -47,7 +47,7 @@ impl ReferenceStep {
         Ok(Self { model, batch: Batch { input, labels, dropout: None }, last: None })
     }
 
-    /// Its duration now, measured at most every five seconds.
+    /// Its duration now, measured at most every second.
     ///
     /// # Errors
     /// When a tensor operation fails.
