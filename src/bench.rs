@@ -244,7 +244,7 @@ impl Bench {
             Input::Tokens { .. } => 0,
         };
         let augment = Augment { crop, flip: true, ..Augment::default() };
-        data.epoch(self.seed, 0, self.batch_size, &augment, |batches| {
+        data.epoch(self.seed, (0, 0), self.batch_size, &augment, |batches| {
             for (step, batch) in batches.iter().take(steps).enumerate() {
                 let (batch, measured) = (batch?, step >= self.warmup);
                 own.step(&batch, (step, steps), measured)?;

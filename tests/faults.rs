@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use predicates::prelude::*;
+use serde_json::Value;
 use support::{Place, TINY};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
@@ -111,4 +112,120 @@ fn a_full_disk_is_an_error_and_finished_cells_stay() {
     assert_eq!(std::fs::read_dir(place.path("run/cells")).expect("records").count(), 1, "nothing half-written stays");
     place.sharpbench(&run).assert().success();
     assert_eq!(place.fingerprints("run").len(), 2);
+}
+
+/// The suite whose cells are kept after every epoch.
+fn kept_place(epochs: usize) -> Place {
+    let place = place(epochs);
+    let suite = std::fs::read_to_string(place.path("tiny.toml")).expect("a suite");
+    std::fs::write(place.path("tiny.toml"), suite.replace("seeds = [1, 2]", "seeds = [1, 2]\ncheckpoint = 1"))
+        .expect("a suite");
+    place
+}
+
+/// Records by file name, without times, memory and what is told of the interruptions.
+fn timeless_records(place: &Place) -> BTreeMap<String, Value> {
+    let entries = std::fs::read_dir(place.path("run/cells")).expect("records");
+    let record = |entry: std::fs::DirEntry| {
+        let mut record: Value = serde_json::from_slice(&std::fs::read(entry.path()).expect("a record")).expect("JSON");
+        for key in ["reference_step_seconds", "resumed", "provenance"] {
+            record.as_object_mut().expect("an object").remove(key);
+        }
+        let measures = record["measures"].as_object_mut().expect("measures");
+        for key in ["train_seconds", "mask_seconds", "step_seconds", "peak_memory_bytes"] {
+            measures.remove(key);
+        }
+        for epoch in measures["epochs"].as_array_mut().expect("epochs") {
+            epoch.as_object_mut().expect("an epoch").remove("train_seconds");
+        }
+        (entry.file_name().to_string_lossy().into_owned(), record)
+    };
+    entries.map(|entry| record(entry.expect("an entry"))).collect()
+}
+
+/// Killed at random instants until it is done: the records are those of an undisturbed run, and cells went on where they were kept.
+#[test]
+fn killed_cells_go_on_to_the_same_record() {
+    let undisturbed = kept_place(40);
+    undisturbed.sharpbench(RUN).assert().success();
+    let place = kept_place(40);
+    let (mut kills, mut went_on) = (0, 0);
+    let mut state = 1u64;
+    loop {
+        let mut child = place.spawn(RUN);
+        // A linear congruential generator (Knuth's MMIX): instants that are the same in every run of the test.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_millis(60 + (state >> 33) % 400));
+        let ended = child.try_wait().expect("a status");
+        child.kill().ok();
+        let output = child.wait_with_output().expect("ended");
+        went_on += String::from_utf8_lossy(&output.stderr).matches("goes on after").count();
+        if let Some(status) = ended {
+            assert!(status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            break;
+        }
+        kills += 1;
+        assert!(kills < 500, "no progress");
+    }
+    assert!(kills > 2 && went_on > 0, "{kills} kills, went on {went_on} times");
+    assert_eq!(timeless_records(&place), timeless_records(&undisturbed));
+    assert_eq!(std::fs::read_dir(place.path("run/checkpoints")).expect("a folder").count(), 0, "nothing is left over");
+}
+
+#[cfg(unix)]
+fn signal(child: &std::process::Child, name: &str) {
+    let sent = std::process::Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+#[cfg(unix)]
+#[test]
+fn asked_to_stop_a_run_keeps_its_step_and_goes_on() {
+    let expected = undisturbed(60);
+    let place = place(60);
+    for (name, code) in [("TERM", 143), ("INT", 130)] {
+        let child = place.spawn(RUN);
+        std::thread::sleep(Duration::from_millis(500));
+        signal(&child, name);
+        let output = child.wait_with_output().expect("ended");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        assert!(stderr.contains("stopped after a step, which is kept"), "{stderr}");
+        assert_eq!(std::fs::read_dir(place.path("run/checkpoints")).expect("a folder").count(), 1);
+    }
+    place.sharpbench(RUN).assert().success().stderr(predicate::str::contains("goes on after"));
+    assert_eq!(place.fingerprints("run"), expected);
+
+    // Twice: at once, and nothing is kept.
+    let place = self::place(60);
+    let child = place.spawn(RUN);
+    std::thread::sleep(Duration::from_millis(500));
+    for name in ["STOP", "INT", "TERM", "CONT"] {
+        signal(&child, name);
+    }
+    let output = child.wait_with_output().expect("ended");
+    assert!(matches!(output.status.code(), Some(130 | 143)), "{:?}", output.status);
+    assert!(!place.path("run/checkpoints").exists());
+}
+
+/// A checkpoint that was damaged, or is of another program, is named and not gone on with.
+#[cfg(unix)]
+#[test]
+fn a_damaged_checkpoint_starts_the_cell_anew() {
+    let expected = undisturbed(60);
+    let place = place(60);
+    let child = place.spawn(RUN);
+    std::thread::sleep(Duration::from_millis(500));
+    signal(&child, "TERM");
+    child.wait_with_output().expect("ended");
+    let mut entries = std::fs::read_dir(place.path("run/checkpoints")).expect("a folder");
+    let path = entries.next().expect("a checkpoint").expect("an entry").path();
+    let mut bytes = std::fs::read(&path).expect("a checkpoint");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    place.sharpbench(RUN).assert().success().stderr(predicate::str::contains(
+        "cannot go on where it was kept and starts anew: its contents do not have its digest",
+    ));
+    assert_eq!(place.fingerprints("run"), expected);
 }

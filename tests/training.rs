@@ -16,7 +16,7 @@ use sharpbench::random::{Stream, below, stream, unit};
 use sharpbench::record::{MaskRefresh, Measures, Status, fingerprint};
 use sharpbench::suite::cell::FisherMode;
 use sharpbench::suite::{Cell, Frame, OptimizerName, Refresh, Suite, one_optimizer};
-use sharpbench::train::{Optimizer, Trainer, train};
+use sharpbench::train::{Checkpoint, Keeper, Optimizer, Trained, Trainer, train, train_from};
 use support::Silent;
 
 const SHAPE: [usize; 3] = [3, 8, 8];
@@ -430,7 +430,7 @@ fn the_first_step_of_ssam_d_uses_its_initial_mask() {
     let optimizer = Optimizer::new(&cell.optimizer, model.layout());
     let mut trainer =
         Trainer::new(&*model, optimizer, model.layout().init(cell.seed), RunningStats::new(model.layout()));
-    data.epoch(cell.seed, 0, 16, &cell.augment, |batches| {
+    data.epoch(cell.seed, (0, 0), 16, &cell.augment, |batches| {
         let batch = batches.recv().expect("one batch")?;
         let mask = Some(ActiveMask { mask: &mask, plan: None });
         trainer.step(&batch, cell.schedule().lr(0, 0), &mut Context { mask, ..Context::new(0, 1) })?;
@@ -498,4 +498,88 @@ fn divergence_is_a_result() {
     assert!(matches!(status, Status::Diverged { .. }), "{status:?}");
     assert_eq!(m.test_accuracy_last, None);
     assert!(m.steps >= 1 && !m.fingerprint.is_empty());
+}
+
+/// Stops a training after so many questions whether to, and keeps it.
+struct StopAfter {
+    left: std::cell::Cell<usize>,
+    kept: Option<Vec<u8>>,
+}
+
+impl Keeper for StopAfter {
+    fn stops(&self) -> bool {
+        self.left.set(self.left.get().saturating_sub(1));
+        self.left.get() == 0
+    }
+
+    fn is_due(&mut self, _: usize) -> bool {
+        false
+    }
+
+    fn keep(&mut self, checkpoint: &Checkpoint) -> sharpbench::Result<()> {
+        self.kept = Some(checkpoint.to_bytes().expect("bytes"));
+        Ok(())
+    }
+}
+
+/// A training in pieces, each from the bytes that the one before it left; and how many there were.
+fn in_pieces(cell: &Cell, data: &DataSet, length: usize) -> (Trained, usize) {
+    let mut from = None;
+    for pieces in 1.. {
+        let mut keeper = StopAfter { left: std::cell::Cell::new(length), kept: None };
+        let ended = train_from(cell, data, from, &mut Silent, &mut keeper).expect("a training");
+        if let Some(trained) = ended {
+            return (trained, pieces);
+        }
+        from = Some(Checkpoint::from_bytes(&keeper.kept.expect("it was kept")).expect("a checkpoint"));
+    }
+    unreachable!("pieces are counted until the training ends")
+}
+
+/// Measures without what no two trainings have in common.
+fn timeless(trained: &Trained) -> Measures {
+    let mut m = trained.measures.clone();
+    (m.train_seconds, m.mask_seconds, m.step_seconds, m.peak_memory_bytes) = (0.0, 0.0, None, None);
+    m.epochs.iter_mut().for_each(|epoch| epoch.train_seconds = 0.0);
+    m
+}
+
+/// Wherever a training was interrupted, it goes on to the same weights and the same record: every optimizer, the norm of the step
+/// before, full batches, and everything that is measured on the way.
+#[test]
+fn interrupted_trainings_end_as_uninterrupted_ones() {
+    let mut cells: Vec<(Cell, &[usize])> =
+        OptimizerName::ALL.into_iter().map(|name| (cell(name), [3, 17].as_slice())).collect();
+    let mut lagged = cell(OptimizerName::Ssam);
+    lagged.optimizer.ascent.as_mut().expect("SAM").norm = Norm::Lagged;
+    cells.push((lagged, &[1]));
+    let mut measured = cell(OptimizerName::Sam);
+    (measured.measure.edge, measured.measure.gradient_norm) = (Some(7), Some(3));
+    cells.push((measured, &[5]));
+    let full = Cell { full_batch_steps: Some(3), epochs: 2, ..cell(OptimizerName::Sgd) };
+    cells.push((full, &[1, 2]));
+    let data = stripe_set();
+    for (cell, lengths) in cells {
+        let whole = train(&cell, &data, &mut Silent).expect("a training");
+        for length in lengths {
+            let (trained, pieces) = in_pieces(&cell, &data, *length);
+            assert!(pieces > 1 && trained.resumed == pieces - 1, "{}: {pieces} pieces", cell.label());
+            assert_eq!(timeless(&trained), timeless(&whole), "{} in pieces of {length}", cell.label());
+            assert_eq!(trained.running, whole.running, "{}", cell.label());
+            assert!(trained.measures.step_seconds.map(|s| s.n) == whole.measures.step_seconds.map(|s| s.n));
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_cell_is_refused() {
+    let data = stripe_set();
+    let mut keeper = StopAfter { left: std::cell::Cell::new(5), kept: None };
+    let own = cell(OptimizerName::Sam);
+    assert!(train_from(&own, &data, None, &mut Silent, &mut keeper).expect("a training").is_none());
+    let kept = Checkpoint::from_bytes(&keeper.kept.take().expect("kept")).expect("a checkpoint");
+    assert_eq!(kept.position(), (0, 5));
+    let other = Cell { seed: 99, ..own };
+    let error = train_from(&other, &data, Some(kept), &mut Silent, &mut keeper).err().expect("refused").to_string();
+    assert!(error.contains("the checkpoint of sam") && error.contains("it is of "), "{error}");
 }

@@ -24,9 +24,13 @@ pub const EXIT_REGRESSION: u8 = 1;
 /// Exit code of a run that is not complete.
 pub const EXIT_INCOMPLETE: u8 = 3;
 
+/// Exit code of a run that was stopped by a signal, less the signal's number.
+pub const EXIT_SIGNAL: u8 = 128;
+
 /// Compare SGD, SAM and sparse SAM: accuracy, wall-clock and FLOPs, reproducibly.
 ///
-/// Exit codes: 0 ok, 1 a comparison failed, 2 wrong usage or an error, 3 the run is incomplete.
+/// Exit codes: 0 ok, 1 a comparison failed, 2 wrong usage or an error, 3 the run is incomplete, 130 or 143 stopped by Ctrl-C or
+/// SIGTERM.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {

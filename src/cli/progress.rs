@@ -27,6 +27,8 @@ pub(super) struct Progress {
     label: String,
     epochs: usize,
     cell_done: u64,
+    /// What of it an earlier process had done.
+    cell_kept: u64,
     started: Instant,
     told: Instant,
 }
@@ -61,6 +63,7 @@ impl Progress {
             label: String::new(),
             epochs: 0,
             cell_done: 0,
+            cell_kept: 0,
             started: Instant::now(),
             told: Instant::now(),
         }
@@ -100,8 +103,8 @@ impl Progress {
 
     fn cell_is_done(&mut self, cell: &Cell) {
         self.finished += 1;
-        self.work_left = self.work_left.saturating_sub(work(cell));
-        self.cell_done = 0;
+        self.work_left = self.work_left.saturating_sub(work(cell).saturating_sub(self.cell_kept));
+        (self.cell_done, self.cell_kept) = (0, 0);
         if let Some(bars) = &self.bars {
             bars.cells.set_position(self.finished as u64);
         }
@@ -160,21 +163,27 @@ impl Watcher for Progress {
         }
     }
 
-    fn start(&mut self, cell: &Cell) {
+    fn start(&mut self, cell: &Cell, steps: usize) {
         self.told = Instant::now();
         self.label = cell.label();
         self.epochs = cell.epochs;
         self.step_work = step_work(cell);
+        self.cell_kept = steps as u64 * self.step_work;
+        self.work_left = self.work_left.saturating_sub(self.cell_kept);
+        if steps > 0 {
+            let all = cell.epochs * cell.steps_per_epoch();
+            self.say(&format!("{} goes on after {steps} of its {all} steps", self.label));
+        }
         let Some(bars) = &self.bars else { return };
         bars.cells.set_message(self.label.clone());
         bars.epochs.set_length(cell.epochs as u64);
-        bars.epochs.set_position(0);
+        bars.epochs.set_position((steps / cell.steps_per_epoch().max(1)) as u64);
         bars.steps.set_length(cell.steps_per_epoch() as u64);
         bars.steps.set_position(0);
     }
 
     fn finish(&mut self, record: &Record) {
-        self.work_done += work(&record.cell);
+        self.work_done += work(&record.cell).saturating_sub(self.cell_kept);
         self.cell_is_done(&record.cell);
         let outcome = match (record.status, record.measures.test_accuracy_last) {
             (Status::Diverged { epoch, step }, _) => format!("DIVERGED in epoch {epoch}, step {step}"),

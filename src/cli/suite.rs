@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::report::All;
 use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::Result;
-use crate::exec;
+use crate::exec::{self, Ended, Stop};
 use crate::record::{RunFolder, RunManifest, SCHEMA};
 use crate::report::{Format, Options, Report, figures};
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
@@ -94,11 +94,18 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         cells: &plan.cells,
         data: &data,
         save_weights: args.save_weights,
+        checkpoint: plan.checkpoint,
+        stop: Stop::on_signals()?,
     };
     let ended = exec::run(&work, &mut progress);
     progress.done();
-    ended?;
-    publish(args, &folder, &manifest)
+    match ended? {
+        Ended::Finished => publish(args, &folder, &manifest),
+        Ended::Stopped(signal) => {
+            super::tell("stopped after a step, which is kept; type the same command again to go on there");
+            Ok(ExitCode::from(super::EXIT_SIGNAL + signal))
+        }
+    }
 }
 
 /// Prints the report and keeps it beside the records, under names that tell what it is of.

@@ -1,5 +1,6 @@
 //! Batches, made on other threads while the trainer works.
 
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use candle_core::Tensor;
@@ -31,30 +32,34 @@ pub fn order(seed: u64, epoch: usize, n: usize) -> Vec<u32> {
 }
 
 impl DataSet {
-    /// Runs `consume` over the training batches of an epoch: shuffled, augmented, the incomplete last one
-    /// dropped. `consume` stops the epoch early by returning.
+    /// Runs `consume` over the training batches of an epoch from the step `from` on: shuffled, augmented, the incomplete last
+    /// one dropped. `consume` stops the epoch early by returning.
     ///
     /// # Errors
     /// The first error of `consume`; those of samples that cannot be read come as batches.
     pub fn epoch(
         &self,
         seed: u64,
-        epoch: usize,
+        (epoch, from): (usize, usize),
         batch_size: usize,
         augment: &Augment,
         consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
     ) -> Result<()> {
         let order = order(seed, epoch, self.train.len());
         let mut rng = stream(seed, Stream::Augment(epoch));
-        let batches = order.chunks_exact(batch_size).enumerate().map(|(step, indices)| {
+        // Steps that are skipped have drawn all the same.
+        let drawn = order.chunks_exact(batch_size).enumerate().map(|(step, indices)| {
             let draws: Vec<Draw> = indices.iter().map(|_| augment.draw(self.input, &mut rng)).collect();
+            (step, indices, draws)
+        });
+        let batches = drawn.skip(from).map(|(step, indices, draws)| {
             let batch = self.train.batch(indices, Some((augment, &draws)))?;
             Ok(Batch { dropout: Some(stream(seed, Stream::Dropout(epoch, step))), ..batch })
         });
         ahead(batches, consume)
     }
 
-    /// Runs `consume` over an epoch of full batches: all training samples, in their own order, `steps` times.
+    /// Runs `consume` over an epoch of full batches: all training samples, in their own order, in each of `steps`.
     ///
     /// # Errors
     /// As [`DataSet::epoch`].
@@ -62,12 +67,12 @@ impl DataSet {
         &self,
         seed: u64,
         epoch: usize,
-        steps: usize,
+        steps: Range<usize>,
         consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
     ) -> Result<()> {
         let all: Vec<u32> = (0..self.train.len() as u32).collect();
         let batch = self.train.batch(&all, None)?;
-        let batches = (0..steps).map(|step| {
+        let batches = steps.map(|step| {
             let dropout = Some(stream(seed, Stream::Dropout(epoch, step)));
             Ok(Batch { input: batch.input.clone(), labels: batch.labels.clone(), dropout })
         });

@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use super::Stop;
+use super::keep::CellKeeper;
 use crate::data::DataSet;
 use crate::error::Result;
 use crate::record::{CellState, Provenance, Published, Record, RunFolder, RunManifest, SCHEMA};
 use crate::suite::Cell;
-use crate::train::{Observer, ReferenceStep, train};
+use crate::train::{Checkpoint, Observer, ReferenceStep, identity, train_from};
 
 /// How often to look whether another process has finished a cell it holds.
 const POLL: Duration = Duration::from_millis(500);
@@ -24,14 +26,27 @@ pub struct Run<'a> {
     pub data: &'a DataSet,
     /// Keep every trained cell's final weights.
     pub save_weights: bool,
+    /// Epochs after which a cell at work is kept, 0 for never; where not given, about once a minute.
+    pub checkpoint: Option<usize>,
+    /// Whether to stop.
+    pub stop: Stop,
+}
+
+/// How the work on a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every cell has a record.
+    Finished,
+    /// By this signal; the cell at work was kept.
+    Stopped(u8),
 }
 
 /// Told which cell is at work and what became of it.
 pub trait Watcher: Observer {
     /// Cells that need no training (they have records), and those that do.
     fn resumed(&mut self, finished: usize, open: &[&Cell]);
-    /// A cell starts.
-    fn start(&mut self, cell: &Cell);
+    /// A cell starts, or goes on after so many of its steps.
+    fn start(&mut self, cell: &Cell, steps: usize);
     /// A cell's record was published.
     fn finish(&mut self, record: &Record);
     /// Another process finished a cell.
@@ -42,11 +57,11 @@ pub trait Watcher: Observer {
     fn warn(&mut self, message: &str);
 }
 
-/// Trains every cell that has no record yet.
+/// Trains every cell that has no record yet, those at work when a process was stopped or killed from where they were kept.
 ///
 /// # Errors
 /// When a record cannot be read or written or a tensor operation fails; records already written stay.
-pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
+pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
     let mut open = Vec::new();
     for cell in run.cells {
         if run.folder.state(cell, &run.manifest.data_sha256)? != CellState::Finished {
@@ -60,13 +75,19 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
         let before = open.len();
         let mut held = Vec::new();
         for cell in open {
+            if let Some(signal) = run.stop.signal() {
+                return Ok(Ended::Stopped(signal));
+            }
             let Some(_lock) = run.folder.lock(cell)? else {
                 held.push(cell);
                 continue;
             };
-            match run.folder.state(cell, &run.manifest.data_sha256)? {
+            let finished = match run.folder.state(cell, &run.manifest.data_sha256)? {
                 // Since the last look, by another process.
-                CellState::Finished => watcher.finished_elsewhere(cell),
+                CellState::Finished => {
+                    watcher.finished_elsewhere(cell);
+                    true
+                }
                 CellState::Open => train_and_publish(run, cell, &mut reference, watcher)?,
                 CellState::Damaged(reason) => {
                     let aside = run.folder.set_aside(cell)?;
@@ -75,8 +96,11 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
                         cell.label(),
                         aside.display()
                     ));
-                    train_and_publish(run, cell, &mut reference, watcher)?;
+                    train_and_publish(run, cell, &mut reference, watcher)?
                 }
+            };
+            if let (false, Some(signal)) = (finished, run.stop.signal()) {
+                return Ok(Ended::Stopped(signal));
             }
         }
         open = held;
@@ -88,18 +112,28 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<()> {
             std::thread::sleep(POLL);
         }
     }
-    Ok(())
+    Ok(Ended::Finished)
 }
 
+/// Whether the cell has its record now; if not, it was stopped and kept.
 fn train_and_publish(
     run: &Run<'_>,
     cell: &Cell,
     reference: &mut ReferenceStep,
     watcher: &mut dyn Watcher,
-) -> Result<()> {
-    watcher.start(cell);
+) -> Result<bool> {
+    let from = kept(run, cell, watcher)?;
+    watcher.start(
+        cell,
+        from.as_ref().map_or(0, |checkpoint| {
+            let (epoch, step) = checkpoint.position();
+            epoch * cell.steps_per_epoch() + step
+        }),
+    );
     let reference_step_seconds = reference.seconds()?;
-    let trained = train(cell, run.data, watcher)?;
+    let Some(trained) = train_from(cell, run.data, from, watcher, &mut CellKeeper::new(run, cell))? else {
+        return Ok(false);
+    };
     if run.save_weights {
         run.folder.write_weights(cell, &trained.to_safetensors()?)?;
     }
@@ -116,14 +150,30 @@ fn train_and_publish(
         data: run.data.take_provenance(),
         provenance: Provenance::now(),
         reference_step_seconds,
+        resumed: trained.resumed,
     };
     if run.folder.publish(&record)? == Published::AlreadyThere {
         watcher.warn(&format!("{} was finished by another process first; its record stands", cell.label()));
     }
+    run.folder.remove_checkpoint(cell)?;
     watcher.finish(&record);
     if let [first, ..] = record.data.unreadable.as_slice() {
         let n = record.data.unreadable.len();
         watcher.warn(&format!("{n} files could not be read and were left out, such as {first}; the record names them"));
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Where a cell was kept, if it can be gone on with.
+fn kept(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<Checkpoint>> {
+    let Some(bytes) = run.folder.read_checkpoint(cell)? else { return Ok(None) };
+    let expected = identity(cell, run.data);
+    let reason = match Checkpoint::from_bytes(&bytes) {
+        Ok(checkpoint) if checkpoint.identity() == expected => return Ok(Some(checkpoint)),
+        Ok(checkpoint) => format!("it is of {}, not of {expected}", checkpoint.identity()),
+        Err(reason) => reason,
+    };
+    watcher.warn(&format!("{} cannot go on where it was kept and starts anew: {reason}", cell.label()));
+    run.folder.remove_checkpoint(cell)?;
+    Ok(None)
 }

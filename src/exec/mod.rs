@@ -1,5 +1,8 @@
 //! Runs the cells of a plan.
 
+mod keep;
 mod local;
+mod stop;
 
-pub use local::{Run, Watcher, run};
+pub use local::{Ended, Run, Watcher, run};
+pub use stop::Stop;

@@ -1,7 +1,7 @@
 //! AE-SAM (Jiang et al. 2023): SAM's step where the gradient is larger than it has lately been, a plain step elsewhere.
 
 use super::ascent::dot;
-use super::method::{Ask, Context, Landscape, Method};
+use super::method::{Ask, Context, Kept, Landscape, Method};
 use super::sam::Ascent;
 use crate::error::Result;
 
@@ -37,6 +37,13 @@ impl AeSam {
 }
 
 impl Method for AeSam {
+    fn kept(&mut self) -> Kept<'_> {
+        Kept {
+            numbers: vec![("mean".into(), &mut self.mean), ("variance".into(), &mut self.variance)],
+            ..Kept::default()
+        }
+    }
+
     fn direction(
         &mut self,
         weights: &[f32],

@@ -1,7 +1,7 @@
 //! F-SAM, friendly SAM (Li et al. 2024): the ascent step follows what is new in a gradient, less its running mean.
 
 use super::ascent::combine;
-use super::method::{Ask, Context, Landscape, Method};
+use super::method::{Ask, Context, Kept, Landscape, Method};
 use super::sam::Ascent;
 use crate::error::Result;
 
@@ -27,6 +27,10 @@ impl FSam {
 }
 
 impl Method for FSam {
+    fn kept(&mut self) -> Kept<'_> {
+        Kept { vectors: vec![("mean".into(), &mut self.mean)], ..Kept::default() }
+    }
+
     fn direction(
         &mut self,
         weights: &[f32],

@@ -2,7 +2,7 @@
 //! slowly and is used again in the steps between.
 
 use super::ascent::{combine, dot, norm, ratio};
-use super::method::{Ask, Context, Landscape, Method};
+use super::method::{Ask, Context, Kept, Landscape, Method};
 use super::sam::Ascent;
 use crate::error::Result;
 
@@ -29,6 +29,10 @@ impl LookSam {
 }
 
 impl Method for LookSam {
+    fn kept(&mut self) -> Kept<'_> {
+        Kept { vectors: vec![("orthogonal".into(), &mut self.orthogonal)], ..Kept::default() }
+    }
+
     fn direction(
         &mut self,
         weights: &[f32],

@@ -101,8 +101,22 @@ pub struct ActiveMask<'a> {
     pub plan: Option<&'a BackwardPlan>,
 }
 
+/// What lasts from one step to the next, by name: all that a training is resumed from.
+#[derive(Default)]
+pub struct Kept<'a> {
+    /// Vectors, empty where nothing is known yet.
+    pub vectors: Vec<(String, &'a mut Vec<f32>)>,
+    /// Numbers.
+    pub numbers: Vec<(String, &'a mut f64)>,
+}
+
 /// An optimizer without its base step.
 pub trait Method {
+    /// What the method keeps from one step to the next; a method that keeps nothing has no need of its own answer.
+    fn kept(&mut self) -> Kept<'_> {
+        Kept::default()
+    }
+
     /// Writes to `direction` what the base step takes for the gradient; returns the mean loss at `weights`.
     ///
     /// # Errors

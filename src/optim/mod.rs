@@ -26,7 +26,7 @@ pub use f_sam::FSam;
 pub use gsam::Gsam;
 pub use looksam::LookSam;
 pub use m_sam::MSam;
-pub use method::{ActiveMask, Ask, BatchLoss, Between, Context, Landscape, Method, Plain};
+pub use method::{ActiveMask, Ask, BatchLoss, Between, Context, Kept, Landscape, Method, Plain};
 pub use sam::{Norm, Perturbation, SAM_EPSILON, SSAM_EPSILON, Sam};
 pub use sam_on::SamOn;
 pub use schedule::{Decay, Schedule};

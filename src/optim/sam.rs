@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ascent::{Perturbed, masked_norm, norm};
-use super::method::{Ask, Context, Landscape, Method};
+use super::method::{Ask, Context, Kept, Landscape, Method};
 use crate::error::Result;
 use crate::mask::Mask;
 use crate::nn::{BackwardPlan, ParamLayout};
@@ -60,8 +60,8 @@ pub struct Sam {
     gradient: Vec<f32>,
     perturbed: Perturbed,
     masked_weights: Vec<f32>,
-    /// Norm of the last step's second gradient.
-    last_norm: Option<f64>,
+    /// Norm of the last step's second gradient; 0 before there was one.
+    last_norm: f64,
 }
 
 impl Norm {
@@ -82,7 +82,7 @@ impl Sam {
             gradient: Vec::new(),
             perturbed: Perturbed::default(),
             masked_weights: Vec::new(),
-            last_norm: None,
+            last_norm: 0.0,
         }
     }
 
@@ -95,13 +95,17 @@ impl Sam {
     fn denominator(&self, mask: Option<&Mask>) -> f64 {
         match (self.norm, mask) {
             (Norm::Masked, Some(mask)) => masked_norm(&self.gradient, mask),
-            (Norm::Lagged, Some(_)) => self.last_norm.unwrap_or_else(|| norm(&self.gradient)),
-            (Norm::Full, _) | (_, None) => norm(&self.gradient),
+            (Norm::Lagged, Some(_)) if self.last_norm > 0.0 => self.last_norm,
+            (Norm::Full | Norm::Lagged, _) | (_, None) => norm(&self.gradient),
         }
     }
 }
 
 impl Method for Sam {
+    fn kept(&mut self) -> Kept<'_> {
+        Kept { numbers: vec![("last_norm".into(), &mut self.last_norm)], ..Kept::default() }
+    }
+
     fn direction(
         &mut self,
         weights: &[f32],
@@ -122,7 +126,7 @@ impl Method for Sam {
                 }
                 Perturbation::Explicit => {
                     mask = Some(active.mask);
-                    let reads_all = self.norm == Norm::Full || (self.norm == Norm::Lagged && self.last_norm.is_none());
+                    let reads_all = self.norm == Norm::Full || (self.norm == Norm::Lagged && self.last_norm == 0.0);
                     ask.plan = active.plan.filter(|_| !reads_all);
                     // A dead weight is not moved.
                     ask.shared = ask.plan.is_some();
@@ -137,7 +141,7 @@ impl Method for Sam {
         }
         batch.gradient(self.perturbed.weights(), Ask { shared: ask.shared, ..Ask::SECOND }, direction)?;
         if self.norm == Norm::Lagged {
-            self.last_norm = Some(norm(direction));
+            self.last_norm = norm(direction);
         }
         Ok(loss)
     }

@@ -26,6 +26,11 @@ impl SgdState {
     pub fn new(n: usize) -> Self {
         Self { velocity: vec![0.0; n] }
     }
+
+    /// The buffer, for who keeps or restores it.
+    pub fn velocity(&mut self) -> &mut Vec<f32> {
+        &mut self.velocity
+    }
 }
 
 impl Sgd {

@@ -50,6 +50,13 @@ pub struct Record {
     /// that did not measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference_step_seconds: Option<StepSeconds>,
+    /// How often the training was interrupted and gone on with where it was kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// How a training ended. Divergence is a result, not a failure.

@@ -4,6 +4,7 @@
 //! run.json                          the plan: which cells belong to the run, on which data
 //! cells/<data>-<optimizer>-<id>.json   one record per finished cell
 //! weights/<data>-<optimizer>-<id>.safetensors   final weights, where asked for
+//! checkpoints/<data>-<optimizer>-<id>.safetensors   a cell that is at work, or was when its process ended
 //! locks/<id>                        held by the process that trains the cell
 //! run.lock                          held by every process that works on the run
 //! ```
@@ -110,6 +111,10 @@ impl RunFolder {
 
     fn cells_path(&self) -> PathBuf {
         self.root.join("cells")
+    }
+
+    fn checkpoint_path(&self, cell: &Cell) -> PathBuf {
+        self.root.join("checkpoints").join(format!("{}.safetensors", file_stem(cell)))
     }
 
     fn record_path(&self, cell: &Cell) -> PathBuf {
@@ -252,10 +257,11 @@ impl RunFolder {
     fn clear(&self) -> Result<()> {
         let id = |name: &str| name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
         type Rule<'r> = (PathBuf, &'r dyn Fn(&str) -> bool);
-        let own: [Rule<'_>; 4] = [
+        let own: [Rule<'_>; 5] = [
             (self.root.clone(), &|n| n == "run.json" || n.starts_with("report-") || n.starts_with(TEMPORARY)),
             (self.cells_path(), &|n| n.ends_with(".json") || n.ends_with(".damaged") || n.starts_with(TEMPORARY)),
             (self.root.join("weights"), &|n| n.ends_with(".safetensors") || n.starts_with(TEMPORARY)),
+            (self.root.join("checkpoints"), &|n| n.ends_with(".safetensors")),
             (self.root.join("locks"), &|n| id(n)),
         ];
         for (folder, is_own) in own {
@@ -369,6 +375,42 @@ impl RunFolder {
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         self.write(&format!("weights/{}.safetensors", file_stem(cell)), safetensors)?;
         Ok(())
+    }
+
+    /// Keeps a cell at work, in place of where it was kept before.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was kept before stays.
+    pub fn write_checkpoint(&self, cell: &Cell, bytes: &[u8]) -> Result<()> {
+        let folder = self.root.join("checkpoints");
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        self.write(&format!("checkpoints/{}.safetensors", file_stem(cell)), bytes)?;
+        Ok(())
+    }
+
+    /// Where a cell was kept, if it was.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub fn read_checkpoint(&self, cell: &Cell) -> Result<Option<Vec<u8>>> {
+        let path = self.checkpoint_path(cell);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", path)(e)),
+        }
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove_checkpoint(&self, cell: &Cell) -> Result<()> {
+        let path = self.checkpoint_path(cell);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Writes a file of the run folder atomically, replacing an older one.

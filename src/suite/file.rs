@@ -57,6 +57,9 @@ pub struct Settings {
     pub measure: Option<Measure>,
     /// Seeds; every grid point is trained once with each.
     pub seeds: Option<Vec<u64>>,
+    /// Epochs after which a training at work is kept, to go on there after a kill; 0 for never. About once a minute where not given. It
+    /// changes no result.
+    pub checkpoint: Option<usize>,
     /// Optimizers and their settings; each entry expands over its lists.
     pub grid: Option<Vec<GridFile>>,
 }
@@ -258,6 +261,7 @@ impl Settings {
             augment: self.augment.or(base.augment),
             measure: self.measure.or(base.measure),
             seeds: self.seeds.or(base.seeds),
+            checkpoint: self.checkpoint.or(base.checkpoint),
             grid: self.grid.or(base.grid),
         }
     }

@@ -41,6 +41,8 @@ pub struct Plan {
     pub profile: String,
     /// The cells.
     pub cells: Vec<Cell>,
+    /// Epochs after which a training at work is kept, 0 for never; where not given, about once a minute.
+    pub checkpoint: Option<usize>,
 }
 
 impl Suite {
@@ -93,7 +95,7 @@ impl Suite {
     pub fn plan(&self, profile: &str, data: &str) -> Result<Plan> {
         let settings = self.settings(profile)?;
         let cells = expand::cells(&settings, data).map_err(|message| self.error(profile, message))?;
-        Ok(Plan { suite: self.file.name.clone(), profile: profile.into(), cells })
+        Ok(Plan { suite: self.file.name.clone(), profile: profile.into(), cells, checkpoint: settings.checkpoint })
     }
 
     /// Names become folder names, so they must not lead elsewhere.

@@ -1,10 +1,11 @@
 //! One cell from its seed to its measures.
 
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+use super::checkpoint::{Checkpoint, Position, State, Vector};
 use super::evaluate::evaluate;
 use super::fisher::fisher_scores;
 use super::gradient_norm::squared_gradient_norm;
@@ -17,10 +18,13 @@ use crate::data::DataSet;
 use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::flops;
+use crate::mask::Mask;
 use crate::model::{self, Model, Task};
 use crate::nn::{ParamLayout, RunningStats, executed_flops, to_safetensors};
-use crate::optim::{Context, Norm};
-use crate::record::{EpochMeasures, GradientNorm, Measures, SharpnessCheck, Status, StepSeconds, fingerprint};
+use crate::optim::{Context, Kept, Norm};
+use crate::record::{
+    EpochMeasures, GradientNorm, Measures, Provenance, SharpnessCheck, Status, StepSeconds, fingerprint,
+};
 use crate::suite::{Cell, Refresh};
 
 /// Samples of a pass over a full batch.
@@ -34,22 +38,55 @@ pub trait Observer {
     fn epoch(&mut self, epoch: usize, measures: &EpochMeasures);
 }
 
+/// Decides when a training is kept or stopped, and keeps it.
+pub trait Keeper {
+    /// Whether the training is to stop as soon as it can be gone on with; asked after every step.
+    fn stops(&self) -> bool;
+    /// Whether it is to be kept after this epoch.
+    fn is_due(&mut self, epoch: usize) -> bool;
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// When it cannot be written; the training ends then.
+    fn keep(&mut self, checkpoint: &Checkpoint) -> Result<()>;
+}
+
+/// Keeps nothing and stops for nothing.
+pub struct KeepNothing;
+
+impl Keeper for KeepNothing {
+    fn stops(&self) -> bool {
+        false
+    }
+
+    fn is_due(&mut self, _: usize) -> bool {
+        false
+    }
+
+    fn keep(&mut self, _: &Checkpoint) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// Everything an epoch of training adds to.
 struct Session<'a> {
     cell: &'a Cell,
     data: &'a DataSet,
     trainer: Trainer<'a>,
     masks: Option<MaskState<'a>>,
+    at: Position,
+    epochs: Vec<EpochMeasures>,
     step_seconds: Vec<f64>,
     mask_seconds: f64,
     gradient_norms: Vec<GradientNorm>,
     edge: EdgeProbe,
     sharpness: Vec<SharpnessCheck>,
-    /// Spent on those.
-    measure_seconds: f64,
     flops_executed: u64,
     /// Whether the peak memory is this cell's, not the process's so far.
     peak_is_own: bool,
+    /// The peak of the processes that trained it before.
+    earlier_peak: Option<u64>,
+    resumed: usize,
 }
 
 /// A finished training.
@@ -64,6 +101,8 @@ pub struct Trained {
     pub weights: Vec<f32>,
     /// Final running statistics.
     pub running: RunningStats,
+    /// How often it was interrupted and gone on with.
+    pub resumed: usize,
 }
 
 impl Trained {
@@ -76,11 +115,37 @@ impl Trained {
     }
 }
 
-/// Trains a cell on its data set.
+/// How an epoch went.
+enum Epoch {
+    /// All its steps were taken.
+    Done,
+    /// The step at which the loss or a weight was no longer finite.
+    Diverged(usize),
+    /// The training is to stop.
+    Stopped,
+}
+
+/// Trains a cell on its data set, without interruption.
 ///
 /// # Errors
 /// When a tensor operation fails. Divergence is a result, not an error.
 pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<Trained> {
+    let trained = train_from(cell, data, None, observer, &mut KeepNothing)?;
+    trained.ok_or_else(|| Error::Usage("a training that nobody stops has stopped".into()))
+}
+
+/// Trains a cell on its data set, from the start or from a checkpoint of it on; nothing where `keeper` stopped it, which then has
+/// the checkpoint.
+///
+/// # Errors
+/// When a tensor operation fails, the checkpoint is of another cell, or `keeper` cannot keep one.
+pub fn train_from(
+    cell: &Cell,
+    data: &DataSet,
+    from: Option<Checkpoint>,
+    observer: &mut dyn Observer,
+    keeper: &mut dyn Keeper,
+) -> Result<Option<Trained>> {
     let peak_is_own = memory::reset_peak();
     let model = model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
     let layout = model.layout();
@@ -93,76 +158,108 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
         data,
         trainer,
         masks: MaskState::new(cell, layout),
+        at: Position::default(),
+        epochs: Vec::new(),
         step_seconds: Vec::new(),
         mask_seconds: 0.0,
         gradient_norms: Vec::new(),
         edge: EdgeProbe::new(cell, layout),
         sharpness: Vec::new(),
-        measure_seconds: 0.0,
         flops_executed: 0,
         peak_is_own,
+        earlier_peak: None,
+        resumed: 0,
     };
-    let mut epochs = Vec::new();
+    if let Some(checkpoint) = from {
+        session.restore(checkpoint).map_err(|e| Error::Usage(format!("the checkpoint of {}: {e}", cell.label())))?;
+    }
     let mut status = Status::Completed;
-    for epoch in 0..cell.epochs {
-        let (start, measuring) = (Instant::now(), session.measure_seconds);
-        let trained = session.epoch(epoch, observer)?;
-        let train_seconds = start.elapsed().as_secs_f64() - (session.measure_seconds - measuring);
-        let (lr, train_loss) = match trained {
-            ControlFlow::Break(step) => {
+    while session.at.epoch < cell.epochs {
+        let epoch = session.at.epoch;
+        match session.epoch(observer, keeper)? {
+            Epoch::Done => {}
+            Epoch::Diverged(step) => {
                 status = Status::Diverged { epoch, step };
                 break;
             }
-            ControlFlow::Continue(summary) => summary,
-        };
+            Epoch::Stopped => {
+                keeper.keep(&session.checkpoint())?;
+                return Ok(None);
+            }
+        }
+        let Position { step, losses, lr, seconds: train_seconds, .. } = session.at;
         let (test_loss, test_accuracy) = evaluate(session.trainer.network(), data)?;
         let test_loss = test_loss.is_finite().then_some(test_loss);
+        let train_loss = losses / step.max(1) as f64;
         let measures = EpochMeasures { lr, train_loss, test_loss, test_accuracy, train_seconds };
         observer.epoch(epoch, &measures);
-        epochs.push(measures);
+        session.epochs.push(measures);
         if cell.measure.sharpness.is_some_and(|at| at.after(epoch, cell.epochs)) {
             session.sharpness.extend(sharpness(session.trainer.network(), data, cell, epoch)?);
         }
+        session.at = Position { epoch: epoch + 1, ..Position::default() };
+        // A training at its end is as good as kept: its record follows.
+        if session.at.epoch < cell.epochs {
+            let stops = keeper.stops();
+            if keeper.is_due(epoch) || stops {
+                keeper.keep(&session.checkpoint())?;
+            }
+            if stops {
+                return Ok(None);
+            }
+        }
     }
-    let measures = session.measures(model.as_ref(), status, epochs);
+    let measures = session.measures(model.as_ref(), status);
+    let resumed = session.resumed;
     let (weights, running) = session.trainer.into_parts();
-    Ok(Trained { status, measures, layout: layout.clone(), weights, running })
+    Ok(Some(Trained { status, measures, layout: layout.clone(), weights, running, resumed }))
+}
+
+/// What a checkpoint must be of to be gone on with: the cell, and a program on a machine that give the same bits and times.
+pub fn identity(cell: &Cell, data: &DataSet) -> String {
+    let program = Provenance::now();
+    format!(
+        "{} on {}, sharpbench {} ({}), {}",
+        cell.id(),
+        data.provenance.sha256,
+        program.sharpbench,
+        program.git_revision.as_deref().unwrap_or("no revision"),
+        program.machine_type()
+    )
 }
 
 impl Session<'_> {
-    /// Trains one epoch: the learning rate of the last step and the mean loss, or the step that diverged.
-    fn epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<ControlFlow<usize, (f64, f64)>> {
+    /// Trains the rest of an epoch.
+    fn epoch(&mut self, observer: &mut dyn Observer, keeper: &dyn Keeper) -> Result<Epoch> {
         let (cell, data) = (self.cell, self.data);
-        let mut outcome = ControlFlow::Continue((0.0, 0.0));
+        let Position { epoch, step, .. } = self.at;
+        let mut outcome = Epoch::Done;
         let steps = |batches: &Receiver<Result<Batch>>| {
-            outcome = self.steps(epoch, batches, observer)?;
+            outcome = self.steps(batches, observer, keeper)?;
             Ok(())
         };
         match cell.full_batch_steps {
-            None => data.epoch(cell.seed, epoch, cell.batch_size, &cell.augment, steps)?,
-            Some(n) => data.full_batches(cell.seed, epoch, n, steps)?,
+            None => data.epoch(cell.seed, (epoch, step), cell.batch_size, &cell.augment, steps)?,
+            Some(n) => data.full_batches(cell.seed, epoch, step..n, steps)?,
         }
         Ok(outcome)
     }
 
     fn steps(
         &mut self,
-        epoch: usize,
         batches: &Receiver<Result<Batch>>,
         observer: &mut dyn Observer,
-    ) -> Result<ControlFlow<usize, (f64, f64)>> {
+        keeper: &dyn Keeper,
+    ) -> Result<Epoch> {
         let schedule = self.cell.schedule();
-        let (mut losses, mut lr) = (0.0, 0.0);
-        let mut step = 0;
         loop {
             let start = Instant::now();
             let Ok(batch) = batches.recv() else { break };
             let (batch, waited) = (batch?, start.elapsed());
-            lr = schedule.lr(epoch, step);
-            let start = Instant::now();
+            let Position { epoch, step, .. } = self.at;
+            let lr = schedule.lr(epoch, step);
             self.measure_gradient_norm()?;
             self.check_edge(&batch, lr)?;
-            self.measure_seconds += start.elapsed().as_secs_f64();
             let start = Instant::now();
             let (masking, executed) = (self.mask_seconds, executed_flops());
             let loss = self.step(epoch, step, &batch, lr)?;
@@ -170,16 +267,105 @@ impl Session<'_> {
             let seconds = (waited + start.elapsed()).as_secs_f64();
             self.step_seconds.push(seconds - (self.mask_seconds - masking));
             if !loss.is_finite() {
-                return Ok(ControlFlow::Break(step));
+                return Ok(Epoch::Diverged(step));
             }
-            losses += loss;
             observer.step(epoch, step, loss);
-            step += 1;
+            let Position { losses, seconds: before, .. } = self.at;
+            self.at = Position { epoch, step: step + 1, losses: losses + loss, lr, seconds: before + seconds };
+            if keeper.stops() {
+                return Ok(Epoch::Stopped);
+            }
         }
         if self.trainer.weights().iter().any(|w| !w.is_finite()) {
-            return Ok(ControlFlow::Break(step.saturating_sub(1)));
+            return Ok(Epoch::Diverged(self.at.step.saturating_sub(1)));
         }
-        Ok(ControlFlow::Continue((lr, losses / step.max(1) as f64)))
+        Ok(Epoch::Done)
+    }
+
+    /// The training as it stands, between two steps.
+    fn checkpoint(&mut self) -> Checkpoint {
+        let state = State {
+            schema: State::SCHEMA,
+            identity: identity(self.cell, self.data),
+            position: self.at,
+            epochs: self.epochs.clone(),
+            mask_seconds: self.mask_seconds,
+            flops_executed: self.flops_executed,
+            gradient_norms: self.gradient_norms.clone(),
+            edge: self.edge.checks.clone(),
+            sharpness: self.sharpness.clone(),
+            mask_refreshes: self.masks.as_ref().map(|m| m.refreshes.clone()).unwrap_or_default(),
+            peak_memory_bytes: self.peak(),
+            resumed: self.resumed,
+        };
+        let Kept { vectors, numbers } = self.trainer.kept();
+        let vectors = vectors.into_iter().map(|(name, values)| (name, Vector::F32(values.clone())));
+        let mut vectors: BTreeMap<String, Vector> =
+            vectors.chain(numbers.into_iter().map(|(name, number)| (name, Vector::F64(vec![*number])))).collect();
+        vectors.insert("step_seconds".into(), Vector::F64(self.step_seconds.clone()));
+        if let Some(masks) = &self.masks {
+            vectors.insert("mask".into(), Vector::Flags(masks.mask().flags().to_vec()));
+        }
+        if let Some(eigenvector) = self.edge.eigenvector() {
+            vectors.insert("eigenvector".into(), Vector::F64(eigenvector.to_vec()));
+        }
+        Checkpoint { state, vectors }
+    }
+
+    /// Goes on where `checkpoint` stands.
+    fn restore(&mut self, checkpoint: Checkpoint) -> std::result::Result<(), String> {
+        let Checkpoint { state, mut vectors } = checkpoint;
+        if state.identity != identity(self.cell, self.data) {
+            return Err(format!("it is of {}", state.identity));
+        }
+        let n = self.trainer.weights().len();
+        let Kept { vectors: kept, numbers } = self.trainer.kept();
+        for (name, values) in kept {
+            match vectors.remove(&name) {
+                // What a method has not made yet may have been made before the training was kept.
+                Some(Vector::F32(found)) if found.len() == values.len() || (values.is_empty() && found.len() == n) => {
+                    *values = found;
+                }
+                _ => return Err(format!("it has no {name} of the model's length")),
+            }
+        }
+        for (name, number) in numbers {
+            match vectors.remove(&name) {
+                Some(Vector::F64(found)) if found.len() == 1 => *number = found[0],
+                _ => return Err(format!("it has no number {name}")),
+            }
+        }
+        match vectors.remove("step_seconds") {
+            Some(Vector::F64(found)) => self.step_seconds = found,
+            _ => return Err("it has no times of steps".into()),
+        }
+        match (&mut self.masks, vectors.remove("mask")) {
+            (None, None) => {}
+            (Some(masks), Some(Vector::Flags(flags))) if flags.len() == n => {
+                masks.restore(Mask::from_flags(flags), state.mask_refreshes);
+            }
+            _ => return Err("its mask is not of the model's length".into()),
+        }
+        match vectors.remove("eigenvector") {
+            None => self.edge.restore(None, state.edge),
+            Some(Vector::F64(found)) if found.len() == n => self.edge.restore(Some(found), state.edge),
+            Some(_) => return Err("its eigenvector is not of the model's length".into()),
+        }
+        self.at = state.position;
+        self.epochs = state.epochs;
+        self.mask_seconds = state.mask_seconds;
+        self.flops_executed = state.flops_executed;
+        self.gradient_norms = state.gradient_norms;
+        self.sharpness = state.sharpness;
+        self.earlier_peak = state.peak_memory_bytes;
+        self.resumed = state.resumed + 1;
+        Ok(())
+    }
+
+    /// Peak memory of the process while this cell ran, of the earlier ones too.
+    fn peak(&self) -> Option<u64> {
+        let own = if self.peak_is_own { memory::peak_bytes() } else { None };
+        own.max(self.earlier_peak)
     }
 
     /// Measures the squared gradient norm before a step, where the suite asks for it. Neither its time nor its FLOPs count.
@@ -250,8 +436,8 @@ impl Session<'_> {
         Ok(loss)
     }
 
-    fn measures(&self, model: &dyn Model, status: Status, epochs: Vec<EpochMeasures>) -> Measures {
-        let cell = self.cell;
+    fn measures(&self, model: &dyn Model, status: Status) -> Measures {
+        let (cell, epochs) = (self.cell, self.epochs.clone());
         let steps = self.step_seconds.len() as u64;
         let flops = flops::training(model.forward_macs(), cell.batch_size, steps, cell.step_cost());
         let best = epochs.iter().enumerate().rev().max_by(|a, b| a.1.test_accuracy.total_cmp(&b.1.test_accuracy));
@@ -265,7 +451,7 @@ impl Session<'_> {
             train_seconds: self.step_seconds.iter().sum::<f64>() + self.mask_seconds,
             mask_seconds: self.mask_seconds,
             step_seconds: StepSeconds::of(&self.step_seconds),
-            peak_memory_bytes: if self.peak_is_own { memory::peak_bytes() } else { None },
+            peak_memory_bytes: self.peak(),
             flops_nominal: flops.nominal,
             flops_theoretical: flops.theoretical,
             flops_theoretical_formula: flops::THEORETICAL_FORMULA.into(),

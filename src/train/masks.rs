@@ -65,6 +65,12 @@ impl<'c> MaskState<'c> {
         &self.mask
     }
 
+    /// Puts back a mask with what was noted of the refreshes up to it.
+    pub(super) fn restore(&mut self, mask: Mask, refreshes: Vec<MaskRefresh>) {
+        (self.mask, self.refreshes) = (mask, refreshes);
+        self.make_plan();
+    }
+
     /// The refresh that is due at the first step of `epoch`, if any.
     pub(super) fn due(&self, epoch: usize) -> Option<&'c Refresh> {
         epoch.is_multiple_of(self.spec.refresh.interval()).then_some(&self.spec.refresh)

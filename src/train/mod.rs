@@ -1,6 +1,7 @@
 //! Training one cell: the step, the epoch, evaluation, and what is measured on the way.
 
 mod cell;
+mod checkpoint;
 mod evaluate;
 mod fisher;
 mod gradient_norm;
@@ -11,7 +12,8 @@ mod reference;
 mod sharpness;
 mod step;
 
-pub use cell::{Observer, Trained, train};
+pub use cell::{KeepNothing, Keeper, Observer, Trained, identity, train, train_from};
+pub use checkpoint::Checkpoint;
 pub use fisher::fisher_scores;
 pub use landscape::{BatchProblem, Network, Problem};
 pub use memory::peak_bytes as peak_memory_bytes;

@@ -92,6 +92,16 @@ impl EdgeProbe {
         Self { seed: cell.seed, free: free(cell, layout), previous: None, checks: Vec::new() }
     }
 
+    /// The last eigenvector, where there was a check.
+    pub(super) fn eigenvector(&self) -> Option<&[f64]> {
+        self.previous.as_ref().map(|vector| vector.as_slice())
+    }
+
+    /// Puts back what was found before.
+    pub(super) fn restore(&mut self, eigenvector: Option<Vec<f64>>, checks: Vec<EdgeCheck>) {
+        (self.previous, self.checks) = (eigenvector.map(DVector::from_vec), checks);
+    }
+
     /// Checks the loss of `batch` before step `step` is taken on it; nothing is noted where the training has diverged.
     pub(super) fn check(
         &mut self,

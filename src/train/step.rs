@@ -6,7 +6,7 @@ use super::landscape::{BatchLandscape, Network, Problem};
 use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::nn::{BatchNormMode, ParamLayout, RunningStats};
-use crate::optim::{Context, Method, Plain, Sam, Sgd, SgdState};
+use crate::optim::{Context, Kept, Method, Plain, Sam, Sgd, SgdState};
 use crate::suite::cell::{AscentSpec, BatchNormPass2, OptimizerSpec};
 
 /// Everything a training changes: weights, running statistics, momentum, what the method keeps; and the step that changes
@@ -105,6 +105,28 @@ impl<'m> Trainer<'m> {
     /// What is trained, as it is now.
     pub fn network(&mut self) -> Network<'_> {
         Network { problem: self.problem, weights: &self.weights, running: &mut self.running }
+    }
+
+    /// Everything that lasts from one step to the next.
+    pub(super) fn kept(&mut self) -> Kept<'_> {
+        let Kept { vectors, numbers } = self.optimizer.method.kept();
+        let of_method = |name: String| format!("method.{name}");
+        let RunningStats { mean, variance, .. } = &mut self.running;
+        let layers = |name: &'static str, values| {
+            let named = move |(layer, values): (usize, _)| (format!("running.{name}.{layer}"), values);
+            <&mut Vec<Vec<f32>> as IntoIterator>::into_iter(values).enumerate().map(named)
+        };
+        let own = [("weights".to_string(), &mut self.weights), ("velocity".into(), self.state.velocity())];
+        let vectors = vectors.into_iter().map(|(name, vector)| (of_method(name), vector));
+        Kept {
+            vectors: own
+                .into_iter()
+                .chain(layers("mean", mean))
+                .chain(layers("variance", variance))
+                .chain(vectors)
+                .collect(),
+            numbers: numbers.into_iter().map(|(name, number)| (of_method(name), number)).collect(),
+        }
     }
 
     /// One step on `batch`: the method's direction, then the base step along it. Returns the mean loss at w.
