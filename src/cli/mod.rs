@@ -10,6 +10,7 @@ mod plan;
 mod progress;
 mod report;
 mod suite;
+mod work;
 
 use std::process::ExitCode;
 
@@ -57,6 +58,9 @@ enum Command {
     Compare(compare::Args),
     /// Replay a parity case and compare with its expected weights.
     Parity(parity::Args),
+    /// Train cells of a run whose ids come on stdin: a child of `suite --jobs`.
+    #[command(hide = true)]
+    Work(work::Args),
     /// Print the JSON Schema of suite files.
     Schema,
     /// Print a completion script for a shell.
@@ -77,6 +81,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Parity(args) => parity::run(&args),
+        Command::Work(args) => work::run(&args),
         Command::Schema => print(crate::suite::file::json_schema()),
         Command::Completions(args) => completions::run::<Cli>(&args),
     }

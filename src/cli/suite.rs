@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use super::progress::Progress;
 use super::report::All;
 use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
-use crate::error::Result;
-use crate::exec::{self, Ended, Stop};
+use crate::error::{Error, Result};
+use crate::exec::{self, Ended, Jobs, Stop};
 use crate::record::{RunFolder, RunManifest, SCHEMA};
 use crate::report::{Format, Options, Report, figures};
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
@@ -38,9 +38,16 @@ pub(super) struct Args {
     /// Never use the network.
     #[arg(long)]
     offline: bool,
-    /// Threads that compute [default: all CPUs, or RAYON_NUM_THREADS].
+    /// Threads that compute, of each cell [default: all CPUs, or RAYON_NUM_THREADS; with --jobs, an equal share of the CPUs].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Cells to train at once, each in a process of its own that stays on its share of the CPUs. Their times are marked, and not compared
+    /// with those of cells that were trained alone.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    jobs: usize,
+    /// Memory that all of them together may take, such as 8GiB: where they take more, fewer are trained at once.
+    #[arg(long, value_name = "SIZE", requires = "jobs")]
+    max_memory: Option<bytesize::ByteSize>,
     /// How to print the result.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -51,6 +58,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     super::report::refuse_binary_terminal(args.format)?;
+    if args.jobs == 0 {
+        return Err(Error::Usage("--jobs 0 cannot train anything; use at least 1".into()));
+    }
     super::set_threads(args.threads)?;
     let suite = Suite::read(&args.suite)?;
     let wanted = suite.data(&args.profile)?;
@@ -80,24 +90,50 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 
     let mut progress = Progress::new(&plan, args.quiet);
     progress.say(&format!(
-        "{} {}: {} cells on {used} ({}), {} threads, records in {}",
+        "{} {}: {} cells on {used} ({}), {}, records in {}",
         plan.suite,
         plan.profile,
         plan.cells.len(),
         data.provenance.source,
-        rayon::current_num_threads(),
+        if args.jobs > 1 {
+            format!("{} at once", args.jobs)
+        } else {
+            format!("{} threads", rayon::current_num_threads())
+        },
         folder.path().display()
     ));
-    let work = exec::Run {
-        folder: &folder,
-        manifest: &manifest,
-        cells: &plan.cells,
-        data: &data,
-        save_weights: args.save_weights,
-        checkpoint: plan.checkpoint,
-        stop: Stop::on_signals()?,
+    let stop = Stop::on_signals()?;
+    let ended = if args.jobs > 1 {
+        // The children read their own.
+        drop(data);
+        let mut arguments = vec!["--data".into(), args.data.argument()];
+        arguments.extend(args.offline.then(|| "--offline".into()));
+        arguments.extend(args.save_weights.then(|| "--save-weights".into()));
+        arguments.extend(plan.checkpoint.iter().flat_map(|every| ["--checkpoint".into(), every.to_string().into()]));
+        let work = Jobs {
+            folder: &folder,
+            manifest: &manifest,
+            cells: &plan.cells,
+            jobs: args.jobs,
+            threads: args.threads,
+            max_memory: args.max_memory.map(|size| size.as_u64()),
+            arguments,
+            stop,
+        };
+        exec::run_jobs(&work, &mut progress)
+    } else {
+        let work = exec::Run {
+            folder: &folder,
+            manifest: &manifest,
+            cells: &plan.cells,
+            data: &data,
+            save_weights: args.save_weights,
+            checkpoint: plan.checkpoint,
+            jobs: 1,
+            stop,
+        };
+        exec::run(&work, &mut progress)
     };
-    let ended = exec::run(&work, &mut progress);
     progress.done();
     match ended? {
         Ended::Finished => publish(args, &folder, &manifest),

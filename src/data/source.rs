@@ -1,5 +1,6 @@
 //! Where the samples of a data set are taken from: a directory, the hub's cache, the hub, or the stand-in.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -17,6 +18,18 @@ pub enum DataSource {
     Hub,
     /// A directory holding the original files or parquet files.
     Directory(PathBuf),
+}
+
+impl DataSource {
+    /// As it is written on a command line.
+    pub fn argument(&self) -> OsString {
+        match self {
+            Self::Auto => "auto".into(),
+            Self::StandIn => "stand-in".into(),
+            Self::Hub => "hub".into(),
+            Self::Directory(path) => path.into(),
+        }
+    }
 }
 
 impl FromStr for DataSource {

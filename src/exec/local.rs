@@ -28,6 +28,8 @@ pub struct Run<'a> {
     pub save_weights: bool,
     /// Epochs after which a cell at work is kept, 0 for never; where not given, about once a minute.
     pub checkpoint: Option<usize>,
+    /// Cells that are trained at once on this machine.
+    pub jobs: usize,
     /// Whether to stop.
     pub stop: Stop,
 }
@@ -57,19 +59,84 @@ pub trait Watcher: Observer {
     fn warn(&mut self, message: &str);
 }
 
+/// What became of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was trained and has its record.
+    Trained,
+    /// It had one already.
+    AlreadyFinished,
+    /// Another process is training it.
+    Held,
+    /// It was stopped, and kept.
+    Stopped,
+}
+
+/// Trains cells, one after another.
+pub struct Worker<'a> {
+    run: &'a Run<'a>,
+    reference: ReferenceStep,
+}
+
+impl<'a> Worker<'a> {
+    /// Of a run.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn new(run: &'a Run<'a>) -> Result<Self> {
+        Ok(Self { run, reference: ReferenceStep::new()? })
+    }
+
+    /// Sees to it that a cell has a record, unless another process does or it is to stop.
+    ///
+    /// # Errors
+    /// When a record cannot be read or written or a tensor operation fails.
+    pub fn train(&mut self, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Outcome> {
+        let folder = self.run.folder;
+        let Some(_lock) = folder.lock(cell)? else { return Ok(Outcome::Held) };
+        match folder.state(cell, &self.run.manifest.data_sha256)? {
+            CellState::Finished => return Ok(Outcome::AlreadyFinished),
+            CellState::Open => {}
+            CellState::Damaged(reason) => {
+                let aside = folder.set_aside(cell)?;
+                watcher.warn(&format!(
+                    "the record of {} is damaged ({reason}); it is kept as {} and the cell is trained again",
+                    cell.label(),
+                    aside.display()
+                ));
+            }
+        }
+        let trained = train_and_publish(self.run, cell, &mut self.reference, watcher)?;
+        Ok(if trained { Outcome::Trained } else { Outcome::Stopped })
+    }
+}
+
+/// The cells of a run that have no record. Of the others, what a process left behind that was killed right after it had published one is
+/// removed.
+///
+/// # Errors
+/// When a record is there but cannot be read, or what was left behind cannot be removed.
+pub(super) fn open_cells<'a>(folder: &RunFolder, manifest: &RunManifest, cells: &'a [Cell]) -> Result<Vec<&'a Cell>> {
+    let mut open = Vec::new();
+    for cell in cells {
+        if folder.state(cell, &manifest.data_sha256)? == CellState::Finished {
+            folder.remove_checkpoint(cell)?;
+            folder.remove_failure(cell)?;
+        } else {
+            open.push(cell);
+        }
+    }
+    Ok(open)
+}
+
 /// Trains every cell that has no record yet, those at work when a process was stopped or killed from where they were kept.
 ///
 /// # Errors
 /// When a record cannot be read or written or a tensor operation fails; records already written stay.
 pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
-    let mut open = Vec::new();
-    for cell in run.cells {
-        if run.folder.state(cell, &run.manifest.data_sha256)? != CellState::Finished {
-            open.push(cell);
-        }
-    }
+    let mut open = open_cells(run.folder, run.manifest, run.cells)?;
     watcher.resumed(run.cells.len() - open.len(), &open);
-    let mut reference = ReferenceStep::new()?;
+    let mut worker = Worker::new(run)?;
     let mut waiting = false;
     while !open.is_empty() {
         let before = open.len();
@@ -78,29 +145,11 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
             if let Some(signal) = run.stop.signal() {
                 return Ok(Ended::Stopped(signal));
             }
-            let Some(_lock) = run.folder.lock(cell)? else {
-                held.push(cell);
-                continue;
-            };
-            let finished = match run.folder.state(cell, &run.manifest.data_sha256)? {
-                // Since the last look, by another process.
-                CellState::Finished => {
-                    watcher.finished_elsewhere(cell);
-                    true
-                }
-                CellState::Open => train_and_publish(run, cell, &mut reference, watcher)?,
-                CellState::Damaged(reason) => {
-                    let aside = run.folder.set_aside(cell)?;
-                    watcher.warn(&format!(
-                        "the record of {} is damaged ({reason}); it is kept as {} and the cell is trained again",
-                        cell.label(),
-                        aside.display()
-                    ));
-                    train_and_publish(run, cell, &mut reference, watcher)?
-                }
-            };
-            if let (false, Some(signal)) = (finished, run.stop.signal()) {
-                return Ok(Ended::Stopped(signal));
+            match (worker.train(cell, watcher)?, run.stop.signal()) {
+                (Outcome::Trained, _) => {}
+                (Outcome::AlreadyFinished, _) => watcher.finished_elsewhere(cell),
+                (Outcome::Stopped, Some(signal)) => return Ok(Ended::Stopped(signal)),
+                (Outcome::Held | Outcome::Stopped, _) => held.push(cell),
             }
         }
         open = held;
@@ -148,7 +197,7 @@ fn train_and_publish(
         measures: trained.measures,
         stand_in: run.manifest.stand_in,
         data: run.data.take_provenance(),
-        provenance: Provenance::now(),
+        provenance: Provenance { jobs: run.jobs, ..Provenance::now() },
         reference_step_seconds,
         resumed: trained.resumed,
     };
@@ -156,6 +205,7 @@ fn train_and_publish(
         watcher.warn(&format!("{} was finished by another process first; its record stands", cell.label()));
     }
     run.folder.remove_checkpoint(cell)?;
+    run.folder.remove_failure(cell)?;
     watcher.finish(&record);
     if let [first, ..] = record.data.unreadable.as_slice() {
         let n = record.data.unreadable.len();

@@ -1,8 +1,13 @@
-//! Runs the cells of a plan.
+//! Runs the cells of a plan: here, one after another, or in other processes, several at once.
 
+mod affinity;
+mod jobs;
 mod keep;
 mod local;
 mod stop;
 
-pub use local::{Ended, Run, Watcher, run};
+pub use affinity::{available, pin};
+pub(crate) use jobs::READY;
+pub use jobs::{Jobs, run_jobs};
+pub use local::{Ended, Outcome, Run, Watcher, Worker, run};
 pub use stop::Stop;

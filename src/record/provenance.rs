@@ -21,8 +21,19 @@ pub struct Provenance {
     pub machine: Machine,
     /// Threads that computed.
     pub threads: usize,
+    /// Cells that were trained at once on the machine.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub jobs: usize,
     /// Seconds since 1970 at the end of the cell.
     pub finished_unix: u64,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(jobs: &usize) -> bool {
+    *jobs == 1
 }
 
 /// The machine, as far as it matters to bits and times.
@@ -33,7 +44,7 @@ pub struct Machine {
     pub cpu: String,
     /// Vector extensions that select kernels.
     pub features: Vec<String>,
-    /// Logical CPUs.
+    /// Logical CPUs that the process could use.
     pub cpus: usize,
     /// Operating system and architecture.
     pub platform: String,
@@ -49,18 +60,24 @@ impl Provenance {
             crates: crate_versions(),
             machine: Machine::this(),
             threads: rayon::current_num_threads(),
+            jobs: 1,
             finished_unix: since.map_or(0, |d| d.as_secs()),
         }
     }
 
-    /// The type of machine with its threads, in words: where it is the same, bits and times can be compared.
+    /// The type of machine with what of it was used, in words: where it is the same, times can be compared.
     pub fn machine_type(&self) -> String {
-        let m = &self.machine;
-        format!("{}, {} threads, {} [{}]", m.cpu, self.threads, m.platform, m.features.join(" "))
+        let at_once = if self.jobs == 1 { String::new() } else { format!(", {} cells at once", self.jobs) };
+        format!("{}, {} threads{at_once}", self.machine.kind(), self.threads)
     }
 }
 
 impl Machine {
+    /// Its type, in words: where it is the same, bits are.
+    pub fn kind(&self) -> String {
+        format!("{}, {} [{}]", self.cpu, self.platform, self.features.join(" "))
+    }
+
     /// This machine.
     pub fn this() -> Self {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -4,6 +4,7 @@
 //! run.json                          the plan: which cells belong to the run, on which data
 //! cells/<data>-<optimizer>-<id>.json   one record per finished cell
 //! weights/<data>-<optimizer>-<id>.safetensors   final weights, where asked for
+//! failed/<data>-<optimizer>-<id>.json   why a cell's process ended without a record, where that happened
 //! checkpoints/<data>-<optimizer>-<id>.safetensors   a cell that is at work, or was when its process ended
 //! locks/<id>                        held by the process that trains the cell
 //! run.lock                          held by every process that works on the run
@@ -249,7 +250,12 @@ impl RunFolder {
         if let Some(other) = other_schema(text.as_bytes()) {
             return Err(damaged(other));
         }
-        let manifest = serde_json::from_str(&text).map_err(|e| damaged(format!("damaged ({e})")))?;
+        let manifest: RunManifest = serde_json::from_str(&text).map_err(|e| damaged(format!("damaged ({e})")))?;
+        // They become parts of file names, which must not lead elsewhere.
+        let own = [&manifest.suite, &manifest.profile, &manifest.data];
+        if let Some(name) = own.into_iter().chain(manifest.cells.iter().map(|c| &c.data.name)).find(|n| !is_plain(n)) {
+            return Err(damaged(format!("the name {name:?} does not consist of letters, digits, - and _")));
+        }
         Ok(Some(manifest))
     }
 
@@ -257,11 +263,12 @@ impl RunFolder {
     fn clear(&self) -> Result<()> {
         let id = |name: &str| name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
         type Rule<'r> = (PathBuf, &'r dyn Fn(&str) -> bool);
-        let own: [Rule<'_>; 5] = [
+        let own: [Rule<'_>; 6] = [
             (self.root.clone(), &|n| n == "run.json" || n.starts_with("report-") || n.starts_with(TEMPORARY)),
             (self.cells_path(), &|n| n.ends_with(".json") || n.ends_with(".damaged") || n.starts_with(TEMPORARY)),
             (self.root.join("weights"), &|n| n.ends_with(".safetensors") || n.starts_with(TEMPORARY)),
             (self.root.join("checkpoints"), &|n| n.ends_with(".safetensors")),
+            (self.root.join("failed"), &|n| n.ends_with(".json")),
             (self.root.join("locks"), &|n| id(n)),
         ];
         for (folder, is_own) in own {
@@ -406,11 +413,39 @@ impl RunFolder {
     /// # Errors
     /// When it is there and cannot be removed.
     pub fn remove_checkpoint(&self, cell: &Cell) -> Result<()> {
-        let path = self.checkpoint_path(cell);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
-            _ => Ok(()),
-        }
+        remove(&self.checkpoint_path(cell))
+    }
+
+    /// The record of a cell; none where it has no readable one.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub fn record(&self, cell: &Cell) -> Result<Option<Record>> {
+        Ok(read_record(&self.record_path(cell))?.and_then(std::result::Result::ok))
+    }
+
+    fn failure_path(&self, cell: &Cell) -> PathBuf {
+        self.root.join("failed").join(format!("{}.json", file_stem(cell)))
+    }
+
+    /// Notes why the process that trained a cell ended without a record of it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_failure(&self, cell: &Cell, reason: &str) -> Result<()> {
+        let folder = self.root.join("failed");
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let note = serde_json::json!({ "cell": cell.label(), "reason": reason });
+        self.write(&format!("failed/{}.json", file_stem(cell)), to_json(&note))?;
+        Ok(())
+    }
+
+    /// Removes that note.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove_failure(&self, cell: &Cell) -> Result<()> {
+        remove(&self.failure_path(cell))
     }
 
     /// Writes a file of the run folder atomically, replacing an older one.
@@ -426,6 +461,11 @@ impl RunFolder {
     }
 }
 
+/// Whether a name can be a part of a file's.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
 fn file_stem(cell: &Cell) -> String {
     format!("{}-{}-{}", cell.data.name, cell.optimizer.name, cell.id())
 }
@@ -434,6 +474,14 @@ fn to_json<T: Serialize>(value: &T) -> String {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// Removes a file that may not be there.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
 }
 
 fn lock_file(path: &Path) -> Result<File> {

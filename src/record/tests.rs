@@ -225,3 +225,17 @@ fn other_schemas_are_refused_with_the_remedy() {
     let error = folder.manifest().expect_err("refused").to_string();
     assert!(error.contains("it is of schema 0, older than this program's 1"), "{error}");
 }
+
+/// A plan from a stranger names no file outside the run folder.
+#[test]
+fn names_that_lead_elsewhere_are_refused() {
+    let Fixture { folder, .. } = &fixture();
+    let path = folder.path().join("run.json");
+    let text = std::fs::read_to_string(&path).expect("a plan");
+    for evil in ["../../x", "/etc/x", "a\\\\b", ""] {
+        std::fs::write(&path, text.replace("\"name\": \"photo-patches\"", &format!("\"name\": \"{evil}\"")))
+            .expect("written");
+        let error = folder.manifest().expect_err("refused").to_string();
+        assert!(error.contains("does not consist of letters, digits"), "{error}");
+    }
+}

@@ -116,11 +116,7 @@ fn disagreement(name: &str, a: &Record, other: &str, b: &Record) -> Option<Strin
         }
     };
     // The number of threads changes no bit.
-    let kind = |r: &Record| {
-        let m = &r.provenance.machine;
-        (m.cpu.clone(), m.features.clone(), m.platform.clone())
-    };
-    let why = if kind(a) == kind(b) {
+    let why = if a.provenance.machine.kind() == b.provenance.machine.kind() {
         "on one type of machine, where the same program gives the same bits: do not trust either before you know why"
     } else {
         "on different types of machine, whose bits may differ"

@@ -315,15 +315,23 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Group
     }
     let machine = |r: &Record| {
         let m = &r.provenance.machine;
-        format!("{}, {} CPUs, {} threads, {}", m.cpu, m.cpus, r.provenance.threads, m.platform)
+        let at_once =
+            if r.provenance.jobs == 1 { String::new() } else { format!(", {} cells at once", r.provenance.jobs) };
+        format!("{}, {} CPUs, {} threads{at_once}, {}", m.cpu, m.cpus, r.provenance.threads, m.platform)
     };
     match distinct(records, machine).as_slice() {
         [] => {}
         [one] => notes.push(format!("measured on {one}")),
         several => notes.push(format!(
-            "times are of different machines or thread counts and must not be compared: {}",
+            "times are of different machines, thread counts or numbers of cells at once, and must not be compared: {}",
             several.join("; ")
         )),
+    }
+    let resumed = records.iter().filter(|r| r.resumed > 0).count();
+    if resumed > 0 {
+        notes.push(format!(
+            "trainings that were interrupted and gone on with: {resumed}; their steps were timed in more than one process"
+        ));
     }
     notes.extend(timing_notes(groups, records));
     let version = |r: &Record| {

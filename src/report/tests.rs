@@ -61,6 +61,7 @@ pub(super) fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
             crates: Default::default(),
             machine: Machine { cpu: "a CPU".into(), features: Vec::new(), cpus: 2, platform: "linux-x86_64".into() },
             threads: 2,
+            jobs: 1,
             finished_unix: 0,
         },
         reference_step_seconds: Some(StepSeconds { median: 0.004, min: 0.004, max: 0.004, n: 15, warmup: 3 }),
@@ -456,7 +457,7 @@ fn runs_are_put_together_and_disagreements_told() {
     assert!(
         report.rows.iter().all(|row| !row.on_front_of_seconds) && report.rows.iter().any(|row| row.on_front_of_flops)
     );
-    assert!(report.notes.iter().any(|note| note.contains("times are of different machines")));
+    assert!(report.notes.iter().any(|note| note.contains("times are of different machines,")));
 
     // SGD on one machine, SAM on the other.
     let (sgd, sam): (Vec<Cell>, Vec<Cell>) = cells.iter().cloned().partition(|c| c.rho().is_none());

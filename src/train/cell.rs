@@ -215,7 +215,7 @@ pub fn train_from(
     Ok(Some(Trained { status, measures, layout: layout.clone(), weights, running, resumed }))
 }
 
-/// What a checkpoint must be of to be gone on with: the cell, and a program on a machine that give the same bits and times.
+/// What a checkpoint must be of to be gone on with: the cell, and a program on a type of machine that give the same bits.
 pub fn identity(cell: &Cell, data: &DataSet) -> String {
     let program = Provenance::now();
     format!(
@@ -224,7 +224,7 @@ pub fn identity(cell: &Cell, data: &DataSet) -> String {
         data.provenance.sha256,
         program.sharpbench,
         program.git_revision.as_deref().unwrap_or("no revision"),
-        program.machine_type()
+        program.machine.kind()
     )
 }
 

@@ -104,6 +104,12 @@ impl Place {
     }
 }
 
+/// Sends a signal, such as TERM, to a process.
+pub(crate) fn signal(pid: impl std::fmt::Display, name: &str) {
+    let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+    assert!(sent.expect("a shell").success());
+}
+
 fn isolate(command: &mut Command, folder: &Path) {
     command.env("HF_HOME", folder.join("hf")).env("HF_ENDPOINT", "http://127.0.0.1:1");
     for name in

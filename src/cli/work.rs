@@ -1,0 +1,110 @@
+//! `sharpbench work RUN`: a child of `suite --jobs`.
+
+use std::collections::HashMap;
+use std::io::BufRead;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::data::{self, DataSource, Fetch};
+use crate::error::{Error, Result};
+use crate::exec::{Outcome, READY, Run, Stop, Watcher, Worker, pin};
+use crate::record::{EpochMeasures, Record, RunFolder};
+use crate::suite::Cell;
+use crate::train::Observer;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A run folder.
+    run: PathBuf,
+    /// Where samples come from.
+    #[arg(long, value_name = "SOURCE")]
+    data: DataSource,
+    /// Never use the network.
+    #[arg(long)]
+    offline: bool,
+    /// Keep final weights.
+    #[arg(long)]
+    save_weights: bool,
+    /// Epochs after which a cell at work is kept.
+    #[arg(long, value_name = "N")]
+    checkpoint: Option<usize>,
+    /// Threads that compute.
+    #[arg(long, value_name = "N")]
+    threads: usize,
+    /// CPUs to stay on.
+    #[arg(long, value_delimiter = ',', value_name = "CPU,...")]
+    cpus: Vec<usize>,
+    /// Cells that are trained at once on this machine.
+    #[arg(long, value_name = "N")]
+    jobs: usize,
+}
+
+/// Tells of what goes wrong, and of nothing else.
+struct Quiet;
+
+impl Observer for Quiet {
+    fn step(&mut self, _: usize, _: usize, _: f64) {}
+    fn epoch(&mut self, _: usize, _: &EpochMeasures) {}
+}
+
+impl Watcher for Quiet {
+    fn resumed(&mut self, _: usize, _: &[&Cell]) {}
+    fn start(&mut self, _: &Cell, _: usize) {}
+    fn finish(&mut self, _: &Record) {}
+    fn finished_elsewhere(&mut self, _: &Cell) {}
+    fn wait(&mut self, _: usize) {}
+
+    fn warn(&mut self, message: &str) {
+        super::tell(&format!("warning: {message}"));
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    if !args.cpus.is_empty() && !pin(&args.cpus) {
+        super::tell("warning: this process cannot be kept on its CPUs");
+    }
+    super::set_threads(Some(args.threads))?;
+    let folder = RunFolder::at(&args.run);
+    let wrong = |message: String| Error::Run { path: args.run.clone(), message };
+    let manifest = folder.manifest()?.ok_or_else(|| wrong("it holds no run (no run.json)".into()))?;
+    let cells: HashMap<String, &Cell> = manifest.cells.iter().map(|cell| (cell.id(), cell)).collect();
+    let wanted = manifest.cells.first().ok_or_else(|| wrong("its plan is empty".into()))?;
+    // What the plan names is what was used, a stand-in by its own name.
+    let source = if manifest.stand_in { DataSource::StandIn } else { args.data.clone() };
+    let fetch = Fetch { offline: args.offline, bar: false, say: &|_| {}, warn: &|_| {} };
+    let data = data::load(&wanted.data, &source, &fetch)?;
+    if data.provenance.sha256 != manifest.data_sha256 {
+        return Err(wrong(format!(
+            "its data have the SHA-256 {}, those here {}; use the data that it was begun with",
+            manifest.data_sha256, data.provenance.sha256
+        )));
+    }
+    let stop = Stop::on_signals()?;
+    let work = Run {
+        folder: &folder,
+        manifest: &manifest,
+        cells: &manifest.cells,
+        data: &data,
+        save_weights: args.save_weights,
+        checkpoint: args.checkpoint,
+        jobs: args.jobs,
+        stop: stop.clone(),
+    };
+    let mut worker = Worker::new(&work)?;
+    super::print(format!("{READY}\n"))?;
+    for line in std::io::stdin().lock().lines() {
+        let id = line.map_err(Error::io("read", "stdin"))?;
+        let cell = cells.get(id.trim()).ok_or_else(|| wrong(format!("its plan has no cell {id}")))?;
+        let outcome = match worker.train(cell, &mut Quiet)? {
+            Outcome::Trained => "trained",
+            Outcome::AlreadyFinished => "finished",
+            Outcome::Held => "held",
+            Outcome::Stopped => "stopped",
+        };
+        super::print(format!("{id} {outcome}\n"))?;
+        if let Some(signal) = stop.signal() {
+            return Ok(ExitCode::from(super::EXIT_SIGNAL + signal));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
