@@ -14,9 +14,14 @@ if [ -n "$(git status --porcelain -- . ':!reports/baseline')" ]; then
   echo "commit your changes first: every record names the revision that made it" >&2
   exit 2
 fi
-mkdir -p reports/baseline
 if [ $# -eq 0 ]; then
-  set -- $(cd reports/baseline && find . -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort)
+  for folder in reports/baseline/*/; do
+    [ -d "$folder" ] && set -- "$@" "$(basename "$folder")"
+  done
+fi
+if [ $# -eq 0 ]; then
+  echo "no suite has a baseline yet: name those that shall have one" >&2
+  exit 2
 fi
 
 sharpbench() { cargo run --locked --quiet -- "$@"; }
@@ -27,7 +32,9 @@ for suite in "$@"; do
   sharpbench suite "$suite" --profile smoke --data stand-in --fresh --quiet --out "$run" >/dev/null
   old="reports/baseline/$suite"
   if [ -d "$old" ]; then
-    verdict=$(sharpbench compare "$old" "$run" --gate ci/gate.toml --allow machine,suite,data --format markdown || true)
+    code=0
+    verdict=$(sharpbench compare "$old" "$run" --gate ci/gate.toml --allow machine,suite,data --format markdown) || code=$?
+    [ "$code" -ne 2 ] || verdict="$suite: cannot be compared with what was there"
     changes+="- ${verdict%%$'\n'*}"$'\n'
   else
     changes+="- $suite: new"$'\n'

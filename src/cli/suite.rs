@@ -46,7 +46,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
     /// Memory that all of them together may take, such as 8GiB: where they take more, fewer are trained at once.
-    #[arg(long, value_name = "SIZE", requires = "jobs")]
+    #[arg(long, value_name = "SIZE")]
     max_memory: Option<bytesize::ByteSize>,
     /// How to print the result.
     #[arg(long, value_enum, default_value = "table")]
@@ -60,6 +60,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     super::report::refuse_binary_terminal(args.format)?;
     if args.jobs == 0 {
         return Err(Error::Usage("--jobs 0 cannot train anything; use at least 1".into()));
+    }
+    if args.max_memory.is_some() && (args.jobs == 1 || !cfg!(target_os = "linux")) {
+        return Err(Error::Usage(
+            "--max-memory bounds the processes of --jobs N, from 2 on, and on Linux alone; remove it".into(),
+        ));
     }
     super::set_threads(args.threads)?;
     let suite = Suite::read(&args.suite)?;
@@ -138,7 +143,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     match ended? {
         Ended::Finished => publish(args, &folder, &manifest),
         Ended::Stopped(signal) => {
-            super::tell("stopped after a step, which is kept; type the same command again to go on there");
+            super::tell(
+                "stopped after a step, which is kept; type the same command again (without --fresh) to go on there",
+            );
             Ok(ExitCode::from(super::EXIT_SIGNAL + signal))
         }
     }

@@ -65,6 +65,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     super::set_threads(Some(args.threads))?;
     let folder = RunFolder::at(&args.run);
+    // Held by a child too: when its parent was killed, the run must not be cleared under it.
+    let _working = folder.claim(false)?;
     let wrong = |message: String| Error::Run { path: args.run.clone(), message };
     let manifest = folder.manifest()?.ok_or_else(|| wrong("it holds no run (no run.json)".into()))?;
     let cells: HashMap<String, &Cell> = manifest.cells.iter().map(|cell| (cell.id(), cell)).collect();
@@ -79,7 +81,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             manifest.data_sha256, data.provenance.sha256
         )));
     }
-    let stop = Stop::on_signals()?;
+    let stop = Stop::patiently()?;
     let work = Run {
         folder: &folder,
         manifest: &manifest,

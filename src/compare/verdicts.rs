@@ -199,7 +199,8 @@ fn independent(pairs: &[([u64; 2], [f64; 2])]) -> Vec<Vec<[f64; 2]>> {
 
 /// How the steps of pairs of cells have changed; none where there are fewer than two independent groups of them.
 fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
-    let completed = pairs.iter().filter(|pair| pair.iter().all(|r| r.status == Status::Completed));
+    let timed = |r: &&Record| r.status == Status::Completed && r.resumed == 0;
+    let completed = pairs.iter().filter(|pair| pair.iter().all(timed));
     let steps = completed.filter_map(|[was, is]| {
         let measured = |r: &Record| Some(r.reference_step_seconds?.median.to_bits());
         Some(([measured(was)?, measured(is)?], [relative_step(was)?, relative_step(is)?]))

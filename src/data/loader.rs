@@ -33,7 +33,7 @@ pub fn order(seed: u64, epoch: usize, n: usize) -> Vec<u32> {
 
 impl DataSet {
     /// Runs `consume` over the training batches of an epoch from the step `from` on: shuffled, augmented, the incomplete last
-    /// one dropped. `consume` stops the epoch early by returning.
+    /// one dropped. Of a batch, no sample may be left. `consume` stops the epoch early by returning.
     ///
     /// # Errors
     /// The first error of `consume`; those of samples that cannot be read come as batches.
@@ -89,7 +89,8 @@ impl DataSet {
         consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
     ) -> Result<()> {
         let all: Vec<u32> = (0..self.test.len() as u32).collect();
-        ahead(all.chunks(batch_size).map(|indices| self.test.batch(indices, None)), consume)
+        let left = |batch: &Result<Batch>| batch.as_ref().map_or(true, |batch| !batch.labels.is_empty());
+        ahead(all.chunks(batch_size).map(|indices| self.test.batch(indices, None)).filter(left), consume)
     }
 
     /// One training sample as a batch of one (of none, where it is left out), augmented from `rng`.
@@ -111,9 +112,7 @@ fn ahead(
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(PREFETCHED);
         scope.spawn(move || {
-            // Of some, no sample may be left.
-            let left = |batch: &Result<Batch>| batch.as_ref().map_or(true, |batch| !batch.labels.is_empty());
-            for batch in batches.filter(left) {
+            for batch in batches {
                 // Who takes them hangs up when it stops early.
                 if sender.send(batch).is_err() {
                     break;

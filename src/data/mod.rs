@@ -402,9 +402,14 @@ impl DataSet {
 
     /// Where it came from, with the files left out since the last time this was asked.
     pub fn take_provenance(&self) -> Provenance {
+        Provenance { unreadable: self.take_unreadable(), ..self.provenance.clone() }
+    }
+
+    /// Files that could not be read and were left out, since they were last asked for.
+    pub fn take_unreadable(&self) -> Vec<String> {
         let mut unreadable = self.train.take_unreadable();
         unreadable.extend(self.test.take_unreadable());
-        Provenance { unreadable, ..self.provenance.clone() }
+        unreadable
     }
 }
 

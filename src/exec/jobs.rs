@@ -78,6 +78,9 @@ pub fn run_jobs(run: &Jobs<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
     let ended = crew.work(&receiver, watcher);
     crew.dismiss();
     let ended = ended?;
+    if let Ended::Stopped(_) = ended {
+        return Ok(ended);
+    }
     match crew.failed.as_slice() {
         [] => Ok(ended),
         [(cell, reason), others @ ..] => {
@@ -85,7 +88,7 @@ pub fn run_jobs(run: &Jobs<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
             Err(Error::Run {
                 path: run.folder.path().into(),
                 message: format!(
-                    "{} has no record: its process {reason}{more}; the notes are in its folder failed; type the same command again to try again",
+                    "{} has no record: its process {reason}{more}; the notes are in its folder failed; type the same command again (without --fresh) to try again",
                     cell.label()
                 ),
             })
@@ -258,6 +261,8 @@ impl<'a> Crew<'a> {
                 self.places
             ));
             last.yields = true;
+            // Without a cell it waits for one, and hears of the end of its input alone.
+            last.stdin = None;
             ask_to_stop(&last.child);
             return Ok(());
         }

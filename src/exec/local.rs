@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Stop;
 use super::keep::CellKeeper;
-use crate::data::DataSet;
+use crate::data::{self, DataSet};
 use crate::error::Result;
 use crate::record::{CellState, Provenance, Published, Record, RunFolder, RunManifest, SCHEMA};
 use crate::suite::Cell;
@@ -196,7 +196,7 @@ fn train_and_publish(
         status: trained.status,
         measures: trained.measures,
         stand_in: run.manifest.stand_in,
-        data: run.data.take_provenance(),
+        data: data::Provenance { unreadable: trained.unreadable, ..run.data.provenance.clone() },
         provenance: Provenance { jobs: run.jobs, ..Provenance::now() },
         reference_step_seconds,
         resumed: trained.resumed,

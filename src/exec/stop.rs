@@ -16,19 +16,29 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Listens to SIGINT (Ctrl-C) and SIGTERM.
+    /// Listens to SIGINT (Ctrl-C) and SIGTERM; a second one ends the process at once.
     ///
     /// # Errors
     /// When the system does not let it.
     pub fn on_signals() -> Result<Self> {
-        let stop = Self::default();
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal must not meet the flag that it sets itself.
             let listening = flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
-                .and_then(|_| flag::register(signal, asked.clone()))
-                .and_then(|_| flag::register_usize(signal, stop.signal.clone(), signal as usize));
-            listening.map_err(|e| Error::Usage(format!("signals cannot be listened to: {e}")))?;
+                .and_then(|_| flag::register(signal, asked.clone()));
+            listening.map_err(unheard)?;
+        }
+        Self::patiently()
+    }
+
+    /// The same, however often it is asked: a child may be asked by its parent and by who ends both.
+    ///
+    /// # Errors
+    /// When the system does not let it.
+    pub fn patiently() -> Result<Self> {
+        let stop = Self::default();
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_usize(signal, stop.signal.clone(), signal as usize).map_err(unheard)?;
         }
         Ok(stop)
     }
@@ -40,4 +50,8 @@ impl Stop {
             signal => u8::try_from(signal).ok(),
         }
     }
+}
+
+fn unheard(error: std::io::Error) -> Error {
+    Error::Usage(format!("signals cannot be listened to: {error}"))
 }

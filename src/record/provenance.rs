@@ -21,7 +21,7 @@ pub struct Provenance {
     pub machine: Machine,
     /// Threads that computed.
     pub threads: usize,
-    /// Cells that were trained at once on the machine.
+    /// Cells that were trained at once on the machine, at most.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub jobs: usize,
     /// Seconds since 1970 at the end of the cell.

@@ -159,7 +159,8 @@ impl RunFolder {
     fn foreign_entry(&self) -> Option<String> {
         let names = fs::read_dir(&self.root).ok()?.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
         let own = |name: &String| {
-            ["cells", "locks", "weights", "run.lock"].contains(&name.as_str()) || name.starts_with(TEMPORARY)
+            ["cells", "locks", "weights", "checkpoints", "failed", "run.lock"].contains(&name.as_str())
+                || name.starts_with(TEMPORARY)
         };
         let foreign = names.filter(|name| !own(name)).min();
         // Looked for last: another process that starts the run may have written it meanwhile.
@@ -264,12 +265,13 @@ impl RunFolder {
         let id = |name: &str| name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
         type Rule<'r> = (PathBuf, &'r dyn Fn(&str) -> bool);
         let own: [Rule<'_>; 6] = [
-            (self.root.clone(), &|n| n == "run.json" || n.starts_with("report-") || n.starts_with(TEMPORARY)),
             (self.cells_path(), &|n| n.ends_with(".json") || n.ends_with(".damaged") || n.starts_with(TEMPORARY)),
             (self.root.join("weights"), &|n| n.ends_with(".safetensors") || n.starts_with(TEMPORARY)),
             (self.root.join("checkpoints"), &|n| n.ends_with(".safetensors")),
             (self.root.join("failed"), &|n| n.ends_with(".json")),
             (self.root.join("locks"), &|n| id(n)),
+            // Last: as long as it is there, the folder is known to be a run's.
+            (self.root.clone(), &|n| n == "run.json" || n.starts_with("report-") || n.starts_with(TEMPORARY)),
         ];
         for (folder, is_own) in own {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

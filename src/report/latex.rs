@@ -42,12 +42,15 @@ pub(super) fn table(report: &Report) -> String {
     )
 }
 
-/// Text as LaTeX prints it: nothing in it is a command, a minus is a minus and a range has its dash.
+/// Text as LaTeX prints it: nothing in it is a command, a minus is a minus and a range of numbers has its dash.
 fn escaped(text: &str) -> String {
-    if text == "-" {
-        return "--".into();
-    }
-    let characters: Vec<char> = text.chars().collect();
+    if text == "-" { "--".into() } else { text.split_inclusive(' ').map(escaped_word).collect() }
+}
+
+fn escaped_word(word: &str) -> String {
+    // Names have hyphens.
+    let is_number = !word.contains(|c: char| c.is_alphabetic());
+    let characters: Vec<char> = word.chars().collect();
     let digit = |place: Option<usize>| place.and_then(|p| characters.get(p)).is_some_and(char::is_ascii_digit);
     let escape = |(place, c): (usize, &char)| match c {
         '\\' => r"\textbackslash{}".into(),
@@ -58,10 +61,8 @@ fn escaped(text: &str) -> String {
         '>' => r"\textgreater{}".into(),
         '|' => r"\textbar{}".into(),
         '±' => r"$\pm$".into(),
-        '-' if digit(Some(place + 1)) && digit(place.checked_sub(1)) => "--".into(),
-        '-' if digit(Some(place + 1)) && place.checked_sub(1).is_none_or(|p| !characters[p].is_alphanumeric()) => {
-            "$-$".into()
-        }
+        '-' if is_number && digit(Some(place + 1)) && digit(place.checked_sub(1)) => "--".into(),
+        '-' if is_number && digit(Some(place + 1)) => "$-$".into(),
         c => c.to_string(),
     };
     characters.iter().enumerate().map(escape).collect()

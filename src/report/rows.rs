@@ -165,9 +165,11 @@ impl Reference {
         let by_seed = |value: fn(&Measures) -> Option<f64>| {
             completed.iter().filter_map(|r| Some((r.cell.seed, value(&r.measures)?))).collect::<Vec<_>>()
         };
+        // Trainings that were interrupted may have been timed beside other work, on other threads.
+        let timed = || completed.iter().filter(|r| r.resumed == 0);
         let times = |value: fn(&Measures) -> Option<f64>| {
             let key = |r: &Record| (r.cell.seed, r.provenance.machine_type());
-            completed.iter().filter_map(|r| Some((key(r), value(&r.measures)?))).collect::<Vec<_>>()
+            timed().filter_map(|r| Some((key(r), value(&r.measures)?))).collect::<Vec<_>>()
         };
         Self {
             place,
@@ -246,7 +248,8 @@ fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compare
         to_sam: sam_other.and_then(compare).map(|c| c.with_seeds(step, to.margin)),
         to_equal_flops: equal_flops.and_then(compare),
         seconds_to_target: to.target.and_then(|target| {
-            median(&completed.iter().filter_map(|r| seconds_to(target, &r.measures.epochs)).collect::<Vec<f64>>())
+            let timed = completed.iter().filter(|r| r.resumed == 0);
+            median(&timed.filter_map(|r| seconds_to(target, &r.measures.epochs)).collect::<Vec<f64>>())
         }),
         on_front_of_seconds: false,
         on_front_of_flops: false,
@@ -329,9 +332,7 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Group
     }
     let resumed = records.iter().filter(|r| r.resumed > 0).count();
     if resumed > 0 {
-        notes.push(format!(
-            "trainings that were interrupted and gone on with: {resumed}; their steps were timed in more than one process"
-        ));
+        notes.push(format!("trainings that were interrupted and gone on with, whose times are left out: {resumed}"));
     }
     notes.extend(timing_notes(groups, records));
     let version = |r: &Record| {

@@ -40,7 +40,8 @@ struct Scalar {
 pub fn event_files(records: &[&Record]) -> Vec<File> {
     let file = |record: &&Record| {
         let label: String = record.cell.label().chars().map(plain).collect();
-        let name = format!("{label}_{}/events.out.tfevents.{}.sharpbench", record.id, record.provenance.finished_unix);
+        // One name: of a cell that was trained again, the file is replaced.
+        let name = format!("{label}_{}/events.out.tfevents.sharpbench", record.id);
         File { name, content: events(record).iter().flat_map(framed).collect() }
     };
     records.iter().map(file).collect()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Instant, UNIX_EPOCH};
 
 use super::checkpoint::{Checkpoint, Position, State, Vector};
 use super::evaluate::evaluate;
@@ -86,6 +86,8 @@ struct Session<'a> {
     peak_is_own: bool,
     /// The peak of the processes that trained it before.
     earlier_peak: Option<u64>,
+    /// Files that could not be read and were left out.
+    unreadable: Vec<String>,
     resumed: usize,
 }
 
@@ -101,6 +103,8 @@ pub struct Trained {
     pub weights: Vec<f32>,
     /// Final running statistics.
     pub running: RunningStats,
+    /// Files that could not be read and were left out.
+    pub unreadable: Vec<String>,
     /// How often it was interrupted and gone on with.
     pub resumed: usize,
 }
@@ -168,6 +172,7 @@ pub fn train_from(
         flops_executed: 0,
         peak_is_own,
         earlier_peak: None,
+        unreadable: Vec::new(),
         resumed: 0,
     };
     if let Some(checkpoint) = from {
@@ -210,20 +215,27 @@ pub fn train_from(
         }
     }
     let measures = session.measures(model.as_ref(), status);
-    let resumed = session.resumed;
-    let (weights, running) = session.trainer.into_parts();
-    Ok(Some(Trained { status, measures, layout: layout.clone(), weights, running, resumed }))
+    session.note_unreadable();
+    let Session { trainer, unreadable, resumed, .. } = session;
+    let (weights, running) = trainer.into_parts();
+    Ok(Some(Trained { status, measures, layout: layout.clone(), weights, running, unreadable, resumed }))
 }
 
 /// What a checkpoint must be of to be gone on with: the cell, and a program on a type of machine that give the same bits.
 pub fn identity(cell: &Cell, data: &DataSet) -> String {
     let program = Provenance::now();
+    let clean = program.git_revision.filter(|revision| !revision.ends_with("+dirty"));
+    // Sources of no known revision are told apart by the file that was built from them.
+    let revision = clean.unwrap_or_else(|| {
+        let file = std::env::current_exe().and_then(std::fs::metadata).ok();
+        let built = file.and_then(|f| Some((f.len(), f.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_millis())));
+        built.map_or("unknown".into(), |(bytes, time)| format!("{bytes} bytes of {time}"))
+    });
     format!(
-        "{} on {}, sharpbench {} ({}), {}",
+        "{} on {}, sharpbench {} ({revision}), {}",
         cell.id(),
         data.provenance.sha256,
         program.sharpbench,
-        program.git_revision.as_deref().unwrap_or("no revision"),
         program.machine.kind()
     )
 }
@@ -232,15 +244,15 @@ impl Session<'_> {
     /// Trains the rest of an epoch.
     fn epoch(&mut self, observer: &mut dyn Observer, keeper: &dyn Keeper) -> Result<Epoch> {
         let (cell, data) = (self.cell, self.data);
-        let Position { epoch, step, .. } = self.at;
+        let Position { epoch, drawn, .. } = self.at;
         let mut outcome = Epoch::Done;
         let steps = |batches: &Receiver<Result<Batch>>| {
             outcome = self.steps(batches, observer, keeper)?;
             Ok(())
         };
         match cell.full_batch_steps {
-            None => data.epoch(cell.seed, (epoch, step), cell.batch_size, &cell.augment, steps)?,
-            Some(n) => data.full_batches(cell.seed, epoch, step..n, steps)?,
+            None => data.epoch(cell.seed, (epoch, drawn), cell.batch_size, &cell.augment, steps)?,
+            Some(n) => data.full_batches(cell.seed, epoch, drawn..n, steps)?,
         }
         Ok(outcome)
     }
@@ -256,6 +268,10 @@ impl Session<'_> {
             let start = Instant::now();
             let Ok(batch) = batches.recv() else { break };
             let (batch, waited) = (batch?, start.elapsed());
+            self.at.drawn += 1;
+            if batch.labels.is_empty() {
+                continue;
+            }
             let Position { epoch, step, .. } = self.at;
             let lr = schedule.lr(epoch, step);
             self.measure_gradient_norm()?;
@@ -271,7 +287,7 @@ impl Session<'_> {
             }
             observer.step(epoch, step, loss);
             let Position { losses, seconds: before, .. } = self.at;
-            self.at = Position { epoch, step: step + 1, losses: losses + loss, lr, seconds: before + seconds };
+            self.at = Position { step: step + 1, losses: losses + loss, lr, seconds: before + seconds, ..self.at };
             if keeper.stops() {
                 return Ok(Epoch::Stopped);
             }
@@ -284,6 +300,7 @@ impl Session<'_> {
 
     /// The training as it stands, between two steps.
     fn checkpoint(&mut self) -> Checkpoint {
+        self.note_unreadable();
         let state = State {
             schema: State::SCHEMA,
             identity: identity(self.cell, self.data),
@@ -296,6 +313,7 @@ impl Session<'_> {
             sharpness: self.sharpness.clone(),
             mask_refreshes: self.masks.as_ref().map(|m| m.refreshes.clone()).unwrap_or_default(),
             peak_memory_bytes: self.peak(),
+            unreadable: self.unreadable.clone(),
             resumed: self.resumed,
         };
         let Kept { vectors, numbers } = self.trainer.kept();
@@ -358,8 +376,16 @@ impl Session<'_> {
         self.gradient_norms = state.gradient_norms;
         self.sharpness = state.sharpness;
         self.earlier_peak = state.peak_memory_bytes;
+        self.unreadable = state.unreadable;
         self.resumed = state.resumed + 1;
         Ok(())
+    }
+
+    /// Notes the files that were left out since the last time, each once.
+    fn note_unreadable(&mut self) {
+        self.unreadable.extend(self.data.take_unreadable());
+        self.unreadable.sort();
+        self.unreadable.dedup();
     }
 
     /// Peak memory of the process while this cell ran, of the earlier ones too.

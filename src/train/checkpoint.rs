@@ -1,6 +1,6 @@
 //! A training on its way, as bytes: everything from which it goes on to the same weights and the same record.
 //!
-//! The bytes are a safetensors file. Its metadata hold the position and what was measured so far, as JSON, and a SHA-256 of that
+//! The bytes are a safetensors file. Its metadata hold the position and what was measured so far, as JSON, after a SHA-256 of that
 //! and of all tensors: what was damaged on disk is not gone on with.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +15,8 @@ use crate::record::{EdgeCheck, EpochMeasures, GradientNorm, MaskRefresh, Sharpne
 
 /// Version of the shape of the bytes.
 const SCHEMA: u32 = 1;
+/// Of the metadata: one key, for several would come in any order.
+const KEY: &str = "sharpbench";
 
 /// Where a training stands, and what it has measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,6 +35,8 @@ pub(super) struct State {
     pub(super) sharpness: Vec<SharpnessCheck>,
     pub(super) mask_refreshes: Vec<MaskRefresh>,
     pub(super) peak_memory_bytes: Option<u64>,
+    /// Files that could not be read and were left out.
+    pub(super) unreadable: Vec<String>,
     /// How often the training was gone on with before.
     pub(super) resumed: usize,
 }
@@ -43,7 +47,9 @@ pub(super) struct State {
 pub(super) struct Position {
     /// Epoch, from 0.
     pub(super) epoch: usize,
-    /// Steps of it that were taken.
+    /// Batches of it that were drawn.
+    pub(super) drawn: usize,
+    /// Steps of it that were taken: all of those but where no sample of a batch could be read.
     pub(super) step: usize,
     /// Sum of their losses.
     pub(super) losses: f64,
@@ -115,7 +121,7 @@ impl Checkpoint {
             .iter()
             .map(|(name, (dtype, n, bytes))| Ok((*name, TensorView::new(*dtype, vec![*n], bytes)?)))
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
-        let metadata = HashMap::from([("state".to_string(), state), ("sha256".to_string(), digest)]);
+        let metadata = HashMap::from([(KEY.to_string(), format!("{digest} {state}"))]);
         views.and_then(|views| safetensors::serialize(views, Some(metadata))).map_err(|e| e.to_string())
     }
 
@@ -126,12 +132,12 @@ impl Checkpoint {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
-        let metadata = metadata.metadata().clone().unwrap_or_default();
-        let text = |key: &str| metadata.get(key).ok_or_else(|| format!("its metadata lack {key}"));
-        let (state, expected) = (text("state")?, text("sha256")?);
+        let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+        let (expected, state) =
+            text.and_then(|text| text.split_once(' ')).ok_or("it is no checkpoint of a training")?;
         let mut views: Vec<(String, TensorView<'_>)> = tensors.tensors();
         views.sort_by(|(a, _), (b, _)| a.cmp(b));
-        if digest(state, views.iter().map(|(name, view)| (name.as_str(), view.data()))) != *expected {
+        if digest(state, views.iter().map(|(name, view)| (name.as_str(), view.data()))) != expected {
             return Err("its contents do not have its digest".into());
         }
         let state: State = serde_json::from_str(state).map_err(|e| e.to_string())?;
@@ -167,7 +173,7 @@ mod tests {
         let state = State {
             schema: SCHEMA,
             identity: "a cell".into(),
-            position: Position { epoch: 3, step: 7, losses: 0.1 + 0.2, lr: 1e-3, seconds: 1.25 },
+            position: Position { epoch: 3, drawn: 8, step: 7, losses: 0.1 + 0.2, lr: 1e-3, seconds: 1.25 },
             epochs: Vec::new(),
             mask_seconds: 0.5,
             flops_executed: u64::MAX,
@@ -176,6 +182,7 @@ mod tests {
             sharpness: Vec::new(),
             mask_refreshes: Vec::new(),
             peak_memory_bytes: None,
+            unreadable: vec!["a.png".into()],
             resumed: 2,
         };
         let vectors = [
