@@ -27,10 +27,23 @@ pub(super) fn terminal(report: &Report, width: Option<usize>) -> String {
 /// As markdown.
 pub(super) fn markdown(report: &Report) -> String {
     let grid = grid(report);
-    let notes = lines(report, &grid, "- ");
-    let mut table = Builder::from_iter(grid.records).build();
+    let notes = inert(&lines(report, &grid, "- "));
+    let cells = grid.records.iter().map(|record| record.iter().map(|text| inert(text).replace('|', "\\|")));
+    let mut table = Builder::from_iter(cells).build();
     table.with(Style::markdown()).modify(Columns::new(grid.texts..), Alignment::right());
-    format!("## {}\n\n{table}\n\n{}", title(report), notes)
+    format!("## {}\n\n{table}\n\n{}", inert(&title(report)), notes)
+}
+
+/// Text in which nothing is taken for an element of HTML: records may be a stranger's.
+fn inert(text: &str) -> String {
+    let mut rest = text.chars().peekable();
+    let mut inert = String::with_capacity(text.len());
+    while let Some(c) = rest.next() {
+        let opens =
+            c == '<' && rest.peek().is_some_and(|next| next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?'));
+        if opens { inert.push_str("&lt;") } else { inert.push(c) }
+    }
+    inert
 }
 
 /// The table's cells.

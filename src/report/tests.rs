@@ -345,6 +345,15 @@ fn an_unsteady_machine_and_disturbed_trainings_are_told() {
     assert!(disturbed.contains("seed=1234 took over 25% longer a step"), "{disturbed}");
 }
 
+/// A stranger's CPU cannot become an element of a page that shows the markdown.
+#[test]
+fn markdown_is_inert() {
+    let mut report = report();
+    report.notes.push("measured on <img src=x onerror=alert(1)>, a < b, </td>".into());
+    let markdown = text(&report, Format::Markdown);
+    assert!(markdown.contains("measured on &lt;img src=x onerror=alert(1)>, a < b, &lt;/td>"), "{markdown}");
+}
+
 #[test]
 fn latex_table() {
     insta::assert_snapshot!(text(&report(), Format::Latex));
