@@ -4,6 +4,7 @@
 //! one, [`record`] keeps what was measured, [`stats`] and [`report`] turn records into tables, [`compare`] into verdicts.
 
 pub mod bench;
+mod bounded;
 pub mod cli;
 pub mod compare;
 pub mod data;

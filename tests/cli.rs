@@ -203,6 +203,19 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
     insta::assert_snapshot!(refused("name = \"cifar10\"", "name = \"cifar11\""), @r#"error: suite tiny.toml: profile quick: data.name = "cifar11" is not known; use one of cifar10, cifar100, mnist, fashion-mnist, shakespeare, imagenet, image-folder, photo-patches, mnist-5k, synthetic, synthetic-text"#);
 }
 
+/// What would fill the memory is refused at once: grids of astronomical size, files that are no suite, plan or record.
+#[test]
+fn what_is_too_large_is_refused() {
+    let many = format!("[{}]", (1..200).map(|i| format!("0.{i:03}")).collect::<Vec<_>>().join(", "));
+    let grid = format!("rho = {many}\nsparsity = {many}\nweight_decay = {many}\nmomentum = {many}");
+    let refused = refused("rho = 0.05\nsparsity = 0.9", &grid);
+    assert!(refused.contains("the grid describes more than 100000 cells (1568239202 settings, 2 seeds)"), "{refused}");
+    let place = Place::new();
+    std::fs::write(place.path("long.toml"), vec![b' '; (1 << 20) + 1]).expect("written");
+    let refused = error(place.sharpbench("suite long.toml --data stand-in"));
+    assert!(refused.contains("it is longer than 1048576 bytes, the most of its kind"), "{refused}");
+}
+
 #[test]
 fn wrong_usage_is_refused() {
     let place = Place::new();

@@ -10,6 +10,9 @@ use crate::compare::{Allowed, Format, Gate, Side, Verdict, compare};
 use crate::error::{Error, Result};
 use crate::report::Report;
 
+/// Bytes of the longest gate file that is read.
+const LONGEST_GATE: u64 = 1 << 20;
+
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The run folder to compare with.
@@ -41,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let gate = match &args.gate {
         None => Gate::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            let text = crate::bounded::read_to_string(path, LONGEST_GATE).map_err(Error::io("read", path))?;
             Gate::parse(&text, &path.display().to_string())?
         }
     };

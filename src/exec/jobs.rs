@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use super::affinity::{available, shares};
@@ -135,8 +135,8 @@ impl<'a> Crew<'a> {
             match messages.recv_timeout(TICK) {
                 Ok((place, Some(line))) => self.answer(place, &line, watcher)?,
                 Ok((place, None)) => self.end(place, watcher)?,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(Ended::Finished),
+                // Nobody spoke: the crew itself keeps the channel open.
+                Err(_) => {}
             }
             self.limit_memory(watcher)?;
         }

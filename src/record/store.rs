@@ -21,11 +21,16 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::{Record, SCHEMA};
+use crate::bounded;
 use crate::error::{Error, Result};
 use crate::suite::Cell;
 
 /// Prefix of files that are being written.
 const TEMPORARY: &str = ".tmp-";
+/// Bytes of the longest plan that is read: some hundred thousand cells.
+const LONGEST_PLAN: u64 = 256 << 20;
+/// The same of a record: some ten thousand epochs.
+const LONGEST_RECORD: u64 = 64 << 20;
 /// Age at which such a file must have been left by a killed process.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
@@ -131,6 +136,14 @@ impl RunFolder {
             return Err(self.error(format!(
                 "it holds {other} and no run.json, so it is no run folder; choose a new or empty folder with --out"
             )));
+        }
+        // A stranger's folder must not have files written or removed elsewhere.
+        for part in ["cells", "locks", "weights", "checkpoints", "failed"] {
+            if self.root.join(part).is_symlink() {
+                return Err(self.error(format!(
+                    "its folder {part} is a link to elsewhere; link the whole run folder, or remove it"
+                )));
+            }
         }
         for folder in [self.root.clone(), self.cells_path(), self.root.join("locks")] {
             fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
@@ -239,7 +252,7 @@ impl RunFolder {
     /// When `run.json` is damaged.
     pub fn manifest(&self) -> Result<Option<RunManifest>> {
         let path = self.manifest_path();
-        let text = match fs::read_to_string(&path) {
+        let text = match bounded::read_to_string(&path, LONGEST_PLAN) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("read", &path)(e)),
@@ -517,9 +530,10 @@ fn sync_folder(folder: &Path) {
 /// # Errors
 /// When the file cannot be read: it may be good, so it is not called damaged.
 fn read_record(path: &Path) -> Result<Option<std::result::Result<Record, String>>> {
-    let bytes = match fs::read(path) {
+    let bytes = match bounded::read(path, LONGEST_RECORD) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => return Ok(Some(Err(e.to_string()))),
         Err(e) => return Err(Error::io("read", path)(e)),
     };
     Ok(Some(parse_record(path, &bytes)))

@@ -239,3 +239,17 @@ fn names_that_lead_elsewhere_are_refused() {
         assert!(error.contains("does not consist of letters, digits"), "{error}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_elsewhere_is_no_part_of_a_run() {
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    std::fs::write(elsewhere.path().join("mine.json"), "{}").expect("written");
+    let Fixture { folder, lock, _temporary, .. } = fixture();
+    drop(lock);
+    std::fs::remove_dir(folder.path().join("cells")).expect("removed");
+    std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("cells")).expect("linked");
+    let error = folder.claim(true).err().expect("refused").to_string();
+    assert!(error.contains("its folder cells is a link to elsewhere"), "{error}");
+    assert!(elsewhere.path().join("mine.json").exists());
+}

@@ -26,6 +26,9 @@ pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
     if data.centre_pixels.unwrap_or(false) { spec.with_centred_pixels() } else { Ok(spec) }
 }
 
+/// Cells of the largest plan.
+const MOST_CELLS: usize = 100_000;
+
 /// All cells, on the data set `name` (the settings' own or its stand-in), seeds outermost.
 pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
     let (template, normalised) = template(settings, name)?;
@@ -39,6 +42,13 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
     let grid = settings.grid.as_deref().unwrap_or_default();
     if grid.is_empty() {
         return Err("grid is missing or empty; add [[base.grid]] with an optimizer".into());
+    }
+    let combinations = grid.iter().fold(0, |sum: usize, entry| sum.saturating_add(entry.combinations()));
+    if combinations.saturating_mul(seeds.len()) > MOST_CELLS {
+        return Err(format!(
+            "the grid describes more than {MOST_CELLS} cells ({combinations} settings, {} seeds); shorten its lists",
+            seeds.len()
+        ));
     }
     if grid.iter().any(|entry| entry.lr.is_none()) {
         required("schedule.lr", settings.schedule.lr)?;

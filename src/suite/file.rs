@@ -232,6 +232,37 @@ pub struct GridFile {
     pub shard: Option<Axis<usize>>,
 }
 
+impl<T> Axis<T> {
+    fn length(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(values) => values.len(),
+        }
+    }
+}
+
+impl GridFile {
+    /// How many cells it describes with one seed, at most: what does not apply is refused later.
+    pub fn combinations(&self) -> usize {
+        fn length<T>(axis: &Option<Axis<T>>) -> usize {
+            axis.as_ref().map_or(1, Axis::length)
+        }
+        // All by name, so that no axis is forgotten.
+        #[rustfmt::skip]
+        let Self {
+            optimizer, momentum, nesterov: _, weight_decay, lr, epochs_factor, rho, rho_decay: _, batch_norm: _, sparsity, pattern, mask,
+            refresh, mask_interval, fisher_samples, fisher_mode: _, grow, drop_rate, norm, perturbation, eta, alpha, sam_interval, beta, gamma,
+            delta, threshold: _, lambda, sigma, shard,
+        } = self;
+        let numbers =
+            [momentum, weight_decay, lr, rho, sparsity, drop_rate, eta, alpha, beta, gamma, delta, lambda, sigma];
+        let counts = [epochs_factor, mask_interval, fisher_samples, sam_interval, shard];
+        let words = [length(pattern), length(mask), length(refresh), length(grow), length(norm), length(perturbation)];
+        let lengths = numbers.into_iter().map(length).chain(counts.into_iter().map(length)).chain(words);
+        lengths.fold(optimizer.length(), usize::saturating_mul)
+    }
+}
+
 impl Settings {
     /// These settings where given, else those of `base`; `like` is what `base` is like.
     pub fn over(self, base: &Self) -> Self {

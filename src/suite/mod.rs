@@ -16,9 +16,13 @@ pub use embedded::{embedded_names, embedded_text};
 pub use expand::one_optimizer;
 pub use filter::Filter;
 
+use crate::bounded;
 use crate::data::DataSpec;
 use crate::error::{Error, Result};
 use file::SuiteFile;
+
+/// Bytes of the longest suite file that is read.
+const LONGEST: u64 = 1 << 20;
 
 /// The profile used where none is named.
 pub const DEFAULT_PROFILE: &str = "quick";
@@ -53,7 +57,7 @@ impl Suite {
     pub fn read(name_or_path: &str) -> Result<Self> {
         let path = Path::new(name_or_path);
         let (origin, text) = if path.extension().is_some_and(|e| e == "toml") {
-            (name_or_path.to_string(), std::fs::read_to_string(path).map_err(Error::io("read", path))?)
+            (name_or_path.to_string(), bounded::read_to_string(path, LONGEST).map_err(Error::io("read", path))?)
         } else if let Some(text) = embedded_text(name_or_path) {
             (format!("suites/{name_or_path}.toml"), text.to_string())
         } else {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::Instant;
 
-use super::checkpoint::{Checkpoint, Position, State, Vector};
+use super::checkpoint::{Checkpoint, KeepNothing, Keeper, Position, State, Vector, identity};
 use super::evaluate::evaluate;
 use super::fisher::fisher_scores;
 use super::gradient_norm::squared_gradient_norm;
@@ -22,9 +22,7 @@ use crate::mask::Mask;
 use crate::model::{self, Model, Task};
 use crate::nn::{ParamLayout, RunningStats, executed_flops, to_safetensors};
 use crate::optim::{Context, Kept, Norm};
-use crate::record::{
-    EpochMeasures, GradientNorm, Measures, Provenance, SharpnessCheck, Status, StepSeconds, fingerprint,
-};
+use crate::record::{EpochMeasures, GradientNorm, Measures, SharpnessCheck, Status, StepSeconds, fingerprint};
 use crate::suite::{Cell, Refresh};
 
 /// Samples of a pass over a full batch.
@@ -36,36 +34,6 @@ pub trait Observer {
     fn step(&mut self, epoch: usize, step: usize, loss: f64);
     /// An epoch was finished and evaluated.
     fn epoch(&mut self, epoch: usize, measures: &EpochMeasures);
-}
-
-/// Decides when a training is kept or stopped, and keeps it.
-pub trait Keeper {
-    /// Whether the training is to stop as soon as it can be gone on with; asked after every step.
-    fn stops(&self) -> bool;
-    /// Whether it is to be kept after this epoch.
-    fn is_due(&mut self, epoch: usize) -> bool;
-    /// Keeps it.
-    ///
-    /// # Errors
-    /// When it cannot be written; the training ends then.
-    fn keep(&mut self, checkpoint: &Checkpoint) -> Result<()>;
-}
-
-/// Keeps nothing and stops for nothing.
-pub struct KeepNothing;
-
-impl Keeper for KeepNothing {
-    fn stops(&self) -> bool {
-        false
-    }
-
-    fn is_due(&mut self, _: usize) -> bool {
-        false
-    }
-
-    fn keep(&mut self, _: &Checkpoint) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Everything an epoch of training adds to.
@@ -219,25 +187,6 @@ pub fn train_from(
     let Session { trainer, unreadable, resumed, .. } = session;
     let (weights, running) = trainer.into_parts();
     Ok(Some(Trained { status, measures, layout: layout.clone(), weights, running, unreadable, resumed }))
-}
-
-/// What a checkpoint must be of to be gone on with: the cell, and a program on a type of machine that give the same bits.
-pub fn identity(cell: &Cell, data: &DataSet) -> String {
-    let program = Provenance::now();
-    let clean = program.git_revision.filter(|revision| !revision.ends_with("+dirty"));
-    // Sources of no known revision are told apart by the file that was built from them.
-    let revision = clean.unwrap_or_else(|| {
-        let file = std::env::current_exe().and_then(std::fs::metadata).ok();
-        let built = file.and_then(|f| Some((f.len(), f.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_millis())));
-        built.map_or("unknown".into(), |(bytes, time)| format!("{bytes} bytes of {time}"))
-    });
-    format!(
-        "{} on {}, sharpbench {} ({revision}), {}",
-        cell.id(),
-        data.provenance.sha256,
-        program.sharpbench,
-        program.machine.kind()
-    )
 }
 
 impl Session<'_> {

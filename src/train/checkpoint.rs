@@ -4,14 +4,16 @@
 //! and of all tensors: what was damaged on disk is not gone on with.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::UNIX_EPOCH;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::data::hex;
-use crate::record::{EdgeCheck, EpochMeasures, GradientNorm, MaskRefresh, SharpnessCheck};
+use crate::data::{DataSet, hex};
+use crate::record::{EdgeCheck, EpochMeasures, GradientNorm, MaskRefresh, Provenance, SharpnessCheck};
+use crate::suite::Cell;
 
 /// Version of the shape of the bytes.
 const SCHEMA: u32 = 1;
@@ -72,6 +74,36 @@ pub(super) enum Vector {
 pub struct Checkpoint {
     pub(super) state: State,
     pub(super) vectors: BTreeMap<String, Vector>,
+}
+
+/// Decides when a training is kept or stopped, and keeps it.
+pub trait Keeper {
+    /// Whether the training is to stop as soon as it can be gone on with; asked after every step.
+    fn stops(&self) -> bool;
+    /// Whether it is to be kept after this epoch.
+    fn is_due(&mut self, epoch: usize) -> bool;
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// When it cannot be written; the training ends then.
+    fn keep(&mut self, checkpoint: &Checkpoint) -> crate::Result<()>;
+}
+
+/// Keeps nothing and stops for nothing.
+pub struct KeepNothing;
+
+impl Keeper for KeepNothing {
+    fn stops(&self) -> bool {
+        false
+    }
+
+    fn is_due(&mut self, _: usize) -> bool {
+        false
+    }
+
+    fn keep(&mut self, _: &Checkpoint) -> crate::Result<()> {
+        Ok(())
+    }
 }
 
 impl State {
@@ -150,6 +182,25 @@ impl Checkpoint {
         };
         Ok(Self { state, vectors: views.into_iter().map(read).collect::<Result<_, String>>()? })
     }
+}
+
+/// What a checkpoint must be of to be gone on with: the cell, and a program on a type of machine that give the same bits.
+pub fn identity(cell: &Cell, data: &DataSet) -> String {
+    let program = Provenance::now();
+    let clean = program.git_revision.filter(|revision| !revision.ends_with("+dirty"));
+    // Sources of no known revision are told apart by the file that was built from them.
+    let revision = clean.unwrap_or_else(|| {
+        let file = std::env::current_exe().and_then(std::fs::metadata).ok();
+        let built = file.and_then(|f| Some((f.len(), f.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_millis())));
+        built.map_or("unknown".into(), |(bytes, time)| format!("{bytes} bytes of {time}"))
+    });
+    format!(
+        "{} on {}, sharpbench {} ({revision}), {}",
+        cell.id(),
+        data.provenance.sha256,
+        program.sharpbench,
+        program.machine.kind()
+    )
 }
 
 /// SHA-256 of the state and of all vectors with their names, in name order.

@@ -12,8 +12,8 @@ mod reference;
 mod sharpness;
 mod step;
 
-pub use cell::{KeepNothing, Keeper, Observer, Trained, identity, train, train_from};
-pub use checkpoint::Checkpoint;
+pub use cell::{Observer, Trained, train, train_from};
+pub use checkpoint::{Checkpoint, KeepNothing, Keeper, identity};
 pub use fisher::fisher_scores;
 pub use landscape::{BatchProblem, Network, Problem};
 pub use memory::peak_bytes as peak_memory_bytes;

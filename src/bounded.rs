@@ -1,0 +1,53 @@
+//! Reading files that may be a stranger's: no more of one than makes sense, whatever it is.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+/// A whole file of at most `limit` bytes.
+///
+/// # Errors
+/// Those of the system; or says that the file is longer, or no text.
+pub(crate) fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(read(path, limit)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no text (UTF-8)"))
+}
+
+/// The same of any bytes.
+///
+/// # Errors
+/// Those of the system; or says that the file is longer.
+pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // Not by the length that the system tells: a device has none.
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            format!("it is longer than {limit} bytes, the most of its kind"),
+        ));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        std::fs::write(&path, "twelve bytes").expect("written");
+        assert_eq!(read_to_string(&path, 12).expect("text"), "twelve bytes");
+        let error = read(&path, 11).expect_err("longer").to_string();
+        assert_eq!(error, "it is longer than 11 bytes, the most of its kind");
+        std::fs::write(&path, [0xff]).expect("written");
+        assert!(read_to_string(&path, 11).expect_err("no text").to_string().contains("no text"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_endless_file_ends() {
+        assert!(read(Path::new("/dev/zero"), 1 << 16).is_err());
+    }
+}
