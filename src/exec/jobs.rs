@@ -16,6 +16,7 @@ use super::{Ended, Stop, Watcher};
 use crate::error::{Error, Result};
 use crate::record::{RunFolder, RunManifest};
 use crate::suite::Cell;
+use crate::train::resident_bytes;
 
 /// What a child answers when it has its data.
 pub(crate) const READY: &str = "ready";
@@ -245,7 +246,7 @@ impl<'a> Crew<'a> {
     /// Where the children take more memory than they may, the last of them makes room: its cell is kept and goes on later.
     fn limit_memory(&mut self, watcher: &mut dyn Watcher) -> Result<()> {
         let Some(limit) = self.run.max_memory else { return Ok(()) };
-        let used: u64 = self.workers.iter().flatten().filter_map(|w| resident(w.child.id())).sum();
+        let used: u64 = self.workers.iter().flatten().filter_map(|w| resident_bytes(w.child.id())).sum();
         if used <= limit || self.workers.iter().flatten().any(|w| w.yields) {
             return Ok(());
         }
@@ -321,11 +322,4 @@ fn ask_to_stop(child: &Child) {
     }
     #[cfg(not(unix))]
     let _ = child;
-}
-
-/// Resident memory of a process, in bytes, where Linux tells it.
-fn resident(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

@@ -1,6 +1,7 @@
 //! Program and machine behind a record.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,7 @@ impl Provenance {
         Self {
             sharpbench: env!("CARGO_PKG_VERSION").into(),
             git_revision: option_env!("SHARPBENCH_GIT_REVISION").map(str::to_string),
-            crates: crate_versions(),
+            crates: CRATE_VERSIONS.clone(),
             machine: Machine::this(),
             threads: rayon::current_num_threads(),
             jobs: 1,
@@ -105,6 +106,9 @@ fn features() -> Vec<String> {
 fn features() -> Vec<String> {
     Vec::new()
 }
+
+/// [`crate_versions`], which reads a long file.
+static CRATE_VERSIONS: LazyLock<BTreeMap<String, String>> = LazyLock::new(crate_versions);
 
 /// Versions from the lock file this program was built with.
 fn crate_versions() -> BTreeMap<String, String> {

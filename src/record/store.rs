@@ -23,7 +23,7 @@ use tempfile::NamedTempFile;
 use super::{Record, SCHEMA};
 use crate::bounded;
 use crate::error::{Error, Result};
-use crate::suite::Cell;
+use crate::suite::{Cell, is_plain};
 
 /// Prefix of files that are being written.
 const TEMPORARY: &str = ".tmp-";
@@ -393,8 +393,6 @@ impl RunFolder {
     /// # Errors
     /// When they cannot be written.
     pub fn write_weights(&self, cell: &Cell, safetensors: &[u8]) -> Result<()> {
-        let folder = self.root.join("weights");
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         self.write(&format!("weights/{}.safetensors", file_stem(cell)), safetensors)?;
         Ok(())
     }
@@ -404,8 +402,6 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written; what was kept before stays.
     pub fn write_checkpoint(&self, cell: &Cell, bytes: &[u8]) -> Result<()> {
-        let folder = self.root.join("checkpoints");
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         self.write(&format!("checkpoints/{}.safetensors", file_stem(cell)), bytes)?;
         Ok(())
     }
@@ -448,8 +444,6 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write_failure(&self, cell: &Cell, reason: &str) -> Result<()> {
-        let folder = self.root.join("failed");
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let note = serde_json::json!({ "cell": cell.label(), "reason": reason });
         self.write(&format!("failed/{}.json", file_stem(cell)), to_json(&note))?;
         Ok(())
@@ -463,22 +457,19 @@ impl RunFolder {
         remove(&self.failure_path(cell))
     }
 
-    /// Writes a file of the run folder atomically, replacing an older one.
+    /// Writes a file of the run folder, or of a folder in it, atomically, replacing an older one.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<PathBuf> {
         let path = self.root.join(name);
+        let folder = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let file = temporary(&self.root, &path, contents.as_ref())?;
         file.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
-        sync_folder(path.parent().unwrap_or(&self.root));
+        sync_folder(folder);
         Ok(path)
     }
-}
-
-/// Whether a name can be a part of a file's.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
 }
 
 fn file_stem(cell: &Cell) -> String {

@@ -126,7 +126,7 @@ fn masked_checksum(bytes: &[u8]) -> [u8; 4] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::EpochMeasures;
+    use crate::report::tests::{cells, epoch, record};
 
     fn hex(event: &Event) -> String {
         framed(event).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -147,15 +147,8 @@ mod tests {
 
     #[test]
     fn every_epoch_and_refresh_is_an_event() {
-        let epoch = |test_accuracy: f64| EpochMeasures {
-            lr: 0.1,
-            train_loss: 1.0,
-            test_loss: None,
-            test_accuracy,
-            train_seconds: 2.0,
-        };
-        let cell = crate::report::tests::cells().swap_remove(0);
-        let mut record = crate::report::tests::record(&cell, Some(0.5), 0.01);
+        let cell = cells().swap_remove(0);
+        let mut record = record(&cell, Some(0.5), 0.01);
         record.measures.epochs = vec![epoch(0.25), epoch(0.5)];
         record.measures.train_seconds = 4.0;
         record.provenance.finished_unix = 100;

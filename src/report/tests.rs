@@ -69,6 +69,11 @@ pub(super) fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
     }
 }
 
+/// An epoch of two seconds.
+pub(super) fn epoch(test_accuracy: f64) -> EpochMeasures {
+    EpochMeasures { lr: 0.1, train_loss: 1.0, test_loss: None, test_accuracy, train_seconds: 2.0 }
+}
+
 /// Accuracies that differ by seed and setting; the last SSAM-F cell diverged.
 fn report() -> Report {
     let cells = cells();
@@ -257,13 +262,6 @@ fn an_unfinished_run_says_so_and_foreign_records_are_left_out() {
 #[test]
 fn comparisons_cost_and_fronts_are_reported() {
     let cells = cells();
-    let epoch = |test_accuracy: f64| EpochMeasures {
-        lr: 0.1,
-        train_loss: 1.0,
-        test_loss: None,
-        test_accuracy,
-        train_seconds: 2.0,
-    };
     let records: Vec<Record> = cells
         .iter()
         .map(|cell| {

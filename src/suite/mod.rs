@@ -27,6 +27,11 @@ const LONGEST: u64 = 1 << 20;
 /// The profile used where none is named.
 pub const DEFAULT_PROFILE: &str = "quick";
 
+/// Whether a name can be a part of a file's or a folder's, and leads nowhere else.
+pub fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}
+
 /// A suite as read: still the user's words, with the place they came from.
 pub struct Suite {
     /// Where it was read, for messages.
@@ -104,8 +109,7 @@ impl Suite {
 
     /// Names become folder names, so they must not lead elsewhere.
     fn check_name(&self, name: &str) -> Result<()> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if !name.is_empty() && name.chars().all(allowed) {
+        if is_plain(name) {
             return Ok(());
         }
         Err(Error::Suite {

@@ -1,4 +1,4 @@
-//! Peak resident memory of this process, where Linux tells it.
+//! Resident memory of processes, where Linux tells it.
 
 /// Starts a new peak; false where the system does not let it.
 pub(super) fn reset_peak() -> bool {
@@ -7,7 +7,16 @@ pub(super) fn reset_peak() -> bool {
 
 /// The peak since the last reset, in bytes.
 pub fn peak_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    status_bytes("self", "VmHWM:")
+}
+
+/// What a process, by its id, holds now, in bytes.
+pub fn resident_bytes(process: u32) -> Option<u64> {
+    status_bytes(&process.to_string(), "VmRSS:")
+}
+
+fn status_bytes(process: &str, key: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }

@@ -16,6 +16,6 @@ pub use cell::{Observer, Trained, train, train_from};
 pub use checkpoint::{Checkpoint, KeepNothing, Keeper, identity};
 pub use fisher::fisher_scores;
 pub use landscape::{BatchProblem, Network, Problem};
-pub use memory::peak_bytes as peak_memory_bytes;
+pub use memory::{peak_bytes as peak_memory_bytes, resident_bytes};
 pub use reference::ReferenceStep;
 pub use step::{Optimizer, StepParts, Trainer};
