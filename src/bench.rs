@@ -4,19 +4,20 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::compute::Compute;
 use crate::data::augment::Augment;
 use crate::data::loader::Batch;
 use crate::data::{DataSet, Images, Input, Normalise, Provenance};
 use crate::error::{Error, Result};
 use crate::mask::{Mask, fisher_keep};
-use crate::model::{self, Model, ModelSpec, Task};
+use crate::model::{self, ModelSpec, Task};
 use crate::nn::{BackwardPlan, ParamLayout, RunningStats, executed_flops, gemm_peak};
 use crate::optim::{ActiveMask, Context};
 use crate::random::{Stream, below, stream};
 use crate::stats::{Median, median};
 use crate::suite::cell::{FisherMode, OptimizerSpec};
 use crate::suite::{MaskScore, MaskSpec, OptimizerName, Refresh};
-use crate::train::{Optimizer, StepParts, Trainer, fisher_scores, peak_memory_bytes};
+use crate::train::{Optimizer, Problem, StepParts, Trainer, fisher_scores, peak_memory_bytes};
 
 /// Classes of the synthetic samples.
 const CLASSES: usize = 10;
@@ -42,6 +43,8 @@ pub struct Bench {
     pub live: Option<String>,
     /// Seed of images, weights and masks: with one seed the work is the same in every run.
     pub seed: u64,
+    /// Where to compute.
+    pub compute: Compute,
     /// Steps measured.
     pub steps: usize,
     /// Steps before them, not measured.
@@ -67,6 +70,9 @@ pub struct BenchReport {
     pub input: String,
     /// Images of a step.
     pub batch_size: usize,
+    /// The GPU that computed, where the CPU did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
     /// Threads that computed.
     pub threads: usize,
     /// Steps measured.
@@ -82,7 +88,7 @@ pub struct BenchReport {
     pub time_ratio: Option<f64>,
     /// Executed FLOPs over the other's.
     pub flops_ratio: Option<f64>,
-    /// The best rate of a large matrix product on as many threads.
+    /// The best rate of a large matrix product there, on the CPU on as many threads.
     pub gemm_peak_gflops_per_second: f64,
     /// Executed FLOPs per second over that.
     pub fraction_of_peak: Option<f64>,
@@ -139,13 +145,13 @@ struct Subject<'m> {
 impl<'m> Subject<'m> {
     fn new(
         spec: &OptimizerSpec,
-        (model, seed): (&'m dyn Model, u64),
+        (problem, seed): (Problem<'m>, u64),
         live: Option<&str>,
         data: &DataSet,
     ) -> Result<Self> {
-        let layout = model.layout();
+        let layout = problem.model.layout();
         let mut trainer =
-            Trainer::new(model, Optimizer::new(spec, layout), layout.init(seed), RunningStats::new(layout));
+            Trainer::new(problem, Optimizer::new(spec, layout), layout.init(seed), RunningStats::new(layout));
         let mask = match spec.ascent.as_ref().and_then(|a| Some((a, a.mask.as_ref()?))) {
             None if live.is_some() => {
                 return Err(Error::Usage(format!("--live is of optimizers with a mask, which {} has not", spec.name)));
@@ -236,9 +242,10 @@ impl Bench {
         let model = model::build(&self.model, task).map_err(Error::Usage)?;
         let steps = self.warmup + self.steps;
         let data = synthetic(self.input, self.batch_size * steps, self.seed)?;
-        let mut own = Subject::new(&self.optimizer, (&*model, self.seed), self.live.as_deref(), &data)?;
+        let problem = Problem { device: self.compute.device(), ..(&*model).into() };
+        let mut own = Subject::new(&self.optimizer, (problem, self.seed), self.live.as_deref(), &data)?;
         let mut against =
-            self.against.as_ref().map(|spec| Subject::new(spec, (&*model, self.seed), None, &data)).transpose()?;
+            self.against.as_ref().map(|spec| Subject::new(spec, (problem, self.seed), None, &data)).transpose()?;
         let crop = match self.input {
             Input::Image([_, height, _]) => height / 8,
             Input::Tokens { .. } => 0,
@@ -264,7 +271,7 @@ impl Bench {
         let measured_steps = own.seconds.len();
         let own = own.measured(&data)?;
         let against = against.map(|against| against.measured(&data)).transpose()?;
-        let peak = gemm_peak() / 1e9;
+        let peak = gemm_peak(self.compute.device())? / 1e9;
         let spec = model.spec();
         Ok(BenchReport {
             model: spec.name,
@@ -277,6 +284,7 @@ impl Bench {
                 Input::Tokens { length, .. } => length.to_string(),
             },
             batch_size: self.batch_size,
+            gpu: self.compute.gpu().map(str::to_string),
             threads: rayon::current_num_threads(),
             steps: measured_steps,
             step_ratio,

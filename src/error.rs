@@ -16,6 +16,9 @@ pub enum Error {
     /// Data that is missing, damaged or not what it claims to be.
     #[error("data: {0}")]
     Data(String),
+    /// A device that is not there or cannot be used.
+    #[error("device {0}")]
+    Device(String),
     /// The hub could not serve a data set.
     #[error("hub: {0}")]
     Hub(String),

@@ -7,6 +7,7 @@ pub mod bench;
 mod bounded;
 pub mod cli;
 pub mod compare;
+pub mod compute;
 pub mod data;
 mod error;
 pub mod exec;

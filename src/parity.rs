@@ -10,12 +10,13 @@ use nalgebra::DVector;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
+use crate::compute::Compute;
 use crate::data::Input;
 use crate::data::loader::Batch;
 use crate::data::text::VOCABULARY;
 use crate::error::{Error, Result};
 use crate::mask::{Mask, Pattern, fisher_keep};
-use crate::model::{self, Model, ModelSpec, Task};
+use crate::model::{self, ModelSpec, Task};
 use crate::nn::{ParamLayout, assemble};
 use crate::optim::{ActiveMask, Context};
 use crate::random::{Stream, stream};
@@ -23,7 +24,7 @@ use crate::sharpness::{First, Hessian, Lanczos, Operator};
 use crate::suite::cell::OptimizerSpec;
 use crate::suite::file::{Axis, GridFile};
 use crate::suite::{Frame, OptimizerName, one_optimizer};
-use crate::train::{BatchProblem, Optimizer, Trainer};
+use crate::train::{BatchProblem, Optimizer, Problem, Trainer};
 
 /// The value of the `format` entry.
 const FORMAT: &str = "sharpbench-parity-1";
@@ -71,7 +72,7 @@ struct Case<'p> {
 ///
 /// # Errors
 /// When the file is no parity case or its tensors do not fit its model.
-pub fn replay(path: &Path) -> Result<Comparison> {
+pub fn replay(path: &Path, compute: &Compute) -> Result<Comparison> {
     let case = Case::read(path)?;
     let spec: ModelSpec = case.json("model")?;
     let lrs: Vec<f64> = case.json("lr")?;
@@ -101,10 +102,11 @@ pub fn replay(path: &Path) -> Result<Comparison> {
     let plan = ascent.zip(mask.as_ref()).and_then(|(ascent, mask)| ascent.norm.plan(layout, mask));
     let (weights, running) =
         assemble(layout, |name| case.values(&format!("init.{name}"))).map_err(|e| case.error(e.to_string()))?;
+    let problem = Problem { device: compute.device(), ..(&*model).into() };
     if case.tensors.contains_key("eigenvalue") {
-        errors.append(&mut case.curvature(&*model, &weights, task)?);
+        errors.append(&mut case.curvature(problem, &weights, task)?);
     }
-    let mut trainer = Trainer::new(&*model, Optimizer::new(&optimizer, layout), weights, running);
+    let mut trainer = Trainer::new(problem, Optimizer::new(&optimizer, layout), weights, running);
     for (k, lr) in lrs.iter().enumerate() {
         let batch = case.batch(k, task)?;
         let mask = mask.as_ref().map(|mask| ActiveMask { mask, plan: plan.as_ref() });
@@ -228,10 +230,10 @@ impl<'p> Case<'p> {
 
     /// Errors of the Hessian of the first batch's loss at `weights`, in f64: its product with a direction, and its eigenvalue of
     /// largest magnitude.
-    fn curvature(&self, model: &dyn Model, weights: &[f32], task: Task) -> Result<BTreeMap<String, f64>> {
-        let layout = model.layout();
+    fn curvature(&self, problem: Problem<'_>, weights: &[f32], task: Task) -> Result<BTreeMap<String, f64>> {
+        let layout = problem.model.layout();
         let batch = self.batch(0, task)?;
-        let mut loss = BatchProblem { problem: model.into(), batch: &batch };
+        let mut loss = BatchProblem { problem, batch: &batch };
         let weights: Vec<f64> = weights.iter().map(|w| f64::from(*w)).collect();
         let mut hessian = Hessian::new(&mut loss, weights.as_slice());
         let direction = self.flat("direction", layout)?;

@@ -236,6 +236,25 @@ fn wrong_usage_is_refused() {
     insta::assert_snapshot!(run("parity file"), @"error: parity case file: not a safetensors file (header too small)");
 }
 
+/// Whatever this program was built for: a device that is not there is named with the remedy, and doctor tells the same.
+#[test]
+fn a_missing_device_is_named_and_doctor_explains() {
+    let place = Place::new();
+    let missing = error(place.sharpbench("suite tiny.toml --data stand-in --device cuda:99"));
+    assert!(missing.contains("device cuda:99") && missing.contains("--device cpu"), "{missing}");
+    let wrong = error(place.sharpbench("suite tiny.toml --device gpu"));
+    assert!(wrong.contains("gpu is no device; there are auto, cpu, cuda:N and metal"), "{wrong}");
+    let doctor = place.sharpbench("doctor").env("HF_TOKEN", "hf_secret").assert().success();
+    let text = String::from_utf8(doctor.get_output().stdout.clone()).expect("text");
+    for name in ["program", "CPU", "threads", "cuda:0", "metal", "auto", "hub cache", "hub token", "Slurm"] {
+        assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} in {text}");
+    }
+    assert!(text.contains("HF_TOKEN is set") && !text.contains("hf_secret"), "{text}");
+    if !cfg!(feature = "cuda") {
+        assert!(text.contains("this program was built without CUDA; build it with --features cuda"), "{text}");
+    }
+}
+
 #[test]
 fn a_run_folder_of_other_data_is_refused() {
     let place = Place::new();

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use sharpbench::compute::Compute;
+
 fn cases() -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity/cases");
     let mut cases: Vec<_> =
@@ -16,11 +18,23 @@ fn every_case_agrees_with_pytorch() {
     assert_eq!(cases.len(), 43, "every optimizer, norm and pattern, every model family, curvature; see docs/parity.md");
     let mut curvatures = 0;
     for case in cases {
-        let comparison = sharpbench::parity::replay(&case).expect("a valid case");
+        let comparison = sharpbench::parity::replay(&case, Compute::CPU).expect("a valid case");
         println!("{}: worst {:?}", case.display(), comparison.worst());
         assert!(comparison.steps >= 2);
         assert!(comparison.passes(), "{}: {:?}", case.display(), comparison.worst());
         curvatures += usize::from(comparison.errors.contains_key("eigenvalue"));
     }
     assert_eq!(curvatures, 6);
+}
+
+/// The same by candle's operations, which GPUs compute with: on the CPU, and on a GPU where there is one.
+#[test]
+fn every_case_agrees_on_every_device() {
+    for compute in Compute::all_by_candle() {
+        for case in cases() {
+            let comparison = sharpbench::parity::replay(&case, &compute).expect("a valid case");
+            println!("{:?} {}: worst {:?}", compute.gpu(), case.display(), comparison.worst());
+            assert!(comparison.passes(), "{:?} {}: {:?}", compute.gpu(), case.display(), comparison.worst());
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod support;
 
 use candle_core::{Device, Tensor};
+use sharpbench::compute::Compute;
 use sharpbench::data::augment::Augment;
 use sharpbench::data::loader::Batch;
 use sharpbench::data::{DataSet, Images, Input, Normalise, Provenance};
@@ -16,7 +17,7 @@ use sharpbench::random::{Stream, below, stream, unit};
 use sharpbench::record::{MaskRefresh, Measures, Status, fingerprint};
 use sharpbench::suite::cell::FisherMode;
 use sharpbench::suite::{Cell, Frame, OptimizerName, Refresh, Suite, one_optimizer};
-use sharpbench::train::{Checkpoint, Keeper, Optimizer, Trained, Trainer, train, train_from};
+use sharpbench::train::{Checkpoint, KeepNothing, Keeper, Optimizer, Trained, Trainer, train, train_from};
 use support::Silent;
 
 const SHAPE: [usize; 3] = [3, 8, 8];
@@ -363,7 +364,7 @@ fn gradient_norms_are_measured_on_the_way() {
     let batch = data.train.batch(&(0..160).collect::<Vec<u32>>(), None).expect("all samples");
     let mut running = RunningStats::new(model.layout());
     let mut pass = Pass::training(Weights::new(model.layout(), &weights), &mut running, BatchNormMode::Eval);
-    let input = pass.input(batch.input);
+    let input = pass.input(batch.input).expect("an input");
     let logits = model.forward(&input, &mut pass).expect("a forward pass");
     let loss = pass.loss::<f32>(Objective::CrossEntropy, &logits, &batch.labels).expect("a loss");
     let mut gradient = Vec::new();
@@ -527,7 +528,7 @@ fn in_pieces(cell: &Cell, data: &DataSet, length: usize) -> (Trained, usize) {
     let mut from = None;
     for pieces in 1.. {
         let mut keeper = StopAfter { left: std::cell::Cell::new(length), kept: None };
-        let ended = train_from(cell, data, from, &mut Silent, &mut keeper).expect("a training");
+        let ended = train_from(cell, data, Compute::CPU, from, &mut Silent, &mut keeper).expect("a training");
         if let Some(trained) = ended {
             return (trained, pieces);
         }
@@ -578,10 +579,45 @@ fn a_checkpoint_of_another_cell_is_refused() {
     let data = stripe_set();
     let mut keeper = StopAfter { left: std::cell::Cell::new(5), kept: None };
     let own = cell(OptimizerName::Sam);
-    assert!(train_from(&own, &data, None, &mut Silent, &mut keeper).expect("a training").is_none());
+    assert!(train_from(&own, &data, Compute::CPU, None, &mut Silent, &mut keeper).expect("a training").is_none());
     let kept = Checkpoint::from_bytes(&keeper.kept.take().expect("kept")).expect("a checkpoint");
     assert_eq!(kept.position(), (0, 5));
     let other = Cell { seed: 99, ..own };
-    let error = train_from(&other, &data, Some(kept), &mut Silent, &mut keeper).err().expect("refused").to_string();
+    let error = train_from(&other, &data, Compute::CPU, Some(kept), &mut Silent, &mut keeper)
+        .err()
+        .expect("refused")
+        .to_string();
     assert!(error.contains("the checkpoint of sam") && error.contains("it is of "), "{error}");
+}
+
+/// By candle's operations, on every device that is there: the same start, the same batches and masks, losses and weights that differ by
+/// rounding alone; twice the same bits; in pieces too.
+#[test]
+fn trainings_on_every_device_follow_those_by_the_kernels() {
+    let data = stripe_set();
+    for compute in Compute::all_by_candle() {
+        for name in OptimizerName::ALL {
+            let cell = Cell { epochs: 1, ..cell(name) };
+            let on = |compute: &Compute, left: usize, from| {
+                let mut keeper = StopAfter { left: std::cell::Cell::new(left), kept: None };
+                let trained = train_from(&cell, &data, compute, from, &mut Silent, &mut keeper).expect("a training");
+                (trained, keeper.kept.map(|bytes| Checkpoint::from_bytes(&bytes).expect("a checkpoint")))
+            };
+            let whole = |compute| on(compute, usize::MAX, None).0.expect("a whole training");
+            let (expected, found) = (whole(Compute::CPU), whole(&compute));
+            let gpu = compute.gpu();
+            let loss = |trained: &Trained| trained.measures.epochs[0].train_loss;
+            let error = (loss(&found) - loss(&expected)).abs() / loss(&expected);
+            assert!(error < 1e-3, "{name} on {gpu:?}: {} against {}", loss(&found), loss(&expected));
+            let live =
+                |trained: &Trained| trained.measures.mask_refreshes.iter().map(|r| r.live_fraction).collect::<Vec<_>>();
+            assert_eq!(live(&found), live(&expected), "{name} on {gpu:?}");
+
+            let (_, kept) = on(&compute, 3, None);
+            let error = train_from(&cell, &data, Compute::CPU, kept.clone(), &mut Silent, &mut KeepNothing).err();
+            assert!(error.is_some_and(|e| e.to_string().contains("it is of ")), "{name} on {gpu:?}");
+            let pieces = on(&compute, usize::MAX, kept).0.expect("the rest");
+            assert_eq!(timeless(&pieces), timeless(&found), "{name} on {gpu:?}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Times one training step in PyTorch on the CPU: the peer of `sharpbench bench`, same options, same JSON.
+"""Times one training step in PyTorch: the peer of `sharpbench bench`, same options, same JSON.
 
     step.py --model resnet20 --width 16 --batch-size 128 --optimizer sgd
     step.py --model mlp --hidden 1000,1000,1000 --input 1x28x28
@@ -10,7 +10,8 @@ backward, weights put back,) optimizer step. Batches are synthetic and made befo
 not in the figures. The models are those of tests/parity/models.py.
 
 peak_memory_bytes is VmHWM of the whole process, Python and the libraries of PyTorch included; null where
-there is no /proc.
+there is no /proc. With --device cuda a batch comes from the host at each step, products are of f32 (no TF32), and a step has
+ended when the GPU has.
 """
 import argparse
 import json
@@ -91,7 +92,8 @@ def batch(args):
 def bench(args):
     """Seconds of each timed step."""
     classes = models.VOCABULARY if args.model == "transformer" else CLASSES
-    model = models.build({"name": args.model} | args.spec, args.input, classes).to(memory_format=LAYOUTS[args.layout])
+    model = models.build({"name": args.model} | args.spec, args.input, classes)
+    model = model.to(args.device, memory_format=LAYOUTS[args.layout])
     masks = None
     if args.optimizer == "ssam-f":
         masks = [(torch.rand_like(p) >= args.sparsity).float() for p in model.parameters()]
@@ -101,7 +103,9 @@ def bench(args):
     for i in range(args.warmup + args.steps):
         x, y = batches[i % BATCHES]
         start = time.perf_counter()
-        loss = trainer.step(x, y)
+        loss = trainer.step(x.to(args.device), y.to(args.device))
+        if args.device == "cuda":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     if not loss.isfinite():
         raise SystemExit(f"the loss of the last step is {loss.item()}: these timings mean nothing")
@@ -167,6 +171,7 @@ def options():
     parser.add_argument("--warmup", type=count, default=3, help="steps before those [3]")
     parser.add_argument("--threads", type=positive, default=cpus(), help="[all CPUs]")
     parser.add_argument("--layout", choices=LAYOUTS, default="default")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", action="store_true", help="accepted, as the output is always JSON")
     args = parser.parse_args()
     default = [64] if args.model == "transformer" else [3, 32, 32]
@@ -185,6 +190,7 @@ def main():
     args = options()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    torch.backends.cudnn.allow_tf32 = False
     seconds = bench(args)
     print(json.dumps({
         "model": args.model,
@@ -194,6 +200,7 @@ def main():
         "input": args.input,
         "batch_size": args.batch_size,
         "optimizer": args.optimizer,
+        "device": args.device,
         "threads": torch.get_num_threads(),
         "steps": args.steps,
         "step_seconds": {"median": statistics.median(seconds), "min": min(seconds), "max": max(seconds),

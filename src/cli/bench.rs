@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use crate::bench::{Bench, BenchReport, FISHER_SAMPLES, Measured};
+use crate::compute::{Compute, DeviceChoice};
 use crate::data::Input;
 use crate::data::text::{LENGTH, VOCABULARY};
 use crate::error::{Error, Result};
@@ -56,6 +57,9 @@ pub(super) struct Args {
     /// Threads that compute [default: all CPUs, or RAYON_NUM_THREADS].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Where to compute: auto, cpu, cuda:N or metal.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -124,6 +128,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         against: args.against.as_ref().map(|text| optimizer("against", text, batch_size)).transpose()?,
         live: args.live.clone(),
         seed: args.seed,
+        compute: Compute::open(args.device)?,
         steps: args.steps as usize,
         warmup: args.warmup as usize,
     };
@@ -145,8 +150,12 @@ fn text(r: &BenchReport) -> String {
     // Writing to a string cannot fail.
     writeln!(
         text,
-        "{}{size} on {}, batch {}, {} threads, {} steps",
-        r.model, r.input, r.batch_size, r.threads, r.steps
+        "{}{size} on {}, batch {}, {}, {} steps",
+        r.model,
+        r.input,
+        r.batch_size,
+        r.gpu.clone().unwrap_or_else(|| format!("{} threads", r.threads)),
+        r.steps
     )
     .ok();
     measured(&mut text, &r.own);

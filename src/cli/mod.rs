@@ -4,6 +4,7 @@ mod bench;
 mod compare;
 mod completions;
 mod data;
+mod doctor;
 mod list;
 mod parity;
 mod plan;
@@ -56,6 +57,8 @@ enum Command {
     Report(report::Args),
     /// Compare a run with a baseline: improved, unchanged, regressed, undecided, new, missing.
     Compare(compare::Args),
+    /// Say what of this machine a training can use, and why not more.
+    Doctor,
     /// Replay a parity case and compare with its expected weights.
     Parity(parity::Args),
     /// Train cells of a run whose ids come on stdin: a child of `suite --jobs`.
@@ -80,6 +83,7 @@ pub fn run() -> Result<ExitCode> {
         Command::Bench(args) => bench::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Doctor => doctor::run(),
         Command::Parity(args) => parity::run(&args),
         Command::Work(args) => work::run(&args),
         Command::Schema => print(crate::suite::file::json_schema()),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::compute::{Compute, DeviceChoice};
 use crate::error::Result;
 use crate::parity::{Comparison, replay};
 
@@ -12,12 +13,16 @@ pub(super) struct Args {
     /// Parity cases (docs/parity.md).
     #[arg(required = true)]
     cases: Vec<PathBuf>,
+    /// Where to replay them: auto, cpu, cuda:N or metal.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let compute = Compute::open(args.device)?;
     let mut agreeing = 0;
     for case in &args.cases {
-        let comparison = replay(case)?;
+        let comparison = replay(case, &compute)?;
         agreeing += usize::from(comparison.passes());
         super::print(format!("{}\n{}", case.display(), text(&comparison)))?;
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::progress::Progress;
 use super::report::All;
+use crate::compute::{Compute, DeviceChoice};
 use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::{Error, Result};
 use crate::exec::{self, Ended, Jobs, Stop};
@@ -48,6 +49,9 @@ pub(super) struct Args {
     /// Memory that all of them together may take, such as 8GiB: where they take more, fewer are trained at once.
     #[arg(long, value_name = "SIZE")]
     max_memory: Option<bytesize::ByteSize>,
+    /// Where to train: auto (a GPU that this program was built for, if one is there), cpu, cuda:N or metal.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
     /// How to print the result.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
@@ -67,6 +71,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         ));
     }
     super::set_threads(args.threads)?;
+    let compute = Compute::open(args.device)?;
     let suite = Suite::read(&args.suite)?;
     let wanted = suite.data(&args.profile)?;
     // A suite that cannot be expanded, or a filter that nothing passes, is refused before any data is fetched.
@@ -100,10 +105,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         plan.profile,
         plan.cells.len(),
         data.provenance.source,
-        if args.jobs > 1 {
-            format!("{} at once", args.jobs)
-        } else {
-            format!("{} threads", rayon::current_num_threads())
+        match compute.gpu() {
+            _ if args.jobs > 1 => format!("{} at once", args.jobs),
+            Some(gpu) => gpu.to_string(),
+            None => format!("{} threads", rayon::current_num_threads()),
         },
         folder.path().display()
     ));
@@ -112,6 +117,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         // The children read their own.
         drop(data);
         let mut arguments = vec!["--data".into(), args.data.argument()];
+        arguments.extend(["--device".into(), compute.choice().to_string().into()]);
         arguments.extend(args.offline.then(|| "--offline".into()));
         arguments.extend(args.save_weights.then(|| "--save-weights".into()));
         arguments.extend(plan.checkpoint.iter().flat_map(|every| ["--checkpoint".into(), every.to_string().into()]));
@@ -132,6 +138,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             manifest: &manifest,
             cells: &plan.cells,
             data: &data,
+            compute: &compute,
             save_weights: args.save_weights,
             checkpoint: plan.checkpoint,
             jobs: 1,

@@ -5,6 +5,7 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::compute::{Compute, DeviceChoice};
 use crate::data::{self, DataSource, Fetch};
 use crate::error::{Error, Result};
 use crate::exec::{Outcome, READY, Run, Stop, Watcher, Worker, pin};
@@ -28,6 +29,9 @@ pub(super) struct Args {
     /// Epochs after which a cell at work is kept.
     #[arg(long, value_name = "N")]
     checkpoint: Option<usize>,
+    /// Where to train.
+    #[arg(long)]
+    device: DeviceChoice,
     /// Threads that compute.
     #[arg(long, value_name = "N")]
     threads: usize,
@@ -87,6 +91,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         manifest: &manifest,
         cells: &manifest.cells,
         data: &data,
+        compute: &Compute::open(args.device)?,
         save_weights: args.save_weights,
         checkpoint: args.checkpoint,
         jobs: args.jobs,

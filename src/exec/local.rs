@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Stop;
 use super::keep::CellKeeper;
+use crate::compute::Compute;
 use crate::data::{self, DataSet};
 use crate::error::Result;
 use crate::record::{CellState, Provenance, Published, Record, RunFolder, RunManifest, SCHEMA};
@@ -24,6 +25,8 @@ pub struct Run<'a> {
     pub cells: &'a [Cell],
     /// The data they train on.
     pub data: &'a DataSet,
+    /// Where they train.
+    pub compute: &'a Compute,
     /// Keep every trained cell's final weights.
     pub save_weights: bool,
     /// Epochs after which a cell at work is kept, 0 for never; where not given, about once a minute.
@@ -84,7 +87,7 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// When a tensor operation fails.
     pub fn new(run: &'a Run<'a>) -> Result<Self> {
-        Ok(Self { run, reference: ReferenceStep::new()? })
+        Ok(Self { run, reference: ReferenceStep::new(run.compute)? })
     }
 
     /// Sees to it that a cell has a record, unless another process does or it is to stop.
@@ -180,7 +183,7 @@ fn train_and_publish(
         }),
     );
     let reference_step_seconds = reference.seconds()?;
-    let Some(trained) = train_from(cell, run.data, from, watcher, &mut CellKeeper::new(run, cell))? else {
+    let Some(trained) = train_from(cell, run.data, run.compute, from, watcher, &mut CellKeeper::new(run, cell))? else {
         return Ok(false);
     };
     if run.save_weights {
@@ -197,7 +200,7 @@ fn train_and_publish(
         measures: trained.measures,
         stand_in: run.manifest.stand_in,
         data: data::Provenance { unreadable: trained.unreadable, ..run.data.provenance.clone() },
-        provenance: Provenance { jobs: run.jobs, ..Provenance::now() },
+        provenance: Provenance { jobs: run.jobs, gpu: run.compute.gpu().map(str::to_string), ..Provenance::now() },
         reference_step_seconds,
         resumed: trained.resumed,
     };
@@ -217,7 +220,7 @@ fn train_and_publish(
 /// Where a cell was kept, if it can be gone on with.
 fn kept(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<Checkpoint>> {
     let Some(bytes) = run.folder.read_checkpoint(cell)? else { return Ok(None) };
-    let expected = identity(cell, run.data);
+    let expected = identity(cell, run.data, run.compute);
     let reason = match Checkpoint::from_bytes(&bytes) {
         Ok(checkpoint) if checkpoint.identity() == expected => return Ok(Some(checkpoint)),
         Ok(checkpoint) => format!("it is of {}, not of {expected}", checkpoint.identity()),

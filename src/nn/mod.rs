@@ -6,6 +6,7 @@
 //! just another argument, so nothing has to be restored after a SAM ascent step.
 
 mod cpu;
+mod device;
 mod layers;
 mod objective;
 mod params;
@@ -16,7 +17,8 @@ mod tape;
 mod tests;
 mod weights_file;
 
-pub use cpu::{Scalar, executed_flops, gemm_peak};
+pub use cpu::{Scalar, executed_flops};
+pub use device::gemm_peak;
 pub use layers::{
     BatchNorm, Bias, Conv2d, Embedding, LayerNorm, Linear, Positions, add, add_relu, attention, avg_pool2d,
     channels_last, diagonal, dropout, flatten, gelu, global_avg_pool, global_max_pool, max_pool2d, relu, rows,

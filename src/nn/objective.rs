@@ -1,5 +1,6 @@
 //! What a training minimises: the mean over a batch of a function of its logits and labels.
 
+use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +26,11 @@ pub struct Loss {
     /// Loss of each sample.
     pub per_sample: Vec<f64>,
     objective: Objective,
-    logits: Node,
+    /// On the host.
+    logits: Tensor,
+    slot: Option<usize>,
+    /// Where the gradient is wanted.
+    device: Device,
     labels: Vec<u32>,
 }
 
@@ -36,12 +41,13 @@ impl Pass<'_> {
     /// When a tensor operation fails.
     pub fn loss<T: Scalar>(&self, objective: Objective, logits: &Node, labels: &[u32]) -> Result<Loss> {
         let classes = logits.raw.dims2()?.1;
-        let per_sample = with_slice::<T, _>(&logits.raw, |l| match objective {
+        let (host, device, slot) = (logits.raw.to_device(&Device::Cpu)?, logits.raw.device().clone(), logits.slot);
+        let per_sample = with_slice::<T, _>(&host, |l| match objective {
             Objective::CrossEntropy => cpu::cross_entropy(l, labels, classes),
             Objective::SquaredError => cpu::squared_error(l, labels, classes),
         })?;
         let mean = per_sample.iter().sum::<f64>() / per_sample.len() as f64;
-        Ok(Loss { mean, per_sample, objective, logits: logits.clone(), labels: labels.to_vec() })
+        Ok(Loss { mean, per_sample, objective, logits: host, slot, device, labels: labels.to_vec() })
     }
 }
 
@@ -49,12 +55,12 @@ impl Loss {
     /// The slot of the logits and the gradient of `parts` times the mean: of the mean itself, or of the sum of the means of so
     /// many equal parts of the batch.
     pub(super) fn backward<T: Scalar>(&self, parts: usize) -> Result<(Option<usize>, Gradient)> {
-        let (batch, classes) = self.logits.raw.dims2()?;
+        let (batch, classes) = self.logits.dims2()?;
         let (labels, scale) = (&self.labels, parts as f64 / batch as f64);
-        let grad = with_slice::<T, _>(&self.logits.raw, |l| match self.objective {
+        let grad = with_slice::<T, _>(&self.logits, |l| match self.objective {
             Objective::CrossEntropy => cpu::cross_entropy_backward(l, labels, classes, scale),
             Objective::SquaredError => cpu::squared_error_backward(l, labels, classes, scale),
         })?;
-        Ok((self.logits.slot, Gradient::plain(tensor(grad, &[batch, classes])?)))
+        Ok((self.slot, Gradient::plain(tensor(grad, &[batch, classes])?.to_device(&self.device)?)))
     }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{DType, Shape};
+use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::Init;
 use candle_nn::init::NormalOrUniform;
 use rand_chacha::ChaCha8Rng;
 
 use super::cpu::Scalar;
+use crate::error::Result;
 use crate::random::{Stream, normal_pair, stream, unit};
 
 /// Running statistics move by this fraction per batch (PyTorch's default).
@@ -212,6 +213,15 @@ impl<'a> Weights<'a> {
     pub(super) fn get<T: Scalar>(&self, id: ParamId) -> &'a [T] {
         assert_eq!(self.dtype, T::DTYPE, "layers compute in the type of the weights");
         &bytemuck::cast_slice(self.bytes)[self.layout.specs[id.0].range()]
+    }
+
+    /// A parameter as a tensor on `device`.
+    pub(super) fn to_device(self, id: ParamId, device: &Device) -> Result<Tensor> {
+        let shape = self.layout.specs[id.0].shape.as_slice();
+        Ok(match self.dtype {
+            DType::F64 => Tensor::from_slice(self.get::<f64>(id), shape, device)?,
+            _ => Tensor::from_slice(self.get::<f32>(id), shape, device)?,
+        })
     }
 
     /// The values of a parameter by channel, for sums in f64.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
@@ -78,6 +78,8 @@ pub struct Pass<'a> {
     pub(super) dropout: Option<ChaCha8Rng>,
     /// The samples of a batch that this pass is of, and how many the batch has, where it is of a part.
     pub(super) samples: Option<(&'a [usize], usize)>,
+    /// Where candle's operations compute; where there is none, our kernels do, on the CPU.
+    pub(super) device: Option<&'a Device>,
     /// What the backward pass owes; all gradients where there is none.
     plan: Option<&'a BackwardPlan>,
     /// The weights through which gradients of inputs are taken, where these are others.
@@ -102,6 +104,8 @@ pub(super) struct Gradients<'a> {
     pub(super) weights: Weights<'a>,
     /// The weights of convolutions and linear layers through which gradients of their inputs are taken.
     pub(super) input_weights: Weights<'a>,
+    /// Whether values are on a device.
+    on_device: bool,
     plan: Option<&'a BackwardPlan>,
     slots: Vec<Option<Gradient>>,
     /// The flat gradient's bytes, and which parameters have theirs.
@@ -257,6 +261,7 @@ impl<'a> Pass<'a> {
             batch_norm,
             dropout: None,
             samples: None,
+            device: None,
             plan: None,
             input_weights: None,
             tape: Some(Vec::new()),
@@ -275,6 +280,11 @@ impl<'a> Pass<'a> {
     /// The same pass, of these samples of a batch of `of`: dropout leaves out of each what it would in the whole batch.
     pub fn with_samples(self, samples: Option<&'a [usize]>, of: usize) -> Self {
         Self { samples: samples.map(|samples| (samples, of)), ..self }
+    }
+
+    /// The same pass, computed by candle's operations on `device`, where one is given.
+    pub fn on(self, device: Option<&'a Device>) -> Self {
+        Self { device, ..self }
     }
 
     /// The same pass without a way back, for losses alone.
@@ -328,9 +338,13 @@ impl<'a> Pass<'a> {
         self.batch_norm == BatchNormMode::Eval
     }
 
-    /// Wraps an input, whose own gradient nobody needs.
-    pub fn input(&self, value: Tensor) -> Node {
-        Node { common: true, ..Node::plain(value, None) }
+    /// Takes an input, whose own gradient nobody needs, to where the pass computes.
+    ///
+    /// # Errors
+    /// When the device cannot hold it.
+    pub fn input(&self, value: Tensor) -> Result<Node> {
+        let value = self.device.map_or_else(|| Ok(value.clone()), |device| value.to_device(device))?;
+        Ok(Node { common: true, ..Node::plain(value, None) })
     }
 
     /// Whether the backward pass owes any of a parameter's gradient; that of the other pass, while a layer is kept for it.
@@ -436,10 +450,12 @@ impl<'a> Pass<'a> {
     /// (over the tokens of a text): one pass for all of them, in evaluation mode, where samples do not see one another.
     ///
     /// # Errors
-    /// In training mode, when a parameter is used twice, or a tensor operation fails.
+    /// In training mode, on a device, when a parameter is used twice, or a tensor operation fails.
     pub fn backward_by_sample<T: Scalar>(self, loss: &Loss, samples: usize, squares: &mut [T]) -> Result<()> {
-        if !self.is_evaluation() {
-            return Err(Error::Usage("gradients of single samples are taken in evaluation mode".into()));
+        if !self.is_evaluation() || self.device.is_some() {
+            return Err(Error::Usage(
+                "gradients of single samples are taken at once in evaluation mode and on the CPU only".into(),
+            ));
         }
         self.run_backward(loss, Some(samples), squares)
     }
@@ -449,6 +465,7 @@ impl<'a> Pass<'a> {
         let mut gradients = Gradients {
             weights: self.weights,
             input_weights: self.input_weights.unwrap_or(self.weights),
+            on_device: self.device.is_some(),
             plan: self.plan,
             slots: vec![None; self.slots],
             flat: bytemuck::cast_slice_mut(flat),
@@ -485,6 +502,7 @@ impl<'a> Gradients<'a> {
         let Some(slot) = slot else { return Ok(()) };
         let sum = match self.slots[slot].take() {
             None => grad,
+            Some(other) if self.on_device => Gradient::plain((other.raw + grad.raw)?),
             Some(other) => {
                 let (a, b) = (other.value::<T>()?, grad.value::<T>()?);
                 let sum = with_slice::<T, _>(&a, |a| with_slice(&b, |b| cpu::add(a, b)))??;

@@ -20,6 +20,9 @@ pub struct Provenance {
     pub crates: BTreeMap<String, String>,
     /// The machine.
     pub machine: Machine,
+    /// The GPU that computed; none where the CPU did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
     /// Threads that computed.
     pub threads: usize,
     /// Cells that were trained at once on the machine, at most.
@@ -60,6 +63,7 @@ impl Provenance {
             git_revision: option_env!("SHARPBENCH_GIT_REVISION").map(str::to_string),
             crates: CRATE_VERSIONS.clone(),
             machine: Machine::this(),
+            gpu: None,
             threads: rayon::current_num_threads(),
             jobs: 1,
             finished_unix: since.map_or(0, |d| d.as_secs()),
@@ -69,7 +73,13 @@ impl Provenance {
     /// The type of machine with what of it was used, in words: where it is the same, times can be compared.
     pub fn machine_type(&self) -> String {
         let at_once = if self.jobs == 1 { String::new() } else { format!(", {} cells at once", self.jobs) };
-        format!("{}, {} threads{at_once}", self.machine.kind(), self.threads)
+        format!("{}, {} threads{at_once}", self.kind(), self.threads)
+    }
+
+    /// The type of what computed, in words: where it is the same, bits are.
+    pub fn kind(&self) -> String {
+        let gpu = self.gpu.as_ref().map_or_else(String::new, |gpu| format!("{gpu}, "));
+        format!("{gpu}{}", self.machine.kind())
     }
 }
 

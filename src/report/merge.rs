@@ -116,10 +116,10 @@ fn disagreement(name: &str, a: &Record, other: &str, b: &Record) -> Option<Strin
         }
     };
     // The number of threads changes no bit.
-    let why = if a.provenance.machine.kind() == b.provenance.machine.kind() {
+    let why = if a.provenance.kind() == b.provenance.kind() {
         "on one type of machine, where the same program gives the same bits: do not trust either before you know why"
     } else {
-        "on different types of machine, whose bits may differ"
+        "on different types of machine or device, whose bits may differ"
     };
     Some(format!("{}: {} in {name}, {} in {other}; {why}", a.cell.label(), text(a), text(b)))
 }

@@ -56,6 +56,7 @@ pub(super) fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
             sha256: "sha".into(),
         },
         provenance: Provenance {
+            gpu: None,
             sharpbench: "0.0.0".into(),
             git_revision: None,
             crates: Default::default(),

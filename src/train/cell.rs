@@ -14,6 +14,7 @@ use super::masks::{MaskState, Observed};
 use super::memory;
 use super::sharpness::{EdgeProbe, StepSettings, sharpness};
 use super::step::{Optimizer, Trainer};
+use crate::compute::Compute;
 use crate::data::DataSet;
 use crate::data::loader::Batch;
 use crate::error::{Error, Result};
@@ -40,6 +41,7 @@ pub trait Observer {
 struct Session<'a> {
     cell: &'a Cell,
     data: &'a DataSet,
+    compute: &'a Compute,
     trainer: Trainer<'a>,
     masks: Option<MaskState<'a>>,
     at: Position,
@@ -97,12 +99,12 @@ enum Epoch {
     Stopped,
 }
 
-/// Trains a cell on its data set, without interruption.
+/// Trains a cell on its data set, on the CPU, without interruption.
 ///
 /// # Errors
 /// When a tensor operation fails. Divergence is a result, not an error.
 pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<Trained> {
-    let trained = train_from(cell, data, None, observer, &mut KeepNothing)?;
+    let trained = train_from(cell, data, Compute::CPU, None, observer, &mut KeepNothing)?;
     trained.ok_or_else(|| Error::Usage("a training that nobody stops has stopped".into()))
 }
 
@@ -114,6 +116,7 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
 pub fn train_from(
     cell: &Cell,
     data: &DataSet,
+    compute: &Compute,
     from: Option<Checkpoint>,
     observer: &mut dyn Observer,
     keeper: &mut dyn Keeper,
@@ -123,11 +126,12 @@ pub fn train_from(
     let layout = model.layout();
     let optimizer = Optimizer::new(&cell.optimizer, layout);
     let chunk = cell.full_batch_steps.map(|_| FULL_BATCH_CHUNK);
-    let problem = Problem { model: model.as_ref(), objective: cell.objective, chunk };
+    let problem = Problem { model: model.as_ref(), objective: cell.objective, chunk, device: compute.device() };
     let trainer = Trainer::new(problem, optimizer, layout.init(cell.seed), RunningStats::new(layout));
     let mut session = Session {
         cell,
         data,
+        compute,
         trainer,
         masks: MaskState::new(cell, layout),
         at: Position::default(),
@@ -252,7 +256,7 @@ impl Session<'_> {
         self.note_unreadable();
         let state = State {
             schema: State::SCHEMA,
-            identity: identity(self.cell, self.data),
+            identity: identity(self.cell, self.data, self.compute),
             position: self.at,
             epochs: self.epochs.clone(),
             mask_seconds: self.mask_seconds,
@@ -282,7 +286,7 @@ impl Session<'_> {
     /// Goes on where `checkpoint` stands.
     fn restore(&mut self, checkpoint: Checkpoint) -> std::result::Result<(), String> {
         let Checkpoint { state, mut vectors } = checkpoint;
-        if state.identity != identity(self.cell, self.data) {
+        if state.identity != identity(self.cell, self.data, self.compute) {
             return Err(format!("it is of {}", state.identity));
         }
         let n = self.trainer.weights().len();

@@ -11,6 +11,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::compute::Compute;
 use crate::data::{DataSet, hex};
 use crate::record::{EdgeCheck, EpochMeasures, GradientNorm, MaskRefresh, Provenance, SharpnessCheck};
 use crate::suite::Cell;
@@ -185,7 +186,7 @@ impl Checkpoint {
 }
 
 /// What a checkpoint must be of to be gone on with: the cell, and a program on a type of machine that give the same bits.
-pub fn identity(cell: &Cell, data: &DataSet) -> String {
+pub fn identity(cell: &Cell, data: &DataSet, compute: &Compute) -> String {
     let program = Provenance::now();
     let clean = program.git_revision.filter(|revision| !revision.ends_with("+dirty"));
     // Sources of no known revision are told apart by the file that was built from them.
@@ -195,10 +196,11 @@ pub fn identity(cell: &Cell, data: &DataSet) -> String {
         built.map_or("unknown".into(), |(bytes, time)| format!("{bytes} bytes of {time}"))
     });
     format!(
-        "{} on {}, sharpbench {} ({revision}), {}",
+        "{} on {}, sharpbench {} ({revision}), {}{}",
         cell.id(),
         data.provenance.sha256,
         program.sharpbench,
+        compute.gpu().map_or_else(String::new, |gpu| format!("{gpu}, ")),
         program.machine.kind()
     )
 }

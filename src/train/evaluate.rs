@@ -13,15 +13,15 @@ const BATCH: usize = 256;
 /// # Errors
 /// When a tensor operation fails.
 pub(super) fn evaluate(
-    Network { problem: Problem { model, objective, .. }, weights, running }: Network<'_>,
+    Network { problem: Problem { model, objective, device, .. }, weights, running }: Network<'_>,
     data: &DataSet,
 ) -> Result<(f64, f64)> {
     let (mut loss, mut correct, mut n) = (0.0, 0, 0);
     data.test_batches(BATCH, |batches| {
         for batch in batches {
             let batch = batch?;
-            let mut pass = Pass::evaluation(Weights::new(model.layout(), weights), running);
-            let input = pass.input(batch.input);
+            let mut pass = Pass::evaluation(Weights::new(model.layout(), weights), running).on(device);
+            let input = pass.input(batch.input)?;
             let logits = model.forward(&input, &mut pass)?;
             loss += pass.loss::<f32>(objective, &logits, &batch.labels)?.per_sample.iter().sum::<f64>();
             let predicted = logits.value::<f32>()?.argmax(1)?.to_vec1::<u32>()?;

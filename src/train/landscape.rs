@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::data::loader::Batch;
 use crate::error::Result;
@@ -22,12 +22,14 @@ pub struct Problem<'m> {
     /// Samples of a pass, at most: a larger batch is taken in parts, one after the other, so that its activations need no more
     /// memory. Only for models whose samples do not see one another.
     pub chunk: Option<usize>,
+    /// Where candle's operations compute; our kernels do, on the CPU, where there is none.
+    pub device: Option<&'m Device>,
 }
 
 impl<'m> From<&'m dyn Model> for Problem<'m> {
-    /// Cross-entropy, whole batches.
+    /// Cross-entropy, whole batches, on the CPU.
     fn from(model: &'m dyn Model) -> Self {
-        Self { model, objective: Objective::CrossEntropy, chunk: None }
+        Self { model, objective: Objective::CrossEntropy, chunk: None, device: None }
     }
 }
 
@@ -189,6 +191,14 @@ impl Network<'_> {
         if batch.labels.is_empty() {
             return Ok(());
         }
+        if self.problem.device.is_some() {
+            let mut gradient = Vec::new();
+            for i in 0..samples(batch) {
+                self.loss_gradient(&part(batch, &[i])?, BatchNormMode::Eval, &mut gradient)?;
+                squares.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g * g);
+            }
+            return Ok(());
+        }
         let weights = Weights::new(self.problem.model.layout(), self.weights);
         let pass = Pass::training(weights, self.running, BatchNormMode::Eval);
         let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
@@ -196,11 +206,13 @@ impl Network<'_> {
     }
 }
 
-fn forward<'a, T: Scalar>(problem: Problem<'_>, pass: Pass<'a>, batch: &Batch) -> Result<(Pass<'a>, Loss)> {
-    let mut pass = pass.with_dropout(batch.dropout.clone());
+fn forward<'a, T: Scalar>(problem: Problem<'a>, pass: Pass<'a>, batch: &Batch) -> Result<(Pass<'a>, Loss)> {
+    // Apple's GPUs have no f64: what is measured in it is measured on the CPU there.
+    let device = problem.device.filter(|device| T::DTYPE != DType::F64 || !device.is_metal());
+    let mut pass = pass.with_dropout(batch.dropout.clone()).on(device);
     // Tokens stay what they are.
     let dtype = if batch.input.dtype().is_float() { T::DTYPE } else { batch.input.dtype() };
-    let input = pass.input(batch.input.to_dtype(dtype)?);
+    let input = pass.input(batch.input.to_dtype(dtype)?)?;
     let logits = problem.model.forward(&input, &mut pass)?;
     let loss = pass.loss::<T>(problem.objective, &logits, &batch.labels)?;
     Ok((pass, loss))

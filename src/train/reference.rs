@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 
-use super::{Optimizer, Trainer};
+use super::{Optimizer, Problem, Trainer};
+use crate::compute::Compute;
 use crate::data::Input;
 use crate::data::loader::Batch;
 use crate::error::{Error, Result};
@@ -28,15 +29,16 @@ const VALID: Duration = Duration::from_secs(1);
 pub struct ReferenceStep {
     model: Box<dyn Model>,
     batch: Batch,
+    device: Option<Device>,
     last: Option<(Instant, StepSeconds)>,
 }
 
 impl ReferenceStep {
-    /// Not yet measured.
+    /// On this device, not yet measured.
     ///
     /// # Errors
     /// When its tensors cannot be made.
-    pub fn new() -> Result<Self> {
+    pub fn new(compute: &Compute) -> Result<Self> {
         let spec = ModelSpec { name: "resnet8".into(), width: Some(8), ..ModelSpec::default() };
         let model = model::build(&spec, Task { input: Input::Image(SHAPE), classes: CLASSES }).map_err(Error::Usage)?;
         let mut rng = stream(0, Stream::Synthetic("reference step"));
@@ -44,7 +46,8 @@ impl ReferenceStep {
         let [channels, height, width] = SHAPE;
         let input = Tensor::from_vec(pixels, (BATCH, channels, height, width), &Device::Cpu)?;
         let labels = (0..BATCH).map(|i| (i % CLASSES) as u32).collect();
-        Ok(Self { model, batch: Batch { input, labels, dropout: None }, last: None })
+        let batch = Batch { input, labels, dropout: None };
+        Ok(Self { model, batch, device: compute.device().cloned(), last: None })
     }
 
     /// Its duration now, measured at most every second.
@@ -58,8 +61,9 @@ impl ReferenceStep {
             return Ok(Some(seconds));
         }
         let layout = self.model.layout();
+        let problem = Problem { device: self.device.as_ref(), ..(&*self.model).into() };
         let sgd = Optimizer::plain(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 });
-        let mut trainer = Trainer::new(&*self.model, sgd, layout.init(0), RunningStats::new(layout));
+        let mut trainer = Trainer::new(problem, sgd, layout.init(0), RunningStats::new(layout));
         let mut seconds = Vec::with_capacity(STEPS);
         for step in 0..STEPS {
             let start = Instant::now();

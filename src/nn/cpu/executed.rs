@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static FLOPS: AtomicU64 = AtomicU64::new(0);
 
 /// Adds `flops` FLOPs; a multiply-add has 2.
-pub(super) fn count_flops(flops: usize) {
+pub(in crate::nn) fn count_flops(flops: usize) {
     FLOPS.fetch_add(flops as u64, Ordering::Relaxed);
 }
 

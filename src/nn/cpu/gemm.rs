@@ -110,8 +110,8 @@ const PEAK_SIDE: usize = 576;
 /// Rounds of which the best counts.
 const PEAK_ROUNDS: usize = 12;
 
-/// The machine's matrix-product peak in FLOP/s: every thread multiplies matrices of its own; the best round counts.
-pub fn gemm_peak() -> f64 {
+/// The CPU's matrix-product peak in FLOP/s: every thread multiplies matrices of its own; the best round counts.
+pub(in crate::nn) fn peak() -> f64 {
     let n = PEAK_SIDE;
     let threads = rayon::current_num_threads();
     let mut work: Vec<[Vec<f32>; 3]> =

@@ -27,10 +27,10 @@ pub(super) use activation::{add, gelu, gelu_backward, keep, relu, relu_backward,
 pub(super) use attention::{AttentionShape, attention, attention_backward};
 pub(super) use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm_backward, normalisation};
 pub(super) use conv::{ConvShape, InputGrad, WeightGrad, conv2d, conv2d_backward};
+pub(super) use executed::count_flops;
 pub use executed::executed_flops;
 pub(super) use gather::gather;
-pub use gemm::gemm_peak;
-pub(super) use gemm::{MatMut, MatRef, par_gemm};
+pub(super) use gemm::{MatMut, MatRef, par_gemm, peak};
 pub(super) use layer_norm::{layer_norm, layer_norm_backward};
 pub(super) use loss::{cross_entropy, cross_entropy_backward, squared_error, squared_error_backward};
 pub(super) use moments::{Measure, Moments};

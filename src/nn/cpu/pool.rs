@@ -13,9 +13,9 @@ pub(in crate::nn) struct PoolShape {
     height: usize,
     width: usize,
     channels: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
+    pub(in crate::nn) kernel: usize,
+    pub(in crate::nn) stride: usize,
+    pub(in crate::nn) padding: usize,
 }
 
 impl PoolShape {

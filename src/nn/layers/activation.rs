@@ -3,6 +3,7 @@
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::cpu::{self, Measure, Scalar, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// `max(x, 0)`, with gradient 0 at 0 as in PyTorch.
@@ -17,7 +18,10 @@ pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
-    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, pass)))
+    pass.layer([x], &[], |[x], pass| match pass.device {
+        Some(_) => device::relu(x, pass),
+        None => by_dtype!(x, run(x, pass)),
+    })
 }
 
 /// `x Phi(x)`, Phi being the standard normal distribution's function, as `torch.nn.GELU` (Hendrycks and Gimpel, 2016).
@@ -32,7 +36,10 @@ pub fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
-    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, pass)))
+    pass.layer([x], &[], |[x], pass| match pass.device {
+        Some(_) => device::gelu(x, pass),
+        None => by_dtype!(x, run(x, pass)),
+    })
 }
 
 /// `a + b`: the end of a residual block whose sum is not rectified.
@@ -48,7 +55,10 @@ pub fn add(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slots[1], Gradient::plain(dy))
         }))
     }
-    pass.layer([a, b], &[], |[a, b], pass| by_dtype!(a, run(a, b, pass)))
+    pass.layer([a, b], &[], |[a, b], pass| match pass.device {
+        Some(_) => device::add(a, b, false, pass),
+        None => by_dtype!(a, run(a, b, pass)),
+    })
 }
 
 /// `max(a + b, 0)`: the end of a residual block.
@@ -74,5 +84,8 @@ pub fn add_relu(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slots[1], grad)
         }))
     }
-    pass.layer([a, b], &[], |[a, b], pass| by_dtype!(a, run(a, b, pass)))
+    pass.layer([a, b], &[], |[a, b], pass| match pass.device {
+        Some(_) => device::add(a, b, true, pass),
+        None => by_dtype!(a, run(a, b, pass)),
+    })
 }

@@ -3,6 +3,7 @@
 use super::by_dtype;
 use crate::error::{Error, Result};
 use crate::nn::cpu::{self, AttentionShape, Scalar, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// Scaled dot-product attention of `heads` heads (Vaswani et al. 2017): [batch, ..., 3 width], for each token its
@@ -34,5 +35,8 @@ pub fn attention(qkv: &Node, heads: usize, causal: bool, pass: &mut Pass<'_>) ->
     }
     let tokens = qkv.raw.elem_count() / (batch * width);
     let s = AttentionShape { batch, tokens, heads, size: width / (3 * heads), causal };
-    pass.layer([qkv], &[], |[qkv], pass| by_dtype!(qkv, run(qkv, s, pass)))
+    pass.layer([qkv], &[], |[qkv], pass| match pass.device {
+        Some(_) => device::attention(s, qkv, pass),
+        None => by_dtype!(qkv, run(qkv, s, pass)),
+    })
 }

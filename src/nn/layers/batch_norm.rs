@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::cpu::{self, BatchNormGrad, ChannelStats, Moments, Scalar, Statistics, with_slice};
+use crate::nn::device::{self, BatchNormParams};
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, RunningId};
 use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Part, Pass, Through, round};
 
@@ -38,7 +39,13 @@ impl BatchNorm {
 
     /// [batch, h, w, channels] -> the same shape.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        pass.layer([x], &[self.weight, self.bias], |[x], pass| by_dtype!(x, batch_norm(self, x, pass)))
+        pass.layer([x], &[self.weight, self.bias], |[x], pass| match pass.device {
+            Some(_) => {
+                let &Self { weight, bias, running, relu } = self;
+                device::batch_norm(&BatchNormParams { weight, bias, running, eps: BATCH_NORM_EPS, relu }, x, pass)
+            }
+            None => by_dtype!(x, batch_norm(self, x, pass)),
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use candle_nn::Init;
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::cpu::{Moments, Scalar, with_slice};
+use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
 use crate::nn::tape::{Gradient, Node, Normalised, Pass, Through, round};
 
@@ -30,7 +31,10 @@ impl Bias {
 
     /// [..., channels] -> the same shape.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        pass.layer([x], &[self.bias], |[x], pass| by_dtype!(x, bias(self, x, pass)))
+        pass.layer([x], &[self.bias], |[x], pass| match pass.device {
+            Some(_) => device::bias(self.bias, self.relu, x, pass),
+            None => by_dtype!(x, bias(self, x, pass)),
+        })
     }
 }
 

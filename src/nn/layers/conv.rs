@@ -8,6 +8,7 @@ use candle_nn::Init;
 use super::by_dtype;
 use crate::error::{Error, Result};
 use crate::nn::cpu::{self, ConvShape, InputGrad, Measure, Scalar, WeightGrad, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
 use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Pass};
 
@@ -48,24 +49,32 @@ impl Conv2d {
 
     /// [batch, h, w, c_in] -> [batch, oh, ow, c_out].
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        pass.layer([x], &[self.weight], |[x], pass| by_dtype!(x, conv2d(self, x, pass)))
+        let s = self.shape(x, pass)?;
+        pass.layer([x], &[self.weight], |[x], pass| match pass.device {
+            Some(_) => device::conv2d(s, self.weight, x, pass),
+            None => by_dtype!(x, conv2d(s, self.weight, x, pass)),
+        })
+    }
+
+    /// The geometry on these images.
+    fn shape(&self, x: &Node, pass: &Pass<'_>) -> Result<ConvShape> {
+        let (batch, height, width, c_in) = x.raw.dims4()?;
+        let Self { weight, c_out, kernel, stride, padding, .. } = *self;
+        let groups = c_in / self.c_in;
+        if groups * self.c_in != c_in || !c_out.is_multiple_of(groups.max(1)) {
+            let (reads, weight) = (self.c_in, &pass.weights.layout().specs()[weight.0].name);
+            return Err(Error::Usage(format!("{weight} reads {reads} channels in each group, the images have {c_in}")));
+        }
+        Ok(ConvShape { batch, c_in, height, width, c_out, kernel, stride, padding, groups })
     }
 }
 
-fn conv2d<T: Scalar>(layer: &Conv2d, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-    let (batch, height, width, c_in) = x.raw.dims4()?;
-    let Conv2d { weight: id, c_out, kernel, stride, padding, .. } = *layer;
-    let groups = c_in / layer.c_in;
-    if groups * layer.c_in != c_in || !c_out.is_multiple_of(groups.max(1)) {
-        let (reads, weight) = (layer.c_in, &pass.weights.layout().specs()[id.0].name);
-        return Err(Error::Usage(format!("{weight} reads {reads} channels in each group, the images have {c_in}")));
-    }
-    let s = ConvShape { batch, c_in, height, width, c_out, kernel, stride, padding, groups };
+fn conv2d<T: Scalar>(s: ConvShape, id: ParamId, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let weight = pass.weights.get(id);
     // Taken in the cache, for the batch normalisation that usually follows.
     let measure = pass.batch_norm != BatchNormMode::Eval;
     let (y, moments) = x.with_source::<T, _>(|x| cpu::conv2d(&s, &x, weight, measure))?;
-    let y = tensor(y, &[batch, s.out_height(), s.out_width(), c_out])?;
+    let y = tensor(y, &[s.batch, s.out_height(), s.out_width(), s.c_out])?;
     let slot = x.slot;
     // Read again for the weight's gradient alone.
     let read = pass.owes(id).then(|| x.clone());
@@ -86,7 +95,7 @@ fn conv2d<T: Scalar>(layer: &Conv2d, x: &Node, pass: &mut Pass<'_>) -> Result<No
             })??;
             Ok(())
         };
-        match (&read, groups) {
+        match (&read, s.groups) {
             (None, _) => run(None, wanted)?,
             (Some(x), _) if gradients.is_by_sample() => {
                 run(None, wanted)?;

@@ -4,6 +4,7 @@ use candle_core::DType;
 
 use crate::error::Result;
 use crate::nn::cpu::{Scalar, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::params::ParamId;
 use crate::nn::tape::{Gradient, Node, Pass};
 
@@ -32,6 +33,7 @@ pub fn diagonal(weight: ParamId, factors: &[f64], batch: usize, pass: &mut Pass<
         }))
     }
     pass.layer([], &[weight], |[], pass| match pass.weights.dtype() {
+        _ if pass.device.is_some() => device::diagonal(weight, factors, batch, pass),
         DType::F64 => run::<f64>(weight, factors, batch, pass),
         _ => run::<f32>(weight, factors, batch, pass),
     })

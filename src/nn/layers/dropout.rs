@@ -3,6 +3,7 @@
 use super::by_dtype;
 use crate::error::{Error, Result};
 use crate::nn::cpu::{self, Scalar, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::tape::{Gradient, Node, Pass};
 use crate::random::unit;
 
@@ -26,7 +27,11 @@ pub fn dropout(x: &Node, p: f32, pass: &mut Pass<'_>) -> Result<Node> {
                 samples.iter().flat_map(|i| &whole[i * size..(i + 1) * size]).copied().collect()
             }
         };
-        let scale = T::from_f64(1.0 / (1.0 - f64::from(p)));
+        let scale = 1.0 / (1.0 - f64::from(p));
+        if pass.device.is_some() {
+            return device::dropout(x, &kept, scale, pass);
+        }
+        let scale = T::from_f64(scale);
         let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::keep(x, &kept, scale))?;
         let slot = x.slot;
         Ok(pass.record(tensor(y, x.dims())?, &[x], &[], move |dy, gradients| {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::nn::cpu::{Scalar, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
 use crate::nn::tape::{Gradient, Node, Pass};
 
@@ -46,6 +47,9 @@ impl Embedding {
         if let Some(token) = ids.iter().find(|token| **token as usize >= vocabulary) {
             return Err(Error::Usage(format!("token {token} is outside the vocabulary of {vocabulary}")));
         }
+        if pass.device.is_some() {
+            return device::embedding(id, tokens, pass);
+        }
         let weight = pass.weights.get::<T>(id);
         let mut y = vec![T::zero(); ids.len() * width];
         y.par_chunks_mut(width)
@@ -84,7 +88,10 @@ impl Positions {
 
     /// [batch, ..., width], as many positions as were declared, -> the same shape.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        pass.layer([x], &[self.id], |[x], pass| super::by_dtype!(x, positions(self, x, pass)))
+        pass.layer([x], &[self.id], |[x], pass| match pass.device {
+            Some(_) => device::positions(self.id, x, pass),
+            None => super::by_dtype!(x, positions(self, x, pass)),
+        })
     }
 }
 

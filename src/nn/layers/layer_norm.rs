@@ -3,6 +3,7 @@
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::cpu::{self, Scalar, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
 use crate::nn::tape::{Gradient, Node, Part, Pass, round};
 
@@ -32,7 +33,10 @@ impl LayerNorm {
     /// # Errors
     /// When a tensor operation fails.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        pass.layer([x], &[self.weight, self.bias], |[x], pass| by_dtype!(x, layer_norm(self, x, pass)))
+        pass.layer([x], &[self.weight, self.bias], |[x], pass| match pass.device {
+            Some(_) => device::layer_norm((self.weight, self.bias, LAYER_NORM_EPS), x, pass),
+            None => by_dtype!(x, layer_norm(self, x, pass)),
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::by_dtype;
 use crate::error::{Error, Result};
 use crate::nn::cpu::{self, MatMut, MatRef, Scalar, Source, par_gemm, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
 use crate::nn::tape::{Gradient, Node, Pass};
 
@@ -40,7 +41,15 @@ impl Linear {
     /// # Errors
     /// When the last axis has another length.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        pass.layer([x], &[self.weight, self.bias], |[x], pass| by_dtype!(x, linear(self, x, pass)))
+        let spec = &pass.weights.layout().specs()[self.weight.0];
+        if x.channels() != spec.shape[1] {
+            let (name, d_in) = (&spec.name, spec.shape[1]);
+            return Err(Error::Usage(format!("{name} reads {d_in} values, {:?} has another last axis", x.dims())));
+        }
+        pass.layer([x], &[self.weight, self.bias], |[x], pass| match pass.device {
+            Some(_) => device::linear(self.weight, self.bias, x, pass),
+            None => by_dtype!(x, linear(self, x, pass)),
+        })
     }
 }
 
@@ -48,10 +57,6 @@ fn linear<T: Scalar>(layer: &Linear, x: &Node, pass: &mut Pass<'_>) -> Result<No
     let (weight_id, bias_id) = (layer.weight, layer.bias);
     let (weight, bias) = (pass.weights.get::<T>(weight_id), pass.weights.get::<T>(bias_id));
     let (d_in, d_out) = (weight.len() / bias.len(), bias.len());
-    if x.channels() != d_in {
-        let name = &pass.weights.layout().specs()[weight_id.0].name;
-        return Err(Error::Usage(format!("{name} reads {d_in} values, {:?} has another last axis", x.dims())));
-    }
     let rows = x.raw.elem_count() / d_in;
     let value = x.value::<T>()?;
     let y = with_slice::<T, _>(&value, |x| {

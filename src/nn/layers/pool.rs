@@ -3,6 +3,7 @@
 use super::{by_dtype, flatten};
 use crate::error::Result;
 use crate::nn::cpu::{self, PoolShape, Scalar, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// He et al.'s parameter-free shortcut (option A): subsample by 2, pad channels with zeros to `c_out`.
@@ -17,7 +18,10 @@ pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &dims)?))
         }))
     }
-    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, c_out, pass)))
+    pass.layer([x], &[], |[x], pass| match pass.device {
+        Some(_) => device::shortcut(x, c_out, pass),
+        None => by_dtype!(x, run(x, c_out, pass)),
+    })
 }
 
 /// Mean over the pixels: [batch, h, w, channels] -> [batch, channels].
@@ -31,7 +35,10 @@ pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &[batch, h, w, channels])?))
         }))
     }
-    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, pass)))
+    pass.layer([x], &[], |[x], pass| match pass.device {
+        Some(_) => device::global_avg_pool(x, pass),
+        None => by_dtype!(x, run(x, pass)),
+    })
 }
 
 /// The largest value of each window: [batch, h, w, channels] -> [batch, oh, ow, channels]. What lies in the padding
@@ -49,7 +56,10 @@ pub fn max_pool2d(x: &Node, kernel: usize, stride: usize, padding: usize, pass: 
         }))
     }
     let s = PoolShape::new(x.raw.dims4()?, kernel, stride, padding)?;
-    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, s, pass)))
+    pass.layer([x], &[], |[x], pass| match pass.device {
+        Some(_) => device::max_pool2d(s, x, pass),
+        None => by_dtype!(x, run(x, s, pass)),
+    })
 }
 
 /// The largest value of each channel: [batch, h, w, channels] -> [batch, channels].
@@ -75,5 +85,8 @@ pub fn avg_pool2d(x: &Node, kernel: usize, stride: usize, pass: &mut Pass<'_>) -
         }))
     }
     let s = PoolShape::new(x.raw.dims4()?, kernel, stride, 0)?;
-    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, s, pass)))
+    pass.layer([x], &[], |[x], pass| match pass.device {
+        Some(_) => device::avg_pool2d(s, x, pass),
+        None => by_dtype!(x, run(x, s, pass)),
+    })
 }

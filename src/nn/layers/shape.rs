@@ -3,6 +3,7 @@
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::cpu::{self, Scalar, tensor, with_slice};
+use crate::nn::device;
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// [batch, ...] -> [batch, product of the rest].
@@ -43,7 +44,10 @@ pub fn channels_last(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &Pass<'_>) -> Result<Node> {
         let (batch, channels, h, w) = x.raw.dims4()?;
         let y = with_slice::<T, _>(&x.raw, |x| cpu::channels_last(x, channels, h * w))?;
-        Ok(pass.input(tensor(y, &[batch, h, w, channels])?))
+        pass.input(tensor(y, &[batch, h, w, channels])?)
     }
-    pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, pass)))
+    pass.layer([x], &[], |[x], pass| match pass.device {
+        Some(_) => device::channels_last(x, pass),
+        None => by_dtype!(x, run(x, pass)),
+    })
 }

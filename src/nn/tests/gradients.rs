@@ -7,6 +7,7 @@ use candle_nn::Init;
 use proptest::prelude::*;
 
 use super::{assert_all_close, assert_close, assert_threads_do_not_matter, dot, values};
+use crate::compute::Compute;
 use crate::data::Input;
 use crate::mask::Pattern;
 use crate::model::{self, Model, ModelSpec, Task};
@@ -25,6 +26,8 @@ struct Probe {
     images: Tensor,
     labels: Vec<u32>,
     mode: BatchNormMode,
+    /// Where candle's operations compute in place of the kernels.
+    device: Option<Device>,
 }
 
 impl Probe {
@@ -49,7 +52,7 @@ impl Probe {
         let rng = &mut stream(5, Stream::Mask(0));
         let images = Tensor::from_vec(values(4 * 3 * 81, rng), (4, 3, 9, 9), &Device::Cpu).expect("a tensor");
         let direction = values(model.layout().len(), rng);
-        Self { base: model.layout().init(1), model, direction, images, labels: vec![3, 0, 9, 3], mode }
+        Self { base: model.layout().init(1), model, direction, images, labels: vec![3, 0, 9, 3], mode, device: None }
     }
 
     fn loss_and_slope(&self, t: f64) -> (f64, f64) {
@@ -67,7 +70,8 @@ impl Probe {
         running.variance.iter_mut().flatten().for_each(|v| *v = 0.7);
         running.mean.iter_mut().flatten().for_each(|m| *m = 0.1);
         let pass = Pass::training(Weights::new(layout, &moved), &mut running, self.mode);
-        let mut pass = pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0)))).with_plan(plan);
+        let mut pass =
+            pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0)))).with_plan(plan).on(self.device.as_ref());
         let loss = self.loss(&mut pass);
         let (mut gradient, recorded) = (Vec::new(), pass.recorded());
         pass.backward::<f64>(&loss, &mut gradient).expect("a backward pass");
@@ -75,7 +79,7 @@ impl Probe {
     }
 
     fn loss(&self, pass: &mut Pass<'_>) -> Loss {
-        let input = pass.input(self.images.clone());
+        let input = pass.input(self.images.clone()).expect("an input");
         let logits = self.model.forward(&input, pass).expect("a forward pass");
         pass.loss::<f64>(Objective::CrossEntropy, &logits, &self.labels).expect("a loss")
     }
@@ -136,6 +140,47 @@ fn plans_leave_out_what_nobody_reads() {
     }
 }
 
+/// Every layer by candle's operations, on every device that is there, is what the kernels make of it: loss and gradient in
+/// f64, also what a plan owes, and in f32 as far as its digits go.
+#[test]
+fn devices_agree_with_the_kernels() {
+    for compute in Compute::all_by_candle() {
+        for mode in MODES {
+            for mut probe in [
+                Probe::of(Box::new(EveryLayer::new()), mode),
+                Probe::new(serde_json::json!({"name": "resnet8", "width": 8}), mode),
+                Probe::new(serde_json::json!({"name": "resnet50", "width": 8}), mode),
+                Probe::new(serde_json::json!({"name": "edge-cnn", "width": 3}), mode),
+                Probe::new(serde_json::json!({"name": "speednet", "width": 8}), mode),
+                Probe::new(
+                    serde_json::json!({"name": "quadratic", "curvatures": [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]}),
+                    mode,
+                ),
+                Probe::text(mode),
+            ] {
+                let name = probe.model.spec().name;
+                let layout = probe.model.layout().clone();
+                let mask = Pattern::Channel.choose(&layout, layout.len() / 4, None, &mut stream(3, Stream::Mask(2)));
+                for plan in [None, Some(BackwardPlan::of_scalars(&layout, mask.flags()))] {
+                    probe.device = None;
+                    let (loss, gradient, recorded) = probe.gradient(0.0, plan.as_ref());
+                    probe.device = compute.device().cloned();
+                    let (found, by_candle, too) = probe.gradient(0.0, plan.as_ref());
+                    assert_close(found, loss, 1e-10);
+                    let live = |i: usize| plan.is_none() || mask.flags()[i];
+                    let scale = gradient.iter().fold(0f64, |m, g| m.max(g.abs()));
+                    for (i, (found, expected)) in by_candle.iter().zip(&gradient).enumerate().filter(|(i, _)| live(*i))
+                    {
+                        let error = (found - expected).abs() / scale;
+                        assert!(error < 1e-7, "{name} {mode:?} {:?}, {i}: {found} against {expected}", compute.gpu());
+                    }
+                    assert_eq!(too, recorded, "{name}");
+                }
+            }
+        }
+    }
+}
+
 /// A pass that takes over what another has in common with it is a pass of its own, bit for bit: losses, gradients and running
 /// statistics of both, with each tensor moved alone.
 #[test]
@@ -193,7 +238,7 @@ fn squared_gradients_by_sample_are_those_of_batches_of_one() {
         let mut running = RunningStats::new(layout);
         let mut run = |images: Tensor, labels: &[u32], backward: &mut dyn FnMut(Pass<'_>, &Loss)| {
             let mut pass = Pass::training(Weights::new(layout, &weights), &mut running, BatchNormMode::Eval);
-            let input = pass.input(images);
+            let input = pass.input(images).expect("an input");
             let logits = probe.model.forward(&input, &mut pass).expect("a forward pass");
             let loss = pass.loss::<f64>(Objective::CrossEntropy, &logits, labels).expect("a loss");
             backward(pass, &loss);
@@ -388,7 +433,7 @@ fn gradients_do_not_depend_on_threads() {
         let mut running = RunningStats::new(layout);
         let pass = Pass::training(Weights::new(layout, &probe.base), &mut running, BatchNormMode::Update);
         let mut pass = pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0))));
-        let input = pass.input(images.clone());
+        let input = pass.input(images.clone()).expect("an input");
         let logits = probe.model.forward(&input, &mut pass).expect("a forward pass");
         let loss = pass.loss::<f32>(Objective::CrossEntropy, &logits, &labels).expect("a loss");
         let mut gradient = Vec::new();
@@ -411,7 +456,7 @@ fn running_statistics_follow_the_policy() {
     let after = |mode| {
         let mut running = RunningStats::new(model.layout());
         let mut pass = Pass::training(Weights::new(layout, &weights), &mut running, mode);
-        let input = pass.input(images.clone());
+        let input = pass.input(images.clone()).expect("an input");
         model.forward(&input, &mut pass).expect("a forward pass");
         running
     };

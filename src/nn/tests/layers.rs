@@ -116,7 +116,7 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
         let mut running = RunningStats::new(&layout);
         let pass = Pass::training(Weights::new(&layout, &weights), &mut running, mode);
         let mut pass = pass.with_dropout(seed.map(|seed| stream(seed, Stream::Dropout(0, 0))));
-        let input = pass.input(x.clone());
+        let input = pass.input(x.clone()).expect("an input");
         dropout(&input, 0.3, &mut pass)?.value::<f32>()?.to_vec1::<f32>().map_err(crate::Error::from)
     };
     let values = run(BatchNormMode::Update, Some(1)).expect("values");
@@ -139,7 +139,9 @@ fn dropout_of_a_part_is_that_of_the_whole() {
         let pass = Pass::training(Weights::new(&layout, &weights), &mut running, BatchNormMode::Update);
         let stream = Some(stream(1, Stream::Dropout(0, 0)));
         let mut pass = pass.with_dropout(stream).with_samples(samples, 6);
-        let x = pass.input(Tensor::ones((rows, 50), candle_core::DType::F32, &Device::Cpu).expect("a tensor"));
+        let x = pass
+            .input(Tensor::ones((rows, 50), candle_core::DType::F32, &Device::Cpu).expect("a tensor"))
+            .expect("an input");
         let y = dropout(&x, 0.5, &mut pass).and_then(|y| y.value::<f32>()).expect("values");
         y.to_vec2::<f32>().expect("rows")
     };

@@ -1,0 +1,63 @@
+//! `sharpbench doctor`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use crate::compute::{Compute, DeviceChoice};
+use crate::error::Result;
+use crate::exec::available;
+use crate::record::Machine;
+
+pub(super) fn run() -> Result<ExitCode> {
+    super::print(text())
+}
+
+fn text() -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let mut line = |name: &str, about: &str| writeln!(text, "{name:<12}{about}").ok();
+    let revision = option_env!("SHARPBENCH_GIT_REVISION").unwrap_or("of no known revision");
+    line("program", &format!("sharpbench {} ({revision})", env!("CARGO_PKG_VERSION")));
+    let machine = Machine::this();
+    line("CPU", &machine.kind());
+    let (all, own) = (machine.cpus, available().len());
+    let kept = if own > 0 && own < all { format!(" (this process is kept on {own})") } else { String::new() };
+    line("threads", &format!("{} of {all} CPUs{kept}", rayon::current_num_threads()));
+    line("cuda:0", &device(DeviceChoice::Cuda(0)));
+    line("metal", &device(DeviceChoice::Metal));
+    let auto = Compute::open(DeviceChoice::Auto).map(|found| found.choice().to_string());
+    line("auto", &format!("trainings without --device use {}", auto.unwrap_or_else(|e| e.to_string())));
+    let cache = hub_cache();
+    let there = if cache.is_dir() { "" } else { ", which is not there yet" };
+    line("hub cache", &format!("{}{there}", cache.display()));
+    let token = if std::env::var_os("HF_TOKEN").is_some() { "HF_TOKEN is set" } else { "HF_TOKEN is not set" };
+    line("hub token", &format!("{token}; the data sets here need none"));
+    line("Slurm", &slurm());
+    text
+}
+
+/// What of a device is there, or why it is not.
+fn device(choice: DeviceChoice) -> String {
+    match Compute::open(choice) {
+        Ok(found) => found.gpu().unwrap_or("is there").to_string(),
+        Err(e) => e.to_string().trim_start_matches(&format!("device {choice} ")).to_string(),
+    }
+}
+
+/// Where the hub's files are kept, as its client finds it.
+fn hub_cache() -> PathBuf {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let home = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    let hugging_face = || variable("HF_HOME").or_else(|| Some(home()?.join("huggingface")));
+    variable("HF_HUB_CACHE").or_else(|| Some(hugging_face()?.join("hub"))).unwrap_or_else(|| ".".into())
+}
+
+fn slurm() -> String {
+    match Command::new("sbatch").arg("--version").stderr(Stdio::null()).output() {
+        Ok(out) if out.status.success() => {
+            format!("{}, for suite --executor slurm", String::from_utf8_lossy(&out.stdout).trim())
+        }
+        _ => "no sbatch here; suite --executor slurm needs it (docs/cluster.md)".into(),
+    }
+}

@@ -1,0 +1,138 @@
+//! The layers in candle's operations, for devices other than the CPU: values are tensors there, images channels-last as in
+//! [`super::cpu`], whose results are the oracle.
+//!
+//! What a training keeps (weights, momentum, masks, running statistics) stays on the host, and so does all that is drawn:
+//! a pass sends the weights, and its gradient comes back. So a GPU starts from the CPU's bits, everything outside the
+//! passes is the same code, and a pass has ended when its gradient has come: times are of finished work.
+
+mod attention;
+mod conv;
+mod elementwise;
+mod embedding;
+mod linear;
+mod norm;
+mod pool;
+mod window;
+
+pub(super) use attention::attention;
+pub(super) use conv::conv2d;
+pub(super) use elementwise::{add, bias, channels_last, diagonal, dropout, gelu, relu};
+pub(super) use embedding::{embedding, positions};
+pub(super) use linear::linear;
+pub(super) use norm::{BatchNormParams, batch_norm, layer_norm};
+pub(super) use pool::{avg_pool2d, global_avg_pool, max_pool2d, shortcut};
+
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor, WithDType};
+
+use super::cpu::{self, count_flops};
+use super::params::ParamId;
+use super::tape::{Gradient, Gradients, Pass};
+use crate::error::Result;
+
+impl Pass<'_> {
+    /// A parameter on the device.
+    fn device_param(&self, id: ParamId) -> Result<Tensor> {
+        self.weights.to_device(id, self.device.unwrap_or(&Device::Cpu))
+    }
+}
+
+impl Gradients<'_> {
+    /// A weight through which the gradient of an input is taken, on the device of `like`.
+    fn device_input_weight(&self, id: ParamId, like: &Tensor) -> Result<Tensor> {
+        self.input_weights.to_device(id, like.device())
+    }
+
+    /// Takes a parameter's gradient from the device, if it is owed.
+    fn fetch(&mut self, id: ParamId, dtype: DType, f: impl FnOnce() -> Result<Tensor>) -> Result<()> {
+        match dtype {
+            DType::F64 => self.param_whole::<f64>(id, |place| copy(&f()?, place)),
+            _ => self.param_whole::<f32>(id, |place| copy(&f()?, place)),
+        }
+    }
+
+    /// The same where `f` can leave out output channels, by [`Gradients::param_channels`].
+    fn fetch_channels(
+        &mut self,
+        id: ParamId,
+        dtype: DType,
+        f: impl FnOnce(Option<&[usize]>) -> Result<Tensor>,
+    ) -> Result<()> {
+        match dtype {
+            DType::F64 => self.param_channels::<f64>(id, |live, place| copy(&f(live)?, place)),
+            _ => self.param_channels::<f32>(id, |live, place| copy(&f(live)?, place)),
+        }
+    }
+
+    /// [`Gradients::add`] of a gradient on the device, of whatever type.
+    fn add_device(&mut self, slot: Option<usize>, grad: Tensor) -> Result<()> {
+        self.add::<f32>(slot, Gradient::plain(grad))
+    }
+}
+
+/// To the host.
+fn copy<T: WithDType>(from: &Tensor, to: &mut [T]) -> Result<()> {
+    to.copy_from_slice(&from.flatten_all()?.to_vec1()?);
+    Ok(())
+}
+
+/// Side of the matrices whose product measures a GPU's peak, and rounds of which the best counts.
+const PEAK_SIDE: usize = 8192;
+const PEAK_ROUNDS: usize = 5;
+
+/// The matrix-product peak in f32, in FLOP/s: of a GPU, or of the CPU where there is none.
+///
+/// # Errors
+/// When the device cannot hold the matrices.
+pub fn gemm_peak(device: Option<&Device>) -> Result<f64> {
+    let Some(device) = device else { return Ok(cpu::peak()) };
+    let n = PEAK_SIDE;
+    let a = Tensor::ones((n, n), DType::F32, device)?;
+    let mut best = 0f64;
+    for _ in 0..=PEAK_ROUNDS {
+        device.synchronize()?;
+        let start = Instant::now();
+        let product = a.matmul(&a)?;
+        device.synchronize()?;
+        best = best.max(2.0 * (n as f64).powi(3) / start.elapsed().as_secs_f64());
+        drop(product);
+    }
+    Ok(best)
+}
+
+/// `a b`, matrices in the last two axes; counted as executed.
+fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let y = a.matmul(b)?;
+    count_flops(2 * y.elem_count() * a.dims().last().copied().unwrap_or(0));
+    Ok(y)
+}
+
+/// Sums over all axes but the last: `[n]`. As a product with ones, which GPUs do at the speed of their memory.
+fn sum_rows(x: &Tensor) -> Result<Tensor> {
+    let x = rows(x)?;
+    let ones = Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?;
+    Ok(ones.matmul(&x)?.squeeze(0)?)
+}
+
+/// [..., n] as [product of the others, n].
+fn rows(x: &Tensor) -> Result<Tensor> {
+    let n = x.dims().last().copied().unwrap_or(1);
+    Ok(x.reshape((x.elem_count() / n.max(1), n))?)
+}
+
+/// Entries of an axis.
+fn select(x: &Tensor, axis: usize, chosen: &[usize]) -> Result<Tensor> {
+    let index: Vec<u32> = chosen.iter().map(|i| *i as u32).collect();
+    Ok(x.index_select(&Tensor::new(index, x.device())?, axis)?)
+}
+
+/// `x` where `gate > 0`, else 0.
+fn where_positive(gate: &Tensor, x: &Tensor) -> Result<Tensor> {
+    Ok(gate.gt(0f64)?.where_cond(x, &x.zeros_like()?)?)
+}
+
+/// `max(x, 0)`; NaN stays NaN, so that a diverged run is seen.
+fn positive_part(x: &Tensor) -> Result<Tensor> {
+    Ok(x.lt(0f64)?.where_cond(&x.zeros_like()?, x)?)
+}

@@ -1,0 +1,109 @@
+//! Square windows that slide over images, as tables of pixels: a convolution or a pooling reads all of them at once.
+
+use candle_core::{Device, Tensor};
+
+use crate::error::{Error, Result};
+
+/// The geometry: equal stride and padding on both axes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Windows {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    pub(super) kernel: usize,
+    pub(super) stride: usize,
+    pub(super) padding: usize,
+}
+
+/// Pixels to read, one after the other.
+pub(super) struct Table {
+    index: Tensor,
+    /// Whether it names the pixel after the last, which stands for all that is outside.
+    padded: bool,
+}
+
+impl Windows {
+    /// Output height and width.
+    pub(super) fn out(&self) -> (usize, usize) {
+        let out = |length: usize| (length + 2 * self.padding - self.kernel) / self.stride + 1;
+        (out(self.height), out(self.width))
+    }
+
+    /// Places of a window.
+    pub(super) fn places(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    /// Whether a window is a pixel, and each pixel has one.
+    pub(super) fn is_pixelwise(&self) -> bool {
+        self.kernel == 1 && self.stride == 1 && self.padding == 0
+    }
+
+    /// (output pixel, place in its window, input pixel); places in the padding are left out.
+    fn pairs(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let Self { height, width, kernel, stride, padding } = *self;
+        let (out_height, out_width) = self.out();
+        let inside = move |at: usize, length: usize| at.checked_sub(padding).filter(|at| *at < length);
+        (0..out_height * out_width).flat_map(move |out| {
+            let (oy, ox) = (out / out_width * stride, out % out_width * stride);
+            (0..kernel * kernel).filter_map(move |place| {
+                let y = inside(oy + place / kernel, height)?;
+                let x = inside(ox + place % kernel, width)?;
+                Some((out, place, y * width + x))
+            })
+        })
+    }
+
+    /// For each output pixel and each place of its window, the input pixel there.
+    pub(super) fn reads(&self, device: &Device) -> Result<Table> {
+        let (out_height, out_width) = self.out();
+        let pairs = self.pairs().map(|(out, place, pixel)| (out * self.places() + place, pixel));
+        Table::new(out_height * out_width * self.places(), self.height * self.width, pairs, device)
+    }
+
+    /// For each input pixel and each place of a window, the output pixel in whose window it has this place.
+    pub(super) fn readers(&self, device: &Device) -> Result<Table> {
+        let (out_height, out_width) = self.out();
+        let pairs = self.pairs().map(|(out, place, pixel)| (pixel * self.places() + place, out));
+        Table::new(self.height * self.width * self.places(), out_height * out_width, pairs, device)
+    }
+
+    /// The same, as entries of a table of all places of all windows.
+    pub(super) fn reader_places(&self, device: &Device) -> Result<Table> {
+        let ((out_height, out_width), places) = (self.out(), self.places());
+        let pairs = self.pairs().map(|(out, place, pixel)| (pixel * places + place, out * places + place));
+        Table::new(self.height * self.width * places, out_height * out_width * places, pairs, device)
+    }
+}
+
+impl Table {
+    /// Of `len` entries: of those given by place, and of the pixel after the last of `pixels` elsewhere.
+    fn new(len: usize, pixels: usize, entries: impl Iterator<Item = (usize, usize)>, device: &Device) -> Result<Self> {
+        let outside = u32::try_from(pixels)
+            .map_err(|_| Error::Usage(format!("an image of {pixels} pixels is too large for this device")))?;
+        let mut index = vec![outside; len];
+        for (place, pixel) in entries {
+            index[place] = pixel as u32;
+        }
+        let padded = index.contains(&outside);
+        Ok(Self { index: Tensor::new(index, device)?, padded })
+    }
+
+    /// [batch, pixels, channels] to [batch, entries, channels], `outside` for the pixel after the last.
+    pub(super) fn read(&self, x: &Tensor, outside: f64) -> Result<Tensor> {
+        let (batch, _, channels) = x.dims3()?;
+        let values = batch as u64 * self.index.elem_count() as u64 * channels as u64;
+        // Kernels count in 32 bits, and are silently wrong beyond.
+        if values > u64::from(u32::MAX) {
+            return Err(Error::Usage(format!(
+                "a layer would read {values} values at once, more than this device can count; use a smaller batch"
+            )));
+        }
+        let padded = if self.padded {
+            let edge = Tensor::full(outside, (batch, 1, channels), x.device())?.to_dtype(x.dtype())?;
+            Tensor::cat(&[x, &edge], 1)?
+        } else {
+            x.contiguous()?
+        };
+        Ok(padded.index_select(&self.index, 1)?)
+    }
+}
