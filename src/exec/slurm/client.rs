@@ -39,7 +39,7 @@ impl Slurm {
     }
 
     /// Stand-ins in a folder, asked again at once.
-    #[cfg(test)]
+    #[cfg(all(test, unix))]
     pub(super) fn stand_in(folder: &Path) -> Self {
         let limit = Duration::from_millis(500);
         Self { programs: Some(folder.into()), limit, delays: vec![Duration::ZERO; DELAYS.len()] }
@@ -54,7 +54,7 @@ impl Slurm {
         // Files, not pipes: however much is printed, the command does not wait for a reader.
         let [mut out, mut err] = [scratch()?, scratch()?];
         let mut command = Command::new(&path);
-        command.args(arguments).envs([("LC_ALL", "C")]).stdin(Stdio::null());
+        command.args(arguments).stdin(Stdio::null());
         for name in std::env::vars_os().map(|(name, _)| name).filter(|name| changes_answers(name)) {
             command.env_remove(name);
         }

@@ -22,6 +22,8 @@ mod state;
 mod storage;
 mod submission;
 mod survey;
+#[cfg(all(test, unix))]
+mod tests;
 mod tracker;
 
 pub use client::{Slurm, absolute};

@@ -37,6 +37,7 @@ fn quoted(word: &OsStr) -> Result<Vec<u8>> {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use super::super::tests::write_program;
     use super::*;
 
     /// A shell that runs the script hands every word on as it is.
@@ -51,9 +52,7 @@ mod tests {
             let setup = place.join("set up.sh");
             std::fs::write(&setup, "export FROM_SETUP=yes\n").expect("a file");
             let program = place.join("program");
-            std::fs::write(&program, "#!/bin/sh\nprintf '%s\\0' \"$FROM_SETUP\" \"$@\"\n").expect("a file");
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(&program, mode).expect("a mode");
+            write_program(&program, "#!/bin/sh\nprintf '%s\\0' \"$FROM_SETUP\" \"$@\"\n");
             let arguments = ["--run".into(), place.clone().into_os_string()];
             let text = script(Some(&setup), &program, &arguments).expect("a script");
             let path = folder.path().join("task.sh");
