@@ -67,7 +67,7 @@ fn a_task_may_have_several_cells() {
         .sharpbench("gather run")
         .assert()
         .code(3)
-        .stderr(predicate::str::contains("1 of 4 cells").and(predicate::str::contains("missing: sgd seed=1")));
+        .stderr(predicate::str::contains("1 of 4 cells").and(predicate::str::contains("missing: sgd lr=")));
     place.sharpbench(&format!("{CELL} --cells-per-task 3 --index 0")).assert().success();
     place.sharpbench("status run").assert().success().stdout("4 of 4 cells finished\n");
 }
@@ -145,7 +145,7 @@ fn asked_to_stop_a_cell_is_kept() {
     let output = child.wait_with_output().expect("ended");
     assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stderr));
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(log.contains("sgd seed=1: epoch 1, loss "), "{log}");
+    assert!(log.contains("epochs=400 seed=1: epoch 1, loss "), "{log}");
     assert_eq!(fs::read_dir(place.path("run/cells")).expect("records").count(), 0);
     assert!(notes(&place).is_empty(), "that is no failure");
     let child = place.spawn(&format!("{CELL} --index 0 --checkpoint 1"));
@@ -190,7 +190,7 @@ fn without_slurm_a_dry_run_shows_and_a_real_one_is_refused() {
     let text = String::from_utf8_lossy(&shown.get_output().stdout).into_owned();
     assert!(text.starts_with("4 of 4 cells, 2 arrays\n"), "{text}");
     for part in
-        ["--array=0-0 ", "--mem=4G", "--requeue", "--gres=gpu:1", "--time=5", "--needs-gpu", "--cells-per-task=3"]
+        ["--array=0-0'", "--mem=4G", "--requeue", "--gres=gpu:1", "--time=5", "--needs-gpu", "--cells-per-task=3"]
     {
         assert!(text.contains(part), "{part} in {text}");
     }

@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use predicates::prelude::*;
@@ -72,8 +73,8 @@ impl Lab {
         command
     }
 
-    /// Processes of the cells of a place that run, by their node.
-    fn at_work(&self, place: &Place) -> Vec<(String, String)> {
+    /// The processes of the cells of a place.
+    fn at_work(&self, place: &Place) -> Vec<Work> {
         let run = place.path("run").display().to_string();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").expect("processes").flatten() {
@@ -81,20 +82,37 @@ impl Lab {
             let (Ok(line), Ok(environment)) = (text("cmdline"), text("environ")) else { continue };
             let node = environment.split('\0').find_map(|v| v.strip_prefix("SLURMD_NODENAME="));
             if let Some(node) = node.filter(|_| line.contains(&run) && line.contains("sharpbench\0cell")) {
-                found.push((node.to_string(), entry.file_name().to_string_lossy().into_owned()));
+                let plan = line.split('\0').find_map(|word| word.strip_prefix("--plan=")).expect("a plan");
+                let index = line.split("--index\0").nth(1).and_then(|rest| rest.split('\0').next()).expect("an index");
+                let plan = fs::read_to_string(plan).expect("a plan");
+                let id = plan.lines().nth(index.parse().expect("a number")).expect("a line").into();
+                let pid = entry.file_name().to_string_lossy().into_owned();
+                found.push(Work { node: node.into(), pid, id });
             }
         }
         found
     }
 
-    fn is_at_work(&self, place: &Place, node: &str) -> bool {
-        self.at_work(place).iter().any(|(n, _)| n == node)
+    /// Waits until a node has kept a cell that it is training.
+    fn await_kept(&self, place: &Place, node: &str) {
+        await_that("a node has kept a cell", || {
+            let there = self.at_work(place);
+            let is_kept = |id: &str| checkpoints(place).iter().any(|path| path.display().to_string().contains(id));
+            there.iter().any(|work| work.node == node && is_kept(&work.id))
+        });
     }
 
     /// Waits until the run has no task in Slurm's hands.
     fn drain(&self) {
         await_that("all tasks end", || self.ask("squeue -h").trim().is_empty());
     }
+}
+
+/// A cell at work.
+struct Work {
+    node: String,
+    pid: String,
+    id: String,
 }
 
 impl Drop for Lab {
@@ -121,12 +139,18 @@ fn await_that(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// The tiny suite, its cells so long, kept after every epoch.
+/// Epochs of cells that take some seconds.
+const LONG: usize = 400;
+
+/// The tiny suite of small networks, its cells so long, kept after every epoch.
 fn place(epochs: usize) -> Place {
     let place = Place::new();
-    let suite = TINY.replace("epochs = 2", &format!("epochs = {epochs}"));
-    fs::write(place.path("tiny.toml"), suite.replace("seeds = [1, 2]", "seeds = [1, 2]\ncheckpoint = 1"))
-        .expect("a suite");
+    let mut suite = TINY
+        .replace("epochs = 2", &format!("epochs = {epochs}"))
+        .replace("seeds = [1, 2]", "seeds = [1, 2]\ncheckpoint = 1");
+    suite = suite.replace("{ name = \"resnet8\", width = 4 }", "{ name = \"mlp\", hidden = [64] }");
+    suite = suite.replace("augment = { crop = 2, flip = true }\n", "");
+    fs::write(place.path("tiny.toml"), suite).expect("a suite");
     place
 }
 
@@ -135,6 +159,12 @@ fn local(epochs: usize) -> BTreeMap<String, String> {
     let place = place(epochs);
     place.sharpbench(RUN).assert().success();
     place.fingerprints("run")
+}
+
+/// Of the long cells.
+fn local_long() -> &'static BTreeMap<String, String> {
+    static LOCAL: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    LOCAL.get_or_init(|| local(LONG))
 }
 
 fn records(place: &Place) -> Vec<Value> {
@@ -192,7 +222,7 @@ fn on_a_cluster() {
 
 fn grid(lab: &Lab) {
     let place = place(2);
-    let run = "a run's \"folder\" $(touch pwned) %j\nof \\two lines";
+    let run = "a run's \"folder\" $(touch pwned)\nof two lines";
     let mut command = lab.sharpbench(&place, "suite tiny.toml --data stand-in");
     fs::write(place.path("set up $HOME.sh"), "export SHARPBENCH_SETUP=1\n").expect("a file");
     command.args(SLURM.split_whitespace()).args([
@@ -225,6 +255,10 @@ fn grid(lab: &Lab) {
     assert!(logs(&place).contains(": finished"), "{}", logs(&place));
     // Again, there is nothing to submit; and the report is made without Slurm.
     lab.sharpbench(&place, &format!("{RUN} {SLURM}")).assert().success().stdout(predicate::str::contains("ssam-f"));
+    lab.sharpbench(&place, &format!("suite tiny.toml --data stand-in --out 100%j {SLURM}"))
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("Slurm reads % and \\ in the names of logs"));
     assert_eq!(of_submissions(&place, "plan.txt").len(), 1);
     place.sharpbench("gather run").env("SLURM_CONF", "/nowhere").assert().success();
     assert!(place.path("run/report-tiny-quick-photo-patches.html").exists());
@@ -257,7 +291,7 @@ fn many_cells(lab: &Lab) {
     lab.sharpbench(&place, "status run")
         .assert()
         .code(3)
-        .stdout(predicate::str::contains("0 of 1500 cells finished, 1500 ended without a record"));
+        .stdout(predicate::str::contains("0 of 1500 cells finished, 1500 not submitted"));
 }
 
 /// The first cell of a held run is made one that no machine can train.
@@ -273,9 +307,10 @@ fn failing_cell(lab: &Lab) {
     let plan = &of_submissions(&place, "plan.txt")[0];
     fs::write(plan, fs::read_to_string(plan).expect("a plan").replace(&before, &after)).expect("written");
     lab.ask(&format!("scontrol release {}", lab.ask("squeue -h -o %F").trim()));
-    lab.sharpbench(&place, "status run --watch --poll 1").assert().code(3).stdout(predicate::str::contains(
-        "3 of 4 cells finished, 1 failed\nsgd seed=1: failed: model.depth does not apply",
-    ));
+    lab.sharpbench(&place, "status run --watch --poll 1")
+        .assert()
+        .code(3)
+        .stdout(predicate::str::contains("3 of 4 cells finished, 1 failed\nsgd lr="));
     for command in ["status run", "gather run"] {
         let output = lab.sharpbench(&place, command).assert().code(3).get_output().clone();
         let text = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
@@ -297,7 +332,7 @@ fn failing_cell(lab: &Lab) {
 
 /// A node that gives no GPUs fails so quickly that it would eat an array.
 fn bad_places(lab: &Lab) {
-    let place = place(20);
+    let place = place(100);
     let suite = fs::read_to_string(place.path("tiny.toml")).expect("a suite").replace("[1, 2]", "[1, 2, 3, 4]");
     fs::write(place.path("tiny.toml"), suite).expect("a suite");
     fs::write(place.path("setup"), "[ \"$SLURMD_NODENAME\" != n1 ] || export CUDA_VISIBLE_DEVICES=\n").expect("a file");
@@ -311,7 +346,7 @@ fn bad_places(lab: &Lab) {
 }
 
 fn cancel_and_resume(lab: &Lab) {
-    let place = place(60);
+    let place = place(LONG);
     lab.sharpbench(&place, &format!("{RUN} {SLURM} --cells-per-task 2")).assert().success();
     await_that("a cell is finished, and another kept", || {
         !records(&place).is_empty() && !checkpoints(&place).is_empty()
@@ -326,7 +361,7 @@ fn cancel_and_resume(lab: &Lab) {
         .assert()
         .success()
         .stderr(predicate::str::contains(format!("submitted {} cells", 4 - finished)));
-    assert_eq!(place.fingerprints("run"), local(60));
+    assert_eq!(place.fingerprints("run"), *local_long());
     assert!(logs(&place).contains("goes on after"), "{}", logs(&place));
 }
 
@@ -353,43 +388,43 @@ fn frozen_controller(lab: &Lab) {
 }
 
 fn node_dies(lab: &Lab) {
-    let place = place(120);
+    let place = place(LONG);
     lab.sharpbench(&place, &format!("{RUN} {SLURM}")).assert().success();
-    await_that("both nodes work", || lab.is_at_work(&place, "n2") && checkpoints(&place).len() == 4);
+    lab.await_kept(&place, "n2");
     lab.manage("kill", &["n2"]);
     lab.drain();
     lab.manage("revive", &["n2"]);
     lab.sharpbench(&place, "status run").assert().success().stdout("4 of 4 cells finished\n");
-    assert_eq!(place.fingerprints("run"), local(120));
+    assert_eq!(place.fingerprints("run"), *local_long());
     let again: Vec<Value> = records(&place).into_iter().filter(|r| r["provenance"]["job"]["restarts"] != 0).collect();
     assert!(!again.is_empty() && again.iter().all(|r| r["provenance"]["job"]["node"] == "n1" && r["resumed"] != 0));
 }
 
 /// Locks are removed, as if they did not hold from node to node; the orphans are frozen until Slurm has begun their cells anew.
 fn orphans(lab: &Lab) {
-    let place = place(120);
+    let place = place(LONG);
     lab.sharpbench(&place, &format!("{RUN} {SLURM}")).assert().success();
-    await_that("both nodes work", || lab.is_at_work(&place, "n2") && checkpoints(&place).len() == 4);
+    lab.await_kept(&place, "n2");
     lab.manage("orphan", &["n2"]);
-    let orphans: Vec<String> =
-        lab.at_work(&place).into_iter().filter(|(node, _)| node == "n2").map(|(_, pid)| pid).collect();
+    let orphans: Vec<Work> = lab.at_work(&place).into_iter().filter(|work| work.node == "n2").collect();
     assert!(!orphans.is_empty());
-    orphans.iter().for_each(|pid| signal(pid, "STOP"));
+    orphans.iter().for_each(|work| signal(&work.pid, "STOP"));
     for lock in fs::read_dir(place.path("run/locks")).expect("locks").flatten() {
         fs::remove_file(lock.path()).expect("removed");
     }
-    let begun = |word: &str| logs(&place).matches(word).count();
-    await_that("their cells are begun anew", || begun("goes on after") >= orphans.len());
-    orphans.iter().for_each(|pid| signal(pid, "CONT"));
+    let told = |word: &str| logs(&place).matches(word).count();
+    // A cell that was stopped before it was kept once starts again.
+    await_that("their cells are begun anew", || told(": starts") + told(": goes on after") >= 4 + orphans.len());
+    orphans.iter().for_each(|work| signal(&work.pid, "CONT"));
     lab.drain();
     await_that("the orphans end", || lab.at_work(&place).is_empty());
     lab.manage("revive", &["n2"]);
-    assert_eq!(place.fingerprints("run"), local(120));
+    assert_eq!(place.fingerprints("run"), *local_long());
     assert_eq!(
         fs::read_dir(place.path("run/cells")).expect("records").count(),
         4,
         "one record each, nothing half-written"
     );
-    assert_eq!(begun("was finished by another process first; its record stands"), orphans.len(), "{}", logs(&place));
+    assert_eq!(told("was finished by another process first; its record stands"), orphans.len(), "{}", logs(&place));
     assert!(checkpoints(&place).is_empty());
 }

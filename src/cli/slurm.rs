@@ -193,6 +193,7 @@ impl Run<'_> {
     /// Submits what is missing; then leaves, or waits and prints the report.
     pub(super) fn submit(self) -> Result<ExitCode> {
         let path = slurm::absolute(self.folder.path())?;
+        slurm::check_path(&path)?;
         if let Some(why) = slurm::unshared(&path) {
             super::tell(&format!(
                 "warning: {} is {why}, which other nodes are unlikely to see; use --out",
@@ -217,6 +218,8 @@ impl Run<'_> {
 
     /// Prints what would be submitted.
     pub(super) fn show(self) -> Result<ExitCode> {
+        let place = slurm::absolute(self.folder.path())?.join("slurm").join("NEW");
+        slurm::check_path(&place)?;
         let client = Slurm::on_path();
         let survey = Tracker::new(&client, self.folder, self.manifest, self.cells).look(false)?;
         if let Some(silence) = &survey.silence {
@@ -227,7 +230,6 @@ impl Run<'_> {
         let chunk = slurm::chunk(&resources, client.largest_array().unwrap_or_default());
         let avoided = bad_nodes(survey.failures());
         let request = self.request(&open, &resources, &arguments, &avoided);
-        let place = slurm::absolute(self.folder.path())?.join("slurm").join("NEW");
         let mut text = format!("{} of {} cells, {} arrays\n", open.len(), self.cells.len(), open.len().div_ceil(chunk));
         for part in open.chunks(chunk) {
             let words = request.command(&place, "sharpbench-NEW", part.len());

@@ -165,7 +165,7 @@ impl RunFolder {
             }
             file.unlock().map_err(Error::io("unlock", &path))?;
         }
-        file.lock_shared().map_err(Error::io("lock", &path))?;
+        where_there_are_locks(file.lock_shared()).map_err(Error::io("lock", &path))?;
         Ok(RunLock(file))
     }
 
@@ -194,7 +194,7 @@ impl RunFolder {
         // Two processes that start at once must not overwrite each other's cells.
         let path = self.root.join("locks").join("plan");
         let lock = lock_file(&path)?;
-        lock.lock().map_err(Error::io("lock", &path))?;
+        where_there_are_locks(lock.lock()).map_err(Error::io("lock", &path))?;
         self.sweep();
         let mut ids: HashSet<String> = selected.iter().map(Cell::id).collect();
         if let Some(old) = self.manifest()? {
@@ -405,6 +405,7 @@ impl RunFolder {
         match file.try_lock() {
             Ok(()) => Ok(Some(CellLock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => Ok(Some(CellLock(file))),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", &path)(e)),
         }
     }
@@ -532,7 +533,16 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 fn lock_file(path: &Path) -> Result<File> {
-    File::options().create(true).truncate(false).write(true).open(path).map_err(Error::io("create", path))
+    // NFS shares only locks of files that are open for reading.
+    File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(Error::io("create", path))
+}
+
+/// Some file systems of clusters have no locks. There a cell may be trained twice, and the first record stands.
+fn where_there_are_locks(locked: std::io::Result<()>) -> std::io::Result<()> {
+    match locked {
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => Ok(()),
+        locked => locked,
+    }
 }
 
 /// A synced temporary file beside its destination. It removes itself unless persisted.

@@ -32,7 +32,7 @@ pub use sbatch::{Request, chunk, end, is_busy, submit, submitting};
 pub use script::script;
 pub use squeue::{Row, parse_squeue};
 pub use state::{Phase, phase, stuck};
-pub use storage::unshared;
+pub use storage::{check_path, unshared};
 pub use submission::{Acceptance, JobId, Submission, read_submissions};
 pub use survey::{Fate, Standing, Survey};
 pub use tracker::Tracker;

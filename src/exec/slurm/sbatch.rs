@@ -72,9 +72,7 @@ impl Request<'_> {
         let limit = self.resources.array_limit.map_or_else(String::new, |limit| format!("%{limit}"));
         let mut command: Vec<OsString> = vec!["--parsable".into(), option("job-name", name)];
         command.push(format!("--array=0-{}{limit}", tasks.saturating_sub(1)).into());
-        // The log's name is a pattern, in which a folder's own % or \ would be read.
-        command.push(option("chdir", submission));
-        command.push("--output=logs/%A_%a.log".into());
+        command.push(option("output", submission.join("logs").join("%A_%a.log")));
         command.extend(["--open-mode=append", "--requeue", "--nodes=1", "--ntasks=1"].map(Into::into));
         command.extend(self.resources.options());
         if !self.avoided.is_empty() {

@@ -1,6 +1,20 @@
-//! Whether a folder can be on storage that all nodes share.
+//! Whether a folder can hold a run of Slurm's: on storage that all nodes share, under a name that Slurm leaves as it is.
 
 use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Refuses a folder whose path Slurm would read as a pattern, in the name of a log.
+///
+/// # Errors
+/// When it has a `%` or a `\`.
+pub fn check_path(path: &Path) -> Result<()> {
+    if path.to_string_lossy().contains(['%', '\\']) {
+        let message = "Slurm reads % and \\ in the names of logs, which it would have; use another --out".into();
+        return Err(Error::Run { path: path.into(), message });
+    }
+    Ok(())
+}
 
 /// Why other nodes will not see a folder, where that is likely; Slurm itself would fail without a word.
 pub fn unshared(path: &Path) -> Option<&'static str> {
@@ -37,5 +51,11 @@ mod tests {
             assert_eq!(system(Path::new("/dev/shm")), Some("in this machine's memory"));
         }
         assert_eq!(unshared(Path::new("/proc")), None);
+    }
+
+    #[test]
+    fn patterns_are_refused() {
+        assert!(check_path(Path::new("/a/100%j")).is_err() && check_path(Path::new("/a\\b")).is_err());
+        assert!(check_path(Path::new("/a b/$(c)'\"\n")).is_ok());
     }
 }

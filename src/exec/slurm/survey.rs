@@ -149,6 +149,7 @@ fn stand<'s>(
                 Phase::Pending => Standing::Pending(row.reason.clone()),
                 Phase::Running => Standing::Running(row.node.clone()),
                 Phase::Unknown => Standing::Pending(row.state.clone()),
+                Phase::Ended if submission.acceptance == Acceptance::Cancelled => Standing::Open,
                 Phase::Ended if row.node.is_empty() => ended(Some(row.state.clone())),
                 Phase::Ended => ended(Some(format!("{} on {}", row.state, row.node))),
             },

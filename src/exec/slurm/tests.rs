@@ -174,7 +174,7 @@ fn what_was_never_accepted_is_open_again() {
 #[test]
 fn standings_and_what_is_missing() {
     let cluster = Cluster::new(&[
-        ("sbatch", "echo 9"),
+        ("sbatch", "once=$(dirname \"$0\")/once; test -e $once && echo 10 || { touch $once; echo 9; }"),
         ("squeue", "echo '9|0|RUNNING|None|n1'; echo '9|1|A_NEW_WORD|None|n1'; echo '9|2|OUT_OF_MEMORY|None|n2'"),
     ]);
     let cells = &cluster.manifest.cells;
@@ -184,7 +184,6 @@ fn standings_and_what_is_missing() {
         cluster.folder.write_failure(&cells[place], &failure).expect("written");
         failure
     };
-    // The second array has the same number here, and one task.
     note(0, FailureClass::Cell, None);
     let (standings, _) = cluster.look();
     assert_eq!(standings[0], Standing::Running("n1".into()), "a note of before counts no more");
