@@ -269,7 +269,7 @@ fn many_cells(lab: &Lab) {
     let seeds: Vec<String> = (1..=750).map(|seed: usize| seed.to_string()).collect();
     fs::write(place.path("tiny.toml"), TINY.replace("[1, 2]", &format!("[{}]", seeds.join(", ")))).expect("a suite");
     lab.sharpbench(&place, &format!("{RUN} {SLURM} --dry-run")).assert().success().stdout(
-        predicate::str::contains("1500 of 1500 cells, 2 arrays").and(predicate::str::contains("--array=0-999 ")),
+        predicate::str::contains("1500 of 1500 cells, 2 arrays").and(predicate::str::contains("'--array=0-999'")),
     );
     assert!(!place.path("run").exists(), "nothing was done");
     let submit = format!("{RUN} {SLURM} --array-limit 3 --sbatch-arg=--hold");

@@ -109,7 +109,7 @@ impl Request<'_> {
             acceptance: Acceptance::Submitting,
             job: None,
             cells_per_task: self.resources.cells_per_task,
-            begun_unix: since.map_or(0, |d| d.as_secs()),
+            begun_unix_ms: since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             sbatch: Vec::new(),
         };
         let command = self.command(&path, &submission.name(), cells.len());

@@ -71,8 +71,8 @@ pub struct Submission {
     pub job: Option<JobId>,
     /// Cells that a task trains.
     pub cells_per_task: usize,
-    /// When it was submitted, in seconds since 1970.
-    pub begun_unix: u64,
+    /// When it was submitted, in milliseconds since 1970: later ones count.
+    pub begun_unix_ms: u64,
     /// The command line by which it was submitted.
     pub sbatch: Vec<String>,
 }
@@ -138,7 +138,7 @@ pub fn read_submissions(run: &RunFolder) -> Result<Vec<Submission>> {
         let cells = read(&entry.path().join("plan.txt"), LONGEST_PLAN)?.lines().map(String::from).collect();
         all.push(Submission { id, cells, ..submission });
     }
-    all.sort_by(|a, b| (a.begun_unix, &a.id).cmp(&(b.begun_unix, &b.id)));
+    all.sort_by(|a, b| (a.begun_unix_ms, &a.id).cmp(&(b.begun_unix_ms, &b.id)));
     Ok(all)
 }
 
@@ -163,7 +163,7 @@ mod tests {
             acceptance: Acceptance::Submitted,
             job: None,
             cells_per_task: 2,
-            begun_unix: 0,
+            begun_unix_ms: 0,
             sbatch: Vec::new(),
         };
         assert_eq!(submission.task(0), ["a", "b"]);
