@@ -149,6 +149,7 @@ fn place(epochs: usize) -> Place {
         .replace("epochs = 2", &format!("epochs = {epochs}"))
         .replace("seeds = [1, 2]", "seeds = [1, 2]\ncheckpoint = 1");
     suite = suite.replace("{ name = \"resnet8\", width = 4 }", "{ name = \"mlp\", hidden = [64] }");
+    suite = suite.replace("lr = 0.05", "lr = 0.001");
     suite = suite.replace("augment = { crop = 2, flip = true }\n", "");
     fs::write(place.path("tiny.toml"), suite).expect("a suite");
     place

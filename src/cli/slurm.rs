@@ -209,7 +209,10 @@ impl Run<'_> {
         }
         if submitted + in_flight > 0 {
             let path = self.folder.path().display();
-            self.say(&format!("{in_flight} more are in flight; `sharpbench status {path}` tells how they stand, `sharpbench gather {path}` reports"));
+            if in_flight > 0 {
+                self.say(&format!("{in_flight} more are in flight"));
+            }
+            self.say(&format!("`sharpbench status {path}` tells how they stand, `sharpbench gather {path}` reports"));
             return Ok(ExitCode::SUCCESS);
         }
         let survey = tracker.look(false)?;
