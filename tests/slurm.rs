@@ -203,7 +203,8 @@ fn logs(place: &Place) -> String {
 #[test]
 fn on_a_cluster() {
     let Some(lab) = Lab::start() else { return };
-    let parts: [(&str, fn(&Lab)); 8] = [
+    type Part = (&'static str, fn(&Lab));
+    let parts: [Part; 8] = [
         ("a grid is the local run's, whatever its path", grid),
         ("many cells make several arrays", many_cells),
         ("a cell fails alone", failing_cell),
