@@ -1,15 +1,21 @@
 //! The command line: one file per subcommand, text only. Results go to stdout, everything else to stderr.
 
 mod bench;
+mod cancel;
+mod cell;
 mod compare;
 mod completions;
 mod data;
 mod doctor;
+mod gather;
 mod list;
+mod opened;
 mod parity;
 mod plan;
 mod progress;
 mod report;
+mod slurm;
+mod status;
 mod suite;
 mod work;
 
@@ -44,6 +50,14 @@ struct Cli {
 enum Command {
     /// Train the cells of a suite that have no record yet, then print the table.
     Suite(suite::Args),
+    /// Tell how the cells of a run stand: finished, at work on a cluster, failed, lost.
+    Status(status::Args),
+    /// End the cells of a run that are on a cluster.
+    Cancel(cancel::Args),
+    /// Print and keep the report of a run that a cluster, or others, have trained.
+    Gather(gather::Args),
+    /// Train one cell of a run, by its place in a plan: a task for Slurm, Kubernetes, GNU parallel and the like.
+    Cell(cell::Args),
     /// Show suites, models, data sets and optimizers.
     List,
     /// List, fetch and verify data sets.
@@ -77,6 +91,10 @@ enum Command {
 pub fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Suite(args) => suite::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Cancel(args) => cancel::run(&args),
+        Command::Gather(args) => gather::run(&args),
+        Command::Cell(args) => cell::run(&args),
         Command::List => list::run(),
         Command::Data(args) => data::run(&args),
         Command::Plan(args) => plan::run(&args),

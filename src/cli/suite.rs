@@ -4,14 +4,15 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::opened::Opening;
 use super::progress::Progress;
-use super::report::All;
+use super::slurm::Executor;
 use crate::compute::{Compute, DeviceChoice};
 use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::{Error, Result};
 use crate::exec::{self, Ended, Jobs, Stop};
-use crate::record::{RunFolder, RunManifest, SCHEMA};
-use crate::report::{Format, Options, Report, figures};
+use crate::record::{CellState, RunFolder, RunManifest, SCHEMA};
+use crate::report::Format;
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
 
 #[derive(clap::Args)]
@@ -58,6 +59,8 @@ pub(super) struct Args {
     /// No progress on stderr, only warnings.
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    cluster: super::slurm::Args,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
@@ -70,8 +73,17 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             "--max-memory bounds the processes of --jobs N, from 2 on, and on Linux alone; remove it".into(),
         ));
     }
+    args.cluster.check(&[
+        ("--jobs", args.jobs != 1),
+        ("--max-memory", args.max_memory.is_some()),
+        ("--threads", args.threads.is_some()),
+    ])?;
     super::set_threads(args.threads)?;
-    let compute = Compute::open(args.device)?;
+    // On a cluster the device is that of a node.
+    let (compute, device) = match args.cluster.executor {
+        Executor::Local => Compute::open(args.device).map(|found| (found.clone(), found.choice()))?,
+        Executor::Slurm | Executor::Plan => (Compute::default(), args.device),
+    };
     let suite = Suite::read(&args.suite)?;
     let wanted = suite.data(&args.profile)?;
     // A suite that cannot be expanded, or a filter that nothing passes, is refused before any data is fetched.
@@ -84,7 +96,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     args.filter.apply(&mut plan)?;
 
     let folder = RunFolder::at(args.out.clone().unwrap_or_else(|| default_folder(&plan, used)));
-    let _working = folder.claim(args.fresh)?;
     let manifest = RunManifest {
         schema: SCHEMA,
         suite: plan.suite.clone(),
@@ -96,7 +107,35 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         profile_cells: Some(whole.cells.len()),
         cells: whole.cells,
     };
+    let opening = Opening {
+        data: args.data.clone(),
+        offline: args.offline,
+        save_weights: args.save_weights,
+        device,
+        checkpoint: plan.checkpoint,
+    };
+    let on_cluster = |manifest, opening| super::slurm::Run {
+        args: &args.cluster,
+        folder: &folder,
+        manifest,
+        cells: &plan.cells,
+        opening,
+        format: args.format,
+        quiet: args.quiet,
+    };
+    if args.cluster.is_dry() {
+        return on_cluster(&manifest, opening).show();
+    }
+    if args.fresh {
+        super::slurm::refuse_busy(&folder)?;
+    }
+    let _working = folder.claim(args.fresh)?;
     let manifest = folder.open(&manifest, &plan.cells)?;
+    match args.cluster.executor {
+        Executor::Local => {}
+        Executor::Slurm => return on_cluster(&manifest, opening).submit(),
+        Executor::Plan => return print_plan(&folder, &manifest, &plan),
+    }
 
     let mut progress = Progress::new(&plan, args.quiet);
     progress.say(&format!(
@@ -116,11 +155,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let ended = if args.jobs > 1 {
         // The children read their own.
         drop(data);
-        let mut arguments = vec!["--data".into(), args.data.argument()];
-        arguments.extend(["--device".into(), compute.choice().to_string().into()]);
-        arguments.extend(args.offline.then(|| "--offline".into()));
-        arguments.extend(args.save_weights.then(|| "--save-weights".into()));
-        arguments.extend(plan.checkpoint.iter().flat_map(|every| ["--checkpoint".into(), every.to_string().into()]));
         let work = Jobs {
             folder: &folder,
             manifest: &manifest,
@@ -128,7 +162,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             jobs: args.jobs,
             threads: args.threads,
             max_memory: args.max_memory.map(|size| size.as_u64()),
-            arguments,
+            arguments: opening.arguments(),
             stop,
         };
         exec::run_jobs(&work, &mut progress)
@@ -148,7 +182,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     };
     progress.done();
     match ended? {
-        Ended::Finished => publish(args, &folder, &manifest),
+        Ended::Finished => super::gather::publish(args.format, &folder, &manifest),
         Ended::Stopped(signal) => {
             super::tell(
                 "stopped after a step, which is kept; type the same command again (without --fresh) to go on there",
@@ -158,21 +192,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// Prints the report and keeps it beside the records, under names that tell what it is of.
-fn publish(args: &Args, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
-    let All { report, manifest: plan, records } =
-        super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
-    let figures = figures(&Report::of_plan(&plan, &records)).unwrap_or_else(|e| {
-        super::tell(&format!("warning: {e}; the report goes without"));
-        Vec::new()
-    });
-    let stem = format!("report-{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
-    let formats = [("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json), ("html", Format::Html)];
-    for (extension, format) in formats {
-        folder.write(&format!("{stem}.{extension}"), report.render(format, None, &figures)?)?;
+/// Prints the ids of the cells that have no record.
+fn print_plan(folder: &RunFolder, manifest: &RunManifest, plan: &Plan) -> Result<ExitCode> {
+    let mut text = String::new();
+    for cell in &plan.cells {
+        if folder.state(cell, &manifest.data_sha256)? != CellState::Finished {
+            text.push_str(&cell.id());
+            text.push('\n');
+        }
     }
-    super::report::print(&report, args.format, &figures)?;
-    Ok(super::report::exit_code(&report))
+    super::print(text)
 }
 
 fn load(args: &Args, wanted: &DataSpec) -> Result<DataSet> {

@@ -5,8 +5,8 @@ use std::io::BufRead;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::compute::{Compute, DeviceChoice};
-use crate::data::{self, DataSource, Fetch};
+use super::opened::{self, Opening};
+use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exec::{Outcome, READY, Run, Stop, Watcher, Worker, pin};
 use crate::record::{EpochMeasures, Record, RunFolder};
@@ -17,21 +17,8 @@ use crate::train::Observer;
 pub(super) struct Args {
     /// A run folder.
     run: PathBuf,
-    /// Where samples come from.
-    #[arg(long, value_name = "SOURCE")]
-    data: DataSource,
-    /// Never use the network.
-    #[arg(long)]
-    offline: bool,
-    /// Keep final weights.
-    #[arg(long)]
-    save_weights: bool,
-    /// Epochs after which a cell at work is kept.
-    #[arg(long, value_name = "N")]
-    checkpoint: Option<usize>,
-    /// Where to train.
-    #[arg(long)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    opening: Opening,
     /// Threads that compute.
     #[arg(long, value_name = "N")]
     threads: usize,
@@ -71,29 +58,18 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let folder = RunFolder::at(&args.run);
     // Held by a child too: when its parent was killed, the run must not be cleared under it.
     let _working = folder.claim(false)?;
-    let wrong = |message: String| Error::Run { path: args.run.clone(), message };
-    let manifest = folder.manifest()?.ok_or_else(|| wrong("it holds no run (no run.json)".into()))?;
+    let manifest = opened::manifest(&folder)?;
     let cells: HashMap<String, &Cell> = manifest.cells.iter().map(|cell| (cell.id(), cell)).collect();
-    let wanted = manifest.cells.first().ok_or_else(|| wrong("its plan is empty".into()))?;
-    // What the plan names is what was used, a stand-in by its own name.
-    let source = if manifest.stand_in { DataSource::StandIn } else { args.data.clone() };
-    let fetch = Fetch { offline: args.offline, bar: false, say: &|_| {}, warn: &|_| {} };
-    let data = data::load(&wanted.data, &source, &fetch)?;
-    if data.provenance.sha256 != manifest.data_sha256 {
-        return Err(wrong(format!(
-            "its data have the SHA-256 {}, those here {}; use the data that it was begun with",
-            manifest.data_sha256, data.provenance.sha256
-        )));
-    }
+    let data = args.opening.load(&folder, &manifest)?;
     let stop = Stop::patiently()?;
     let work = Run {
         folder: &folder,
         manifest: &manifest,
         cells: &manifest.cells,
         data: &data,
-        compute: &Compute::open(args.device)?,
-        save_weights: args.save_weights,
-        checkpoint: args.checkpoint,
+        compute: &Compute::open(args.opening.device)?,
+        save_weights: args.opening.save_weights,
+        checkpoint: args.opening.checkpoint,
         jobs: args.jobs,
         stop: stop.clone(),
     };
@@ -101,7 +77,8 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     super::print(format!("{READY}\n"))?;
     for line in std::io::stdin().lock().lines() {
         let id = line.map_err(Error::io("read", "stdin"))?;
-        let cell = cells.get(id.trim()).ok_or_else(|| wrong(format!("its plan has no cell {id}")))?;
+        let wrong = || Error::Run { path: args.run.clone(), message: format!("its plan has no cell {id}") };
+        let cell = cells.get(id.trim()).ok_or_else(wrong)?;
         let outcome = match worker.train(cell, &mut Quiet)? {
             Outcome::Trained => "trained",
             Outcome::AlreadyFinished => "finished",

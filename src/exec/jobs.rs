@@ -14,7 +14,7 @@ use super::affinity::{available, shares};
 use super::local::open_cells;
 use super::{Ended, Stop, Watcher};
 use crate::error::{Error, Result};
-use crate::record::{RunFolder, RunManifest};
+use crate::record::{Failure, FailureClass, RunFolder, RunManifest};
 use crate::suite::Cell;
 use crate::train::resident_bytes;
 
@@ -235,7 +235,12 @@ impl<'a> Crew<'a> {
             self.open.push_front(cell);
         } else if worker.is_ready {
             watcher.warn(&format!("the process that trained {} {how}; the others go on", cell.label()));
-            self.run.folder.write_failure(cell, &how)?;
+            let earlier = self.run.folder.failure(cell);
+            let failure = Failure {
+                exit_code: exit_code(status),
+                ..Failure::new(cell, FailureClass::Process, how.as_str(), earlier)
+            };
+            self.run.folder.write_failure(cell, &failure)?;
             self.failed.push((cell, how));
         } else {
             return Err(Error::Usage(format!("a child process {how} before it had its data")));
@@ -312,6 +317,11 @@ fn how_it_ended(status: ExitStatus) -> String {
         Some(code) => format!("ended with exit code {code}"),
         None => "ended".into(),
     }
+}
+
+/// None of a process that a signal ended.
+fn exit_code(status: ExitStatus) -> Option<u8> {
+    status.code().and_then(|code| u8::try_from(code).ok())
 }
 
 /// Asks a child to keep its cell and to end.

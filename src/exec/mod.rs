@@ -1,9 +1,10 @@
-//! Runs the cells of a plan: here, one after another, or in other processes, several at once.
+//! Runs the cells of a plan: here, one after another, or in other processes, several at once; or on a cluster ([`slurm`]).
 
 mod affinity;
 mod jobs;
 mod keep;
 mod local;
+pub mod slurm;
 mod stop;
 
 pub use affinity::{available, pin};

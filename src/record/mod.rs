@@ -1,5 +1,7 @@
 //! Records: what one cell's training measured, with everything needed to trust or repeat it.
 
+mod failure;
+mod job;
 mod provenance;
 mod store;
 #[cfg(test)]
@@ -10,6 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use failure::{Failure, FailureClass, bad_nodes};
+pub use job::Job;
 pub use provenance::{Machine, Provenance};
 pub use store::{CellLock, CellState, Published, RunFolder, RunLock, RunManifest, Scan};
 

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::Job;
+
 /// Crates whose version can change a number.
 const CRATES: [&str; 6] = ["candle-core", "candle-nn", "gemm", "libm", "pulp", "rand_chacha"];
 
@@ -28,6 +30,9 @@ pub struct Provenance {
     /// Cells that were trained at once on the machine, at most.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub jobs: usize,
+    /// The batch job that trained it, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Job>,
     /// Seconds since 1970 at the end of the cell.
     pub finished_unix: u64,
 }
@@ -66,14 +71,21 @@ impl Provenance {
             gpu: None,
             threads: rayon::current_num_threads(),
             jobs: 1,
+            job: Job::this(),
             finished_unix: since.map_or(0, |d| d.as_secs()),
         }
     }
 
     /// The type of machine with what of it was used, in words: where it is the same, times can be compared.
     pub fn machine_type(&self) -> String {
+        format!("{}, {} threads{}", self.kind(), self.threads, self.company())
+    }
+
+    /// What else ran on the machine, as far as it is known, in words to be appended: a job may share its node with others.
+    pub fn company(&self) -> String {
         let at_once = if self.jobs == 1 { String::new() } else { format!(", {} cells at once", self.jobs) };
-        format!("{}, {} threads{at_once}", self.kind(), self.threads)
+        let job = if self.job.is_some() { ", in a batch job" } else { "" };
+        format!("{at_once}{job}")
     }
 
     /// The type of what computed, in words: where it is the same, bits are.

@@ -5,6 +5,7 @@
 //! cells/<data>-<optimizer>-<id>.json   one record per finished cell
 //! weights/<data>-<optimizer>-<id>.safetensors   final weights, where asked for
 //! failed/<data>-<optimizer>-<id>.json   why a cell's process ended without a record, where that happened
+//! slurm/<submission>/               plan, script, program and logs of an array of jobs
 //! checkpoints/<data>-<optimizer>-<id>.safetensors   a cell that is at work, or was when its process ended
 //! locks/<id>                        held by the process that trains the cell
 //! run.lock                          held by every process that works on the run
@@ -20,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::{Record, SCHEMA};
+use super::{Failure, Record, SCHEMA};
 use crate::bounded;
 use crate::error::{Error, Result};
 use crate::suite::{Cell, is_plain};
@@ -65,7 +66,7 @@ pub struct RunFolder {
     root: PathBuf,
 }
 
-/// Held while a cell is trained; released when dropped or when the process dies.
+/// Held while a cell is trained, or cells are submitted; released when dropped or when the process dies.
 pub struct CellLock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 /// Held by a process that works on a run; --fresh needs that nobody does.
@@ -138,7 +139,7 @@ impl RunFolder {
             )));
         }
         // A stranger's folder must not have files written or removed elsewhere.
-        for part in ["cells", "locks", "weights", "checkpoints", "failed"] {
+        for part in ["cells", "locks", "weights", "checkpoints", "failed", "slurm"] {
             if self.root.join(part).is_symlink() {
                 return Err(self.error(format!(
                     "its folder {part} is a link to elsewhere; link the whole run folder, or remove it"
@@ -164,7 +165,7 @@ impl RunFolder {
             }
             file.unlock().map_err(Error::io("unlock", &path))?;
         }
-        file.lock_shared().map_err(Error::io("lock", &path))?;
+        where_there_are_locks(file.lock_shared()).map_err(Error::io("lock", &path))?;
         Ok(RunLock(file))
     }
 
@@ -172,7 +173,7 @@ impl RunFolder {
     fn foreign_entry(&self) -> Option<String> {
         let names = fs::read_dir(&self.root).ok()?.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
         let own = |name: &String| {
-            ["cells", "locks", "weights", "checkpoints", "failed", "run.lock"].contains(&name.as_str())
+            ["cells", "locks", "weights", "checkpoints", "failed", "slurm", "run.lock"].contains(&name.as_str())
                 || name.starts_with(TEMPORARY)
         };
         let foreign = names.filter(|name| !own(name)).min();
@@ -193,7 +194,7 @@ impl RunFolder {
         // Two processes that start at once must not overwrite each other's cells.
         let path = self.root.join("locks").join("plan");
         let lock = lock_file(&path)?;
-        lock.lock().map_err(Error::io("lock", &path))?;
+        where_there_are_locks(lock.lock()).map_err(Error::io("lock", &path))?;
         self.sweep();
         let mut ids: HashSet<String> = selected.iter().map(Cell::id).collect();
         if let Some(old) = self.manifest()? {
@@ -275,6 +276,11 @@ impl RunFolder {
 
     /// Removes the run the folder holds, and no file that is not of it.
     fn clear(&self) -> Result<()> {
+        for submission in fs::read_dir(self.root.join("slurm")).into_iter().flatten().flatten() {
+            if submission.path().join("submit.json").exists() {
+                fs::remove_dir_all(submission.path()).map_err(Error::io("remove", submission.path()))?;
+            }
+        }
         let id = |name: &str| name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit());
         type Rule<'r> = (PathBuf, &'r dyn Fn(&str) -> bool);
         let own: [Rule<'_>; 6] = [
@@ -325,6 +331,25 @@ impl RunFolder {
         Ok(scan)
     }
 
+    /// Adds the ids of those cells to `known` that have a readable record of the images with digest `data_sha256`; the records of known
+    /// ones are not read again. The folder is listed: of a file on a network's disk that is just there, asking for it may deny it.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed or a record cannot be read.
+    pub fn find_finished(&self, cells: &[Cell], data_sha256: &str, known: &mut HashSet<String>) -> Result<()> {
+        let paths: HashSet<PathBuf> = self.record_paths()?.into_iter().collect();
+        for cell in cells {
+            let id = cell.id();
+            if !known.contains(&id)
+                && paths.contains(&self.record_path(cell))
+                && self.state(cell, data_sha256)? == CellState::Finished
+            {
+                known.insert(id);
+            }
+        }
+        Ok(())
+    }
+
     /// Renames a cell's damaged record out of the way, so that it can be trained again. To be called by the holder of
     /// the cell's lock.
     ///
@@ -363,11 +388,24 @@ impl RunFolder {
     /// # Errors
     /// When the lock file cannot be made.
     pub fn lock(&self, cell: &Cell) -> Result<Option<CellLock>> {
-        let path = self.root.join("locks").join(cell.id());
+        self.lock_named(&cell.id())
+    }
+
+    /// Claims the right to submit cells for this process; none where another process is submitting.
+    ///
+    /// # Errors
+    /// When the lock file cannot be made.
+    pub fn lock_submission(&self) -> Result<Option<CellLock>> {
+        self.lock_named("submission")
+    }
+
+    fn lock_named(&self, name: &str) -> Result<Option<CellLock>> {
+        let path = self.root.join("locks").join(name);
         let file = lock_file(&path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(CellLock(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => Ok(Some(CellLock(file))),
             Err(TryLockError::Error(e)) => Err(Error::io("lock", &path)(e)),
         }
     }
@@ -439,14 +477,18 @@ impl RunFolder {
         self.root.join("failed").join(format!("{}.json", file_stem(cell)))
     }
 
-    /// Notes why the process that trained a cell ended without a record of it.
+    /// Notes why a cell has no record.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_failure(&self, cell: &Cell, reason: &str) -> Result<()> {
-        let note = serde_json::json!({ "cell": cell.label(), "reason": reason });
-        self.write(&format!("failed/{}.json", file_stem(cell)), to_json(&note))?;
+    pub fn write_failure(&self, cell: &Cell, failure: &Failure) -> Result<()> {
+        self.write(&format!("failed/{}.json", file_stem(cell)), to_json(failure))?;
         Ok(())
+    }
+
+    /// That note; none where there is none that can be read.
+    pub fn failure(&self, cell: &Cell) -> Option<Failure> {
+        serde_json::from_slice(&bounded::read(&self.failure_path(cell), LONGEST_RECORD).ok()?).ok()
     }
 
     /// Removes that note.
@@ -491,7 +533,16 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 fn lock_file(path: &Path) -> Result<File> {
-    File::options().create(true).truncate(false).write(true).open(path).map_err(Error::io("create", path))
+    // NFS shares only locks of files that are open for reading.
+    File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(Error::io("create", path))
+}
+
+/// Some file systems of clusters have no locks. There a cell may be trained twice, and the first record stands.
+fn where_there_are_locks(locked: std::io::Result<()>) -> std::io::Result<()> {
+    match locked {
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => Ok(()),
+        locked => locked,
+    }
 }
 
 /// A synced temporary file beside its destination. It removes itself unless persisted.

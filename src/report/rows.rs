@@ -319,9 +319,8 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Group
     let machine = |r: &Record| {
         let m = &r.provenance.machine;
         let gpu = r.provenance.gpu.as_ref().map_or_else(String::new, |gpu| format!("{gpu}, "));
-        let at_once =
-            if r.provenance.jobs == 1 { String::new() } else { format!(", {} cells at once", r.provenance.jobs) };
-        format!("{gpu}{}, {} CPUs, {} threads{at_once}, {}", m.cpu, m.cpus, r.provenance.threads, m.platform)
+        let company = r.provenance.company();
+        format!("{gpu}{}, {} CPUs, {} threads{company}, {}", m.cpu, m.cpus, r.provenance.threads, m.platform)
     };
     match distinct(records, machine).as_slice() {
         [] => {}

@@ -63,6 +63,7 @@ pub(super) fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
             machine: Machine { cpu: "a CPU".into(), features: Vec::new(), cpus: 2, platform: "linux-x86_64".into() },
             threads: 2,
             jobs: 1,
+            job: None,
             finished_unix: 0,
         },
         reference_step_seconds: Some(StepSeconds { median: 0.004, min: 0.004, max: 0.004, n: 15, warmup: 3 }),

@@ -1,0 +1,278 @@
+//! `sharpbench cell --run RUN --plan FILE --index I`: a task of whatever runs tasks by their index. Its exit codes say what to do.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::opened::{self, Opening};
+use crate::compute::{Compute, DeviceChoice};
+use crate::error::{Error, Result};
+use crate::exec::{Outcome, Run, Stop, Watcher, Worker};
+use crate::record::{CellState, EpochMeasures, Failure, FailureClass, Record, RunFolder, RunManifest};
+use crate::suite::Cell;
+use crate::suite::cell::NUMERICS;
+use crate::train::Observer;
+
+/// A cell failed by its own doing.
+const FAILED: u8 = 1;
+/// Run, plan, index and program do not belong together (EX_USAGE of sysexits.h).
+const MISMATCH: u8 = 64;
+/// The place is bad: try elsewhere (EX_TEMPFAIL).
+const BAD_PLACE: u8 = 75;
+/// How often to look at a cell that another process trains.
+const POLL: Duration = Duration::from_millis(500);
+/// Lines that a note of failure keeps.
+const LINES: usize = 20;
+
+/// Exit codes: 0 the record is there, 1 the cell failed and would fail anywhere, 64 run, plan, index and program do not belong together,
+/// 75 the place is bad and the cell may succeed elsewhere (no data, disk or GPU), 130 or 143 stopped and kept.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The run folder that `suite` made.
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+    /// Ids of cells, one a line, such as `suite --executor plan` prints.
+    #[arg(long, value_name = "FILE")]
+    plan: PathBuf,
+    /// Which of them, from 0.
+    #[arg(long, value_name = "I")]
+    index: usize,
+    /// How many of them, one after another: from I times N on.
+    #[arg(long, value_name = "N", default_value = "1")]
+    cells_per_task: std::num::NonZeroUsize,
+    /// The place is bad unless the batch system gave a GPU (CUDA_VISIBLE_DEVICES) and a program that was built for it can use it.
+    #[arg(long)]
+    needs_gpu: bool,
+    /// Threads that compute [default: all CPUs, or RAYON_NUM_THREADS].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    #[command(flatten)]
+    opening: Opening,
+}
+
+/// Why the process ends, and with which code.
+struct End(u8, String);
+
+impl End {
+    fn because(code: u8) -> impl Fn(Error) -> Self {
+        move |error| Self(code, error.to_string())
+    }
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    super::set_threads(args.threads)?;
+    Ok(work(args).unwrap_or_else(|End(code, message)| {
+        super::tell(&format!("error: {message}"));
+        ExitCode::from(code)
+    }))
+}
+
+fn work(args: &Args) -> std::result::Result<ExitCode, End> {
+    let folder = RunFolder::at(&args.run);
+    if !args.run.is_dir() {
+        return Err(End(
+            BAD_PLACE,
+            format!("{} is not there: is it on storage that this machine shares?", args.run.display()),
+        ));
+    }
+    let manifest = opened::manifest(&folder).map_err(|e| End(code_of(&e, MISMATCH), e.to_string()))?;
+    let cells = wanted(args, &manifest)?;
+    let _working = folder.claim(false).map_err(End::because(BAD_PLACE))?;
+    let mut open = Vec::new();
+    for cell in cells {
+        let state = folder.state(cell, &manifest.data_sha256).map_err(End::because(BAD_PLACE))?;
+        if state == CellState::Finished {
+            super::tell(&format!("{}: has its record", cell.label()));
+        } else {
+            open.push(cell);
+        }
+    }
+    if open.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut task = Task { folder: &folder, log: Log::default() };
+    if args.needs_gpu && std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default().is_empty() {
+        let reason = "a GPU was asked for and none was given (CUDA_VISIBLE_DEVICES is empty)";
+        return Err(task.bad_place(&open, reason.into()));
+    }
+    let device = match args.opening.device {
+        DeviceChoice::Auto if args.needs_gpu && cfg!(feature = "cuda") => DeviceChoice::Cuda(0),
+        device => device,
+    };
+    let compute = match Compute::open(device) {
+        Ok(compute) => compute,
+        Err(e) => return Err(task.bad_place(&open, e.to_string())),
+    };
+    let data = match args.opening.load(&folder, &manifest) {
+        Ok(data) => data,
+        Err(e) => return Err(task.bad_place(&open, e.to_string())),
+    };
+    let stop = Stop::patiently().map_err(End::because(BAD_PLACE))?;
+    let run = Run {
+        folder: &folder,
+        manifest: &manifest,
+        cells: &manifest.cells,
+        data: &data,
+        compute: &compute,
+        save_weights: args.opening.save_weights,
+        checkpoint: args.opening.checkpoint,
+        jobs: 1,
+        stop: stop.clone(),
+    };
+    let mut worker = Worker::new(&run).map_err(End::because(FAILED))?;
+    let mut code = ExitCode::SUCCESS;
+    for (done, cell) in open.iter().enumerate() {
+        match train(&mut worker, cell, &stop, &mut task.log) {
+            Ok(None) => {}
+            Ok(Some(signal)) => return Ok(ExitCode::from(super::EXIT_SIGNAL + signal)),
+            Err((BAD_PLACE, reason)) => return Err(task.bad_place(&open[done..], reason)),
+            Err((failed, reason)) => {
+                task.note(cell, FailureClass::Cell, failed, &reason);
+                code = ExitCode::from(failed);
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// The cells of the index.
+fn wanted<'m>(args: &Args, manifest: &'m RunManifest) -> std::result::Result<Vec<&'m Cell>, End> {
+    let mismatch = |message: String| End(MISMATCH, message);
+    let plan = std::fs::read_to_string(&args.plan).map_err(Error::io("read", &args.plan));
+    let plan = plan.map_err(|e| mismatch(e.to_string()))?;
+    let all: HashMap<String, &Cell> = manifest.cells.iter().map(|cell| (cell.id(), cell)).collect();
+    let each = args.cells_per_task.get();
+    let lines: Vec<&str> = plan.lines().skip(args.index.saturating_mul(each)).take(each).collect();
+    if lines.is_empty() {
+        let all = plan.lines().count();
+        return Err(mismatch(format!("{} has {all} lines, none for index {}", args.plan.display(), args.index)));
+    }
+    let cell = |id: &str| {
+        let cell = all.get(id.trim()).ok_or_else(|| mismatch(format!("the run has no cell {id:?}")))?;
+        if cell.numerics != NUMERICS {
+            return Err(mismatch(format!(
+                "the run was planned for numerics {}, and this program has {NUMERICS}; use the program that planned it",
+                cell.numerics
+            )));
+        }
+        Ok(*cell)
+    };
+    lines.into_iter().map(cell).collect()
+}
+
+/// Trains a cell, or waits for who does; the signal that stopped it, or the exit code and the reason of its failure.
+fn train(
+    worker: &mut Worker<'_>,
+    cell: &Cell,
+    stop: &Stop,
+    log: &mut Log,
+) -> std::result::Result<Option<u8>, (u8, String)> {
+    let mut told = false;
+    loop {
+        let outcome = catch_unwind(AssertUnwindSafe(|| worker.train(cell, log)));
+        // What it panicked about is on stderr.
+        let outcome = outcome.map_err(|_| (FAILED, "the program panicked".to_string()))?;
+        match outcome.map_err(|e| (code_of(&e, FAILED), e.to_string()))? {
+            Outcome::Trained | Outcome::AlreadyFinished => return Ok(None),
+            Outcome::Held | Outcome::Stopped => {}
+        }
+        if let Some(signal) = stop.signal() {
+            return Ok(Some(signal));
+        }
+        if !told {
+            told = true;
+            log.line(format!("{}: another process trains it; waiting", cell.label()));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// The exit code of an error: files, data and networks are the place's, anything else has a code of its own.
+fn code_of(error: &Error, other: u8) -> u8 {
+    match error {
+        Error::Io { .. } | Error::Data(_) | Error::Device(_) | Error::Hub(_) => BAD_PLACE,
+        _ => other,
+    }
+}
+
+struct Task<'a> {
+    folder: &'a RunFolder,
+    log: Log,
+}
+
+impl Task<'_> {
+    /// Notes that these cells met a bad place.
+    fn bad_place(&self, cells: &[&Cell], reason: String) -> End {
+        cells.iter().for_each(|cell| self.note(cell, FailureClass::Place, BAD_PLACE, &reason));
+        End(BAD_PLACE, reason)
+    }
+
+    fn note(&self, cell: &Cell, class: FailureClass, code: u8, reason: &str) {
+        super::tell(&format!("error: {}: {reason}", cell.label()));
+        let failure = Failure {
+            exit_code: Some(code),
+            log: self.log.last.iter().cloned().collect(),
+            ..Failure::new(cell, class, reason, self.folder.failure(cell))
+        };
+        if let Err(e) = self.folder.write_failure(cell, &failure) {
+            super::tell(&format!("warning: {e}"));
+        }
+    }
+}
+
+/// Lines on stderr, the last of which are kept.
+#[derive(Default)]
+struct Log {
+    label: String,
+    last: VecDeque<String>,
+}
+
+impl Log {
+    fn line(&mut self, line: String) {
+        super::tell(&line);
+        self.last.push_back(line);
+        if self.last.len() > LINES {
+            self.last.pop_front();
+        }
+    }
+}
+
+impl Observer for Log {
+    fn step(&mut self, _: usize, _: usize, _: f64) {}
+
+    fn epoch(&mut self, epoch: usize, measures: &EpochMeasures) {
+        let accuracy = 100.0 * measures.test_accuracy;
+        self.line(format!(
+            "{}: epoch {}, loss {:.4}, accuracy {accuracy:.2}%",
+            self.label,
+            epoch + 1,
+            measures.train_loss
+        ));
+    }
+}
+
+impl Watcher for Log {
+    fn resumed(&mut self, _: usize, _: &[&Cell]) {}
+
+    fn start(&mut self, cell: &Cell, steps: usize) {
+        self.label = cell.label();
+        self.line(if steps == 0 {
+            format!("{}: starts", self.label)
+        } else {
+            format!("{}: goes on after {steps} steps", self.label)
+        });
+    }
+
+    fn finish(&mut self, record: &Record) {
+        self.line(format!("{}: finished", record.cell.label()));
+    }
+
+    fn finished_elsewhere(&mut self, _: &Cell) {}
+    fn wait(&mut self, _: usize) {}
+
+    fn warn(&mut self, message: &str) {
+        self.line(format!("warning: {message}"));
+    }
+}

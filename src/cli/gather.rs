@@ -1,0 +1,51 @@
+//! `sharpbench gather RUN`: the report of a run that others have trained, printed and kept as `suite` does at its end.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::opened;
+use super::report::All;
+use crate::error::Result;
+use crate::record::{CellState, RunFolder, RunManifest};
+use crate::report::{Format, Options, Report, figures};
+
+/// Needs nothing but the folder. Exit codes: 0 every cell has its record, 3 some have none, which are named.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A run folder.
+    run: PathBuf,
+    /// How to print the report.
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    super::report::refuse_binary_terminal(args.format)?;
+    let folder = RunFolder::at(&args.run);
+    let manifest = opened::manifest(&folder)?;
+    let code = publish(args.format, &folder, &manifest)?;
+    for cell in &manifest.cells {
+        if folder.state(cell, &manifest.data_sha256)? != CellState::Finished {
+            let why = folder.failure(cell).map_or_else(String::new, |failure| format!(" ({})", failure.reason));
+            super::tell(&format!("missing: {}{why}", cell.label()));
+        }
+    }
+    Ok(code)
+}
+
+/// Prints the report and keeps it beside the records, under names that tell what it is of.
+pub(super) fn publish(format: Format, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
+    let All { report, manifest: plan, records } =
+        super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
+    let figures = figures(&Report::of_plan(&plan, &records)).unwrap_or_else(|e| {
+        super::tell(&format!("warning: {e}; the report goes without"));
+        Vec::new()
+    });
+    let stem = format!("report-{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
+    let formats = [("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json), ("html", Format::Html)];
+    for (extension, format) in formats {
+        folder.write(&format!("{stem}.{extension}"), report.render(format, None, &figures)?)?;
+    }
+    super::report::print(&report, format, &figures)?;
+    Ok(super::report::exit_code(&report))
+}

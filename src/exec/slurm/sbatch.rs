@@ -1,0 +1,293 @@
+//! Submitting: written down first, then sent; what timed out is looked for by its name before it is sent again.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::client::{Slurm, absolute, option};
+use super::resources::Resources;
+use super::script::script;
+use super::squeue::Row;
+use super::state::Phase;
+use super::submission::{Acceptance, FOLDER, JobId, Submission, read_submissions};
+use crate::error::{Error, Result};
+use crate::record::RunFolder;
+
+/// Parts of messages after which nobody knows whether a job was accepted. All others are refusals.
+const TRANSIENT: [&str; 12] = [
+    "did not answer within",
+    "socket timed out",
+    "unable to contact",
+    "transport endpoint",
+    "connection refused",
+    "connection reset",
+    "connection timed out",
+    "connect failure",
+    "communication",
+    "zero bytes were transmitted",
+    "temporarily un",
+    "standby mode",
+];
+/// How long tasks may take to keep their cells and to end.
+const ENDING: Duration = Duration::from_secs(120);
+/// Name of the program's copy, and of the script, in a submission's folder.
+const PROGRAM: &str = "sharpbench";
+const SCRIPT: &str = "task.sh";
+
+/// What is to be submitted.
+pub struct Request<'a> {
+    /// The run.
+    pub folder: &'a RunFolder,
+    /// Ids of the cells.
+    pub cells: &'a [String],
+    /// What a task of them asks for.
+    pub resources: &'a Resources,
+    /// Arguments of `sharpbench cell` beside the run, the plan and the index.
+    pub arguments: &'a [OsString],
+    /// Nodes that are to be avoided.
+    pub avoided: &'a [String],
+}
+
+impl Request<'_> {
+    /// The script of the submission in this folder.
+    ///
+    /// # Errors
+    /// When a path cannot be written in a script.
+    pub fn script(&self, submission: &Path) -> Result<Vec<u8>> {
+        let mut arguments: Vec<OsString> = vec!["cell".into(), option("run", absolute(self.folder.path())?)];
+        arguments.push(option("plan", submission.join("plan.txt")));
+        arguments.push(option("threads", self.resources.cpus.to_string()));
+        if self.resources.cells_per_task > 1 {
+            arguments.push(option("cells-per-task", self.resources.cells_per_task.to_string()));
+        }
+        arguments.extend(self.resources.wants_gpu().then(|| "--needs-gpu".into()));
+        arguments.extend_from_slice(self.arguments);
+        script(self.resources.setup.as_deref(), &submission.join(PROGRAM), &arguments)
+    }
+
+    /// The command that submits so many cells from this folder.
+    pub fn command(&self, submission: &Path, name: &str, cells: usize) -> Vec<OsString> {
+        let tasks = cells.div_ceil(self.resources.cells_per_task);
+        let limit = self.resources.array_limit.map_or_else(String::new, |limit| format!("%{limit}"));
+        let mut command: Vec<OsString> = vec!["--parsable".into(), option("job-name", name)];
+        command.push(format!("--array=0-{}{limit}", tasks.saturating_sub(1)).into());
+        command.push(option("output", submission.join("logs").join("%A_%a.log")));
+        command.extend(["--open-mode=append", "--requeue", "--nodes=1", "--ntasks=1"].map(Into::into));
+        command.extend(self.resources.options());
+        if !self.avoided.is_empty() {
+            command.push(format!("--exclude={}", self.avoided.join(",")).into());
+        }
+        command.extend(self.resources.more.iter().map(Into::into));
+        command.push(submission.join(SCRIPT).into());
+        command
+    }
+
+    /// Makes the folder of a submission of some of the cells, with all that its tasks need.
+    fn prepare(&self, cells: &[String], program: &Program) -> Result<(Submission, Vec<OsString>)> {
+        let all = absolute(self.folder.path())?.join(FOLDER);
+        fs::create_dir_all(&all).map_err(Error::io("create", &all))?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("").rand_bytes(8);
+        // As any other folder of the run, not only for the owner; the umask applies.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        let path = builder.tempdir_in(&all).map_err(Error::io("create", &all))?.keep();
+        let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let logs = path.join("logs");
+        fs::create_dir(&logs).map_err(Error::io("create", &logs))?;
+        let copy = path.join(PROGRAM);
+        program.put(&copy)?;
+        let mut plan = cells.join("\n");
+        plan.push('\n');
+        self.folder.write(&format!("{FOLDER}/{id}/plan.txt"), plan)?;
+        self.folder.write(&format!("{FOLDER}/{id}/{SCRIPT}"), self.script(&path)?)?;
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let mut submission = Submission {
+            id,
+            cells: cells.to_vec(),
+            acceptance: Acceptance::Submitting,
+            job: None,
+            cells_per_task: self.resources.cells_per_task,
+            begun_unix_ms: since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            sbatch: Vec::new(),
+        };
+        let command = self.command(&path, &submission.name(), cells.len());
+        let readable = |word: &OsString| word.to_string_lossy().into_owned();
+        submission.sbatch = std::iter::once("sbatch".into()).chain(command.iter().map(readable)).collect();
+        submission.write(self.folder)?;
+        Ok((submission, command))
+    }
+}
+
+/// How many cells an array takes, on a cluster that has so large ones at most.
+pub fn chunk(resources: &Resources, largest: Option<usize>) -> usize {
+    let tasks = largest.map_or(resources.array_max, |largest| largest.min(resources.array_max));
+    tasks.max(1).saturating_mul(resources.cells_per_task)
+}
+
+/// Submits cells in arrays of at most `chunk`. To be called by the holder of [`RunFolder::lock_submission`].
+///
+/// # Errors
+/// When Slurm refuses one (those before it stay submitted), or cannot be reached; what it accepted without a word is found the next time.
+pub fn submit(
+    slurm: &Slurm,
+    request: &Request<'_>,
+    chunk: usize,
+    say: &mut dyn FnMut(&str),
+) -> Result<Vec<Submission>> {
+    let mut program = Program::Own;
+    let mut submissions = Vec::new();
+    for cells in request.cells.chunks(chunk.max(1)) {
+        let (mut submission, command) = request.prepare(cells, &program)?;
+        program = Program::Copy(submission.path(request.folder).join(PROGRAM));
+        match send(slurm, &submission.name(), &command, say)? {
+            Sent::Accepted(job) => {
+                submission.job = Some(job);
+                submission.acceptance = Acceptance::Submitted;
+                submission.write(request.folder)?;
+            }
+            Sent::Refused(reason) => {
+                submission.acceptance = Acceptance::Refused;
+                submission.write(request.folder)?;
+                return Err(Error::Usage(format!("Slurm refuses to run the cells: {reason}")));
+            }
+        }
+        submissions.push(submission);
+    }
+    Ok(submissions)
+}
+
+/// Where a submission's program is taken from.
+enum Program {
+    /// This very program, which the next build may overwrite.
+    Own,
+    /// The copy of the array before.
+    Copy(PathBuf),
+}
+
+impl Program {
+    fn put(&self, path: &Path) -> Result<()> {
+        let own = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+        if let Self::Copy(copy) = self
+            && fs::hard_link(copy, path).is_ok()
+        {
+            return Ok(());
+        }
+        fs::copy(&own, path).map_err(Error::io("copy", &own))?;
+        Ok(())
+    }
+}
+
+enum Sent {
+    Accepted(JobId),
+    Refused(String),
+}
+
+fn send(slurm: &Slurm, name: &str, command: &[OsString], say: &mut dyn FnMut(&str)) -> Result<Sent> {
+    let mut delays = slurm.delays.iter();
+    loop {
+        let mut reason = match slurm.ask("sbatch", command)? {
+            Ok(text) => match JobId::parse(&text) {
+                Some(job) => return Ok(Sent::Accepted(job)),
+                None => format!("sbatch printed no number of a job: {}", text.trim()),
+            },
+            Err(reason) if is_transient(&reason) => reason,
+            Err(reason) => return Ok(Sent::Refused(reason)),
+        };
+        // It may have been accepted all the same: it is sent again only when Slurm says that it was not.
+        loop {
+            let Some(delay) = delays.next() else {
+                return Err(Error::Usage(format!(
+                    "Slurm cannot be reached ({reason}); type the same command again later: what it accepted after all is found then"
+                )));
+            };
+            say(&format!("{reason}; asking again in {} seconds", delay.as_secs()));
+            std::thread::sleep(*delay);
+            match slurm.find(name)? {
+                Ok(Some(job)) => return Ok(Sent::Accepted(job)),
+                Ok(None) => break,
+                Err(silence) => reason = silence,
+            }
+        }
+    }
+}
+
+fn is_transient(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    TRANSIENT.iter().any(|part| message.contains(part))
+}
+
+/// Finds out what became of submissions of which nobody knows whether they were accepted. To be called by the holder of
+/// [`RunFolder::lock_submission`].
+///
+/// # Errors
+/// When Slurm's commands are not there, or what was found cannot be written down.
+pub(super) fn settle(slurm: &Slurm, folder: &RunFolder, submissions: &mut [Submission]) -> Result<()> {
+    for submission in submissions.iter_mut().filter(|s| s.acceptance == Acceptance::Submitting) {
+        let Ok(found) = slurm.find(&submission.name())? else { continue };
+        submission.acceptance = if found.is_some() { Acceptance::Submitted } else { Acceptance::Refused };
+        submission.job = found;
+        submission.write(folder)?;
+    }
+    Ok(())
+}
+
+/// Whether anything of these may still be in Slurm's hands; or why Slurm does not answer.
+///
+/// # Errors
+/// When Slurm's commands are not there.
+pub fn is_busy(slurm: &Slurm, submissions: &[Submission]) -> Result<std::result::Result<bool, String>> {
+    for submission in submissions.iter().filter(|s| s.acceptance == Acceptance::Submitting) {
+        match slurm.find(&submission.name())? {
+            Ok(None) => {}
+            found => return Ok(found.map(|_| true)),
+        }
+    }
+    let rows = slurm.rows(submissions)?;
+    Ok(rows.map(|rows| rows.iter().flatten().any(|row| row.phase() != Phase::Ended)))
+}
+
+/// Ends the tasks of all submissions that are in flight, and waits until they are: those at work keep their cells first. The number of arrays
+/// that were ended.
+///
+/// # Errors
+/// When Slurm cannot be asked, or tasks do not end.
+pub fn end(slurm: &Slurm, folder: &RunFolder) -> Result<usize> {
+    let silent = |reason| Error::Usage(format!("Slurm cannot be asked ({reason}); type the same command again later"));
+    let Some(_lock) = folder.lock_submission()? else { return Err(submitting(folder)) };
+    let mut submissions = read_submissions(folder)?;
+    settle(slurm, folder, &mut submissions)?;
+    if submissions.iter().any(|s| s.acceptance == Acceptance::Submitting) {
+        return Err(silent("it is not known whether it took the last submission".into()));
+    }
+    let in_flight = |rows: &[Vec<Row>]| -> Vec<bool> {
+        rows.iter().map(|rows| rows.iter().any(|row| row.phase() != Phase::Ended)).collect()
+    };
+    let busy = in_flight(&slurm.rows(&submissions)?.map_err(silent)?);
+    let ended = busy.iter().filter(|busy| **busy).count();
+    let mut complaint = String::new();
+    for (submission, _) in submissions.iter().zip(&busy).filter(|(_, busy)| **busy) {
+        // That a task has just ended by itself is a complaint too: what counts is what is in flight in the end.
+        if let Some(Err(reason)) = submission.job.as_ref().map(|job| slurm.cancel(job)).transpose()? {
+            complaint = reason;
+        }
+    }
+    let since = Instant::now();
+    while in_flight(&slurm.rows(&submissions)?.map_err(silent)?).contains(&true) {
+        if since.elapsed() > ENDING {
+            return Err(Error::Usage(format!("some tasks do not end within {} seconds {complaint}", ENDING.as_secs())));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    for submission in submissions.iter_mut().filter(|s| s.acceptance == Acceptance::Submitted) {
+        submission.acceptance = Acceptance::Cancelled;
+        submission.write(folder)?;
+    }
+    Ok(ended)
+}
+
+/// Why nothing is submitted or ended: another process is at it.
+pub fn submitting(folder: &RunFolder) -> Error {
+    Error::Run { path: folder.path().into(), message: "another process is submitting its cells; wait for it".into() }
+}

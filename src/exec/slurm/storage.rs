@@ -1,0 +1,61 @@
+//! Whether a folder can hold a run of Slurm's: on storage that all nodes share, under a name that Slurm leaves as it is.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Refuses a folder whose path Slurm would read as a pattern, in the name of a log.
+///
+/// # Errors
+/// When it has a `%` or a `\`.
+pub fn check_path(path: &Path) -> Result<()> {
+    if path.to_string_lossy().contains(['%', '\\']) {
+        let message = "Slurm reads % and \\ in the names of logs, which it would have; use another --out".into();
+        return Err(Error::Run { path: path.into(), message });
+    }
+    Ok(())
+}
+
+/// Why other nodes will not see a folder, where that is likely; Slurm itself would fail without a word.
+pub fn unshared(path: &Path) -> Option<&'static str> {
+    if ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|local| path.starts_with(local)) {
+        return Some("a folder for temporary files");
+    }
+    system(path)
+}
+
+#[cfg(target_os = "linux")]
+fn system(path: &Path) -> Option<&'static str> {
+    // Of statfs(2).
+    match rustix::fs::statfs(path).ok()?.f_type {
+        0x0102_1994 | 0x8584_58f6 => Some("in this machine's memory"),
+        0x794c_7630 => Some("the disk of a container"),
+        _ => None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn system(_: &Path) -> Option<&'static str> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_folders_are_known() {
+        assert!(unshared(Path::new("/tmp/run")).is_some());
+        #[cfg(target_os = "linux")]
+        if Path::new("/dev/shm").is_dir() {
+            assert_eq!(system(Path::new("/dev/shm")), Some("in this machine's memory"));
+        }
+        assert_eq!(unshared(Path::new("/proc")), None);
+    }
+
+    #[test]
+    fn patterns_are_refused() {
+        assert!(check_path(Path::new("/a/100%j")).is_err() && check_path(Path::new("/a\\b")).is_err());
+        assert!(check_path(Path::new("/a b/$(c)'\"\n")).is_ok());
+    }
+}

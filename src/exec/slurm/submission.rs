@@ -1,0 +1,173 @@
+//! What was submitted, kept beside it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bounded;
+use crate::error::{Error, Result};
+use crate::record::RunFolder;
+use crate::suite::is_plain;
+
+/// Bytes of the longest plan: some million cells.
+const LONGEST_PLAN: u64 = 64 << 20;
+/// Bytes of the longest account of a submission.
+const LONGEST: u64 = 1 << 20;
+/// The folder of all submissions of a run.
+pub(super) const FOLDER: &str = "slurm";
+
+/// The number of an array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobId {
+    /// Number.
+    pub id: u64,
+    /// The cluster, where Slurm named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+}
+
+impl JobId {
+    /// Reads sbatch's `--parsable`: `id` or `id;cluster`. Plug-ins may print lines of their own before it.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        text.lines().rev().find_map(|line| {
+            let (id, cluster) = line.trim().split_once(';').map_or((line.trim(), None), |(id, c)| (id, Some(c)));
+            Some(Self { id: id.parse().ok()?, cluster: cluster.map(String::from) })
+        })
+    }
+
+    pub(super) fn cluster(&self) -> Option<&str> {
+        self.cluster.as_deref()
+    }
+}
+
+/// Whether Slurm took it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Acceptance {
+    /// Unknown: the process that submitted it has not heard, or did not live to write it down.
+    Submitting,
+    /// It did.
+    Submitted,
+    /// It did not.
+    Refused,
+    /// It did, and was told to end it.
+    Cancelled,
+}
+
+/// An array of jobs over a part of a run's cells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    /// The name of its folder, unlike any other's.
+    #[serde(skip)]
+    pub id: String,
+    /// Ids of the cells, in the order of the plan.
+    #[serde(skip)]
+    pub cells: Vec<String>,
+    /// Whether Slurm took it.
+    pub acceptance: Acceptance,
+    /// Its number, once known.
+    pub job: Option<JobId>,
+    /// Cells that a task trains.
+    pub cells_per_task: usize,
+    /// When it was submitted, in milliseconds since 1970: later ones count.
+    pub begun_unix_ms: u64,
+    /// The command line by which it was submitted.
+    pub sbatch: Vec<String>,
+}
+
+impl Submission {
+    /// The name of its job, by which it is found.
+    pub fn name(&self) -> String {
+        format!("sharpbench-{}", self.id)
+    }
+
+    /// Its folder.
+    pub fn path(&self, run: &RunFolder) -> PathBuf {
+        run.path().join(FOLDER).join(&self.id)
+    }
+
+    /// The log of one of its tasks.
+    pub fn log(&self, run: &RunFolder, task: usize) -> Option<PathBuf> {
+        let job = self.job.as_ref()?;
+        Some(self.path(run).join("logs").join(format!("{}_{task}.log", job.id)))
+    }
+
+    /// Ids of the cells of a task.
+    pub fn task(&self, index: usize) -> &[String] {
+        let first = index.saturating_mul(self.cells_per_task).min(self.cells.len());
+        &self.cells[first..first.saturating_add(self.cells_per_task).min(self.cells.len())]
+    }
+
+    /// Writes down what is known of it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, run: &RunFolder) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        run.write(&format!("{FOLDER}/{}/submit.json", self.id), text)?;
+        Ok(())
+    }
+}
+
+/// All submissions of a run, in their order.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn read_submissions(run: &RunFolder) -> Result<Vec<Submission>> {
+    let folder = run.path().join(FOLDER);
+    let entries = match std::fs::read_dir(&folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("list", &folder))?,
+    };
+    let mut all = Vec::new();
+    for entry in entries.flatten() {
+        let id = entry.file_name().to_string_lossy().into_owned();
+        let path = entry.path().join("submit.json");
+        // A process that was killed before it submitted anything may have left a folder without.
+        if !is_plain(&id) || !path.exists() {
+            continue;
+        }
+        let read = |path: &PathBuf, limit| bounded::read_to_string(path, limit).map_err(Error::io("read", path));
+        let submission: Submission = serde_json::from_str(&read(&path, LONGEST)?).map_err(|e| Error::Run {
+            path: path.clone(),
+            message: format!("damaged ({e}); cancel its job by hand, if there is one, and remove its folder"),
+        })?;
+        let cells = read(&entry.path().join("plan.txt"), LONGEST_PLAN)?.lines().map(String::from).collect();
+        all.push(Submission { id, cells, ..submission });
+    }
+    all.sort_by(|a, b| (a.begun_unix_ms, &a.id).cmp(&(b.begun_unix_ms, &b.id)));
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_with_and_without_a_cluster() {
+        let job = |id, cluster: Option<&str>| Some(JobId { id, cluster: cluster.map(String::from) });
+        assert_eq!(JobId::parse("123\n"), job(123, None));
+        assert_eq!(JobId::parse("123;gpu\n"), job(123, Some("gpu")));
+        assert_eq!(JobId::parse("your budget: 7 h left\n123;gpu\n"), job(123, Some("gpu")));
+        assert_eq!(JobId::parse("Submitted batch job\n"), None);
+    }
+
+    #[test]
+    fn tasks_share_the_plan() {
+        let submission = Submission {
+            id: "x".into(),
+            cells: ["a", "b", "c"].map(String::from).into(),
+            acceptance: Acceptance::Submitted,
+            job: None,
+            cells_per_task: 2,
+            begun_unix_ms: 0,
+            sbatch: Vec::new(),
+        };
+        assert_eq!(submission.task(0), ["a", "b"]);
+        assert_eq!(submission.task(1), ["c"]);
+        assert!(submission.task(2).is_empty() && submission.task(usize::MAX).is_empty());
+    }
+}

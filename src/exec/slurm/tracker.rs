@@ -1,0 +1,86 @@
+//! Looking at a run again and again: what Slurm does not know any more is lost only when it was absent for a while.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use super::client::Slurm;
+use super::sbatch::settle;
+use super::submission::{Acceptance, read_submissions};
+use super::survey::{Standing, Survey};
+use crate::error::Result;
+use crate::record::{RunFolder, RunManifest};
+use crate::suite::Cell;
+
+/// Looks at the cells of a run.
+pub struct Tracker<'a> {
+    slurm: &'a Slurm,
+    folder: &'a RunFolder,
+    manifest: &'a RunManifest,
+    cells: &'a [Cell],
+    finished: HashSet<String>,
+    /// Since when a cell has had neither task nor record.
+    absent: HashMap<String, Instant>,
+}
+
+impl<'a> Tracker<'a> {
+    /// Of some cells of a run.
+    pub fn new(slurm: &'a Slurm, folder: &'a RunFolder, manifest: &'a RunManifest, cells: &'a [Cell]) -> Self {
+        Self { slurm, folder, manifest, cells, finished: HashSet::new(), absent: HashMap::new() }
+    }
+
+    /// How they stand now. `owns` tells whether this process holds [`RunFolder::lock_submission`].
+    ///
+    /// # Errors
+    /// When the run folder cannot be read. That Slurm does not answer, or is not there, is a part of the answer.
+    pub fn look(&mut self, owns: bool) -> Result<Survey<'a>> {
+        let mut submissions = read_submissions(self.folder)?;
+        if submissions.iter().any(|s| s.acceptance == Acceptance::Submitting) {
+            // Nothing is settled under the hands of a process that is submitting.
+            let lock = if owns { None } else { self.folder.lock_submission()? };
+            if owns || lock.is_some() {
+                settle(self.slurm, self.folder, &mut submissions).ok();
+            }
+        }
+        // Slurm is asked before the folder: a cell that ends in between has its record.
+        let rows = self.slurm.rows(&submissions).unwrap_or_else(|e| Err(e.to_string()));
+        self.folder.find_finished(self.cells, &self.manifest.data_sha256, &mut self.finished)?;
+        let survey = Survey::new(self.folder, self.cells, &self.finished, &submissions, rows);
+        if survey.silence.is_none() {
+            let now = Instant::now();
+            let ended = survey.cells.iter().filter(|(_, standing)| matches!(standing, Standing::Ended(_)));
+            let before = std::mem::take(&mut self.absent);
+            self.absent = ended.map(|(cell, _)| (cell.id(), before.get(&cell.id()).copied().unwrap_or(now))).collect();
+        }
+        Ok(survey)
+    }
+
+    /// Whether nothing more will come: nothing is in flight, and what has ended without a record has been so for that long, in which a record
+    /// would have come through a network's disk.
+    pub fn is_settled(&self, survey: &Survey<'_>, grace: Duration) -> bool {
+        survey.silence.is_none()
+            && survey.in_flight() == 0
+            && self.absent.values().all(|since| since.elapsed() >= grace)
+    }
+
+    /// Asks the accounting, where there is one, for what Slurm has forgotten.
+    pub fn explain(&self, survey: &mut Survey<'_>) {
+        let mut forgotten: Vec<_> = survey
+            .cells
+            .iter_mut()
+            .filter_map(|(_, standing)| match standing {
+                Standing::Ended(fate) if fate.how.is_none() => Some(fate),
+                _ => None,
+            })
+            .collect();
+        let mut jobs: Vec<u64> = forgotten.iter().map(|fate| fate.job).collect();
+        jobs.sort_unstable();
+        jobs.dedup();
+        if jobs.is_empty() {
+            return;
+        }
+        let fates = self.slurm.fates(&jobs);
+        for fate in &mut forgotten {
+            fate.how = fates.get(&(fate.job, fate.task)).cloned();
+        }
+    }
+}
