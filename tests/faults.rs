@@ -3,13 +3,11 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs::DirEntry;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use predicates::prelude::*;
 use serde_json::Value;
-use support::{Place, TINY, signal};
+use support::{Place, Random, TINY, signal, timeless};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
 
@@ -118,43 +116,14 @@ fn a_full_disk_is_an_error_and_finished_cells_stay() {
 
 /// The suite whose cells are kept after every epoch.
 fn kept_place(epochs: usize) -> Place {
-    let place = place(epochs);
-    let suite = std::fs::read_to_string(place.path("tiny.toml")).expect("a suite");
-    std::fs::write(place.path("tiny.toml"), suite.replace("seeds = [1, 2]", "seeds = [1, 2]\ncheckpoint = 1"))
-        .expect("a suite");
+    let place = Place::new();
+    place.keep_every_epoch(epochs);
     place
 }
 
 /// Records by file name, without times, memory and what is told of the interruptions.
 fn timeless_records(place: &Place) -> BTreeMap<String, Value> {
-    let entries = std::fs::read_dir(place.path("run/cells")).expect("records");
-    let record = |entry: DirEntry| {
-        let mut record: Value = serde_json::from_slice(&std::fs::read(entry.path()).expect("a record")).expect("JSON");
-        for key in ["reference_step_seconds", "resumed", "provenance"] {
-            record.as_object_mut().expect("an object").remove(key);
-        }
-        let measures = record["measures"].as_object_mut().expect("measures");
-        for key in ["train_seconds", "mask_seconds", "step_seconds", "peak_memory_bytes"] {
-            measures.remove(key);
-        }
-        for epoch in measures["epochs"].as_array_mut().expect("epochs") {
-            epoch.as_object_mut().expect("an epoch").remove("train_seconds");
-        }
-        (entry.file_name().to_string_lossy().into_owned(), record)
-    };
-    // What a kill left half-written is no record.
-    let is_record = |entry: &DirEntry| entry.path().extension().is_some_and(|x| x == "json");
-    entries.map(|entry| entry.expect("an entry")).filter(is_record).map(record).collect()
-}
-
-/// Files of the run with their ages: another answer is progress.
-fn progress(place: &Place) -> Vec<(PathBuf, SystemTime)> {
-    let entries = ["cells", "checkpoints"].map(|folder| std::fs::read_dir(place.path("run").join(folder)));
-    let age = |entry: DirEntry| Some((entry.path(), entry.metadata().ok()?.modified().ok()?));
-    let whole = |(path, _): &(PathBuf, SystemTime)| path.extension().is_some_and(|x| x == "json" || x == "safetensors");
-    let mut files: Vec<_> = entries.into_iter().flatten().flatten().flatten().filter_map(age).filter(whole).collect();
-    files.sort();
-    files
+    place.record_files("run").into_iter().map(|(name, bytes)| (name, timeless(&bytes))).collect()
 }
 
 /// Killed at random instants until it is done: the records are those of an undisturbed run, and cells went on where they were kept.
@@ -164,17 +133,15 @@ fn killed_cells_go_on_to_the_same_record() {
     undisturbed.sharpbench(RUN).assert().success();
     let place = kept_place(12);
     let (mut kills, mut went_on) = (0u32, 0);
-    let mut state = 1u64;
+    let mut random = Random::new(1);
     loop {
-        // A linear congruential generator (Knuth's MMIX): delays that are the same in every run of the test.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let before = progress(&place);
+        let before = place.progress("run");
         let mut child = place.spawn(RUN);
         // One in four dies early, the others around the moment at which something is written.
-        while !kills.is_multiple_of(4) && progress(&place) == before && child.try_wait().expect("a status").is_none() {
+        while !kills.is_multiple_of(4) && place.progress("run") == before && child.try_wait().expect("a status").is_none() {
             std::thread::sleep(Duration::from_micros(200));
         }
-        std::thread::sleep(Duration::from_micros((state >> 33) % 60_000));
+        std::thread::sleep(Duration::from_micros(random.below(60_000)));
         let ended = child.try_wait().expect("a status");
         child.kill().ok();
         let output = child.wait_with_output().expect("ended");
@@ -193,10 +160,10 @@ fn killed_cells_go_on_to_the_same_record() {
 /// Starts the run and waits until it has kept a cell after the moment at which it was started.
 #[cfg(unix)]
 fn at_work(place: &Place) -> std::process::Child {
-    let before = progress(place);
+    let before = place.progress("run");
     let mut child = place.spawn(RUN);
     let kept = || {
-        progress(place)
+        place.progress("run")
             .into_iter()
             .any(|file| file.0.extension().is_some_and(|x| x == "safetensors") && !before.contains(&file))
     };
