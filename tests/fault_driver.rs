@@ -131,7 +131,8 @@ impl Driver {
             let record = timeless(bytes);
             assert_eq!(Some(&record), self.expected.get(name), "{name} is not the record of an undisturbed run");
             let whole: Value = serde_json::from_slice(bytes).expect("JSON");
-            let seconds = ["train_seconds", "mask_seconds"].map(|key| whole["measures"][key].as_f64().expect("seconds"));
+            let seconds =
+                ["train_seconds", "mask_seconds"].map(|key| whole["measures"][key].as_f64().expect("seconds"));
             assert!(seconds.iter().all(|s| (0.0..600.0).contains(s)), "times that no clock can change: {seconds:?}");
         }
         for (name, bytes) in &self.damaged {
@@ -402,7 +403,8 @@ fn set_mode(path: &Path, mode: u32) {
 /// libfaketime, where it is installed.
 fn faketime() -> Option<PathBuf> {
     let arch = std::env::consts::ARCH;
-    let places = [format!("/usr/lib/{arch}-linux-gnu/faketime"), "/usr/lib64/faketime".into(), "/usr/lib/faketime".into()];
+    let places =
+        [format!("/usr/lib/{arch}-linux-gnu/faketime"), "/usr/lib64/faketime".into(), "/usr/lib/faketime".into()];
     places.into_iter().map(|place| Path::new(&place).join("libfaketime.so.1")).find(|path| path.exists())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use predicates::prelude::*;
 use serde_json::Value;
-use support::{Place, Random, TINY, signal, timeless};
+use support::{Place, Random, TINY, pixel, signal, timeless, write_parquet};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
 
@@ -138,7 +138,10 @@ fn killed_cells_go_on_to_the_same_record() {
         let before = place.progress("run");
         let mut child = place.spawn(RUN);
         // One in four dies early, the others around the moment at which something is written.
-        while !kills.is_multiple_of(4) && place.progress("run") == before && child.try_wait().expect("a status").is_none() {
+        while !kills.is_multiple_of(4)
+            && place.progress("run") == before
+            && child.try_wait().expect("a status").is_none()
+        {
             std::thread::sleep(Duration::from_micros(200));
         }
         std::thread::sleep(Duration::from_micros(random.below(60_000)));
@@ -163,7 +166,8 @@ fn at_work(place: &Place) -> std::process::Child {
     let before = place.progress("run");
     let mut child = place.spawn(RUN);
     let kept = || {
-        place.progress("run")
+        place
+            .progress("run")
             .into_iter()
             .any(|file| file.0.extension().is_some_and(|x| x == "safetensors") && !before.contains(&file))
     };
@@ -217,5 +221,91 @@ fn a_damaged_checkpoint_starts_the_cell_anew() {
     place.sharpbench(RUN).assert().success().stderr(predicate::str::contains(
         "cannot go on where it was kept and starts anew: its contents do not have its digest",
     ));
+    assert_eq!(place.fingerprints("run"), expected);
+}
+
+/// The run on images of the hub's form, in the folder `images`.
+const RUN_ON_IMAGES: &str = "suite tiny.toml --data images --out run";
+
+fn write_images(place: &Place, first: usize) {
+    write_parquet(&place.path("images/train.parquet"), first, 40);
+    write_parquet(&place.path("images/test.parquet"), 100, 20);
+}
+
+/// Images that are replaced while a run is at work, or between two: records are of those it was begun with, others are refused.
+#[cfg(unix)]
+#[test]
+fn images_that_changed_since_a_run_began_are_refused() {
+    for jobs in ["", " --jobs 2"] {
+        let place = kept_place(12);
+        write_images(&place, 0);
+        let expected = {
+            place.sharpbench(&RUN_ON_IMAGES.replace("run", "undisturbed")).assert().success();
+            place.fingerprints("undisturbed")
+        };
+        let run = format!("{RUN_ON_IMAGES}{jobs}");
+        let before = place.progress("run");
+        let mut child = place.spawn(&run);
+        while place.progress("run") == before && child.try_wait().expect("a status").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        write_images(&place, 7);
+        // What is in memory is not read again.
+        let output = child.wait_with_output().expect("ended");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(place.fingerprints("run"), expected);
+        let records = place.record_files("run");
+        std::fs::remove_file(place.a_record("run")).expect("removed");
+        place
+            .sharpbench(&run)
+            .assert()
+            .code(2)
+            .stderr(predicate::str::contains("its records were made with other cifar10 images"));
+        assert_eq!(place.record_files("run").len(), records.len() - 1, "nothing was trained on the others");
+        write_images(&place, 0);
+        place.sharpbench(&run).assert().success();
+        assert_eq!(place.fingerprints("run"), expected);
+    }
+}
+
+/// Photographs are read while a run trains: one that changes ends it, and no record is made of the mixture.
+#[cfg(unix)]
+#[test]
+fn a_photograph_that_changes_while_it_trains_ends_the_run() {
+    let place = kept_place(40);
+    let suite = std::fs::read_to_string(place.path("tiny.toml")).expect("a suite");
+    let data = "name = \"image-folder\", train = 8, test = 4, size = 16, classes = 2";
+    let suite =
+        suite.replace("name = \"cifar10\", train = 40, test = 20", data).replace("batch_size = 10", "batch_size = 4");
+    std::fs::write(place.path("tiny.toml"), suite.replace("fisher_samples = 8", "fisher_samples = 4"))
+        .expect("a suite");
+    for (class, n) in [("train/a", 4), ("train/b", 4), ("test/a", 2), ("test/b", 2)] {
+        std::fs::create_dir_all(place.path("images").join(class)).expect("a folder");
+        for i in 0..n {
+            let image = image::RgbImage::from_fn(24, 24, |x, y| image::Rgb([pixel(i, 0, y as usize, x as usize); 3]));
+            image.save(place.path("images").join(class).join(format!("{i}.png"))).expect("a picture");
+        }
+    }
+    place.sharpbench(&RUN_ON_IMAGES.replace("run", "undisturbed")).assert().success();
+    let expected = place.fingerprints("undisturbed");
+    let mut child = place.spawn(RUN_ON_IMAGES);
+    while place.progress("run").is_empty() && child.try_wait().expect("a status").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let picture = place.path("images/train/b/2.png");
+    let original = std::fs::read(&picture).expect("a picture");
+    image::RgbImage::new(24, 24).save(place.path("other.png")).expect("a picture");
+    std::fs::rename(place.path("other.png"), &picture).expect("replaced");
+    let output = child.wait_with_output().expect("ended");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("images/train/b/2.png has changed since the run began"), "{stderr}");
+    place
+        .sharpbench(RUN_ON_IMAGES)
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("its records were made with other image-folder images"));
+    std::fs::write(&picture, original).expect("put back");
+    place.sharpbench(RUN_ON_IMAGES).assert().success();
     assert_eq!(place.fingerprints("run"), expected);
 }

@@ -212,7 +212,9 @@ impl Folder {
         let (path, expected) = (self.path(photograph), photograph.bytes);
         // An error of the file system is none of the photograph, and must not change what is trained on.
         let decoded = match bounded::read(&path, MOST_BYTES) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && expected == 0 => Err("it is a link to nothing".into()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && expected == 0 => {
+                Err("it is a link to nothing".into())
+            }
             Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(e.to_string()),
             Ok(bytes) if bytes.len() as u64 != expected => {
                 return Err(Error::Data(format!(

@@ -20,6 +20,7 @@ mod parquet_files;
 mod photo_patches;
 mod records;
 mod resize;
+mod secrets;
 mod shakespeare;
 mod source;
 mod synthetic;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use provenance::{Machine, Provenance};
-pub use store::{CellLock, CellState, Published, RunFolder, RunLock, RunManifest, Scan};
+pub use store::{CellLock, CellState, Published, RunFolder, RunLock, RunManifest, Scan, write};
 
 use crate::data;
 use crate::stats::{Median, median};

@@ -513,14 +513,25 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<PathBuf> {
-        let path = self.root.join(name);
-        let folder = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let file = temporary(&self.root, &path, contents.as_ref())?;
-        file.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
-        sync_folder(folder);
-        Ok(path)
+        write(&self.root, name, contents.as_ref())
     }
+}
+
+/// Writes a file of a folder, or of a folder in it, atomically, replacing an older one; through no link.
+///
+/// # Errors
+/// When it cannot be written, or the folder in it is a link to elsewhere.
+pub fn write(root: &Path, name: &str, contents: &[u8]) -> Result<PathBuf> {
+    let path = root.join(name);
+    let folder = path.parent().unwrap_or(root);
+    if folder != root && folder.is_symlink() {
+        return Err(Error::Run { path: folder.into(), message: "it is a link to elsewhere; remove it".into() });
+    }
+    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let file = temporary(root, &path, contents)?;
+    file.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
+    sync_folder(folder);
+    Ok(path)
 }
 
 fn file_stem(cell: &Cell) -> String {
