@@ -237,7 +237,7 @@ fn write_images(place: &Place, first: usize) {
 #[test]
 fn images_that_changed_since_a_run_began_are_refused() {
     for jobs in ["", " --jobs 2"] {
-        let place = kept_place(12);
+        let place = kept_place(4);
         write_images(&place, 0);
         let expected = {
             place.sharpbench(&RUN_ON_IMAGES.replace("run", "undisturbed")).assert().success();
@@ -272,7 +272,7 @@ fn images_that_changed_since_a_run_began_are_refused() {
 #[cfg(unix)]
 #[test]
 fn a_photograph_that_changes_while_it_trains_ends_the_run() {
-    let place = kept_place(40);
+    let place = kept_place(20);
     let suite = std::fs::read_to_string(place.path("tiny.toml")).expect("a suite");
     let data = "name = \"image-folder\", train = 8, test = 4, size = 16, classes = 2";
     let suite =

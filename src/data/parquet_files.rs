@@ -5,8 +5,11 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use image::{ImageError, ImageReader};
-use parquet::file::reader::SerializedFileReader;
+use parquet::basic::{ConvertedType, Type as Physical};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
+use parquet::schema::types::ColumnDescPtr;
 use rayon::prelude::*;
 
 use super::digest;
@@ -194,7 +197,8 @@ pub(super) fn read_texts(path: &Path) -> Result<Vec<u8>> {
         });
         let text = text.ok_or_else(|| damaged(path, &format!("row {index} does not have the column text")))?;
         texts.extend_from_slice(text.as_bytes());
-        if texts.len() as u64 > MOST_TEXT {
+        // Rows of nothing take time, if no memory.
+        if (texts.len() + index) as u64 > MOST_TEXT {
             return Err(damaged(path, &format!("its texts are longer than {MOST_TEXT} bytes together")));
         }
     }
@@ -205,11 +209,29 @@ fn damaged(path: &Path, what: &str) -> Error {
     Error::Data(format!("{}: {what}; fetch the file anew", path.display()))
 }
 
+/// Refuses what no file of the hub's shape has, and at which the parquet crate panics: lists, types of other kinds, negative places.
+fn check_form(metadata: &ParquetMetaData) -> std::result::Result<(), String> {
+    let is_plain = |column: &ColumnDescPtr| {
+        column.max_rep_level() == 0
+            && matches!(column.physical_type(), Physical::INT64 | Physical::BYTE_ARRAY)
+            && matches!(column.converted_type(), ConvertedType::NONE | ConvertedType::UTF8 | ConvertedType::INT_64)
+    };
+    if let Some(column) = metadata.file_metadata().schema_descr().columns().iter().find(|c| !is_plain(c)) {
+        return Err(format!("its column {} is neither of numbers (int64) nor of bytes or text", column.path()));
+    }
+    let mut columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+    match columns.find(|c| c.dictionary_page_offset().unwrap_or(c.data_page_offset()) < 0 || c.compressed_size() < 0) {
+        Some(column) => Err(format!("its column {} lies nowhere", column.column_path())),
+        None => Ok(()),
+    }
+}
+
 /// The rows of a file.
 fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let reader = SerializedFileReader::new(file);
     let reader = reader.map_err(|e| damaged(path, &format!("not a readable parquet file ({e})")))?;
+    check_form(reader.metadata()).map_err(|what| damaged(path, &what))?;
     Ok(reader
         .into_iter()
         .enumerate()

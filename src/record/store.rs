@@ -358,14 +358,14 @@ impl RunFolder {
     /// When the folder cannot be listed or a file cannot be read.
     pub fn scan(&self) -> Result<Scan> {
         let mut scan = Scan::default();
-        let mut bytes = 0u64;
-        for path in self.record_paths()? {
-            bytes += fs::metadata(&path).map_or(0, |m| m.len());
-            if bytes > LONGEST_RUN {
-                return Err(self.error(format!(
-                    "its records are longer than {LONGEST_RUN} bytes together, the most that is read; report parts of it"
-                )));
-            }
+        let paths = self.record_paths()?;
+        let lengths = paths.iter().map(|path| fs::metadata(path).map_or(0, |m| m.len()));
+        if lengths.fold(0, u64::saturating_add) > LONGEST_RUN {
+            return Err(self.error(format!(
+                "its records are longer than {LONGEST_RUN} bytes together, the most that is read; report parts of it"
+            )));
+        }
+        for path in paths {
             match read_record(&path)? {
                 None => {}
                 Some(Ok(record)) => scan.records.push(record),
@@ -597,6 +597,10 @@ fn file(path: &Path) -> std::io::Result<()> {
 fn read_record(path: &Path) -> Result<Option<std::result::Result<Record, String>>> {
     let bytes = match file(path).and_then(|()| bounded::read(path, LONGEST_RECORD)) {
         Ok(bytes) => bytes,
+        // Its name is taken all the same: no record could be published.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+            return Ok(Some(Err("it is a link to nothing".into())));
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::InvalidData => return Ok(Some(Err(e.to_string()))),
         Err(e) => return Err(Error::io("read", path)(e)),
