@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     match sharpbench::cli::run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            sharpbench::cli::tell(&format!("error: {error}"));
             ExitCode::from(sharpbench::cli::EXIT_ERROR)
         }
     }

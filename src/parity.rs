@@ -10,6 +10,7 @@ use nalgebra::DVector;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 
+use crate::bounded;
 use crate::compute::Compute;
 use crate::data::Input;
 use crate::data::loader::Batch;
@@ -28,6 +29,8 @@ use crate::train::{BatchProblem, Optimizer, Problem, Trainer};
 
 /// The value of the `format` entry.
 const FORMAT: &str = "sharpbench-parity-1";
+/// Bytes of the longest case that is read.
+const LONGEST: u64 = 1 << 30;
 /// Classes of images.
 const CLASSES: usize = 10;
 /// Residual at which an eigenvalue is compared, over it, and products until then at most.
@@ -140,7 +143,7 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
 
 impl<'p> Case<'p> {
     fn read(path: &'p Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = bounded::read(path, LONGEST).map_err(Error::io("read", path))?;
         let damaged = |e: &dyn std::fmt::Display| Error::Parity {
             path: path.into(),
             message: format!("not a safetensors file ({e})"),

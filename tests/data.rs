@@ -449,14 +449,26 @@ fn unreadable_photographs_end_the_run_or_are_left_out() {
     // Decoders forgive a JPEG that ends too early, which nobody wants to train on.
     let jpeg = folder.join("train/cats/000.png");
     let png = std::fs::read(&jpeg).expect("bytes");
+    let first = |set: &DataSet| set.train.batch(&[0], None).map(drop).map_err(|e| e.to_string());
+    let loaded = || load_spec(&folder_spec(8, 8, 24, OnUnreadable::Error), &folder).expect("a data set");
     std::fs::write(&jpeg, CMYK).expect("written");
-    assert!(set.train.batch(&[0], None).is_ok(), "by its content, not by its name");
+    assert_eq!(first(&loaded()), Ok(()), "by its content, not by its name");
     std::fs::write(&jpeg, &CMYK[..CMYK.len() - 2]).expect("written");
-    let error = set.train.batch(&[0], None).err().expect("an error").to_string();
+    let error = first(&loaded()).expect_err("an error");
     assert!(error.contains("000.png cannot be read (it is truncated)"), "{error}");
+    // One that is not what it was when the set was listed is no unreadable photograph, but another set.
+    let error = first(&set).expect_err("an error");
+    assert!(error.contains("000.png has changed since the run began: it has "), "{error}");
     std::fs::remove_file(&jpeg).expect("removed");
-    let error = set.train.batch(&[0], None).err().expect("an error").to_string();
-    assert!(error.contains("it is a link to nothing, or was removed"), "{error}");
+    let error = first(&set).expect_err("an error");
+    assert!(error.contains("cannot read") && error.contains("000.png"), "{error}");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nothing", &jpeg).expect("linked");
+        let error = first(&loaded()).expect_err("an error");
+        assert!(error.contains("it is a link to nothing"), "{error}");
+        std::fs::remove_file(&jpeg).expect("removed");
+    }
     std::fs::write(&jpeg, png).expect("written");
     let error = set.train.batch(&[3, 4], None).err().expect("an error").to_string();
     assert!(error.contains("train/cats/002.png cannot be read"), "{error}");

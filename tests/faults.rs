@@ -3,13 +3,11 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs::DirEntry;
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use predicates::prelude::*;
 use serde_json::Value;
-use support::{Place, TINY, signal};
+use support::{Place, Random, TINY, pixel, signal, timeless, write_parquet};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
 
@@ -118,43 +116,14 @@ fn a_full_disk_is_an_error_and_finished_cells_stay() {
 
 /// The suite whose cells are kept after every epoch.
 fn kept_place(epochs: usize) -> Place {
-    let place = place(epochs);
-    let suite = std::fs::read_to_string(place.path("tiny.toml")).expect("a suite");
-    std::fs::write(place.path("tiny.toml"), suite.replace("seeds = [1, 2]", "seeds = [1, 2]\ncheckpoint = 1"))
-        .expect("a suite");
+    let place = Place::new();
+    place.keep_every_epoch(epochs);
     place
 }
 
 /// Records by file name, without times, memory and what is told of the interruptions.
 fn timeless_records(place: &Place) -> BTreeMap<String, Value> {
-    let entries = std::fs::read_dir(place.path("run/cells")).expect("records");
-    let record = |entry: DirEntry| {
-        let mut record: Value = serde_json::from_slice(&std::fs::read(entry.path()).expect("a record")).expect("JSON");
-        for key in ["reference_step_seconds", "resumed", "provenance"] {
-            record.as_object_mut().expect("an object").remove(key);
-        }
-        let measures = record["measures"].as_object_mut().expect("measures");
-        for key in ["train_seconds", "mask_seconds", "step_seconds", "peak_memory_bytes"] {
-            measures.remove(key);
-        }
-        for epoch in measures["epochs"].as_array_mut().expect("epochs") {
-            epoch.as_object_mut().expect("an epoch").remove("train_seconds");
-        }
-        (entry.file_name().to_string_lossy().into_owned(), record)
-    };
-    // What a kill left half-written is no record.
-    let is_record = |entry: &DirEntry| entry.path().extension().is_some_and(|x| x == "json");
-    entries.map(|entry| entry.expect("an entry")).filter(is_record).map(record).collect()
-}
-
-/// Files of the run with their ages: another answer is progress.
-fn progress(place: &Place) -> Vec<(PathBuf, SystemTime)> {
-    let entries = ["cells", "checkpoints"].map(|folder| std::fs::read_dir(place.path("run").join(folder)));
-    let age = |entry: DirEntry| Some((entry.path(), entry.metadata().ok()?.modified().ok()?));
-    let whole = |(path, _): &(PathBuf, SystemTime)| path.extension().is_some_and(|x| x == "json" || x == "safetensors");
-    let mut files: Vec<_> = entries.into_iter().flatten().flatten().flatten().filter_map(age).filter(whole).collect();
-    files.sort();
-    files
+    place.record_files("run").into_iter().map(|(name, bytes)| (name, timeless(&bytes))).collect()
 }
 
 /// Killed at random instants until it is done: the records are those of an undisturbed run, and cells went on where they were kept.
@@ -164,17 +133,18 @@ fn killed_cells_go_on_to_the_same_record() {
     undisturbed.sharpbench(RUN).assert().success();
     let place = kept_place(12);
     let (mut kills, mut went_on) = (0u32, 0);
-    let mut state = 1u64;
+    let mut random = Random::new(1);
     loop {
-        // A linear congruential generator (Knuth's MMIX): delays that are the same in every run of the test.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let before = progress(&place);
+        let before = place.progress("run");
         let mut child = place.spawn(RUN);
         // One in four dies early, the others around the moment at which something is written.
-        while !kills.is_multiple_of(4) && progress(&place) == before && child.try_wait().expect("a status").is_none() {
+        while !kills.is_multiple_of(4)
+            && place.progress("run") == before
+            && child.try_wait().expect("a status").is_none()
+        {
             std::thread::sleep(Duration::from_micros(200));
         }
-        std::thread::sleep(Duration::from_micros((state >> 33) % 60_000));
+        std::thread::sleep(Duration::from_micros(random.below(60_000)));
         let ended = child.try_wait().expect("a status");
         child.kill().ok();
         let output = child.wait_with_output().expect("ended");
@@ -193,10 +163,11 @@ fn killed_cells_go_on_to_the_same_record() {
 /// Starts the run and waits until it has kept a cell after the moment at which it was started.
 #[cfg(unix)]
 fn at_work(place: &Place) -> std::process::Child {
-    let before = progress(place);
+    let before = place.progress("run");
     let mut child = place.spawn(RUN);
     let kept = || {
-        progress(place)
+        place
+            .progress("run")
             .into_iter()
             .any(|file| file.0.extension().is_some_and(|x| x == "safetensors") && !before.contains(&file))
     };
@@ -250,5 +221,91 @@ fn a_damaged_checkpoint_starts_the_cell_anew() {
     place.sharpbench(RUN).assert().success().stderr(predicate::str::contains(
         "cannot go on where it was kept and starts anew: its contents do not have its digest",
     ));
+    assert_eq!(place.fingerprints("run"), expected);
+}
+
+/// The run on images of the hub's form, in the folder `images`.
+const RUN_ON_IMAGES: &str = "suite tiny.toml --data images --out run";
+
+fn write_images(place: &Place, first: usize) {
+    write_parquet(&place.path("images/train.parquet"), first, 40);
+    write_parquet(&place.path("images/test.parquet"), 100, 20);
+}
+
+/// Images that are replaced while a run is at work, or between two: records are of those it was begun with, others are refused.
+#[cfg(unix)]
+#[test]
+fn images_that_changed_since_a_run_began_are_refused() {
+    for jobs in ["", " --jobs 2"] {
+        let place = kept_place(4);
+        write_images(&place, 0);
+        let expected = {
+            place.sharpbench(&RUN_ON_IMAGES.replace("run", "undisturbed")).assert().success();
+            place.fingerprints("undisturbed")
+        };
+        let run = format!("{RUN_ON_IMAGES}{jobs}");
+        let before = place.progress("run");
+        let mut child = place.spawn(&run);
+        while place.progress("run") == before && child.try_wait().expect("a status").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        write_images(&place, 7);
+        // What is in memory is not read again.
+        let output = child.wait_with_output().expect("ended");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(place.fingerprints("run"), expected);
+        let records = place.record_files("run");
+        std::fs::remove_file(place.a_record("run")).expect("removed");
+        place
+            .sharpbench(&run)
+            .assert()
+            .code(2)
+            .stderr(predicate::str::contains("its records were made with other cifar10 images"));
+        assert_eq!(place.record_files("run").len(), records.len() - 1, "nothing was trained on the others");
+        write_images(&place, 0);
+        place.sharpbench(&run).assert().success();
+        assert_eq!(place.fingerprints("run"), expected);
+    }
+}
+
+/// Photographs are read while a run trains: one that changes ends it, and no record is made of the mixture.
+#[cfg(unix)]
+#[test]
+fn a_photograph_that_changes_while_it_trains_ends_the_run() {
+    let place = kept_place(20);
+    let suite = std::fs::read_to_string(place.path("tiny.toml")).expect("a suite");
+    let data = "name = \"image-folder\", train = 8, test = 4, size = 16, classes = 2";
+    let suite =
+        suite.replace("name = \"cifar10\", train = 40, test = 20", data).replace("batch_size = 10", "batch_size = 4");
+    std::fs::write(place.path("tiny.toml"), suite.replace("fisher_samples = 8", "fisher_samples = 4"))
+        .expect("a suite");
+    for (class, n) in [("train/a", 4), ("train/b", 4), ("test/a", 2), ("test/b", 2)] {
+        std::fs::create_dir_all(place.path("images").join(class)).expect("a folder");
+        for i in 0..n {
+            let image = image::RgbImage::from_fn(24, 24, |x, y| image::Rgb([pixel(i, 0, y as usize, x as usize); 3]));
+            image.save(place.path("images").join(class).join(format!("{i}.png"))).expect("a picture");
+        }
+    }
+    place.sharpbench(&RUN_ON_IMAGES.replace("run", "undisturbed")).assert().success();
+    let expected = place.fingerprints("undisturbed");
+    let mut child = place.spawn(RUN_ON_IMAGES);
+    while place.progress("run").is_empty() && child.try_wait().expect("a status").is_none() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let picture = place.path("images/train/b/2.png");
+    let original = std::fs::read(&picture).expect("a picture");
+    image::RgbImage::new(24, 24).save(place.path("other.png")).expect("a picture");
+    std::fs::rename(place.path("other.png"), &picture).expect("replaced");
+    let output = child.wait_with_output().expect("ended");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("images/train/b/2.png has changed since the run began"), "{stderr}");
+    place
+        .sharpbench(RUN_ON_IMAGES)
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("its records were made with other image-folder images"));
+    std::fs::write(&picture, original).expect("put back");
+    place.sharpbench(RUN_ON_IMAGES).assert().success();
     assert_eq!(place.fingerprints("run"), expected);
 }

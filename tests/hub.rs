@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use predicates::prelude::*;
 use sharpbench::data::sha256_file;
 use support::{Place, error, write_parquet};
-use tiny_http::{Header, Method, Response, Server, StatusCode};
+use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const SPLITS: [(&str, usize); 2] = [("train", 0), ("test", 50_000)];
@@ -18,12 +18,46 @@ const SPLITS: [(&str, usize); 2] = [("train", 0), ("test", 50_000)];
 struct Hub {
     endpoint: String,
     requests: Arc<AtomicUsize>,
+    /// Requests that came with the token.
+    with_token: Arc<AtomicUsize>,
     server: Arc<Server>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 fn header(name: &str, value: &str) -> Header {
     Header::from_bytes(name.as_bytes(), value.as_bytes()).expect("a header")
+}
+
+/// What must not be told.
+const TOKEN: &str = "hf_TheTokenOfTheTest";
+const PASSWORD: &str = "ThePasswordOfTheTest";
+
+fn authorization(request: &Request) -> String {
+    let header = request.headers().iter().find(|header| header.field.equiv("Authorization"));
+    header.map(|header| header.value.to_string()).unwrap_or_default()
+}
+
+/// Whatever holds a secret of what a command told and of all files but the token's own.
+fn leaks(place: &Place, output: &std::process::Output) -> Vec<String> {
+    let secret = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.contains(TOKEN) || text.contains(PASSWORD)
+    };
+    let mut found: Vec<String> = Vec::new();
+    for (what, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
+        found.extend(secret(bytes).then(|| format!("{what}: {}", String::from_utf8_lossy(bytes))));
+    }
+    let mut folders = vec![place.path("")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path != place.path("hf/token") && std::fs::read(&path).is_ok_and(|bytes| secret(&bytes)) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    found
 }
 
 impl Hub {
@@ -38,10 +72,13 @@ impl Hub {
         let server = Arc::new(Server::http("127.0.0.1:0").expect("a server"));
         let endpoint = format!("http://{}", server.server_addr().to_ip().expect("an address"));
         let requests = Arc::new(AtomicUsize::new(0));
-        let (listener, counter, files) = (server.clone(), requests.clone(), Mutex::new(files));
+        let with_token = Arc::new(AtomicUsize::new(0));
+        let (listener, counter, tokens, files) =
+            (server.clone(), requests.clone(), with_token.clone(), Mutex::new(files));
         let thread = std::thread::spawn(move || {
             for request in listener.incoming_requests() {
                 counter.fetch_add(1, Ordering::Relaxed);
+                tokens.fetch_add(usize::from(authorization(&request).contains(TOKEN)), Ordering::Relaxed);
                 let files = files.lock().expect("no panic");
                 let repository =
                     request.url().starts_with("/datasets/uoft-cs/cifar10/resolve/refs%2Fconvert%2Fparquet/");
@@ -57,7 +94,7 @@ impl Hub {
                 request.respond(response).ok();
             }
         });
-        Self { endpoint, requests, server, thread: Some(thread) }
+        Self { endpoint, requests, with_token, server, thread: Some(thread) }
     }
 
     fn sharpbench(&self, place: &Place, arguments: &str) -> assert_cmd::Command {
@@ -147,4 +184,72 @@ fn a_hub_without_the_data_set_is_an_error() {
     command.env("HF_ENDPOINT", endpoint);
     let message = error(command);
     assert!(message.contains("error: hub:"), "{message}");
+}
+
+/// A token is sent to the hub and told to nobody else: neither on the terminal nor in a file of the run.
+#[test]
+fn a_token_is_not_recorded() {
+    let place = Place::new();
+    let hub = Hub::start(&place);
+    let arguments = "suite tiny.toml --data hub --out run --jobs 2 --save-weights --format json";
+    let endpoint = hub.endpoint.replace("http://", &format!("http://me:{PASSWORD}@"));
+    let output =
+        place.sharpbench(arguments).env("HF_ENDPOINT", endpoint).env("HF_TOKEN", TOKEN).output().expect("ended");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(hub.with_token.load(Ordering::Relaxed) > 0, "the token was not even sent");
+    assert_eq!(leaks(&place, &output), Vec::<String>::new());
+}
+
+/// Nor where the hub refuses, and sends back what it was sent.
+#[test]
+fn a_token_that_is_sent_back_is_not_told() {
+    let server = Arc::new(Server::http("127.0.0.1:0").expect("a server"));
+    let address = server.server_addr().to_ip().expect("an address");
+    let status = Arc::new(AtomicUsize::new(0));
+    let echoed = Arc::new(AtomicUsize::new(0));
+    let (listener, answered, counter) = (server.clone(), status.clone(), echoed.clone());
+    let thread = std::thread::spawn(move || {
+        for request in listener.incoming_requests() {
+            let sent = authorization(&request);
+            counter.fetch_add(usize::from(sent.contains(TOKEN)), Ordering::Relaxed);
+            let message = format!("no: {sent}, {TOKEN}, http://me:{PASSWORD}@hub/x?signature={PASSWORD}");
+            let code = answered.load(Ordering::Relaxed) as u16;
+            let body = format!("{{\"error\": \"{message}\"}}");
+            let answer =
+                Response::from_string(body).with_status_code(code).with_header(header("X-Error-Message", &message));
+            request.respond(answer).ok();
+        }
+    });
+    for code in [401, 403, 500] {
+        for by_file in [false, true] {
+            let place = Place::new();
+            status.store(code, Ordering::Relaxed);
+            let mut command = place.sharpbench("suite tiny.toml --data hub --out run");
+            command.env("HF_ENDPOINT", format!("http://me:{PASSWORD}@{address}"));
+            if by_file {
+                std::fs::create_dir_all(place.path("hf")).expect("a folder");
+                std::fs::write(place.path("hf/token"), format!("{TOKEN}\n")).expect("written");
+            } else {
+                command.env("HF_TOKEN", TOKEN);
+            }
+            let output = command.output().expect("ended");
+            assert_eq!(output.status.code(), Some(2));
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(stderr.contains("error: hub: "), "{stderr}");
+            assert_eq!(leaks(&place, &output), Vec::<String>::new(), "{code}");
+        }
+    }
+    assert!(echoed.load(Ordering::Relaxed) > 0, "the token was not even sent");
+    // One that cannot be reached is told without the user.
+    let place = Place::new();
+    let output = place
+        .sharpbench("suite tiny.toml --data hub")
+        .env("HF_ENDPOINT", format!("http://me:{PASSWORD}@127.0.0.1:1"))
+        .output()
+        .expect("ended");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("http://***@127.0.0.1:1 cannot be reached"), "{stderr}");
+    assert_eq!(leaks(&place, &output), Vec::<String>::new());
+    server.unblock();
+    thread.join().expect("no panic");
 }

@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
                 )));
             }
             let found = verified(entry, &DataSource::Hub, false)?;
-            super::print(text(&found))?;
+            super::print(super::printable(&text(&found)))?;
             Ok(exit_code(&found))
         }
         Args::Verify { what, data, offline, contact_sheet } => {
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
                 verify::write_sheet(sheet, &path)?;
                 text.push_str(&legend(&found, &path));
             }
-            super::print(&text)?;
+            super::print(super::printable(&text))?;
             Ok(exit_code(&found))
         }
     }

@@ -110,9 +110,15 @@ pub fn run() -> Result<ExitCode> {
 }
 
 /// A line on stderr, whose reader may be gone.
-fn tell(line: &str) {
+pub fn tell(line: &str) {
     use std::io::Write;
-    writeln!(std::io::stderr(), "{line}").ok();
+    writeln!(std::io::stderr(), "{}", printable(line)).ok();
+}
+
+/// A text that does not steer a terminal: names of files and keys may be a stranger's.
+fn printable(text: &str) -> String {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Writes a result to stdout. A reader that hangs up early (`| head`) is no error.

@@ -78,7 +78,7 @@ impl Progress {
 
     fn line(&self, line: &str) {
         match &self.bars {
-            Some(bars) => bars.all.println(line).unwrap_or_default(),
+            Some(bars) => bars.all.println(super::printable(line)).unwrap_or_default(),
             None => super::tell(line),
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
-use crate::record::{Record, RunFolder, RunManifest};
+use crate::record::{self, Record, RunFolder, RunManifest};
 use crate::report::{File, Format, Merged, Options, Report, Run, event_files, figures, merge};
 
 #[derive(clap::Args)]
@@ -88,17 +88,9 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
     ExitCode::from(super::EXIT_INCOMPLETE)
 }
 
-/// Writes files into a folder, each with the folders that its name has.
+/// Writes files into a folder, each with the folder that its name has.
 fn write_files(folder: &Path, files: &[File]) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    for File { name, content } in files {
-        let path = folder.join(name);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        }
-        std::fs::write(&path, content).map_err(Error::io("write", &path))?;
-    }
-    Ok(())
+    files.iter().try_for_each(|File { name, content }| record::write(folder, name, content).map(drop))
 }
 
 /// A report with what it is of.

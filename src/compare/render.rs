@@ -134,7 +134,8 @@ fn markdown(c: &Comparison) -> String {
 
 /// Text that markdown and HTML leave alone.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('|', "&#124;").replace('\n', " ")
+    let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('|', "&#124;");
+    html.replace("](", "]\\(").replace("][", "]\\[").replace("]:", "]\\:").replace('\n', " ")
 }
 
 /// A test case for each setting: a regression fails, what is missing is an error, what is undecided is skipped.

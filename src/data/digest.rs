@@ -7,7 +7,11 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::Samples;
+use crate::bounded;
 use crate::error::{Error, Result};
+
+/// Bytes of the longest `SHA256SUMS` that is read.
+const LONGEST_SUMS: u64 = 16 << 20;
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
@@ -63,7 +67,7 @@ pub(super) fn listed(directory: &Path, file: &str) -> Result<Option<String>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let text = bounded::read_to_string(&path, LONGEST_SUMS).map_err(Error::io("read", &path))?;
     let mut lines = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
     Ok(lines
         .find(|(_, name)| name.trim_start_matches([' ', '*']).trim_start_matches("./") == file)

@@ -9,6 +9,7 @@ use hf_hub::{HFClientBuilder, HFError};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::digest;
+use super::secrets::hidden;
 use super::source::Fetch;
 use crate::error::{Error, Result};
 
@@ -55,7 +56,7 @@ pub(super) fn files(repo: &Repository, names: &[&str], fetch: &Fetch<'_>) -> Res
         Err(_) => {
             let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".into());
             reach(&endpoint)?;
-            (fetch.say)(&format!("data: fetching {}/{} from {endpoint}", repo.owner, repo.name));
+            (fetch.say)(&format!("data: fetching {}/{} from {}", repo.owner, repo.name, hidden(&endpoint)));
             let bar = || fetch.bar.then(|| Progress::from(Bar::new()));
             names.iter().map(|n| get(n, false, bar())).collect::<std::result::Result<_, _>>().map_err(hub_error)?
         }
@@ -90,12 +91,13 @@ fn reach(endpoint: &str) -> Result<()> {
     }
     let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
     let host = rest.split('/').next().unwrap_or(rest);
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     let address = if host.contains(':') {
         host.to_string()
     } else {
         format!("{host}:{}", if scheme == "http" { 80 } else { 443 })
     };
-    let unreachable = |reason: String| Error::Hub(format!("{endpoint} cannot be reached: {reason}"));
+    let unreachable = |reason: String| Error::Hub(format!("{} cannot be reached: {reason}", hidden(endpoint)));
     let mut reason = "it has no address".to_string();
     for address in address.to_socket_addrs().map_err(|e| unreachable(e.to_string()))? {
         match TcpStream::connect_timeout(&address, REACH_TIMEOUT) {
@@ -113,7 +115,7 @@ fn hub_error(error: HFError) -> Error {
         text = format!("{text}: {inner}");
         source = inner.source();
     }
-    Error::Hub(text)
+    Error::Hub(hidden(&text))
 }
 
 struct Bar(ProgressBar);

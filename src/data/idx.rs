@@ -1,6 +1,5 @@
 //! The idx form of MNIST and its kin: a magic number, the dimensions, the bytes; perhaps gzipped.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use super::digest;
 use super::images::Normalise;
 use super::parquet_files::{ParquetSet, Splits};
 use super::{DataSet, FileDigest, Images, Provenance, Request};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 /// Names of the files: training images and labels, test images and labels.
@@ -27,8 +27,8 @@ pub(super) struct IdxSet {
 /// Side of the images.
 pub(super) const SIDE: usize = 28;
 const CLASSES: usize = 10;
-/// More than any file here unpacks to: what unpacks to more is not read on.
-const MOST_BYTES: u64 = 1 << 30;
+/// More than any of the originals unpacks to: more is not read.
+const MOST_BYTES: u64 = 64 << 20;
 
 impl IdxSet {
     pub(super) fn load(&self, request: &Request<'_>) -> Result<DataSet> {
@@ -102,15 +102,18 @@ fn find(directory: &Path, file: &str) -> Result<(PathBuf, String)> {
 }
 
 fn unpacked(path: &Path) -> Result<Vec<u8>> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    let mut bytes = Vec::new();
-    if path.extension().is_some_and(|e| e == "gz") {
-        let read = GzDecoder::new(file).take(MOST_BYTES).read_to_end(&mut bytes);
-        read.map_err(|e| Error::Data(format!("{} cannot be unpacked ({e}); fetch it anew", path.display())))?;
-    } else {
-        file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    let packed = bounded::read(path, MOST_BYTES).map_err(Error::io("read", path))?;
+    if path.extension().is_none_or(|e| e != "gz") {
+        return Ok(packed);
     }
-    Ok(bytes)
+    let mut bytes = Vec::new();
+    let read = GzDecoder::new(packed.as_slice()).take(MOST_BYTES + 1).read_to_end(&mut bytes);
+    let wrong = |what: &str| Error::Data(format!("{} cannot be unpacked ({what}); fetch it anew", path.display()));
+    match read {
+        Ok(_) if bytes.len() as u64 > MOST_BYTES => Err(wrong(&format!("it is longer than {MOST_BYTES} bytes"))),
+        Ok(_) => Ok(bytes),
+        Err(e) => Err(wrong(&e.to_string())),
+    }
 }
 
 /// The bytes after a header of `N` dimensions.

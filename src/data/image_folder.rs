@@ -15,6 +15,7 @@ use super::augment::{Augment, Draw};
 use super::images::{Normalise, batch, planes};
 use super::loader::Batch;
 use super::{DataSet, DataSource, DataSpec, Entry, Input, OnUnreadable, Provenance, Request, Samples, resize};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -32,6 +33,8 @@ pub(super) const ENTRY: Entry = Entry {
 
 /// ImageNet's (torchvision's).
 const NORMALISE: Normalise = Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+/// Bytes of the longest file that is read.
+const MOST_BYTES: u64 = 256 << 20;
 /// Longest by shortest side, at most: the shortest is resized, and the longest with it.
 const THINNEST: u32 = 50;
 /// Side of the images where they are only looked at.
@@ -205,10 +208,22 @@ impl Folder {
 
     /// The photograph as it is, in RGB; none where it cannot be decoded and is to be left out.
     fn read(&self, index: usize) -> Result<Option<RgbImage>> {
-        let path = self.path(&self.photographs[index]);
+        let photograph = &self.photographs[index];
+        let (path, expected) = (self.path(photograph), photograph.bytes);
         // An error of the file system is none of the photograph, and must not change what is trained on.
-        let decoded = match std::fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err("it is a link to nothing, or was removed".into()),
+        let decoded = match bounded::read(&path, MOST_BYTES) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && expected == 0 => {
+                Err("it is a link to nothing".into())
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(e.to_string()),
+            Ok(bytes) if bytes.len() as u64 != expected => {
+                return Err(Error::Data(format!(
+                    "{} has changed since the run began: it has {} bytes, {expected} then; put the file back, or start anew with \
+                     another --out",
+                    path.display(),
+                    bytes.len()
+                )));
+            }
             bytes => decode(&bytes.map_err(Error::io("read", &path))?),
         };
         match decoded {

@@ -20,6 +20,7 @@ mod parquet_files;
 mod photo_patches;
 mod records;
 mod resize;
+mod secrets;
 mod shakespeare;
 mod source;
 mod synthetic;
@@ -203,6 +204,9 @@ pub struct Entry {
     recognises: fn(&std::path::Path) -> bool,
 }
 
+/// Samples of a split, at most: they are numbered in 32 bits.
+const MOST_SAMPLES: usize = u32::MAX as usize;
+
 /// Every data set.
 pub const DATA_SETS: &[Entry] = &[
     cifar10::ENTRY,
@@ -275,8 +279,8 @@ impl Entry {
             (None, None) => Err(format!(
                 "data.{key} is missing; say how many samples to use (`data verify DIR` counts the files of {name})"
             )),
-            (Some(0), None) => Err(format!("data.{key} = 0 must be 1 or more")),
-            (Some(n), None) => Ok(n),
+            (Some(n), None) if (1..=MOST_SAMPLES).contains(&n) => Ok(n),
+            (Some(n), None) => Err(format!("data.{key} = {n} must be from 1 to {MOST_SAMPLES}")),
             (Some(n), Some(available)) if (1..=available[split]).contains(&n) => Ok(n),
             (Some(n), Some(available)) => {
                 Err(format!("data.{key} = {n} must be from 1 to {}, the samples {name} has", available[split]))

@@ -1,10 +1,15 @@
 //! Parquet files of the hub's shape: labelled PNG images, `struct img { bytes, path }` and an `int64` label; and texts.
 
 use std::fs::File;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
-use parquet::file::reader::SerializedFileReader;
+use image::{ImageError, ImageReader};
+use parquet::basic::{ConvertedType, Type as Physical};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
+use parquet::schema::types::ColumnDescPtr;
 use rayon::prelude::*;
 
 use super::digest;
@@ -23,6 +28,11 @@ pub(super) struct ParquetSet {
     /// What else `--data DIR` may hold, for messages.
     pub(super) or: &'static str,
 }
+
+/// Rows that are held as they are in the file, at once.
+const ROWS: usize = 1024;
+/// Bytes of the longest text that is read.
+pub(super) const MOST_TEXT: u64 = 64 << 20;
 
 /// Both splits and where they came from.
 pub(super) type Splits = ([Images; 2], Provenance);
@@ -114,41 +124,48 @@ fn split_files(directory: &Path, split: &str) -> Result<Vec<String>> {
 fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result<Images> {
     let shape = request.image_shape()?;
     let damaged = |what: String| damaged(path, &what);
-    let mut encoded = Vec::new();
-    for (index, row) in rows(path)?.take(limit).enumerate() {
-        encoded.push(columns(&row?, label).ok_or_else(|| {
-            damaged(format!("row {index} does not have the columns img or image {{ bytes, path }} and {label} (int64)"))
-        })?);
-    }
     let ([channels, height, width], classes) = (shape, request.entry.classes);
-    // Every row, so that the error told is the first row's in every run.
-    let decoded: Vec<Result<(u8, Vec<u8>)>> = encoded
-        .into_par_iter()
-        .enumerate()
-        .map(|(index, (bytes, label))| {
-            let image = image::load_from_memory(&bytes)
-                .map_err(|e| damaged(format!("the image of row {index} is unreadable ({e})")))?;
-            if (image.height() as usize, image.width() as usize) != (height, width) {
-                return Err(damaged(format!(
-                    "the image of row {index} is {}x{}, expected {width}x{height}",
-                    image.width(),
-                    image.height()
-                )));
-            }
-            let label = u8::try_from(label).ok().filter(|l| usize::from(*l) < classes);
-            let label = label.ok_or_else(|| damaged(format!("row {index} has a label outside 0..{classes}")))?;
-            let pixels =
-                if channels == 1 { image.to_luma8().into_raw() } else { planes(image.to_rgb8().as_raw(), channels) };
-            Ok((label, pixels))
-        })
-        .collect();
+    let decode = |index: usize, bytes: Vec<u8>, label: i64| {
+        let unreadable = |e: ImageError| damaged(format!("the image of row {index} is unreadable ({e})"));
+        let reader = || ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(ImageError::IoError);
+        // Looked at first: a small file may say that it is a huge picture.
+        let size = reader().and_then(ImageReader::into_dimensions).map_err(unreadable)?;
+        if size != (width as u32, height as u32) {
+            return Err(damaged(format!(
+                "the image of row {index} is {}x{}, expected {width}x{height}",
+                size.0, size.1
+            )));
+        }
+        let image = reader().and_then(ImageReader::decode).map_err(unreadable)?;
+        let label = u8::try_from(label).ok().filter(|l| usize::from(*l) < classes);
+        let label = label.ok_or_else(|| damaged(format!("row {index} has a label outside 0..{classes}")))?;
+        let pixels =
+            if channels == 1 { image.to_luma8().into_raw() } else { planes(image.to_rgb8().as_raw(), channels) };
+        Ok((label, pixels))
+    };
     let mut images = Images::empty(shape);
-    for image in decoded {
-        let (label, pixels) = image?;
-        images.labels.push(label);
-        images.pixels.extend(pixels);
+    let mut rows = rows(path)?.take(limit).enumerate();
+    loop {
+        let mut encoded = Vec::with_capacity(ROWS);
+        for (index, row) in rows.by_ref().take(ROWS) {
+            let columns = columns(&row?, label).ok_or_else(|| {
+                damaged(format!(
+                    "row {index} does not have the columns img or image {{ bytes, path }} and {label} (int64)"
+                ))
+            })?;
+            encoded.push((index, columns));
+        }
+        if encoded.is_empty() {
+            return Ok(images);
+        }
+        // Every row, so that the error told is the first row's in every run.
+        let decoded = encoded.into_par_iter().map(|(index, (bytes, label))| decode(index, bytes, label));
+        for image in decoded.collect::<Vec<Result<(u8, Vec<u8>)>>>() {
+            let (label, pixels) = image?;
+            images.labels.push(label);
+            images.pixels.extend(pixels);
+        }
     }
-    Ok(images)
 }
 
 /// The image's bytes and the label of a row.
@@ -180,6 +197,10 @@ pub(super) fn read_texts(path: &Path) -> Result<Vec<u8>> {
         });
         let text = text.ok_or_else(|| damaged(path, &format!("row {index} does not have the column text")))?;
         texts.extend_from_slice(text.as_bytes());
+        // Rows of nothing take time, if no memory.
+        if (texts.len() + index) as u64 > MOST_TEXT {
+            return Err(damaged(path, &format!("its texts are longer than {MOST_TEXT} bytes together")));
+        }
     }
     Ok(texts)
 }
@@ -188,11 +209,29 @@ fn damaged(path: &Path, what: &str) -> Error {
     Error::Data(format!("{}: {what}; fetch the file anew", path.display()))
 }
 
+/// Refuses what no file of the hub's shape has, and at which the parquet crate panics: lists, types of other kinds, negative places.
+fn check_form(metadata: &ParquetMetaData) -> std::result::Result<(), String> {
+    let is_plain = |column: &ColumnDescPtr| {
+        column.max_rep_level() == 0
+            && matches!(column.physical_type(), Physical::INT64 | Physical::BYTE_ARRAY)
+            && matches!(column.converted_type(), ConvertedType::NONE | ConvertedType::UTF8 | ConvertedType::INT_64)
+    };
+    if let Some(column) = metadata.file_metadata().schema_descr().columns().iter().find(|c| !is_plain(c)) {
+        return Err(format!("its column {} is neither of numbers (int64) nor of bytes or text", column.path()));
+    }
+    let mut columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+    match columns.find(|c| c.dictionary_page_offset().unwrap_or(c.data_page_offset()) < 0 || c.compressed_size() < 0) {
+        Some(column) => Err(format!("its column {} lies nowhere", column.column_path())),
+        None => Ok(()),
+    }
+}
+
 /// The rows of a file.
 fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let reader = SerializedFileReader::new(file);
     let reader = reader.map_err(|e| damaged(path, &format!("not a readable parquet file ({e})")))?;
+    check_form(reader.metadata()).map_err(|what| damaged(path, &what))?;
     Ok(reader
         .into_iter()
         .enumerate()

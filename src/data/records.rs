@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use super::digest;
 use super::parquet_files::Splits;
 use super::{FileDigest, Images, Provenance, Request};
+use crate::bounded;
 use crate::error::{Error, Result};
+
+/// More than any file of the originals has.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// A file of records.
 pub(super) struct RecordFile {
@@ -47,7 +51,7 @@ impl RecordSet {
         let record = self.labels + train.stride();
         for RecordFile { name, test: is_test, sha256: original } in self.files {
             let path = directory.join(name);
-            let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+            let bytes = bounded::read(&path, MOST_BYTES).map_err(Error::io("read", &path))?;
             let expected = self.records.map_or(bytes.len().next_multiple_of(record), |records| records * record);
             if bytes.len() != expected {
                 return Err(Error::Data(format!(

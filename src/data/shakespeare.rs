@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use super::hub::{self, Repository};
-use super::parquet_files::read_texts;
+use super::parquet_files::{MOST_TEXT, read_texts};
 use super::text::{LENGTH, VOCABULARY, sequences};
 use super::{DataSet, DataSource, Entry, FileDigest, Input, Provenance, Request, digest};
+use crate::bounded;
 use crate::error::{Error, Result};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -60,7 +61,7 @@ fn from_directory(directory: &Path) -> Result<(Vec<u8>, Provenance)> {
         }
         return from_parquet(&paths, "directory", None);
     };
-    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let bytes = bounded::read(&path, MOST_TEXT).map_err(Error::io("read", &path))?;
     let sha256 = digest::sha256_bytes(&bytes);
     let remedy = "fetch input.txt of tiny_shakespeare anew";
     digest::check(&path.display().to_string(), &sha256, SHA256, remedy)?;

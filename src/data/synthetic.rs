@@ -37,7 +37,8 @@ fn load(request: &Request<'_>) -> Result<DataSet> {
     if classes > 256 {
         (request.fetch.warn)("data: synthetic images are drawn from the first 256 classes only");
     }
-    let bytes = shape.iter().product::<usize>() * (request.spec.train + request.spec.test);
+    let samples = request.spec.train.saturating_add(request.spec.test);
+    let bytes = samples.saturating_mul(shape.iter().product());
     if bytes > MOST_BYTES {
         return Err(Error::Data(format!(
             "synthetic images of this size and number would take {} GB of memory; lower data.train or give --data DIR",

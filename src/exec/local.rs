@@ -219,9 +219,10 @@ fn train_and_publish(
 
 /// Where a cell was kept, if it can be gone on with.
 fn kept(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<Checkpoint>> {
-    let Some(bytes) = run.folder.read_checkpoint(cell)? else { return Ok(None) };
+    let limit = Checkpoint::most_bytes(cell, run.data)?;
+    let Some(bytes) = run.folder.read_checkpoint(cell, limit)? else { return Ok(None) };
     let expected = identity(cell, run.data, run.compute);
-    let reason = match Checkpoint::from_bytes(&bytes) {
+    let reason = match bytes.and_then(|bytes| Checkpoint::from_bytes(&bytes)) {
         Ok(checkpoint) if checkpoint.identity() == expected => return Ok(Some(checkpoint)),
         Ok(checkpoint) => format!("it is of {}, not of {expected}", checkpoint.identity()),
         Err(reason) => reason,

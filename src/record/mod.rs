@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 pub use failure::{Failure, FailureClass, bad_nodes};
 pub use job::Job;
 pub use provenance::{Machine, Provenance};
-pub use store::{CellLock, CellState, Published, RunFolder, RunLock, RunManifest, Scan};
+pub use store::{CellLock, CellState, Published, RunFolder, RunLock, RunManifest, Scan, write};
 
 use crate::data;
 use crate::stats::{Median, median};

@@ -21,7 +21,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::{Failure, Record, SCHEMA};
+use super::{Failure, Provenance, Record, SCHEMA};
 use crate::bounded;
 use crate::error::{Error, Result};
 use crate::suite::{Cell, is_plain};
@@ -32,6 +32,8 @@ const TEMPORARY: &str = ".tmp-";
 const LONGEST_PLAN: u64 = 256 << 20;
 /// The same of a record: some ten thousand epochs.
 const LONGEST_RECORD: u64 = 64 << 20;
+/// The same of all records of a run.
+const LONGEST_RUN: u64 = 4 << 30;
 /// Age at which such a file must have been left by a killed process.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
@@ -58,6 +60,54 @@ pub struct RunManifest {
     pub profile_cells: Option<usize>,
     /// Cells of the run, in order.
     pub cells: Vec<Cell>,
+}
+
+impl RunManifest {
+    /// From the text of a `run.json`.
+    ///
+    /// # Errors
+    /// Says why it is no plan of this schema.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        if let Some(other) = other_schema(text.as_bytes()) {
+            return Err(other);
+        }
+        let manifest: Self = serde_json::from_str(text).map_err(|e| format!("damaged ({e})"))?;
+        // They become parts of file names, which must not lead elsewhere.
+        let own = [&manifest.suite, &manifest.profile, &manifest.data];
+        if let Some(name) = own.into_iter().chain(manifest.cells.iter().map(|c| &c.data.name)).find(|n| !is_plain(n)) {
+            return Err(format!("the name {name:?} does not consist of letters, digits, - and _"));
+        }
+        Ok(manifest)
+    }
+}
+
+impl Record {
+    /// From the bytes of a record's file.
+    ///
+    /// # Errors
+    /// Says why they are no record of this schema.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+        if let Some(other) = other_schema(bytes) {
+            return Err(other);
+        }
+        let record: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        // They are printed, and must not steer a terminal.
+        if record.told().any(|text| text.contains(char::is_control)) {
+            return Err("its words hold a control character".into());
+        }
+        if record.id != record.cell.id() {
+            return Err(format!("its id {} is not that of its cell ({})", record.id, record.cell.id()));
+        }
+        Ok(record)
+    }
+
+    /// The words of it that reports tell.
+    fn told(&self) -> impl Iterator<Item = &String> {
+        let Provenance { sharpbench, git_revision, crates, machine, gpu, .. } = &self.provenance;
+        let own = [&self.suite, &self.profile, &self.suite_hash, &self.measures.fingerprint, &self.data.name];
+        let program = [sharpbench, &machine.cpu, &machine.platform].into_iter().chain(git_revision).chain(gpu);
+        own.into_iter().chain(program).chain(&machine.features).chain(crates.iter().flat_map(|(name, of)| [name, of]))
+    }
 }
 
 /// A folder that holds one run.
@@ -174,7 +224,7 @@ impl RunFolder {
         let names = fs::read_dir(&self.root).ok()?.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
         let own = |name: &String| {
             ["cells", "locks", "weights", "checkpoints", "failed", "slurm", "run.lock"].contains(&name.as_str())
-                || name.starts_with(TEMPORARY)
+                || [TEMPORARY, "report-"].iter().any(|own| name.starts_with(own))
         };
         let foreign = names.filter(|name| !own(name)).min();
         // Looked for last: another process that starts the run may have written it meanwhile.
@@ -253,25 +303,18 @@ impl RunFolder {
     /// When `run.json` is damaged.
     pub fn manifest(&self) -> Result<Option<RunManifest>> {
         let path = self.manifest_path();
-        let text = match bounded::read_to_string(&path, LONGEST_PLAN) {
+        let text = match file(&path).and_then(|()| bounded::read_to_string(&path, LONGEST_PLAN)) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io("read", &path)(e)),
         };
         let damaged = |reason: String| Error::Run {
             path: path.clone(),
-            message: format!("{reason}; use another --out, or --fresh to start anew"),
+            message: format!(
+                "{reason}; remove it and run the suite again (finished cells are kept), use another --out, or --fresh to start anew"
+            ),
         };
-        if let Some(other) = other_schema(text.as_bytes()) {
-            return Err(damaged(other));
-        }
-        let manifest: RunManifest = serde_json::from_str(&text).map_err(|e| damaged(format!("damaged ({e})")))?;
-        // They become parts of file names, which must not lead elsewhere.
-        let own = [&manifest.suite, &manifest.profile, &manifest.data];
-        if let Some(name) = own.into_iter().chain(manifest.cells.iter().map(|c| &c.data.name)).find(|n| !is_plain(n)) {
-            return Err(damaged(format!("the name {name:?} does not consist of letters, digits, - and _")));
-        }
-        Ok(Some(manifest))
+        RunManifest::parse(&text).map(Some).map_err(damaged)
     }
 
     /// Removes the run the folder holds, and no file that is not of it.
@@ -321,7 +364,14 @@ impl RunFolder {
     /// When the folder cannot be listed or a file cannot be read.
     pub fn scan(&self) -> Result<Scan> {
         let mut scan = Scan::default();
-        for path in self.record_paths()? {
+        let paths = self.record_paths()?;
+        let lengths = paths.iter().map(|path| fs::metadata(path).map_or(0, |m| m.len()));
+        if lengths.fold(0, u64::saturating_add) > LONGEST_RUN {
+            return Err(self.error(format!(
+                "its records are longer than {LONGEST_RUN} bytes together, the most that is read; report parts of it"
+            )));
+        }
+        for path in paths {
             match read_record(&path)? {
                 None => {}
                 Some(Ok(record)) => scan.records.push(record),
@@ -444,15 +494,16 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Where a cell was kept, if it was.
+    /// Where a cell was kept, in at most `limit` bytes, or why the file is no checkpoint; nothing where it was not kept.
     ///
     /// # Errors
     /// When it is there but cannot be read.
-    pub fn read_checkpoint(&self, cell: &Cell) -> Result<Option<Vec<u8>>> {
+    pub fn read_checkpoint(&self, cell: &Cell, limit: u64) -> Result<Option<std::result::Result<Vec<u8>, String>>> {
         let path = self.checkpoint_path(cell);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
+        match file(&path).and_then(|()| bounded::read(&path, limit)) {
+            Ok(bytes) => Ok(Some(Ok(bytes))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Ok(Some(Err(e.to_string()))),
             Err(e) => Err(Error::io("read", path)(e)),
         }
     }
@@ -504,14 +555,25 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<PathBuf> {
-        let path = self.root.join(name);
-        let folder = path.parent().unwrap_or(&self.root);
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let file = temporary(&self.root, &path, contents.as_ref())?;
-        file.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
-        sync_folder(folder);
-        Ok(path)
+        write(&self.root, name, contents.as_ref())
     }
+}
+
+/// Writes a file of a folder, or of a folder in it, atomically, replacing an older one; through no link.
+///
+/// # Errors
+/// When it cannot be written, or the folder in it is a link to elsewhere.
+pub fn write(root: &Path, name: &str, contents: &[u8]) -> Result<PathBuf> {
+    let path = root.join(name);
+    let folder = path.parent().unwrap_or(root);
+    if folder != root && folder.is_symlink() {
+        return Err(Error::Run { path: folder.into(), message: "it is a link to elsewhere; remove it".into() });
+    }
+    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+    let file = temporary(root, &path, contents)?;
+    file.persist(&path).map_err(|e| Error::io("write", &path)(e.error))?;
+    sync_folder(folder);
+    Ok(path)
 }
 
 fn file_stem(cell: &Cell) -> String {
@@ -532,7 +594,11 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// A file that is locked. Through a link one would be made elsewhere.
 fn lock_file(path: &Path) -> Result<File> {
+    if path.is_symlink() {
+        return Err(Error::Run { path: path.into(), message: "it is a link to elsewhere; remove it".into() });
+    }
     // NFS shares only locks of files that are open for reading.
     File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(Error::io("create", path))
 }
@@ -567,13 +633,25 @@ fn sync_folder(folder: &Path) {
     }
 }
 
+/// Refuses what is no file: a pipe would be waited for.
+fn file(path: &Path) -> std::io::Result<()> {
+    if fs::metadata(path)?.is_file() {
+        return Ok(());
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no file"))
+}
+
 /// A record, or why the file is none; nothing where there is no file (any more).
 ///
 /// # Errors
 /// When the file cannot be read: it may be good, so it is not called damaged.
 fn read_record(path: &Path) -> Result<Option<std::result::Result<Record, String>>> {
-    let bytes = match bounded::read(path, LONGEST_RECORD) {
+    let bytes = match file(path).and_then(|()| bounded::read(path, LONGEST_RECORD)) {
         Ok(bytes) => bytes,
+        // Its name is taken all the same: no record could be published.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+            return Ok(Some(Err("it is a link to nothing".into())));
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::InvalidData => return Ok(Some(Err(e.to_string()))),
         Err(e) => return Err(Error::io("read", path)(e)),
@@ -607,13 +685,7 @@ fn other_schema(bytes: &[u8]) -> Option<String> {
 }
 
 fn parse_record(path: &Path, bytes: &[u8]) -> std::result::Result<Record, String> {
-    if let Some(other) = other_schema(bytes) {
-        return Err(other);
-    }
-    let record: Record = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-    if record.id != record.cell.id() {
-        return Err(format!("its id {} is not that of its cell ({})", record.id, record.cell.id()));
-    }
+    let record = Record::parse(bytes)?;
     let name = format!("{}.json", file_stem(&record.cell));
     if path.file_name().is_none_or(|n| n != name.as_str()) {
         return Err(format!("it is a copy: the record of its cell is named {name}"));

@@ -240,6 +240,16 @@ fn names_that_lead_elsewhere_are_refused() {
     }
 }
 
+/// Words of a record are printed, and a stranger's must not steer the terminal.
+#[test]
+fn words_that_steer_a_terminal_are_refused() {
+    let mut record = record(&cells()[0], "good");
+    assert!(Record::parse(&serde_json::to_vec(&record).expect("JSON")).is_ok());
+    record.provenance.machine.cpu = "\u{1b}[2J".into();
+    let error = Record::parse(&serde_json::to_vec(&record).expect("JSON")).expect_err("refused");
+    assert_eq!(error, "its words hold a control character");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_to_elsewhere_is_no_part_of_a_run() {

@@ -14,9 +14,16 @@ pub(super) fn cells(report: &Report) -> String {
         if index == 0 {
             writer.write_record(fields.keys()).ok();
         }
-        writer.write_record(fields.values().map(text)).ok();
+        writer.write_record(fields.values().map(guarded)).ok();
     }
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
+}
+
+/// A field that no spreadsheet takes for a formula: records may be a stranger's.
+fn guarded(value: &Value) -> String {
+    let text = text(value);
+    let is_formula = value.is_string() && text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if is_formula { format!("'{text}") } else { text }
 }
 
 pub(super) fn text(value: &Value) -> String {

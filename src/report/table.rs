@@ -34,14 +34,17 @@ pub(super) fn markdown(report: &Report) -> String {
     format!("## {}\n\n{table}\n\n{}", inert(&title(report)), notes)
 }
 
-/// Text in which nothing is taken for an element of HTML: records may be a stranger's.
+/// Text in which nothing is taken for an element of HTML, a link or a picture: records may be a stranger's.
 fn inert(text: &str) -> String {
     let mut rest = text.chars().peekable();
     let mut inert = String::with_capacity(text.len());
     while let Some(c) = rest.next() {
-        let opens =
-            c == '<' && rest.peek().is_some_and(|next| next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?'));
-        if opens { inert.push_str("&lt;") } else { inert.push(c) }
+        let next = rest.peek().copied().unwrap_or_default();
+        match c {
+            '<' if next.is_ascii_alphabetic() || matches!(next, '/' | '!' | '?') => inert.push_str("&lt;"),
+            ']' if matches!(next, '(' | '[' | ':') => inert.push_str("]\\"),
+            c => inert.push(c),
+        }
     }
     inert
 }

@@ -352,6 +352,23 @@ fn markdown_is_inert() {
     report.notes.push("measured on <img src=x onerror=alert(1)>, a < b, </td>".into());
     let markdown = text(&report, Format::Markdown);
     assert!(markdown.contains("measured on &lt;img src=x onerror=alert(1)>, a < b, &lt;/td>"), "{markdown}");
+    report.notes.push("![a](http://x) [b][c] [c]: http://y".into());
+    let markdown = text(&report, Format::Markdown);
+    assert!(markdown.contains(r"![a]\(http://x) [b]\[c] [c]\: http://y"), "{markdown}");
+}
+
+/// A field of a stranger's is no formula of a spreadsheet; a negative number stays one.
+#[test]
+fn csv_has_no_formula() {
+    let mut report = report();
+    for (start, field) in [("=", "'=1+1"), ("@", "'@1+1"), ("+", "'+1+1"), ("-", "'-1+1")] {
+        report.rows[0].cells[0].fingerprint = format!("{start}1+1");
+        report.rows[0].cells[0].trace = Some(-2.5);
+        let csv = text(&report, Format::Csv);
+        let mut reader = ::csv::Reader::from_reader(csv.as_bytes());
+        let first = reader.records().next().expect("a row").expect("a row");
+        assert!(first.iter().any(|found| found == field) && first.iter().any(|found| found == "-2.5"), "{first:?}");
+    }
 }
 
 #[test]

@@ -74,7 +74,15 @@ impl Suite {
                 ),
             });
         };
-        let file = toml::from_str(&text)
+        Self::parse(origin, &text)
+    }
+
+    /// From the text of a suite file; `origin` is told in errors.
+    ///
+    /// # Errors
+    /// Names the origin, the key, the value and the remedy.
+    pub fn parse(origin: String, text: &str) -> Result<Self> {
+        let file = toml::from_str(text)
             .map_err(|e| Error::Suite { file: origin.clone(), message: e.to_string().trim_end().to_string() })?;
         let suite = Self { origin, file };
         for name in std::iter::once(suite.file.name.as_str()).chain(suite.profiles()) {

@@ -13,11 +13,16 @@ use sha2::{Digest, Sha256};
 
 use crate::compute::Compute;
 use crate::data::{DataSet, hex};
+use crate::model::{self, Task};
 use crate::record::{EdgeCheck, EpochMeasures, GradientNorm, MaskRefresh, Provenance, SharpnessCheck};
 use crate::suite::Cell;
 
 /// Version of the shape of the bytes.
 const SCHEMA: u32 = 1;
+/// Bytes that are kept of a parameter, at most: its weight, its momentum, a method's means, its mask, an eigenvector.
+const BYTES_OF_PARAMETER: usize = 64;
+/// Bytes of the metadata, at most: those of the longest record.
+const BYTES_OF_MEASURES: u64 = 64 << 20;
 /// Of the metadata: one key, for several would come in any order.
 const KEY: &str = "sharpbench";
 
@@ -140,6 +145,18 @@ impl Checkpoint {
     /// The epoch it stands in, and the steps of it that were taken; both from 0.
     pub fn position(&self) -> (usize, usize) {
         (self.state.position.epoch, self.state.position.step)
+    }
+
+    /// Bytes that no checkpoint of a cell exceeds: what is kept of each parameter and of each step, and what was measured.
+    ///
+    /// # Errors
+    /// When its model cannot be built.
+    pub fn most_bytes(cell: &Cell, data: &DataSet) -> crate::Result<u64> {
+        let task = Task { input: data.input, classes: data.classes };
+        let model = model::build(&cell.model, task).map_err(crate::Error::Usage)?;
+        let steps = cell.epochs.saturating_mul(cell.steps_per_epoch());
+        let vectors = BYTES_OF_PARAMETER.saturating_mul(model.layout().len()).saturating_add(steps.saturating_mul(8));
+        Ok(BYTES_OF_MEASURES.saturating_add(vectors as u64))
     }
 
     /// As bytes.

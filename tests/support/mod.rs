@@ -1,7 +1,10 @@
 //! What the tests of the real binary share.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::collections::BTreeMap;
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use assert_cmd::Command;
 use parquet::basic::{ConvertedType, Repetition, Type as Physical};
@@ -9,6 +12,7 @@ use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{PrimitiveTypeBuilder, Type};
+use serde_json::Value;
 use sharpbench::data::{self, DataSource, Fetch};
 use sharpbench::record::EpochMeasures;
 use sharpbench::suite::Cell;
@@ -80,11 +84,17 @@ impl Place {
 
     /// The same for std, where the process is to be watched; stderr is piped.
     pub(crate) fn spawn(&self, arguments: &str) -> std::process::Child {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sharpbench"));
-        command.current_dir(self.folder.path()).args(arguments.split_whitespace());
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        self.spawn_program(env!("CARGO_BIN_EXE_sharpbench"), &arguments)
+    }
+
+    /// The same of a program that starts the binary.
+    pub(crate) fn spawn_program(&self, program: &str, arguments: &[&str]) -> std::process::Child {
+        let mut command = std::process::Command::new(program);
+        command.current_dir(self.folder.path()).args(arguments);
         command.env("HF_HOME", self.path("hf")).env("HF_ENDPOINT", "http://127.0.0.1:1");
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
-        command.spawn().expect("the binary starts")
+        command.spawn().expect("the program starts")
     }
 
     /// The path of a record of a run folder.
@@ -93,15 +103,73 @@ impl Place {
         entries.next().expect("a record").expect("an entry").path()
     }
 
+    /// Makes the tiny suite's cells longer, and has them kept after every epoch.
+    pub(crate) fn keep_every_epoch(&self, epochs: usize) {
+        let suite = TINY.replace("epochs = 2", &format!("epochs = {epochs}"));
+        let suite = suite.replace("seeds = [1, 2]", "seeds = [1, 2]\ncheckpoint = 1");
+        std::fs::write(self.path("tiny.toml"), suite).expect("a suite");
+    }
+
+    /// Records of a run folder by file name. What a kill left half-written is none.
+    pub(crate) fn record_files(&self, run: &str) -> BTreeMap<String, Vec<u8>> {
+        let entries = std::fs::read_dir(self.path(run).join("cells")).into_iter().flatten().flatten();
+        let records = entries.filter(|e| e.path().extension().is_some_and(|x| x == "json"));
+        let named = |e: DirEntry| (e.file_name().to_string_lossy().into_owned(), std::fs::read(e.path()));
+        // One that is being set aside is gone by then.
+        records.map(named).filter_map(|(name, bytes)| Some((name, bytes.ok()?))).collect()
+    }
+
+    /// Records and checkpoints of a run folder with their ages: another answer is progress.
+    pub(crate) fn progress(&self, run: &str) -> Vec<(PathBuf, SystemTime)> {
+        let entries = ["cells", "checkpoints"].map(|folder| std::fs::read_dir(self.path(run).join(folder)));
+        let age = |entry: DirEntry| Some((entry.path(), entry.metadata().ok()?.modified().ok()?));
+        let whole =
+            |(path, _): &(PathBuf, SystemTime)| path.extension().is_some_and(|x| x == "json" || x == "safetensors");
+        let mut files: Vec<_> =
+            entries.into_iter().flatten().flatten().flatten().filter_map(age).filter(whole).collect();
+        files.sort();
+        files
+    }
+
     /// Fingerprints by cell id, from the report of a run folder.
-    pub(crate) fn fingerprints(&self, run: &str) -> std::collections::BTreeMap<String, String> {
+    pub(crate) fn fingerprints(&self, run: &str) -> BTreeMap<String, String> {
         let output = self.sharpbench(&format!("report {run} --format json")).output().expect("the binary runs");
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         let rows = report["rows"].as_array().expect("rows");
         let cells = rows.iter().flat_map(|r| r["cells"].as_array().expect("cells"));
-        let text = |value: &serde_json::Value| value.as_str().expect("a string").to_string();
+        let text = |value: &Value| value.as_str().expect("a string").to_string();
         cells.map(|c| (text(&c["id"]), text(&c["fingerprint"]))).collect()
     }
+}
+
+/// Numbers that are the same in every run of a test: a linear congruential generator (Knuth's MMIX).
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+/// A record without times, memory and what is told of interruptions.
+pub(crate) fn timeless(record: &[u8]) -> Value {
+    let mut record: Value = serde_json::from_slice(record).expect("JSON");
+    for key in ["reference_step_seconds", "resumed", "provenance"] {
+        record.as_object_mut().expect("an object").remove(key);
+    }
+    let measures = record["measures"].as_object_mut().expect("measures");
+    for key in ["train_seconds", "mask_seconds", "step_seconds", "peak_memory_bytes"] {
+        measures.remove(key);
+    }
+    for epoch in measures["epochs"].as_array_mut().expect("epochs") {
+        epoch.as_object_mut().expect("an epoch").remove("train_seconds");
+    }
+    record
 }
 
 /// Sends a signal, such as TERM, to a process.
