@@ -53,6 +53,8 @@ struct Driver {
     damaged: Vec<(String, Vec<u8>)>,
     /// Runs that were brought to their end.
     complete: usize,
+    /// Processes that SIGKILL ended, before they had ended themselves.
+    killed: usize,
 }
 
 fn new_place() -> Place {
@@ -73,6 +75,7 @@ impl Driver {
             finished: BTreeMap::new(),
             damaged: Vec::new(),
             complete: 0,
+            killed: 0,
         }
     }
 
@@ -108,6 +111,7 @@ impl Driver {
         let code = output.status.code().or(output.status.signal().map(|signal| -signal));
         assert!(code.is_some_and(|code| codes.contains(&code)), "ended with {code:?}, not one of {codes:?}: {text}");
         assert!(!text.contains("panicked"), "{text}");
+        self.killed += usize::from(code == Some(-9));
         assert_eq!(code == Some(2), text.contains("error: "), "an error is told, and has code 2: {text}");
         assert!(!text.contains("stopped after a step") || code.is_some_and(|code| code > 128), "{text}");
         if code == Some(0) {
@@ -212,17 +216,11 @@ impl Driver {
     fn stop(&mut self) {
         let mut first = self.start("");
         self.wait(&mut first);
-        let pid = first.id();
-        let running = first.try_wait().expect("a status").is_none();
-        if running {
-            signal(pid, "STOP");
-        }
+        send(&mut first, "STOP");
         let second = self.start("");
         // Not for progress: the one that is stopped may hold the only cell that is left.
         std::thread::sleep(Duration::from_millis(self.random.below(1000)));
-        if running {
-            signal(pid, "CONT");
-        }
+        send(&mut first, "CONT");
         self.end_both(first, second);
     }
 
@@ -259,7 +257,7 @@ impl Driver {
         let (name, number) = [("TERM", 15), ("INT", 2)][self.random.below(2) as usize];
         let mut child = self.start("");
         self.wait(&mut child);
-        signal(child.id(), name);
+        send(&mut child, name);
         // Before it listens, the signal itself ends it.
         self.end(child, &[128 + number, -number, 0]);
     }
@@ -268,7 +266,7 @@ impl Driver {
         let mut child = self.start("");
         self.wait(&mut child);
         for name in ["INT", "TERM"] {
-            signal(child.id(), name);
+            send(&mut child, name);
         }
         self.end(child, &[130, 143, -2, -15, 0]);
     }
@@ -412,6 +410,13 @@ impl Driver {
     }
 }
 
+/// Sends a signal to a process that has not ended yet, or has but was not waited for.
+fn send(child: &mut Child, name: &str) {
+    if child.try_wait().expect("a status").is_none() {
+        signal(child.id(), name);
+    }
+}
+
 fn each_folder(path: &Path, act: &dyn Fn(&Path)) {
     act(path);
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
@@ -457,5 +462,8 @@ fn random_faults_lose_nothing_and_change_nothing() {
     }
     let child = driver.start("");
     driver.end(child, &[0]);
-    println!("{rounds} faults {counts:?}, {} runs complete: none lost, none different", driver.complete);
+    println!(
+        "{rounds} faults {counts:?}, {} processes killed, {} runs complete: none lost, none different",
+        driver.killed, driver.complete
+    );
 }

@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use image::{ImageError, ImageReader};
-use parquet::basic::{ConvertedType, Type as Physical};
-use parquet::file::metadata::ParquetMetaData;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::errors::ParquetError;
+use parquet::file::reader::SerializedFileReader;
 use parquet::record::{Field, Row};
-use parquet::schema::types::ColumnDescPtr;
 use rayon::prelude::*;
 
 use super::digest;
@@ -209,31 +208,15 @@ fn damaged(path: &Path, what: &str) -> Error {
     Error::Data(format!("{}: {what}; fetch the file anew", path.display()))
 }
 
-/// Refuses what no file of the hub's shape has, and at which the parquet crate panics: lists, types of other kinds, negative places.
-fn check_form(metadata: &ParquetMetaData) -> std::result::Result<(), String> {
-    let is_plain = |column: &ColumnDescPtr| {
-        column.max_rep_level() == 0
-            && matches!(column.physical_type(), Physical::INT64 | Physical::BYTE_ARRAY)
-            && matches!(column.converted_type(), ConvertedType::NONE | ConvertedType::UTF8 | ConvertedType::INT_64)
-    };
-    if let Some(column) = metadata.file_metadata().schema_descr().columns().iter().find(|c| !is_plain(c)) {
-        return Err(format!("its column {} is neither of numbers (int64) nor of bytes or text", column.path()));
-    }
-    let mut columns = metadata.row_groups().iter().flat_map(|group| group.columns());
-    match columns.find(|c| c.dictionary_page_offset().unwrap_or(c.data_page_offset()) < 0 || c.compressed_size() < 0) {
-        Some(column) => Err(format!("its column {} lies nowhere", column.column_path())),
-        None => Ok(()),
-    }
-}
-
-/// The rows of a file.
+/// The rows of a file. At some damaged ones the parquet crate panics, which is an error of the file, and the last row.
 fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let reader = SerializedFileReader::new(file);
     let reader = reader.map_err(|e| damaged(path, &format!("not a readable parquet file ({e})")))?;
-    check_form(reader.metadata()).map_err(|what| damaged(path, &what))?;
-    Ok(reader
-        .into_iter()
+    let mut rows = reader.into_iter();
+    let panicked = |_| Some(Err(ParquetError::General("its contents contradict one another".into())));
+    let next = move || catch_unwind(AssertUnwindSafe(|| rows.next())).unwrap_or_else(panicked);
+    Ok(std::iter::from_fn(next)
         .enumerate()
         .map(|(index, row)| row.map_err(|e| damaged(path, &format!("row {index} is unreadable ({e})")))))
 }
