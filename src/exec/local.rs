@@ -219,7 +219,7 @@ fn train_and_publish(
 
 /// Where a cell was kept, if it can be gone on with.
 fn kept(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<Checkpoint>> {
-    let limit = Checkpoint::most_bytes(cell, run.data)?;
+    let limit = || Checkpoint::most_bytes(cell, run.data);
     let Some(bytes) = run.folder.read_checkpoint(cell, limit)? else { return Ok(None) };
     let expected = identity(cell, run.data, run.compute);
     let reason = match bytes.and_then(|bytes| Checkpoint::from_bytes(&bytes)) {

@@ -494,13 +494,22 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Where a cell was kept, in at most `limit` bytes, or why the file is no checkpoint; nothing where it was not kept.
+    /// Where a cell was kept, in at most `limit` bytes (asked for where there is a file), or why the file is no checkpoint; nothing where it was
+    /// not kept.
     ///
     /// # Errors
     /// When it is there but cannot be read.
-    pub fn read_checkpoint(&self, cell: &Cell, limit: u64) -> Result<Option<std::result::Result<Vec<u8>, String>>> {
+    pub fn read_checkpoint(
+        &self,
+        cell: &Cell,
+        limit: impl FnOnce() -> Result<u64>,
+    ) -> Result<Option<std::result::Result<Vec<u8>, String>>> {
         let path = self.checkpoint_path(cell);
-        match file(&path).and_then(|()| bounded::read(&path, limit)) {
+        let read = match file(&path) {
+            Ok(()) => bounded::read(&path, limit()?),
+            Err(e) => Err(e),
+        };
+        match read {
             Ok(bytes) => Ok(Some(Ok(bytes))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Ok(Some(Err(e.to_string()))),
