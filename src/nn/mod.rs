@@ -16,6 +16,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 mod weights_file;
+mod windows;
 
 pub use cpu::{Scalar, executed_flops};
 pub use device::gemm_peak;

@@ -5,17 +5,14 @@ use rayon::prelude::*;
 use super::simd::Scalar;
 use super::write;
 use crate::error::{Error, Result};
+use crate::nn::windows::Windows;
 
-/// The geometry of a pooling: square windows, equal stride and padding on both axes.
+/// The geometry of a pooling.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::nn) struct PoolShape {
     batch: usize,
-    height: usize,
-    width: usize,
     channels: usize,
-    pub(in crate::nn) kernel: usize,
-    pub(in crate::nn) stride: usize,
-    pub(in crate::nn) padding: usize,
+    pub(in crate::nn) windows: Windows,
 }
 
 impl PoolShape {
@@ -34,36 +31,21 @@ impl PoolShape {
                  {height} x {width}"
             )));
         }
-        Ok(Self { batch, height, width, channels, kernel, stride, padding })
+        Ok(Self { batch, channels, windows: Windows { height, width, kernel, stride, padding } })
     }
 
     /// [batch, out height, out width, channels].
     pub(in crate::nn) fn out_dims(&self) -> [usize; 4] {
-        let out = |length: usize| (length + 2 * self.padding - self.kernel) / self.stride + 1;
-        [self.batch, out(self.height), out(self.width), self.channels]
+        let (out_height, out_width) = self.windows.out();
+        [self.batch, out_height, out_width, self.channels]
     }
 
     fn image(&self) -> usize {
-        self.height * self.width * self.channels
+        self.windows.height * self.windows.width * self.channels
     }
 
     fn out_image(&self) -> usize {
         self.out_dims()[1..].iter().product()
-    }
-
-    /// Pairs (output pixel, place in the window, input pixel), window by window; places in the padding are left out.
-    fn windows(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let Self { height, width, kernel, stride, padding, .. } = *self;
-        let [_, out_height, out_width, _] = self.out_dims();
-        let inside = move |at: usize, length: usize| at.checked_sub(padding).filter(|at| *at < length);
-        (0..out_height * out_width).flat_map(move |out| {
-            let (oy, ox) = (out / out_width * stride, out % out_width * stride);
-            (0..kernel * kernel).filter_map(move |place| {
-                let y = inside(oy + place / kernel, height)?;
-                let x = inside(ox + place % kernel, width)?;
-                Some((out, place, y * width + x))
-            })
-        })
     }
 }
 
@@ -75,7 +57,7 @@ pub(in crate::nn) fn max_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> (Vec<T>, V
         let outs = y.par_chunks_mut(out_image).zip(winners.par_chunks_mut(out_image));
         outs.zip(x.par_chunks(image)).for_each(|((y, winners), x)| {
             y.fill(T::from_f64(f64::NEG_INFINITY));
-            for (out, place, pixel) in s.windows() {
+            for (out, place, pixel) in s.windows.pairs() {
                 let best = y[out * c..][..c].iter_mut().zip(&mut winners[out * c..][..c]);
                 for ((best, winner), x) in best.zip(&x[pixel * c..][..c]) {
                     // NaN wins, so that a diverged run is seen.
@@ -96,7 +78,7 @@ pub(in crate::nn) fn max_pool2d_backward<T: Scalar>(s: &PoolShape, winners: &[u8
         let grads = dy.par_chunks(out_image).zip(winners.par_chunks(out_image));
         dx.par_chunks_mut(image).zip(grads).for_each(|(dx, (dy, winners))| {
             dx.fill(T::zero());
-            for (out, place, pixel) in s.windows() {
+            for (out, place, pixel) in s.windows.pairs() {
                 let grads = dy[out * c..][..c].iter().zip(&winners[out * c..][..c]);
                 for (dx, (dy, winner)) in dx[pixel * c..][..c].iter_mut().zip(grads) {
                     if usize::from(*winner) == place {
@@ -110,11 +92,11 @@ pub(in crate::nn) fn max_pool2d_backward<T: Scalar>(s: &PoolShape, winners: &[u8
 
 /// The mean of each window.
 pub(in crate::nn) fn avg_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> Vec<T> {
-    let (c, scale) = (s.channels, T::from_f64(1.0 / (s.kernel * s.kernel) as f64));
+    let (c, scale) = (s.channels, T::from_f64(1.0 / (s.windows.kernel * s.windows.kernel) as f64));
     write(s.batch * s.out_image(), |y| {
         y.par_chunks_mut(s.out_image()).zip(x.par_chunks(s.image())).for_each(|(y, x)| {
             y.fill(T::zero());
-            for (out, _, pixel) in s.windows() {
+            for (out, _, pixel) in s.windows.pairs() {
                 y[out * c..][..c].iter_mut().zip(&x[pixel * c..][..c]).for_each(|(y, x)| *y += *x);
             }
             y.iter_mut().for_each(|y| *y *= scale);
@@ -124,11 +106,11 @@ pub(in crate::nn) fn avg_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> Vec<T> {
 
 /// The gradient of [`avg_pool2d`]'s input.
 pub(in crate::nn) fn avg_pool2d_backward<T: Scalar>(s: &PoolShape, dy: &[T]) -> Vec<T> {
-    let (c, scale) = (s.channels, T::from_f64(1.0 / (s.kernel * s.kernel) as f64));
+    let (c, scale) = (s.channels, T::from_f64(1.0 / (s.windows.kernel * s.windows.kernel) as f64));
     write(s.batch * s.image(), |dx| {
         dx.par_chunks_mut(s.image()).zip(dy.par_chunks(s.out_image())).for_each(|(dx, dy)| {
             dx.fill(T::zero());
-            for (out, _, pixel) in s.windows() {
+            for (out, _, pixel) in s.windows.pairs() {
                 dx[pixel * c..][..c].iter_mut().zip(&dy[out * c..][..c]).for_each(|(dx, dy)| *dx += *dy * scale);
             }
         });

@@ -2,12 +2,12 @@
 
 use candle_core::Tensor;
 
-use super::window::Windows;
 use super::{product, rows, select};
 use crate::error::Result;
 use crate::nn::cpu::ConvShape;
 use crate::nn::params::ParamId;
 use crate::nn::tape::{Node, Pass};
+use crate::nn::windows::Windows;
 
 /// [batch, h, w, c_in] -> [batch, oh, ow, c_out].
 pub(in crate::nn) fn conv2d(s: ConvShape, id: ParamId, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {

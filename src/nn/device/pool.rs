@@ -3,15 +3,15 @@
 use candle_core::{DType, Tensor};
 
 use super::select;
-use super::window::Windows;
 use crate::error::Result;
 use crate::nn::cpu::PoolShape;
 use crate::nn::tape::{Node, Pass};
+use crate::nn::windows::Windows;
 
 /// What each window reads: [batch, out pixels, places, channels].
 fn read(s: &PoolShape, x: &Tensor, outside: f64) -> Result<(Windows, Tensor)> {
     let (batch, height, width, channels) = x.dims4()?;
-    let windows = Windows { height, width, kernel: s.kernel, stride: s.stride, padding: s.padding };
+    let windows = s.windows;
     let read = windows.reads(x.device())?.read(&x.reshape((batch, height * width, channels))?, outside)?;
     let (oh, ow) = windows.out();
     Ok((windows, read.reshape((batch, oh * ow, windows.places(), channels))?))

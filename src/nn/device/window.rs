@@ -1,18 +1,9 @@
-//! Square windows that slide over images, as tables of pixels: a convolution or a pooling reads all of them at once.
+//! Windows as tables of pixels: a convolution or a pooling reads all of them at once.
 
 use candle_core::{Device, Tensor};
 
 use crate::error::{Error, Result};
-
-/// The geometry: equal stride and padding on both axes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Windows {
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) kernel: usize,
-    pub(super) stride: usize,
-    pub(super) padding: usize,
-}
+use crate::nn::windows::Windows;
 
 /// Pixels to read, one after the other.
 pub(super) struct Table {
@@ -22,12 +13,6 @@ pub(super) struct Table {
 }
 
 impl Windows {
-    /// Output height and width.
-    pub(super) fn out(&self) -> (usize, usize) {
-        let out = |length: usize| (length + 2 * self.padding - self.kernel) / self.stride + 1;
-        (out(self.height), out(self.width))
-    }
-
     /// Places of a window.
     pub(super) fn places(&self) -> usize {
         self.kernel * self.kernel
@@ -36,21 +21,6 @@ impl Windows {
     /// Whether a window is a pixel, and each pixel has one.
     pub(super) fn is_pixelwise(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
-    }
-
-    /// (output pixel, place in its window, input pixel); places in the padding are left out.
-    fn pairs(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let Self { height, width, kernel, stride, padding } = *self;
-        let (out_height, out_width) = self.out();
-        let inside = move |at: usize, length: usize| at.checked_sub(padding).filter(|at| *at < length);
-        (0..out_height * out_width).flat_map(move |out| {
-            let (oy, ox) = (out / out_width * stride, out % out_width * stride);
-            (0..kernel * kernel).filter_map(move |place| {
-                let y = inside(oy + place / kernel, height)?;
-                let x = inside(ox + place % kernel, width)?;
-                Some((out, place, y * width + x))
-            })
-        })
     }
 
     /// For each output pixel and each place of its window, the input pixel there.
