@@ -9,14 +9,12 @@ use crate::data::augment::Augment;
 use crate::data::loader::Batch;
 use crate::data::{DataSet, Images, Input, Normalise, Provenance};
 use crate::error::{Error, Result};
-use crate::mask::{Mask, fisher_keep};
+use crate::mask::{FisherMode, Mask, MaskSpec, Score, fisher_keep};
 use crate::model::{self, ModelSpec, Task};
 use crate::nn::{BackwardPlan, ParamLayout, RunningStats, executed_flops, gemm_peak};
-use crate::optim::{ActiveMask, Context};
+use crate::optim::{ActiveMask, Context, OptimizerSpec, Registry};
 use crate::random::{Stream, below, stream};
 use crate::stats::{Median, median};
-use crate::suite::cell::{FisherMode, OptimizerSpec};
-use crate::suite::{MaskScore, MaskSpec, OptimizerName, Refresh};
 use crate::train::{Optimizer, Problem, StepParts, Trainer, fisher_scores, peak_memory_bytes};
 
 /// Classes of the synthetic samples.
@@ -100,7 +98,7 @@ pub struct BenchReport {
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
     /// The optimizer.
-    pub optimizer: OptimizerName,
+    pub optimizer: String,
     /// Its settings, as a cell has them.
     pub settings: OptimizerSpec,
     /// Fraction of weights live, where there is a mask.
@@ -146,12 +144,13 @@ impl<'m> Subject<'m> {
     fn new(
         spec: &OptimizerSpec,
         (problem, seed): (Problem<'m>, u64),
+        registry: &Registry,
         live: Option<&str>,
         data: &DataSet,
     ) -> Result<Self> {
         let layout = problem.model.layout();
-        let mut trainer =
-            Trainer::new(problem, Optimizer::new(spec, layout), layout.init(seed), RunningStats::new(layout));
+        let optimizer = Optimizer::new(spec, layout, registry).map_err(Error::Usage)?;
+        let mut trainer = Trainer::new(problem, optimizer, layout.init(seed), RunningStats::new(layout));
         let mask = match spec.ascent.as_ref().and_then(|a| Some((a, a.mask.as_ref()?))) {
             None if live.is_some() => {
                 return Err(Error::Usage(format!("--live is of optimizers with a mask, which {} has not", spec.name)));
@@ -161,13 +160,13 @@ impl<'m> Subject<'m> {
                 let mask = match live {
                     Some(prefix) => live_tensors(layout, prefix)?,
                     None => {
-                        let scores = match mask.score {
-                            MaskScore::Random => None,
-                            MaskScore::Fisher => Some(fisher(&mut trainer, data, FISHER_SAMPLES, seed)?),
-                            MaskScore::Gradient | MaskScore::Weight => {
+                        let scores = match mask.refresh.score {
+                            Score::Random => None,
+                            Score::Fisher { .. } => Some(fisher(&mut trainer, data, FISHER_SAMPLES, seed)?),
+                            Score::Gradient | Score::Weight => {
                                 return Err(Error::Usage(format!(
                                     "a bench chooses masks by Fisher scores or at random; mask={} makes no other times",
-                                    mask.score
+                                    mask.refresh.score.name()
                                 )));
                             }
                         };
@@ -204,8 +203,8 @@ impl<'m> Subject<'m> {
             update: part(|p| p.update),
         };
         let spec = self.spec.ascent.as_ref().and_then(|a| a.mask.as_ref());
-        let mask_refresh_seconds = match spec.map(|m| (m, &m.refresh)) {
-            Some((mask, Refresh::Fisher { samples, .. })) => {
+        let mask_refresh_seconds = match spec.map(|mask| (mask, &mask.refresh.score)) {
+            Some((mask, Score::Fisher { samples, .. })) => {
                 let (start, layout) = (Instant::now(), self.trainer.network().problem.model.layout().clone());
                 let scores = fisher(&mut self.trainer, data, *samples, self.seed)?;
                 let chosen = choose(mask, &layout, Some(&scores), self.seed);
@@ -217,7 +216,7 @@ impl<'m> Subject<'m> {
         let flops_executed = self.flops as f64 / self.seconds.len().max(1) as f64;
         Ok(Measured {
             live_fraction: self.mask.as_ref().map(|(mask, _)| mask.live_fraction()),
-            optimizer: self.spec.name,
+            optimizer: self.spec.name.clone(),
             settings: self.spec,
             step_seconds,
             parts,
@@ -233,7 +232,7 @@ impl Bench {
     ///
     /// # Errors
     /// When the model cannot be built or a tensor operation fails.
-    pub fn run(&self) -> Result<BenchReport> {
+    pub fn run(&self, registry: &Registry) -> Result<BenchReport> {
         let classes = match self.input {
             Input::Image(_) => CLASSES,
             Input::Tokens { vocabulary, .. } => vocabulary,
@@ -243,9 +242,12 @@ impl Bench {
         let steps = self.warmup + self.steps;
         let data = synthetic(self.input, self.batch_size * steps, self.seed)?;
         let problem = Problem { device: self.compute.device(), ..(&*model).into() };
-        let mut own = Subject::new(&self.optimizer, (problem, self.seed), self.live.as_deref(), &data)?;
-        let mut against =
-            self.against.as_ref().map(|spec| Subject::new(spec, (problem, self.seed), None, &data)).transpose()?;
+        let mut own = Subject::new(&self.optimizer, (problem, self.seed), registry, self.live.as_deref(), &data)?;
+        let mut against = self
+            .against
+            .as_ref()
+            .map(|spec| Subject::new(spec, (problem, self.seed), registry, None, &data))
+            .transpose()?;
         let crop = match self.input {
             Input::Image([_, height, _]) => height / 8,
             Input::Tokens { .. } => 0,

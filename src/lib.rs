@@ -24,5 +24,23 @@ pub mod sharpness;
 pub mod stats;
 pub mod suite;
 pub mod train;
+mod word;
 
 pub use error::{Error, Result};
+
+use std::process::ExitCode;
+
+use optim::Registry;
+
+/// The program: parses the command line, runs the command and prints its error. Suites may name the optimizers of `registry`.
+///
+/// A program with a method of its own is a `main` that calls this with [`Registry::with`] (`examples/own_optimizer.rs`).
+pub fn run(registry: &Registry) -> ExitCode {
+    match cli::run(registry) {
+        Ok(code) => code,
+        Err(error) => {
+            cli::tell(&format!("error: {error}"));
+            ExitCode::from(cli::EXIT_ERROR)
+        }
+    }
+}

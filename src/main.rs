@@ -6,11 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match sharpbench::cli::run() {
-        Ok(code) => code,
-        Err(error) => {
-            sharpbench::cli::tell(&format!("error: {error}"));
-            ExitCode::from(sharpbench::cli::EXIT_ERROR)
-        }
-    }
+    sharpbench::run(&sharpbench::optim::Registry::standard())
 }

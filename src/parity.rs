@@ -19,12 +19,10 @@ use crate::error::{Error, Result};
 use crate::mask::{Mask, Pattern, fisher_keep};
 use crate::model::{self, ModelSpec, Task};
 use crate::nn::{ParamLayout, assemble};
-use crate::optim::{ActiveMask, Context};
+use crate::optim::{ActiveMask, Context, OptimizerSpec, Registry, TrainingShape, Value};
 use crate::random::{Stream, stream};
 use crate::sharpness::{First, Hessian, Lanczos, Operator};
-use crate::suite::cell::OptimizerSpec;
-use crate::suite::file::{Axis, GridFile};
-use crate::suite::{Frame, OptimizerName, one_optimizer};
+use crate::suite::{GridEntry, one_optimizer};
 use crate::train::{BatchProblem, Optimizer, Problem, Trainer};
 
 /// The value of the `format` entry.
@@ -75,7 +73,7 @@ struct Case<'p> {
 ///
 /// # Errors
 /// When the file is no parity case or its tensors do not fit its model.
-pub fn replay(path: &Path, compute: &Compute) -> Result<Comparison> {
+pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<Comparison> {
     let case = Case::read(path)?;
     let spec: ModelSpec = case.json("model")?;
     let lrs: Vec<f64> = case.json("lr")?;
@@ -84,7 +82,7 @@ pub fn replay(path: &Path, compute: &Compute) -> Result<Comparison> {
     let task = Task { input, classes };
     let model = model::build(&spec, task).map_err(|e| case.error(e))?;
 
-    let (optimizer, pattern) = case.optimizer(case.tensor("input.0")?.dims()[0])?;
+    let (optimizer, pattern) = case.optimizer(case.tensor("input.0")?.dims()[0], registry)?;
     let layout = model.layout();
     let mut errors = BTreeMap::new();
     let ascent = optimizer.ascent.as_ref();
@@ -109,7 +107,8 @@ pub fn replay(path: &Path, compute: &Compute) -> Result<Comparison> {
     if case.tensors.contains_key("eigenvalue") {
         errors.append(&mut case.curvature(problem, &weights, task)?);
     }
-    let mut trainer = Trainer::new(problem, Optimizer::new(&optimizer, layout), weights, running);
+    let optimizer = Optimizer::new(&optimizer, layout, registry).map_err(|e| case.error(e))?;
+    let mut trainer = Trainer::new(problem, optimizer, weights, running);
     for (k, lr) in lrs.iter().enumerate() {
         let batch = case.batch(k, task)?;
         let mask = mask.as_ref().map(|mask| ActiveMask { mask, plan: plan.as_ref() });
@@ -255,15 +254,17 @@ impl<'p> Case<'p> {
     }
 
     /// The optimizer, written as an entry of a suite's grid, and the pattern of its mask, if that is compared too.
-    fn optimizer(&self, samples: usize) -> Result<(OptimizerSpec, Option<Pattern>)> {
-        let mut grid: GridFile = self.json("optimizer")?;
-        let pattern = grid.pattern.as_ref().and_then(|p| p.values().first().copied());
-        if grid.optimizer.values() == [OptimizerName::Ssam] && pattern.is_none() {
+    fn optimizer(&self, samples: usize, registry: &Registry) -> Result<(OptimizerSpec, Option<Pattern>)> {
+        let mut grid: GridEntry = self.json("optimizer")?;
+        let shape = TrainingShape { epochs: 1, batch_size: samples, train: TRAIN, normalised: true };
+        let named = grid.get("pattern").is_some();
+        let is_sparse = grid.get("optimizer").is_some_and(|given| given.values(false) == [Value::Word("ssam".into())]);
+        if is_sparse && !named {
             // The mask is given, so its count does not matter.
-            grid.sparsity = Some(Axis::One(0.5));
+            grid.set("sparsity", 0.5.into());
         }
-        let optimizer = one_optimizer(&grid, Frame { epochs: 1, batch_size: samples, train: TRAIN, normalised: true })
-            .map_err(|e| self.error(e))?;
-        Ok((optimizer, pattern))
+        let optimizer = one_optimizer(&grid, shape, registry).map_err(|e| self.error(e))?;
+        let pattern = optimizer.ascent.as_ref().and_then(|ascent| ascent.mask.as_ref()).map(|mask| mask.pattern);
+        Ok((optimizer, pattern.filter(|_| named)))
     }
 }

@@ -9,9 +9,9 @@ use crate::data::Input;
 use crate::data::text::{LENGTH, VOCABULARY};
 use crate::error::{Error, Result};
 use crate::model::ModelSpec;
+use crate::optim::{OptimizerSpec, Registry, TrainingShape};
 use crate::stats::Median;
-use crate::suite::cell::OptimizerSpec;
-use crate::suite::{Frame, one_optimizer};
+use crate::suite::one_optimizer;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -79,7 +79,7 @@ fn input(text: &str) -> std::result::Result<Input, String> {
 }
 
 /// The optimizer that `name,key=value,...` describes.
-fn optimizer(flag: &str, text: &str, batch_size: usize) -> Result<OptimizerSpec> {
+fn optimizer((flag, text): (&str, &str), batch_size: usize, registry: &Registry) -> Result<OptimizerSpec> {
     let mut parts = text.split(',');
     let name = parts.next().unwrap_or_default();
     let mut toml = format!("optimizer = {}\n", quoted(name));
@@ -93,23 +93,24 @@ fn optimizer(flag: &str, text: &str, batch_size: usize) -> Result<OptimizerSpec>
         keys.push(key);
     }
     // Their values do not matter to the time, or are a suite's usual ones.
-    if name != "sgd" && !keys.contains(&"rho") {
+    let entry = registry.find(name).map_err(|e| Error::Usage(format!("--{flag} {text}: {e}")))?;
+    if entry.reads.contains(&"rho") && !keys.contains(&"rho") {
         given("rho", "0.05");
     }
-    let sparse = matches!(name, "ssam" | "ssam-f" | "ssam-d") && !text.contains(':');
+    let sparse = entry.masks.is_some() && !text.contains(':');
     if sparse && !keys.contains(&"sparsity") {
         given("sparsity", "0.9");
     }
     let grid = toml::from_str(&toml).map_err(|e| Error::Usage(format!("--{flag} {text}: {}", e.message())))?;
-    one_optimizer(&grid, Frame { epochs: 1, batch_size, train: FISHER_SAMPLES, normalised: true })
-        .map_err(|e| Error::Usage(format!("--{flag} {text}: {e}")))
+    let shape = TrainingShape { epochs: 1, batch_size, train: FISHER_SAMPLES, normalised: true };
+    one_optimizer(&grid, shape, registry).map_err(|e| Error::Usage(format!("--{flag} {text}: {e}")))
 }
 
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     super::set_threads(args.threads)?;
     let batch_size = args.batch_size as usize;
     let bench = Bench {
@@ -124,15 +125,18 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         },
         input: args.input,
         batch_size,
-        optimizer: optimizer("optimizer", &args.optimizer, batch_size)?,
-        against: args.against.as_ref().map(|text| optimizer("against", text, batch_size)).transpose()?,
+        optimizer: optimizer(("optimizer", &args.optimizer), batch_size, registry)?,
+        against: {
+            let other = args.against.as_ref();
+            other.map(|text| optimizer(("against", text), batch_size, registry)).transpose()?
+        },
         live: args.live.clone(),
         seed: args.seed,
         compute: Compute::open(args.device)?,
         steps: args.steps as usize,
         warmup: args.warmup as usize,
     };
-    let report = bench.run()?;
+    let report = bench.run(registry)?;
     if args.json {
         let json = serde_json::to_string_pretty(&report).map_err(|e| Error::Usage(e.to_string()))?;
         return super::print(format!("{json}\n"));

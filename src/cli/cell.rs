@@ -10,10 +10,11 @@ use super::opened::{self, Opening};
 use crate::compute::{Compute, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::exec::{Outcome, Run, Stop, Watcher, Worker};
+use crate::optim::Registry;
 use crate::record::{CellState, EpochMeasures, Failure, FailureClass, Record, RunFolder, RunManifest};
 use crate::suite::Cell;
 use crate::suite::cell::NUMERICS;
-use crate::train::Observer;
+use crate::train::{Observer, Setup};
 
 /// A cell failed by its own doing.
 const FAILED: u8 = 1;
@@ -61,15 +62,15 @@ impl End {
     }
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     super::set_threads(args.threads)?;
-    Ok(work(args).unwrap_or_else(|End(code, message)| {
+    Ok(work(args, registry).unwrap_or_else(|End(code, message)| {
         super::tell(&format!("error: {message}"));
         ExitCode::from(code)
     }))
 }
 
-fn work(args: &Args) -> std::result::Result<ExitCode, End> {
+fn work(args: &Args, registry: &Registry) -> std::result::Result<ExitCode, End> {
     let folder = RunFolder::at(&args.run);
     if !args.run.is_dir() {
         return Err(End(
@@ -115,7 +116,7 @@ fn work(args: &Args) -> std::result::Result<ExitCode, End> {
         manifest: &manifest,
         cells: &manifest.cells,
         data: &data,
-        compute: &compute,
+        setup: Setup { compute: &compute, registry },
         save_weights: args.opening.save_weights,
         checkpoint: args.opening.checkpoint,
         jobs: 1,

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use crate::data::DATA_SETS;
 use crate::error::Result;
 use crate::model::MODELS;
-use crate::suite::{OptimizerName, Suite, embedded_names};
+use crate::optim::Registry;
+use crate::suite::{Suite, embedded_names};
 
-pub(super) fn run() -> Result<ExitCode> {
-    super::print(&text()?)
+pub(super) fn run(registry: &Registry) -> Result<ExitCode> {
+    super::print(&text(registry)?)
 }
 
-fn text() -> Result<String> {
+fn text(registry: &Registry) -> Result<String> {
     let mut text = String::from("Suites\n");
     for name in embedded_names() {
         let suite = Suite::read(&name)?;
@@ -26,7 +27,7 @@ fn text() -> Result<String> {
     text.push_str("Data sets\n");
     DATA_SETS.iter().for_each(|d| line(&mut text, d.name, d.about));
     text.push_str("Optimizers\n");
-    OptimizerName::ALL.iter().for_each(|o| line(&mut text, &o.to_string(), o.about()));
+    registry.entries().iter().for_each(|o| line(&mut text, o.name, o.about));
     Ok(text)
 }
 

@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::optim::Registry;
 
 /// Exit code of wrong usage and of errors.
 pub const EXIT_ERROR: u8 = 2;
@@ -84,27 +85,27 @@ enum Command {
     Completions(completions::Args),
 }
 
-/// Parses the command line and runs the command.
+/// Parses the command line and runs the command; suites may name the optimizers of `registry`.
 ///
 /// # Errors
 /// What the command could not do, naming the thing and the remedy.
-pub fn run() -> Result<ExitCode> {
+pub fn run(registry: &Registry) -> Result<ExitCode> {
     match Cli::parse().command {
-        Command::Suite(args) => suite::run(&args),
+        Command::Suite(args) => suite::run(&args, registry),
         Command::Status(args) => status::run(&args),
         Command::Cancel(args) => cancel::run(&args),
         Command::Gather(args) => gather::run(&args),
-        Command::Cell(args) => cell::run(&args),
-        Command::List => list::run(),
+        Command::Cell(args) => cell::run(&args, registry),
+        Command::List => list::run(registry),
         Command::Data(args) => data::run(&args),
-        Command::Plan(args) => plan::run(&args),
-        Command::Bench(args) => bench::run(&args),
+        Command::Plan(args) => plan::run(&args, registry),
+        Command::Bench(args) => bench::run(&args, registry),
         Command::Report(args) => report::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Doctor => doctor::run(),
-        Command::Parity(args) => parity::run(&args),
-        Command::Work(args) => work::run(&args),
-        Command::Schema => print(crate::suite::file::json_schema()),
+        Command::Parity(args) => parity::run(&args, registry),
+        Command::Work(args) => work::run(&args, registry),
+        Command::Schema => print(crate::suite::file::json_schema(registry)),
         Command::Completions(args) => completions::run::<Cli>(&args),
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::compute::{Compute, DeviceChoice};
 use crate::error::Result;
+use crate::optim::Registry;
 use crate::parity::{Comparison, replay};
 
 #[derive(clap::Args)]
@@ -18,11 +19,11 @@ pub(super) struct Args {
     device: DeviceChoice,
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     let compute = Compute::open(args.device)?;
     let mut agreeing = 0;
     for case in &args.cases {
-        let comparison = replay(case, &compute)?;
+        let comparison = replay(case, &compute, registry)?;
         agreeing += usize::from(comparison.passes());
         super::print(format!("{}\n{}", case.display(), text(&comparison)))?;
     }

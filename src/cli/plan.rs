@@ -10,6 +10,7 @@ use crate::data;
 use crate::error::{Error, Result};
 use crate::flops::{self, Flops, THEORETICAL_FORMULA};
 use crate::model::{self, Task};
+use crate::optim::Registry;
 use crate::record::{Record, RunFolder};
 use crate::suite::{Cell, DEFAULT_PROFILE, Filter, Plan, Suite};
 
@@ -42,8 +43,8 @@ struct Planned<'p> {
     expected_seconds: Option<f64>,
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let suite = Suite::read(&args.suite)?;
+pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
+    let suite = Suite::read(&args.suite)?.with(registry);
     let wanted = suite.data(&args.profile)?;
     let stand_in = data::find(&wanted.name).map_err(Error::Data)?.stand_in;
     let own = suite.plan(&args.profile, &wanted.name)?;
@@ -56,7 +57,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let used = records.first().map_or(wanted.name.as_str(), |r| r.cell.data.name.as_str());
     let mut plan = suite.plan(&args.profile, used)?;
     args.filter.apply(&mut plan)?;
-    let planned = plan.cells.iter().map(|cell| planned(cell, &records)).collect::<Result<Vec<_>>>()?;
+    let planned = plan.cells.iter().map(|cell| planned(cell, &records, registry)).collect::<Result<Vec<_>>>()?;
     if args.json {
         let mut text = serde_json::to_string_pretty(&planned).unwrap_or_default();
         text.push('\n');
@@ -76,12 +77,12 @@ fn measured(folders: &[PathBuf]) -> Result<Vec<Record>> {
     Ok(Vec::new())
 }
 
-fn planned<'p>(cell: &'p Cell, records: &[Record]) -> Result<Planned<'p>> {
+fn planned<'p>(cell: &'p Cell, records: &[Record], registry: &Registry) -> Result<Planned<'p>> {
     let task = Task::try_from(&cell.data).map_err(Error::Data)?;
     let model = model::build(&cell.model, task).map_err(Error::Usage)?;
     let steps = cell.epochs * cell.steps_per_epoch();
-    let Flops { nominal, theoretical } =
-        flops::training(model.forward_macs(), cell.batch_size, steps as u64, cell.step_cost());
+    let cost = registry.step_cost(&cell.optimizer).map_err(Error::Usage)?;
+    let Flops { nominal, theoretical } = flops::training(model.forward_macs(), cell.batch_size, steps as u64, cost);
     Ok(Planned {
         id: cell.id(),
         steps,

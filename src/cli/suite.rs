@@ -11,9 +11,11 @@ use crate::compute::{Compute, DeviceChoice};
 use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::{Error, Result};
 use crate::exec::{self, Ended, Jobs, Stop};
+use crate::optim::Registry;
 use crate::record::{CellState, RunFolder, RunManifest, SCHEMA};
 use crate::report::Format;
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
+use crate::train::Setup;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -63,7 +65,7 @@ pub(super) struct Args {
     cluster: super::slurm::Args,
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     super::report::refuse_binary_terminal(args.format)?;
     if args.jobs == 0 {
         return Err(Error::Usage("--jobs 0 cannot train anything; use at least 1".into()));
@@ -84,7 +86,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         Executor::Local => Compute::open(args.device).map(|found| (found.clone(), found.choice()))?,
         Executor::Slurm | Executor::Plan => (Compute::default(), args.device),
     };
-    let suite = Suite::read(&args.suite)?;
+    let suite = Suite::read(&args.suite)?.with(registry);
     let wanted = suite.data(&args.profile)?;
     // A suite that cannot be expanded, or a filter that nothing passes, is refused before any data is fetched.
     args.filter.apply(&mut suite.plan(&args.profile, &wanted.name)?)?;
@@ -172,7 +174,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             manifest: &manifest,
             cells: &plan.cells,
             data: &data,
-            compute: &compute,
+            setup: Setup { compute: &compute, registry },
             save_weights: args.save_weights,
             checkpoint: plan.checkpoint,
             jobs: 1,

@@ -9,9 +9,10 @@ use super::opened::{self, Opening};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exec::{Outcome, READY, Run, Stop, Watcher, Worker, pin};
+use crate::optim::Registry;
 use crate::record::{EpochMeasures, Record, RunFolder};
 use crate::suite::Cell;
-use crate::train::Observer;
+use crate::train::{Observer, Setup};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -50,7 +51,7 @@ impl Watcher for Quiet {
     }
 }
 
-pub(super) fn run(args: &Args) -> Result<ExitCode> {
+pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     if !args.cpus.is_empty() && !pin(&args.cpus) {
         super::tell("warning: this process cannot be kept on its CPUs");
     }
@@ -67,7 +68,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         manifest: &manifest,
         cells: &manifest.cells,
         data: &data,
-        compute: &Compute::open(args.opening.device)?,
+        setup: Setup { compute: &Compute::open(args.opening.device)?, registry },
         save_weights: args.opening.save_weights,
         checkpoint: args.opening.checkpoint,
         jobs: args.jobs,

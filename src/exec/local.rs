@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use super::Stop;
 use super::keep::CellKeeper;
-use crate::compute::Compute;
 use crate::data::{self, DataSet};
 use crate::error::Result;
 use crate::record::{CellState, Provenance, Published, Record, RunFolder, RunManifest, SCHEMA};
 use crate::suite::Cell;
-use crate::train::{Checkpoint, Observer, ReferenceStep, identity, train_from};
+use crate::train::{Checkpoint, Observer, ReferenceStep, Setup, identity, train_from};
 
 /// How often to look whether another process has finished a cell it holds.
 const POLL: Duration = Duration::from_millis(500);
@@ -25,8 +24,8 @@ pub struct Run<'a> {
     pub cells: &'a [Cell],
     /// The data they train on.
     pub data: &'a DataSet,
-    /// Where they train.
-    pub compute: &'a Compute,
+    /// Where they train, by which optimizers.
+    pub setup: Setup<'a>,
     /// Keep every trained cell's final weights.
     pub save_weights: bool,
     /// Epochs after which a cell at work is kept, 0 for never; where not given, about once a minute.
@@ -87,7 +86,7 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// When a tensor operation fails.
     pub fn new(run: &'a Run<'a>) -> Result<Self> {
-        Ok(Self { run, reference: ReferenceStep::new(run.compute)? })
+        Ok(Self { run, reference: ReferenceStep::new(run.setup.compute)? })
     }
 
     /// Sees to it that a cell has a record, unless another process does or it is to stop.
@@ -183,7 +182,7 @@ fn train_and_publish(
         }),
     );
     let reference_step_seconds = reference.seconds()?;
-    let Some(trained) = train_from(cell, run.data, run.compute, from, watcher, &mut CellKeeper::new(run, cell))? else {
+    let Some(trained) = train_from(cell, run.data, &run.setup, from, watcher, &mut CellKeeper::new(run, cell))? else {
         return Ok(false);
     };
     if run.save_weights {
@@ -200,7 +199,11 @@ fn train_and_publish(
         measures: trained.measures,
         stand_in: run.manifest.stand_in,
         data: data::Provenance { unreadable: trained.unreadable, ..run.data.provenance.clone() },
-        provenance: Provenance { jobs: run.jobs, gpu: run.compute.gpu().map(str::to_string), ..Provenance::now() },
+        provenance: Provenance {
+            jobs: run.jobs,
+            gpu: run.setup.compute.gpu().map(str::to_string),
+            ..Provenance::now()
+        },
         reference_step_seconds,
         resumed: trained.resumed,
     };
@@ -221,7 +224,7 @@ fn train_and_publish(
 fn kept(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<Checkpoint>> {
     let limit = || Checkpoint::most_bytes(cell, run.data);
     let Some(bytes) = run.folder.read_checkpoint(cell, limit)? else { return Ok(None) };
-    let expected = identity(cell, run.data, run.compute);
+    let expected = identity(cell, run.data, run.setup.compute);
     let reason = match bytes.and_then(|bytes| Checkpoint::from_bytes(&bytes)) {
         Ok(checkpoint) if checkpoint.identity() == expected => return Ok(Some(checkpoint)),
         Ok(checkpoint) => format!("it is of {}, not of {expected}", checkpoint.identity()),

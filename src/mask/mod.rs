@@ -3,10 +3,13 @@
 
 mod dynamic;
 mod pattern;
+mod refresh;
 mod select;
+mod stored;
 
 pub use dynamic::{DropAndGrow, death_rate};
 pub use pattern::Pattern;
+pub use refresh::{FisherMode, Grow, MaskScore, MaskSpec, Refresh, RefreshName, Score, When};
 pub use select::top_k;
 
 use std::ops::Range;

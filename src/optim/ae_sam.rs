@@ -1,9 +1,34 @@
 //! AE-SAM (Jiang et al. 2023): SAM's step where the gradient is larger than it has lately been, a plain step elsewhere.
 
 use super::ascent::dot;
-use super::method::{Ask, Context, Kept, Landscape, Method};
+use super::method::{Ask, Context, Iterate, Kept, Landscape, Method};
+use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
+use super::value::{Bounds, Kind};
 use crate::error::Result;
+
+/// Its cost is an upper bound: how often it takes the second gradient is known only afterwards, from the executed FLOPs.
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    keys: &[
+        Key {
+            name: "delta",
+            about: "Part of the old averages kept at each step",
+            kind: Kind::Number(Bounds::BelowOne),
+            default: Default::Number(0.9),
+        },
+        Key {
+            name: "threshold",
+            about: "Standard deviations above the mean from which a gradient is large, at the start and at the end of the training",
+            kind: Kind::Pair,
+            default: Default::Pair([1.0, -1.0]),
+        },
+    ],
+    ..OptimizerEntry::new(
+        "ae-sam",
+        "SAM where the gradient is large, SGD elsewhere (Jiang et al. 2023)",
+        |ascent, _| Ok(Box::new(AeSam::new(ascent.rho, ascent.number("delta")?, ascent.pair("threshold")?))),
+    )
+};
 
 /// SAM where ||g||^2 >= mu + c sigma, with exponential moving averages mu and sigma^2 of ||g||^2, and c going from the first
 /// to the second threshold over the training.
@@ -46,7 +71,7 @@ impl Method for AeSam {
 
     fn direction(
         &mut self,
-        weights: &[f32],
+        Iterate { weights, .. }: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,

@@ -1,10 +1,24 @@
 //! ASAM, adaptive SAM (Kwon et al. 2021): the radius is measured in units of the weights, T = |w| + eta, so that rescaling
 //! layers against one another changes nothing.
 
-use super::ascent::{Perturbed, combine, norm};
-use super::method::{Ask, Context, Landscape, Method};
-use super::sam::SAM_EPSILON;
+use super::ascent::{Perturbed, combine};
+use super::ascent_step::AscentStep;
+use super::method::{Ask, Context, Iterate, Landscape, Method};
+use super::registry::{Default, Key, OptimizerEntry};
+use super::value::{Bounds, Kind};
 use crate::error::Result;
+
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    keys: &[Key {
+        name: "eta",
+        about: "Added to |w|",
+        kind: Kind::Number(Bounds::NonNegative),
+        default: Default::Number(0.01),
+    }],
+    ..OptimizerEntry::new("asam", "adaptive SAM (Kwon et al. 2021): the radius in units of the weights", |ascent, _| {
+        Ok(Box::new(Asam::new(ascent.rho, ascent.number("eta")?)))
+    })
+};
 
 /// `eps = rho T^2 g / ||T g||`.
 #[derive(Clone, Debug)]
@@ -28,7 +42,7 @@ impl Asam {
 impl Method for Asam {
     fn direction(
         &mut self,
-        weights: &[f32],
+        Iterate { weights, .. }: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,
@@ -36,7 +50,7 @@ impl Method for Asam {
         let loss = batch.gradient(weights, Ask::FIRST, &mut self.gradient)?.mean;
         let eta = self.eta as f32;
         combine(weights, &self.gradient, &mut self.scaled, |w, g| (w.abs() + eta) * g);
-        let scale = self.rho * context.rho_factor / (norm(&self.scaled) + SAM_EPSILON);
+        let scale = AscentStep::dense(self.rho * context.rho_factor).scale(&self.scaled);
         combine(weights, &self.scaled, &mut self.gradient, |w, scaled| (w.abs() + eta) * scaled);
         self.perturbed.set(weights, &self.gradient, scale, None);
         batch.gradient(self.perturbed.weights(), Ask::SECOND, direction)?;

@@ -78,7 +78,7 @@ pub fn masked_norm(gradient: &[f32], mask: &Mask) -> f64 {
 }
 
 /// Writes `f` of each pair to `out`.
-pub(super) fn combine(a: &[f32], b: &[f32], out: &mut Vec<f32>, f: impl Fn(f32, f32) -> f32 + Sync) {
+pub fn combine(a: &[f32], b: &[f32], out: &mut Vec<f32>, f: impl Fn(f32, f32) -> f32 + Sync) {
     out.resize(a.len(), 0.0);
     let pieces = out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK));
     pieces.for_each(|((out, a), b)| out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = f(*a, *b)));

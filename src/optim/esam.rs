@@ -1,13 +1,38 @@
 //! ESAM, efficient SAM (Du et al. 2022): a random part of the tensors is perturbed, and the second gradient is that of the
 //! samples whose loss the perturbation raises most.
 
-use super::ascent::{Perturbed, masked_norm};
-use super::method::{Ask, Context, Landscape, Method};
-use super::sam::SSAM_EPSILON;
+use super::ascent::Perturbed;
+use super::ascent_step::AscentStep;
+use super::method::{Ask, Context, Iterate, Landscape, Method};
+use super::registry::{Default, Key, OptimizerEntry};
+use super::sam::Norm;
+use super::value::{Bounds, Kind};
 use crate::error::Result;
+use crate::flops::StepCost;
 use crate::mask::Mask;
 use crate::nn::BackwardPlan;
 use crate::random::{Stream, stream, unit};
+
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    keys: &[
+        Key {
+            name: "beta",
+            about: "Probability with which a tensor is perturbed",
+            kind: Kind::Number(Bounds::PositiveFraction),
+            default: Default::Number(0.6),
+        },
+        Key {
+            name: "gamma",
+            about: "Part of the samples in the second gradient",
+            kind: Kind::Number(Bounds::PositiveFraction),
+            default: Default::Number(0.5),
+        },
+    ],
+    cost: |ascent| Ok(StepCost::part_of_samples(ascent.number("beta")?, ascent.number("gamma")?)),
+    ..OptimizerEntry::new("esam", "efficient SAM (Du et al. 2022): some tensors, the sharpest samples", |ascent, _| {
+        Ok(Box::new(Esam::new(ascent.rho, ascent.number("beta")?, ascent.number("gamma")?)))
+    })
+};
 
 /// `eps = rho / beta m g / ||m g||`, each tensor in m with probability beta; then the `gamma` part of the samples.
 #[derive(Clone, Debug)]
@@ -32,7 +57,7 @@ impl Esam {
 impl Method for Esam {
     fn direction(
         &mut self,
-        weights: &[f32],
+        Iterate { weights, .. }: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,
@@ -49,8 +74,8 @@ impl Method for Esam {
         let ask = Ask { plan: Some(&plan), ..Ask::FIRST };
         let loss = batch.gradient(weights, ask, &mut self.gradient)?;
         let rho = self.rho * context.rho_factor / self.beta;
-        let scale = rho / (masked_norm(&self.gradient, &mask) + SSAM_EPSILON);
-        self.perturbed.set(weights, &self.gradient, scale, Some(&mask));
+        let step = AscentStep::sparse(rho).masked(Norm::Masked, Some(&mask));
+        step.perturb(weights, &self.gradient, &mut self.perturbed);
         let perturbed = batch.losses(self.perturbed.weights())?;
         let rises = perturbed.iter().zip(&loss.per_sample).map(|(after, before)| after - before);
         let chosen = sharpest(rises.collect(), self.gamma);

@@ -1,9 +1,31 @@
 //! F-SAM, friendly SAM (Li et al. 2024): the ascent step follows what is new in a gradient, less its running mean.
 
 use super::ascent::combine;
-use super::method::{Ask, Context, Kept, Landscape, Method};
+use super::method::{Ask, Context, Iterate, Kept, Landscape, Method};
+use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
+use super::value::{Bounds, Kind};
 use crate::error::Result;
+
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    keys: &[
+        Key {
+            name: "lambda",
+            about: "Part of the old mean kept at each step",
+            kind: Kind::Number(Bounds::BelowOne),
+            default: Default::Number(0.9),
+        },
+        Key {
+            name: "sigma",
+            about: "How much of the mean is taken away",
+            kind: Kind::Number(Bounds::NonNegative),
+            default: Default::Number(1.0),
+        },
+    ],
+    ..OptimizerEntry::new("f-sam", "friendly SAM (Li et al. 2024): along what is new in the gradient", |ascent, _| {
+        Ok(Box::new(FSam::new(ascent.rho, ascent.number("lambda")?, ascent.number("sigma")?)))
+    })
+};
 
 /// eps along `g - sigma m`, m being the exponential moving average of g.
 #[derive(Clone, Debug)]
@@ -33,7 +55,7 @@ impl Method for FSam {
 
     fn direction(
         &mut self,
-        weights: &[f32],
+        Iterate { weights, .. }: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,

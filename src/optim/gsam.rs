@@ -2,9 +2,23 @@
 //! the gap between the perturbed and the plain loss.
 
 use super::ascent::{combine, dot, ratio};
-use super::method::{Ask, Context, Landscape, Method};
+use super::method::{Ask, Context, Iterate, Landscape, Method};
+use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
+use super::value::{Bounds, Kind};
 use crate::error::Result;
+
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    keys: &[Key {
+        name: "alpha",
+        about: "Weight of the orthogonal part that is taken away",
+        kind: Kind::Number(Bounds::NonNegative),
+        default: Default::Number(0.1),
+    }],
+    ..OptimizerEntry::new("gsam", "surrogate gap guided SAM (Zhuang et al. 2022)", |ascent, _| {
+        Ok(Box::new(Gsam::new(ascent.rho, ascent.number("alpha")?)))
+    })
+};
 
 /// Direction `g2 - alpha (g - (g.g2) g2 / ||g2||^2)`.
 #[derive(Clone, Debug)]
@@ -28,7 +42,7 @@ impl Gsam {
 impl Method for Gsam {
     fn direction(
         &mut self,
-        weights: &[f32],
+        Iterate { weights, .. }: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,

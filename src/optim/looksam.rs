@@ -2,9 +2,35 @@
 //! slowly and is used again in the steps between.
 
 use super::ascent::{combine, dot, norm, ratio};
-use super::method::{Ask, Context, Kept, Landscape, Method};
+use super::method::{Ask, Context, Iterate, Kept, Landscape, Method};
+use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
+use super::value::{Bounds, Kind, Most};
 use crate::error::Result;
+use crate::flops::StepCost;
+
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    keys: &[
+        Key {
+            name: "alpha",
+            about: "Weight of the orthogonal part that is used again",
+            kind: Kind::Number(Bounds::NonNegative),
+            default: Default::Number(0.7),
+        },
+        Key {
+            name: "sam_interval",
+            about: "Steps from one SAM gradient to the next",
+            kind: Kind::Count(1, Most::Fixed(100_000)),
+            default: Default::Count(5),
+        },
+    ],
+    cost: |ascent| Ok(StepCost::every_nth(ascent.count("sam_interval")?)),
+    ..OptimizerEntry::new(
+        "looksam",
+        "SAM every few steps, its sharp part used again between (Liu et al. 2022)",
+        |ascent, _| Ok(Box::new(LookSam::new(ascent.rho, ascent.number("alpha")?, ascent.count("sam_interval")?))),
+    )
+};
 
 /// Every `interval`-th step SAM's; between them `g + alpha ||g|| / ||gv|| gv`, gv being the last SAM gradient's part that is
 /// orthogonal to g.
@@ -35,7 +61,7 @@ impl Method for LookSam {
 
     fn direction(
         &mut self,
-        weights: &[f32],
+        Iterate { weights, .. }: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,

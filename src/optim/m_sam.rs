@@ -2,9 +2,30 @@
 //! its own, as if it were on a device of its own.
 
 use super::ascent::combine;
-use super::method::{Ask, Context, Landscape, Method};
+use super::method::{Ask, Context, Iterate, Landscape, Method};
+use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
+use super::value::{Kind, Most};
 use crate::error::Result;
+
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    keys: &[Key {
+        name: "shard",
+        about: "Samples of a shard; they divide the batch",
+        kind: Kind::Count(1, Most::BatchSize),
+        default: Default::Required("32"),
+    }],
+    check: |ascent, shape| {
+        let shard = ascent.count("shard")?;
+        if shape.batch_size.is_multiple_of(shard) {
+            return Ok(());
+        }
+        Err(format!("shard = {shard} must divide schedule.batch_size = {}", shape.batch_size))
+    },
+    ..OptimizerEntry::new("m-sam", "a perturbation for each shard of m samples (Foret et al. 2021)", |ascent, _| {
+        Ok(Box::new(MSam::new(ascent.rho, ascent.count("shard")?)))
+    })
+};
 
 /// The mean of SAM's gradients of the batch's shards.
 #[derive(Clone, Debug)]
@@ -28,7 +49,7 @@ impl MSam {
 impl Method for MSam {
     fn direction(
         &mut self,
-        weights: &[f32],
+        Iterate { weights, .. }: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,

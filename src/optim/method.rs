@@ -110,6 +110,15 @@ pub struct Kept<'a> {
     pub numbers: Vec<(String, &'a mut f64)>,
 }
 
+/// Where a step starts.
+#[derive(Clone, Copy)]
+pub struct Iterate<'a> {
+    /// The weights w.
+    pub weights: &'a [f32],
+    /// The momentum buffer v of the base step, before this step; all 0 before the first.
+    pub velocity: &'a [f32],
+}
+
 /// An optimizer without its base step.
 pub trait Method {
     /// What the method keeps from one step to the next; a method that keeps nothing has no need of its own answer.
@@ -117,31 +126,15 @@ pub trait Method {
         Kept::default()
     }
 
-    /// Writes to `direction` what the base step takes for the gradient; returns the mean loss at `weights`.
+    /// Writes to `direction` what the base step takes for the gradient; returns the mean loss at its weights.
     ///
     /// # Errors
     /// When a tensor operation fails.
     fn direction(
         &mut self,
-        weights: &[f32],
+        at: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,
     ) -> Result<f64>;
-}
-
-/// The gradient itself: SGD.
-#[derive(Clone, Copy, Debug)]
-pub struct Plain;
-
-impl Method for Plain {
-    fn direction(
-        &mut self,
-        weights: &[f32],
-        batch: &mut dyn Landscape,
-        _context: &mut Context<'_>,
-        direction: &mut Vec<f32>,
-    ) -> Result<f64> {
-        Ok(batch.gradient(weights, Ask::FIRST, direction)?.mean)
-    }
 }

@@ -4,34 +4,41 @@
 mod ae_sam;
 mod asam;
 mod ascent;
+mod ascent_step;
 mod esam;
 mod f_sam;
 mod gsam;
 mod looksam;
 mod m_sam;
 mod method;
+mod registry;
 mod sam;
 mod sam_on;
 pub mod schedule;
 pub mod sgd;
+mod spec;
+mod ssam;
 #[cfg(test)]
 mod tests;
-mod variant;
+mod value;
 
 pub use ae_sam::AeSam;
 pub use asam::Asam;
-pub use ascent::{Perturbed, dot, masked_norm, norm};
+pub use ascent::{Perturbed, combine, dot, masked_norm, norm};
+pub use ascent_step::AscentStep;
 pub use esam::Esam;
 pub use f_sam::FSam;
 pub use gsam::Gsam;
 pub use looksam::LookSam;
 pub use m_sam::MSam;
-pub use method::{ActiveMask, Ask, BatchLoss, Between, Context, Kept, Landscape, Method, Plain};
-pub use sam::{Norm, Perturbation, SAM_EPSILON, SSAM_EPSILON, Sam};
+pub use method::{ActiveMask, Ask, BatchLoss, Between, Context, Iterate, Kept, Landscape, Method};
+pub use registry::{Default, Key, Masks, OptimizerEntry, Registry};
+pub use sam::{Norm, Perturbation, Sam};
 pub use sam_on::SamOn;
 pub use schedule::{Decay, Schedule};
-pub use sgd::{Sgd, SgdState};
-pub use variant::Variant;
+pub use sgd::{Plain, Sgd, SgdState};
+pub use spec::{AscentSpec, BatchNormPass2, OptimizerSpec, RhoDecay, Variant};
+pub use value::{Bounds, Kind, Most, TrainingShape, Value};
 
 /// Scalars of one task of a pass over a flat vector; fixed, so that the order of sums never depends on threads.
 const CHUNK: usize = 1 << 14;

@@ -11,16 +11,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ascent::{Perturbed, masked_norm, norm};
-use super::method::{Ask, Context, Kept, Landscape, Method};
+use super::ascent::{Perturbed, norm};
+use super::ascent_step::AscentStep;
+use super::method::{Ask, Context, Iterate, Kept, Landscape, Method};
+use super::registry::OptimizerEntry;
 use crate::error::Result;
 use crate::mask::Mask;
 use crate::nn::{BackwardPlan, ParamLayout};
 
-/// Added to the gradient norm in SAM's denominator.
-pub const SAM_EPSILON: f64 = 1e-12;
-/// Added to the gradient norm in SSAM's denominator (the papers' code).
-pub const SSAM_EPSILON: f64 = 1e-7;
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry::new(
+    "sam",
+    "sharpness-aware minimization (Foret et al. 2021): two gradients a step",
+    |ascent, _| Ok(Box::new(Sam::new(ascent.rho))),
+);
 
 /// Which norm a masked ascent step is divided by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,8 +54,8 @@ pub enum Perturbation {
 pub struct Sam {
     /// Radius rho of the ascent step.
     pub rho: f64,
-    /// [`SAM_EPSILON`] or [`SSAM_EPSILON`].
-    pub epsilon: f64,
+    /// Whether the divisor has sparse SAM's constant.
+    sparse: bool,
     /// What a masked step is divided by.
     pub norm: Norm,
     /// What the mask is applied to.
@@ -76,7 +79,7 @@ impl Sam {
     pub fn new(rho: f64) -> Self {
         Self {
             rho,
-            epsilon: SAM_EPSILON,
+            sparse: false,
             norm: Norm::Full,
             perturbation: Perturbation::Explicit,
             gradient: Vec::new(),
@@ -88,16 +91,13 @@ impl Sam {
 
     /// Sparse SAM's constant.
     pub fn sparse(rho: f64, norm: Norm, perturbation: Perturbation) -> Self {
-        Self { epsilon: SSAM_EPSILON, norm, perturbation, ..Self::new(rho) }
+        Self { sparse: true, norm, perturbation, ..Self::new(rho) }
     }
 
-    /// The norm in the denominator.
-    fn denominator(&self, mask: Option<&Mask>) -> f64 {
-        match (self.norm, mask) {
-            (Norm::Masked, Some(mask)) => masked_norm(&self.gradient, mask),
-            (Norm::Lagged, Some(_)) if self.last_norm > 0.0 => self.last_norm,
-            (Norm::Full | Norm::Lagged, _) | (_, None) => norm(&self.gradient),
-        }
+    /// The step of radius `rho`.
+    fn step<'m>(&self, rho: f64, mask: Option<&'m Mask>) -> AscentStep<'m> {
+        let step = if self.sparse { AscentStep::sparse(rho) } else { AscentStep::dense(rho) };
+        step.masked(self.norm, mask).after(self.last_norm)
     }
 }
 
@@ -108,7 +108,7 @@ impl Method for Sam {
 
     fn direction(
         &mut self,
-        weights: &[f32],
+        Iterate { weights, .. }: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,
@@ -134,8 +134,8 @@ impl Method for Sam {
             }
         }
         let loss = batch.gradient(weights, ask, &mut self.gradient)?.mean;
-        let scale = self.rho * context.rho_factor / (self.denominator(mask) + self.epsilon);
-        self.perturbed.set(weights, &self.gradient, scale, mask);
+        let step = self.step(self.rho * context.rho_factor, mask);
+        step.perturb(weights, &self.gradient, &mut self.perturbed);
         if let Some(between) = &mut context.between {
             between(weights, &self.gradient);
         }
@@ -147,7 +147,7 @@ impl Method for Sam {
     }
 }
 
-/// SAM's step as the other methods use it: the gradient at `w + rho direction / (||direction|| + epsilon)`.
+/// The gradient at `w + rho direction / (||direction|| + epsilon)`, as methods beyond SAM take it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ascent {
     perturbed: Perturbed,
@@ -165,7 +165,7 @@ impl Ascent {
         self.ask(place, rho, batch, Ask::SECOND, out)
     }
 
-    /// The same, as `ask` says.
+    /// Writes the gradient that `ask` describes to `out`.
     pub(super) fn ask(
         &mut self,
         (weights, direction): (&[f32], &[f32]),
@@ -174,7 +174,7 @@ impl Ascent {
         ask: Ask<'_>,
         out: &mut Vec<f32>,
     ) -> Result<()> {
-        self.perturbed.set(weights, direction, rho / (norm(direction) + SAM_EPSILON), None);
+        AscentStep::dense(rho).perturb(weights, direction, &mut self.perturbed);
         batch.gradient(self.perturbed.weights(), ask, out)?;
         Ok(())
     }

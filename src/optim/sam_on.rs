@@ -1,11 +1,27 @@
 //! SAM-ON (Mueller et al. 2023): only the weights and biases of normalisation layers are perturbed. A sparse SAM whose mask
 //! is known in advance; its first pass owes hardly any weight gradient.
 
-use super::method::{ActiveMask, Context, Landscape, Method};
+use super::method::{ActiveMask, Context, Iterate, Landscape, Method};
+use super::registry::OptimizerEntry;
 use super::sam::{Norm, Sam};
 use crate::error::Result;
+use crate::flops::StepCost;
 use crate::mask::Mask;
 use crate::nn::{BackwardPlan, ParamLayout};
+
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    check: |_, shape| {
+        if shape.normalised {
+            return Ok(());
+        }
+        Err("optimizer sam-on perturbs normalisation layers, which the model has not; use another".into())
+    },
+    // Normalisation parameters are less than a hundredth of any network here.
+    cost: |_| Ok(StepCost::sparse(1.0)),
+    ..OptimizerEntry::new("sam-on", "SAM of normalisation parameters alone (Mueller et al. 2023)", |ascent, layout| {
+        Ok(Box::new(SamOn::new(ascent.rho, layout)))
+    })
+};
 
 /// `eps = rho m g / ||m g||`, m the normalisation layers' parameters.
 #[derive(Clone, Debug)]
@@ -30,7 +46,7 @@ impl SamOn {
 impl Method for SamOn {
     fn direction(
         &mut self,
-        weights: &[f32],
+        at: Iterate<'_>,
         batch: &mut dyn Landscape,
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,
@@ -38,6 +54,6 @@ impl Method for SamOn {
         let mask = Some(ActiveMask { mask: &self.mask, plan: Some(&self.plan) });
         let rho_factor = context.rho_factor;
         let mut masked = Context { mask, rho_factor, ..Context::new(context.step, context.steps) };
-        self.sam.direction(weights, batch, &mut masked, direction)
+        self.sam.direction(at, batch, &mut masked, direction)
     }
 }

@@ -3,6 +3,18 @@
 use rayon::prelude::*;
 
 use super::CHUNK;
+use super::method::{Ask, Context, Iterate, Landscape, Method};
+use super::registry::OptimizerEntry;
+use crate::error::Result;
+use crate::flops::StepCost;
+
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    reads: &[],
+    cost: |_| Ok(StepCost::ONE),
+    ..OptimizerEntry::new("sgd", "stochastic gradient descent, momentum, coupled weight decay", |_, _| {
+        Ok(Box::new(Plain))
+    })
+};
 
 /// Settings of the base step.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +56,22 @@ impl Sgd {
                 *w -= lr * if self.nesterov { g + self.momentum * *v } else { *v };
             }
         });
+    }
+}
+
+/// The gradient itself: SGD.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Method for Plain {
+    fn direction(
+        &mut self,
+        Iterate { weights, .. }: Iterate<'_>,
+        batch: &mut dyn Landscape,
+        _context: &mut Context<'_>,
+        direction: &mut Vec<f32>,
+    ) -> Result<f64> {
+        Ok(batch.gradient(weights, Ask::FIRST, direction)?.mean)
     }
 }
 

@@ -1,10 +1,13 @@
 //! Figures and series of what was measured of curvature.
 
+use std::borrow::Cow;
+
 use super::last_sharpness;
 use super::plot::{Figure, Panel};
 use crate::error::Result;
+use crate::optim;
 use crate::record::{EdgeCheck, Record};
-use crate::suite::cell::AXES;
+use crate::suite::axis_names;
 
 /// A file to be written.
 pub struct File {
@@ -131,15 +134,18 @@ fn curve(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 
 /// The axes in which records differ, of each.
 fn titles(records: &[&Record]) -> Vec<String> {
-    let axes: Vec<Vec<(&str, String)>> = records.iter().map(|r| r.cell.axes()).collect();
-    let value = |axes: &[(&str, String)], name: &str| axes.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
+    let axes: Vec<_> = records.iter().map(|r| r.cell.axes()).collect();
+    let value = |axes: &[(Cow<'static, str>, optim::Value)], name: &str| {
+        axes.iter().find(|(other, _)| other == name).map(|(_, value)| value.to_string())
+    };
     let varies = |name: &str| {
         let mut values = axes.iter().filter_map(|axes| value(axes, name));
         let first = values.next();
         values.any(|value| Some(value) != first)
     };
-    let names: Vec<&str> = AXES.into_iter().filter(|name| *name != "optimizer" && varies(name)).collect();
-    let title = |axes: &Vec<(&str, String)>| {
+    let mut names = axis_names(records.iter().map(|r| &r.cell));
+    names.retain(|name| name != "optimizer" && varies(name));
+    let title = |axes: &Vec<_>| {
         let told = names.iter().filter_map(|name| Some(format!("{name} {}", value(axes, name)?)));
         value(axes, "optimizer").into_iter().chain(told).collect::<Vec<_>>().join(", ")
     };

@@ -10,6 +10,7 @@ mod merge;
 mod parquet;
 mod plot;
 mod rows;
+mod setting;
 mod table;
 mod tensorboard;
 #[cfg(test)]
@@ -23,12 +24,13 @@ pub use masks::MaskStatistics;
 pub use merge::{Merged, Run, merge};
 use schemars::JsonSchema;
 use serde::Serialize;
+pub use setting::Setting;
 pub use tensorboard::event_files;
 
 use crate::error::{Error, Result};
 use crate::record::{Measures, Record, RunManifest, SharpnessCheck, Status};
 use crate::stats::{Comparison, Interval, Median, Summary, convergence_exponent, median};
-use crate::suite::{Cell, Refresh};
+use crate::suite::{Cell, axis_names};
 
 /// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -95,93 +97,11 @@ pub struct Report {
     pub target_accuracy: Option<f64>,
     /// What was trained, and on what machines, in words.
     pub notes: Vec<String>,
+    /// Names of the axes of the plan's cells, for tables.
+    #[serde(skip)]
+    pub axes: Vec<String>,
     /// One row per setting, in the plan's order.
     pub rows: Vec<Row>,
-}
-
-/// What distinguishes rows: every axis of the grid, null where it does not apply.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Setting {
-    /// Optimizer.
-    pub optimizer: String,
-    /// Fraction of weights not perturbed.
-    pub sparsity: Option<f64>,
-    /// Score of the mask.
-    pub mask: Option<String>,
-    /// Granularity of the mask.
-    pub pattern: Option<String>,
-    /// When the mask changes.
-    pub refresh: Option<String>,
-    /// Epochs between mask refreshes.
-    pub mask_interval: Option<usize>,
-    /// Samples in the Fisher score.
-    pub fisher_samples: Option<usize>,
-    /// How the Fisher score is taken.
-    pub fisher_mode: Option<String>,
-    /// Initial fraction of live weights dropped at a refresh.
-    pub drop_rate: Option<f64>,
-    /// Score by which dead weights come alive.
-    pub grow: Option<String>,
-    /// Radius of the ascent step.
-    pub rho: Option<f64>,
-    /// What a masked ascent step is divided by.
-    pub norm: Option<String>,
-    /// What the mask is applied to.
-    pub perturbation: Option<String>,
-    /// How the radius changes.
-    pub rho_decay: Option<String>,
-    /// Settings of a variant's own, as `name=value`.
-    pub variant: Option<String>,
-    /// BatchNorm running statistics in the second pass.
-    pub batch_norm: Option<String>,
-    /// Peak learning rate.
-    pub lr: f64,
-    /// Momentum.
-    pub momentum: f64,
-    /// Nesterov momentum.
-    pub nesterov: bool,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Epochs.
-    pub epochs: usize,
-}
-
-impl Setting {
-    fn new(cell: &Cell) -> Self {
-        let axes = cell.axes();
-        let text = |name: &str| axes.iter().find(|(axis, _)| *axis == name).map(|(_, value)| value.clone());
-        let (fisher_samples, drop_rate) = match cell.mask().map(|m| &m.refresh) {
-            Some(Refresh::Fisher { samples, .. }) => (Some(*samples), None),
-            Some(Refresh::Dynamic { drop_rate, .. }) => (None, Some(*drop_rate)),
-            Some(Refresh::Interval { .. }) | None => (None, None),
-        };
-        let variant = cell.optimizer.ascent.as_ref().and_then(|a| a.variant.as_ref());
-        let variant =
-            variant.map(|v| v.axes().iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>());
-        Self {
-            optimizer: cell.optimizer.name.to_string(),
-            sparsity: cell.sparsity(),
-            mask: text("mask"),
-            pattern: text("pattern"),
-            refresh: text("refresh"),
-            mask_interval: text("mask_interval").and_then(|interval| interval.parse().ok()),
-            fisher_samples,
-            fisher_mode: text("fisher_mode"),
-            drop_rate,
-            grow: text("grow"),
-            rho: cell.rho(),
-            norm: text("norm"),
-            perturbation: text("perturbation"),
-            rho_decay: text("rho_decay"),
-            variant: variant.map(|v| v.join(" ")).filter(|v| !v.is_empty()),
-            batch_norm: text("batch_norm"),
-            lr: cell.lr,
-            momentum: cell.optimizer.momentum,
-            nesterov: cell.optimizer.nesterov,
-            weight_decay: cell.optimizer.weight_decay,
-            epochs: cell.epochs,
-        }
-    }
 }
 
 /// One setting over its seeds. Accuracies are fractions; measures are of completed cells; differences and ratios of
@@ -195,7 +115,7 @@ pub struct Row {
     pub label: String,
     /// Its axes as a suite writes them, for tables.
     #[serde(skip)]
-    pub axes: Vec<(&'static str, String)>,
+    pub axes: Vec<(String, String)>,
     /// Seeds planned.
     pub planned: usize,
     /// Trainings that diverged.
@@ -389,6 +309,7 @@ impl Report {
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),
             margin: options.margin,
             target_accuracy,
+            axes: axis_names(&manifest.cells),
             notes: rows::notes(manifest, &records, &groups),
             rows,
         }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{CellResult, MaskStatistics, Options, Row, Setting, edge, exponent, last_sharpness};
 use crate::record::{EpochMeasures, Measures, Record, RunManifest, SharpnessCheck, Status};
 use crate::stats::{Comparison, LEVEL, Summary, bootstrap_median, holm, median, paired, pareto_front, summary};
-use crate::suite::{Cell, OptimizerName};
+use crate::suite::Cell;
 
 /// Nominal FLOPs within this part of each other count as the same.
 const SAME_FLOPS: f64 = 0.05;
@@ -66,8 +66,8 @@ pub(super) fn groups<'r>(plan: &[Cell], records: &[&'r Record]) -> Vec<Group<'r>
 
 /// One row per setting, in the plan's order; and the accuracy that trainings are timed to.
 pub(super) fn rows(groups: &[Group<'_>], options: &Options) -> (Vec<Row>, Option<f64>) {
-    let place = |name: OptimizerName| groups.iter().position(|g| g.setting.optimizer.name == name);
-    let places = [OptimizerName::Sgd, OptimizerName::Sam].map(place);
+    let place = |name: &str| groups.iter().position(|g| g.setting.optimizer.name == name);
+    let places = ["sgd", "sam"].map(place);
     let references: Vec<Reference> = groups.iter().enumerate().map(|(place, g)| Reference::new(g, place)).collect();
     let [sgd, sam] = places.map(|place| place.map(|place| &references[place]));
     let longer = |r: &&Reference| {
@@ -216,7 +216,7 @@ fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compare
         let ratio = nominal(own).zip(nominal(other)).map(|(own, other)| own / other);
         ratio.is_some_and(|ratio| (ratio - 1.0).abs() < SAME_FLOPS)
     });
-    let equal_flops = equal_flops.filter(|_| setting.optimizer.name != OptimizerName::Sgd);
+    let equal_flops = equal_flops.filter(|_| setting.optimizer.name != "sgd");
     let ratio = |part: fn(Flops) -> Option<f64>| {
         // Kernels count what is worth counting: a toy may have none.
         Some(part(own.flops?)? / part(sgd?.flops?)?).filter(|ratio| ratio.is_finite())
@@ -238,7 +238,7 @@ fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compare
     let row = Row {
         setting: Setting::new(setting),
         label: setting.setting_label(),
-        axes: setting.axes(),
+        axes: setting.axes().into_iter().map(|(name, value)| (name.into_owned(), value.to_string())).collect(),
         planned: group.planned,
         diverged: records.len() - completed.len(),
         test_accuracy_last: summary(&values(&own.accuracies)),
@@ -293,7 +293,7 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Group
     if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {
         notes.push(format!("a part of the profile: {} of its {all} cells were selected", manifest.cells.len()));
     }
-    if !manifest.cells.iter().any(|c| c.optimizer.name == OptimizerName::Sgd) {
+    if !manifest.cells.iter().any(|c| c.optimizer.name == "sgd") {
         notes.push("no SGD cell was selected, so there is nothing to compare with".into());
     }
     let left_out = records.iter().map(|r| r.data.unreadable.len()).max().unwrap_or(0);

@@ -10,7 +10,6 @@ use tabled::settings::{Alignment, Style, Width};
 use super::verdicts::points;
 use super::{Report, Row};
 use crate::stats::{ALPHA, Comparison, Median, Summary};
-use crate::suite::cell::AXES;
 
 /// For the terminal; cells are wrapped where it is narrower than the table.
 pub(super) fn terminal(report: &Report, width: Option<usize>) -> String {
@@ -65,7 +64,7 @@ pub(super) fn grid(report: &Report) -> Grid {
     let value = |row: &Row, axis: &str| row.axes.iter().find(|(name, _)| *name == axis).map(|(_, value)| value.clone());
     let mut columns = Vec::new();
     let mut constants = Vec::new();
-    for axis in AXES.into_iter().filter(|axis| *axis != "seed") {
+    for axis in report.axes.iter().map(String::as_str).filter(|axis| *axis != "seed") {
         let values: BTreeSet<String> = report.rows.iter().filter_map(|row| value(row, axis)).collect();
         match values.len() {
             0 => {}

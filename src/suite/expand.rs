@@ -2,18 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::ascents::{Frame, applicable, ascents};
-use super::cell::{Cell, Measure, NUMERICS, OptimizerName, OptimizerSpec, SharpnessAt};
-use super::file::{Axis, GridFile, Settings};
+use super::cell::{Cell, Measure, NUMERICS, SharpnessAt};
+use super::choices::{self, Base, Checked};
+use super::file::Settings;
 use crate::data::augment::Augment;
 use crate::data::{self, DataSpec, Input};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::Objective;
-use crate::optim::{Decay, Norm, Perturbation};
+use crate::optim::{Decay, Norm, OptimizerSpec, Perturbation, Registry, TrainingShape};
 use crate::sharpness::Lanczos;
-
-/// What is wrong, in words: key, value, remedy.
-pub(super) type Checked<T> = Result<T, String>;
 
 /// Masks index scalars by u32.
 const MOST_PARAMETERS: usize = u32::MAX as usize;
@@ -30,8 +27,11 @@ pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
 const MOST_CELLS: usize = 100_000;
 
 /// All cells, on the data set `name` (the settings' own or its stand-in), seeds outermost.
-pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
+pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Checked<Vec<Cell>> {
     let (template, normalised) = template(settings, name)?;
+    let Cell { epochs, batch_size, .. } = template;
+    let shape = TrainingShape { epochs, batch_size, train: template.data.train, normalised };
+    let base = Base { shape, lr: template.lr };
     let seeds = settings.seeds.clone().unwrap_or_default();
     if seeds.is_empty() {
         return Err("seeds is missing or empty; give at least one, such as seeds = [1234, 4321, 6789]".into());
@@ -50,7 +50,7 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
             seeds.len()
         ));
     }
-    if grid.iter().any(|entry| entry.lr.is_none()) {
+    if grid.iter().any(|entry| entry.get("lr").is_none()) {
         required("schedule.lr", settings.schedule.lr)?;
     }
     let mut seen: HashMap<String, String> = HashMap::new();
@@ -58,7 +58,10 @@ pub(super) fn cells(settings: &Settings, name: &str) -> Checked<Vec<Cell>> {
     for seed in seeds {
         for (index, entry) in grid.iter().enumerate() {
             let place = format!("grid[{index}]");
-            for cell in grid_cells(entry, (&template, normalised), seed).map_err(|e| format!("{place}.{e}"))? {
+            let template = Cell { seed, ..template.clone() };
+            let found = choices::cells(entry, &template, base, registry).map_err(|e| format!("{place}.{e}"))?;
+            for cell in found {
+                check_edge(&cell).map_err(|e| format!("{place}.{e}"))?;
                 if let Some(first) = seen.insert(cell.id(), place.clone()) {
                     return Err(format!("{place} repeats a cell of {first} ({}); remove one of them", cell.label()));
                 }
@@ -130,7 +133,7 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
     }
     check_quadratic(settings, &data, &model)?;
     let optimizer =
-        OptimizerSpec { name: OptimizerName::Sgd, momentum: 0.9, nesterov: false, weight_decay: 5e-4, ascent: None };
+        OptimizerSpec { name: "sgd".into(), momentum: 0.9, nesterov: false, weight_decay: 5e-4, ascent: None };
     let cell = Cell {
         numerics: NUMERICS,
         data,
@@ -252,26 +255,6 @@ fn check_augment(augment: &Augment, settings: &Settings, input: Input) -> Checke
     Ok(())
 }
 
-/// The cells of one grid entry with one seed.
-fn grid_cells(grid: &GridFile, (template, normalised): (&Cell, bool), seed: u64) -> Checked<Vec<Cell>> {
-    let mut cells = Vec::new();
-    for name in values("optimizer", &grid.optimizer)? {
-        for factor in values("epochs_factor", &or(&grid.epochs_factor, 1))? {
-            let epochs = template.epochs * within("epochs_factor", factor, 1, 100)?;
-            let frame = Frame { epochs, batch_size: template.batch_size, train: template.data.train, normalised };
-            for lr in values("lr", &or(&grid.lr, template.lr))? {
-                positive("lr", lr)?;
-                for optimizer in optimizers(grid, name, frame)? {
-                    let cell = Cell { epochs, lr, optimizer, seed, ..template.clone() };
-                    check_edge(&cell)?;
-                    cells.push(cell);
-                }
-            }
-        }
-    }
-    Ok(cells)
-}
-
 /// An edge is known of plain steps along the gradient of SGD, SAM or sparse SAM.
 fn check_edge(cell: &Cell) -> Checked<()> {
     let o = &cell.optimizer;
@@ -295,64 +278,11 @@ fn check_edge(cell: &Cell) -> Checked<()> {
     Ok(())
 }
 
-/// The optimizers of one name that a grid entry describes.
-fn optimizers(grid: &GridFile, name: OptimizerName, frame: Frame) -> Checked<Vec<OptimizerSpec>> {
-    applicable(grid, name)?;
-    let mut optimizers = Vec::new();
-    for momentum in values("momentum", &or(&grid.momentum, 0.9))? {
-        below_one("momentum", momentum)?;
-        let nesterov = grid.nesterov.unwrap_or(false);
-        if nesterov && momentum == 0.0 {
-            return Err("nesterov = true needs momentum above 0".into());
-        }
-        for weight_decay in values("weight_decay", &or(&grid.weight_decay, 5e-4))? {
-            non_negative("weight_decay", weight_decay)?;
-            for ascent in ascents(grid, name, frame)? {
-                optimizers.push(OptimizerSpec { name, momentum, nesterov, weight_decay, ascent });
-            }
-        }
-    }
-    Ok(optimizers)
-}
-
-/// The one optimizer that a grid entry without lists describes.
-///
-/// # Errors
-/// Names the key, the value and the remedy.
-pub fn one_optimizer(grid: &GridFile, frame: Frame) -> Checked<OptimizerSpec> {
-    for (key, given) in [
-        ("epochs_factor", grid.epochs_factor.is_some()),
-        ("lr", grid.lr.is_some()),
-        ("rho_decay", grid.rho_decay.is_some()),
-    ] {
-        if given {
-            return Err(format!("{key} is of whole trainings; remove it"));
-        }
-    }
-    let mut found = Vec::new();
-    for name in values("optimizer", &grid.optimizer)? {
-        found.extend(optimizers(grid, name, frame)?);
-    }
-    match found.as_slice() {
-        [one] => Ok(one.clone()),
-        several => Err(format!("{} optimizers are described where one is wanted", several.len())),
-    }
-}
-
-pub(super) fn or<T: Clone>(axis: &Option<Axis<T>>, default: T) -> Axis<T> {
-    axis.clone().unwrap_or(Axis::One(default))
-}
-
-pub(super) fn values<T: Clone>(key: &str, axis: &Axis<T>) -> Checked<Vec<T>> {
-    let values = axis.values();
-    if values.is_empty() { Err(format!("{key} = [] has no value; give one or remove the key")) } else { Ok(values) }
-}
-
-pub(super) fn required<T>(key: &str, value: Option<T>) -> Checked<T> {
+fn required<T>(key: &str, value: Option<T>) -> Checked<T> {
     value.ok_or_else(|| format!("{key} is missing; add it"))
 }
 
-pub(super) fn within(key: &str, value: usize, least: usize, most: usize) -> Checked<usize> {
+fn within(key: &str, value: usize, least: usize, most: usize) -> Checked<usize> {
     if (least..=most).contains(&value) {
         Ok(value)
     } else {
@@ -360,18 +290,10 @@ pub(super) fn within(key: &str, value: usize, least: usize, most: usize) -> Chec
     }
 }
 
-pub(super) fn positive(key: &str, value: f64) -> Checked<f64> {
+fn positive(key: &str, value: f64) -> Checked<f64> {
     if value.is_finite() && value > 0.0 { Ok(value) } else { Err(format!("{key} = {value} must be a number above 0")) }
 }
 
-pub(super) fn non_negative(key: &str, value: f64) -> Checked<f64> {
-    if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(format!("{key} = {value} must be 0 or more")) }
-}
-
-pub(super) fn below_one(key: &str, value: f64) -> Checked<f64> {
-    if (0.0..1.0).contains(&value) { Ok(value) } else { Err(format!("{key} = {value} must be at least 0 and below 1")) }
-}
-
-pub(super) fn fraction(key: &str, value: f64) -> Checked<f64> {
+fn fraction(key: &str, value: f64) -> Checked<f64> {
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(format!("{key} = {value} must be from 0 to 1")) }
 }

@@ -2,21 +2,18 @@
 //! when the suite is expanded.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
 use schemars::JsonSchema;
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use schemars::generate::SchemaSettings;
+use serde::Deserialize;
 
-use super::cell::{BatchNormPass2, FisherMode, Grow, MaskScore, Measure, OptimizerName, RefreshName, RhoDecay};
+use super::cell::Measure;
+use super::grid::{self, GridEntry};
 use crate::data::OnUnreadable;
 use crate::data::augment::Augment;
-use crate::mask::Pattern;
 use crate::model::ModelSpec;
 use crate::nn::Objective;
-use crate::optim::{Decay, Norm, Perturbation};
+use crate::optim::{Decay, Registry};
 
 /// A suite: a name, settings common to all profiles, and profiles that override them.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -61,7 +58,7 @@ pub struct Settings {
     /// changes no result.
     pub checkpoint: Option<usize>,
     /// Optimizers and their settings; each entry expands over its lists.
-    pub grid: Option<Vec<GridFile>>,
+    pub grid: Option<Vec<GridEntry>>,
 }
 
 /// The data set and how much of it.
@@ -103,166 +100,6 @@ pub struct ScheduleFile {
     pub warmup_epochs: Option<usize>,
 }
 
-/// A value, or a list of values to try.
-#[derive(Clone, Debug, JsonSchema)]
-#[serde(untagged)]
-pub enum Axis<T> {
-    /// One value.
-    One(T),
-    /// One cell for each.
-    Many(Vec<T>),
-}
-
-/// By hand: a derived untagged enum would answer every mistake with "did not match any variant".
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Axis<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AxisVisitor(PhantomData))
-    }
-}
-
-struct AxisVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for AxisVisitor<T> {
-    type Value = Axis<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value or a list of values")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<Self::Value, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(values)).map(Axis::Many)
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(Axis::One)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(Axis::One)
-    }
-
-    /// JSON's integers.
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(Axis::One)
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        T::deserialize(value.into_deserializer()).map(Axis::One)
-    }
-}
-
-impl<T: Clone> Axis<T> {
-    /// The values.
-    pub fn values(&self) -> Vec<T> {
-        match self {
-            Self::One(value) => vec![value.clone()],
-            Self::Many(values) => values.clone(),
-        }
-    }
-}
-
-/// One entry of the grid.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct GridFile {
-    /// `sgd`, `sam`, `ssam-f`, `ssam-d`, `ssam`, or a variant: `asam`, `gsam`, `looksam`, `esam`, `ae-sam`, `f-sam`, `sam-on`,
-    /// `m-sam`.
-    pub optimizer: Axis<OptimizerName>,
-    /// Momentum of the base step (default .9).
-    pub momentum: Option<Axis<f64>>,
-    /// Nesterov momentum in the base step (default false).
-    pub nesterov: Option<bool>,
-    /// Coupled weight decay (default 5e-4).
-    pub weight_decay: Option<Axis<f64>>,
-    /// Peak learning rate, in place of the schedule's.
-    pub lr: Option<Axis<f64>>,
-    /// Train this many times the schedule's epochs (default 1).
-    pub epochs_factor: Option<Axis<usize>>,
-    /// Radius of the ascent step (all but sgd).
-    pub rho: Option<Axis<f64>>,
-    /// How the radius changes: `constant` (default) or `inverse-sqrt`, rho / sqrt t in step t (all but sgd).
-    pub rho_decay: Option<RhoDecay>,
-    /// BatchNorm running statistics in the second pass (all but sgd; default update, as in the papers' code).
-    pub batch_norm: Option<BatchNormPass2>,
-    /// Fraction of weights not perturbed (ssam-f, ssam-d, ssam; a pattern N:M fixes it itself).
-    pub sparsity: Option<Axis<f64>>,
-    /// Granularity of the mask: `unstructured` (default), `tensor`, `channel` or `N:M` (ssam-f, ssam-d, ssam).
-    pub pattern: Option<Axis<Pattern>>,
-    /// Score that decides which weights stay live: fisher for ssam-f; gradient (default), weight or random for
-    /// ssam-d; any for ssam (default fisher).
-    pub mask: Option<Axis<MaskScore>>,
-    /// When the mask changes: `interval` (default), `static` (ssam-f, ssam) or `dynamic` (ssam; ssam-d always).
-    pub refresh: Option<Axis<RefreshName>>,
-    /// Epochs between mask refreshes (default 1).
-    pub mask_interval: Option<Axis<usize>>,
-    /// Training samples in the Fisher score (ssam-f, ssam; default 128).
-    pub fisher_samples: Option<Axis<usize>>,
-    /// How the Fisher score is taken (ssam-f, ssam; default clean).
-    pub fisher_mode: Option<FisherMode>,
-    /// Score by which dead weights come alive (ssam-d, ssam; default random).
-    pub grow: Option<Axis<Grow>>,
-    /// Initial fraction of live weights dropped at a refresh (ssam-d, ssam; default .5).
-    pub drop_rate: Option<Axis<f64>>,
-    /// What a masked ascent step is divided by: the norm of the `full` gradient (default), of the `masked` one, or
-    /// `lagged`, that of the step before (ssam-f, ssam-d, ssam).
-    pub norm: Option<Axis<Norm>>,
-    /// `explicit` (default): the mask is applied to the ascent step; `implicit`: to the weights through which the first
-    /// backward pass goes (ssam-f, ssam-d, ssam).
-    pub perturbation: Option<Axis<Perturbation>>,
-    /// Added to |w| (asam, default .01).
-    pub eta: Option<Axis<f64>>,
-    /// Weight of the orthogonal part (gsam, default .1; looksam, default .7).
-    pub alpha: Option<Axis<f64>>,
-    /// Steps from one SAM gradient to the next (looksam, default 5).
-    pub sam_interval: Option<Axis<usize>>,
-    /// Probability with which a tensor is perturbed (esam, default .6).
-    pub beta: Option<Axis<f64>>,
-    /// Part of the samples in the second gradient (esam, default .5).
-    pub gamma: Option<Axis<f64>>,
-    /// Part of the old averages kept at each step (ae-sam, default .9).
-    pub delta: Option<Axis<f64>>,
-    /// Standard deviations above the mean from which a gradient is large, at the start and at the end of the training
-    /// (ae-sam, default [1, -1]).
-    pub threshold: Option<[f64; 2]>,
-    /// Part of the old mean kept at each step (f-sam, default .9).
-    pub lambda: Option<Axis<f64>>,
-    /// How much of the mean is taken away (f-sam, default 1).
-    pub sigma: Option<Axis<f64>>,
-    /// Samples of a shard; they divide the batch (m-sam).
-    pub shard: Option<Axis<usize>>,
-}
-
-impl<T> Axis<T> {
-    fn length(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Many(values) => values.len(),
-        }
-    }
-}
-
-impl GridFile {
-    /// How many cells it describes with one seed, at most: what does not apply is refused later.
-    pub fn combinations(&self) -> usize {
-        fn length<T>(axis: &Option<Axis<T>>) -> usize {
-            axis.as_ref().map_or(1, Axis::length)
-        }
-        // All by name, so that no axis is forgotten.
-        #[rustfmt::skip]
-        let Self {
-            optimizer, momentum, nesterov: _, weight_decay, lr, epochs_factor, rho, rho_decay: _, batch_norm: _, sparsity, pattern, mask,
-            refresh, mask_interval, fisher_samples, fisher_mode: _, grow, drop_rate, norm, perturbation, eta, alpha, sam_interval, beta, gamma,
-            delta, threshold: _, lambda, sigma, shard,
-        } = self;
-        let numbers =
-            [momentum, weight_decay, lr, rho, sparsity, drop_rate, eta, alpha, beta, gamma, delta, lambda, sigma];
-        let counts = [epochs_factor, mask_interval, fisher_samples, sam_interval, shard];
-        let words = [length(pattern), length(mask), length(refresh), length(grow), length(norm), length(perturbation)];
-        let lengths = numbers.into_iter().map(length).chain(counts.into_iter().map(length)).chain(words);
-        lengths.fold(optimizer.length(), usize::saturating_mul)
-    }
-}
-
 impl Settings {
     /// These settings where given, else those of `base`; `like` is what `base` is like.
     pub fn over(self, base: &Self) -> Self {
@@ -298,8 +135,13 @@ impl Settings {
     }
 }
 
-/// The JSON Schema of a suite file, for editors.
-pub fn json_schema() -> String {
-    let schema = schemars::schema_for!(SuiteFile);
+/// The JSON Schema of a suite file whose grid names optimizers of `registry`, for editors.
+pub fn json_schema(registry: &Registry) -> String {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let entry = grid::schema(registry, &mut generator);
+    let mut schema = generator.into_root_schema_for::<SuiteFile>();
+    if let Some(own) = schema.pointer_mut("/$defs/GridEntry") {
+        *own = entry.to_value();
+    }
     format!("{}\n", serde_json::to_string_pretty(&schema).unwrap_or_default())
 }

@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use super::Plan;
-use super::cell::{AXES, Cell};
+use super::axes::axis_names;
+use super::{Cell, Plan};
 use crate::error::{Error, Result};
+use crate::optim::Value;
 
 /// Conditions on the axes of a cell: different keys must all hold, of one key's values any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,11 +18,7 @@ impl FromStr for Filter {
         let mut conditions = Vec::new();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             let (key, value) = part.split_once('=').ok_or_else(|| format!("{part} is not of the form key=value"))?;
-            let key = key.trim();
-            if !AXES.contains(&key) {
-                return Err(format!("there is no axis {key}; use {}", AXES.join(", ")));
-            }
-            conditions.push((key.to_string(), value.trim().to_string()));
+            conditions.push((key.trim().to_string(), value.trim().to_string()));
         }
         Ok(Self(conditions))
     }
@@ -32,10 +29,9 @@ impl Filter {
     pub fn matches(&self, cell: &Cell) -> bool {
         let axes = cell.axes();
         let holds = |key: &str| {
-            let wanted = self.0.iter().filter(|(k, _)| k == key);
-            let found = axes.iter().find(|(k, _)| *k == key).map(|(_, v)| v.as_str());
-            let mut wanted = wanted.map(|(_, v)| v.as_str());
-            found.is_some_and(|found| wanted.any(|w| same(w, found)))
+            let found = axes.iter().find(|(name, _)| name == key).map(|(_, value)| value);
+            let mut wanted = self.0.iter().filter(|(name, _)| name == key);
+            found.is_some_and(|found| wanted.any(|(_, wanted)| is(found, wanted)))
         };
         self.0.iter().all(|(key, _)| holds(key))
     }
@@ -43,17 +39,21 @@ impl Filter {
     /// Keeps the cells that pass.
     ///
     /// # Errors
-    /// When none does: names the values there are.
+    /// When none does, or there is no such axis: names what there is.
     pub fn apply(&self, plan: &mut Plan) -> Result<()> {
+        let names = axis_names(&plan.cells);
+        if let Some((key, _)) = self.0.iter().find(|(key, _)| !names.contains(key)) {
+            return Err(Error::Usage(format!("there is no axis {key}; use {}", names.join(", "))));
+        }
         let all = plan.cells.clone();
         plan.cells.retain(|cell| self.matches(cell));
         if !plan.cells.is_empty() {
             return Ok(());
         }
         let mut known: Vec<String> = Vec::new();
-        for key in AXES {
-            let mut values: Vec<String> =
-                all.iter().flat_map(Cell::axes).filter(|(k, _)| *k == key).map(|(_, v)| v).collect();
+        for key in names {
+            let values = all.iter().flat_map(Cell::axes).filter(|(name, _)| *name == key);
+            let mut values: Vec<String> = values.map(|(_, value)| value.to_string()).collect();
             values.sort();
             values.dedup();
             if values.len() > 1 {
@@ -64,9 +64,19 @@ impl Filter {
     }
 }
 
-fn same(a: &str, b: &str) -> bool {
-    match (a.parse::<f64>(), b.parse::<f64>()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b,
+/// Whether a value is the one that a condition names: whole numbers exactly, others as f64.
+fn is(found: &Value, wanted: &str) -> bool {
+    match found {
+        Value::Count(found) => match wanted.parse::<u64>() {
+            Ok(wanted) => *found == wanted,
+            Err(_) => wanted.parse::<f64>().is_ok_and(|wanted| is_exactly(*found, wanted)),
+        },
+        Value::Number(found) => wanted.parse::<f64>().is_ok_and(|wanted| *found == wanted),
+        Value::Flag(_) | Value::Word(_) | Value::Numbers(_) => found.to_string() == wanted,
     }
+}
+
+/// Whether a whole number is the one that 1e4 or 10000.0 means; above 2^53 these no longer tell one from the next.
+fn is_exactly(found: u64, wanted: f64) -> bool {
+    found <= 1 << 53 && found as f64 == wanted
 }

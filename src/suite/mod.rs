@@ -1,24 +1,28 @@
 //! From a suite file to a plan of cells: what the user wrote ([`mod@file`]) becomes what the program runs
 //! ([`Suite`], [`Cell`]), checked once and complete.
 
-mod ascents;
+mod axes;
 pub mod cell;
+mod choices;
 mod embedded;
 mod expand;
 pub mod file;
 pub mod filter;
+mod grid;
 
 use std::path::Path;
 
-pub use ascents::Frame;
-pub use cell::{Cell, Grow, MaskScore, MaskSpec, OptimizerName, Refresh};
+pub use axes::{Column, axis_names, columns};
+pub use cell::Cell;
+pub use choices::one_optimizer;
 pub use embedded::{embedded_names, embedded_text};
-pub use expand::one_optimizer;
 pub use filter::Filter;
+pub use grid::{Given, GridEntry};
 
 use crate::bounded;
 use crate::data::DataSpec;
 use crate::error::{Error, Result};
+use crate::optim::Registry;
 use file::SuiteFile;
 
 /// Bytes of the longest suite file that is read.
@@ -38,6 +42,8 @@ pub struct Suite {
     pub origin: String,
     /// Its contents.
     pub file: SuiteFile,
+    /// The optimizers that its grid may name.
+    registry: Registry,
 }
 
 /// All cells of one profile of a suite, in the order they run: seed by seed, so that an unfinished run already
@@ -84,11 +90,17 @@ impl Suite {
     pub fn parse(origin: String, text: &str) -> Result<Self> {
         let file = toml::from_str(text)
             .map_err(|e| Error::Suite { file: origin.clone(), message: e.to_string().trim_end().to_string() })?;
-        let suite = Self { origin, file };
+        let suite = Self { origin, file, registry: Registry::standard() };
         for name in std::iter::once(suite.file.name.as_str()).chain(suite.profiles()) {
             suite.check_name(name)?;
         }
         Ok(suite)
+    }
+
+    /// The suite with the optimizers that its grid may name, in place of the standard ones.
+    #[must_use]
+    pub fn with(self, registry: &Registry) -> Self {
+        Self { registry: registry.clone(), ..self }
     }
 
     /// Names of the profiles.
@@ -111,7 +123,7 @@ impl Suite {
     /// Names the file, the key, the value and the remedy.
     pub fn plan(&self, profile: &str, data: &str) -> Result<Plan> {
         let settings = self.settings(profile)?;
-        let cells = expand::cells(&settings, data).map_err(|message| self.error(profile, message))?;
+        let cells = expand::cells(&settings, data, &self.registry).map_err(|message| self.error(profile, message))?;
         Ok(Plan { suite: self.file.name.clone(), profile: profile.into(), cells, checkpoint: settings.checkpoint })
     }
 

@@ -12,19 +12,20 @@ use super::gradient_norm::squared_gradient_norm;
 use super::landscape::Problem;
 use super::masks::{MaskState, Observed};
 use super::memory;
-use super::sharpness::{EdgeProbe, StepSettings, sharpness};
+use super::sharpness::{EdgeProbe, sharpness};
 use super::step::{Optimizer, Trainer};
 use crate::compute::Compute;
 use crate::data::DataSet;
 use crate::data::loader::Batch;
 use crate::error::{Error, Result};
-use crate::flops;
+use crate::flops::{self, StepCost};
 use crate::mask::Mask;
+use crate::mask::{Refresh, Score};
 use crate::model::{self, Model, Task};
 use crate::nn::{ParamLayout, RunningStats, executed_flops, to_safetensors};
-use crate::optim::{Context, Kept, Norm};
+use crate::optim::{AscentStep, Context, Kept, Registry};
 use crate::record::{EpochMeasures, GradientNorm, Measures, SharpnessCheck, Status, StepSeconds, fingerprint};
-use crate::suite::{Cell, Refresh};
+use crate::suite::Cell;
 
 /// Samples of a pass over a full batch.
 const FULL_BATCH_CHUNK: usize = 512;
@@ -37,11 +38,21 @@ pub trait Observer {
     fn epoch(&mut self, epoch: usize, measures: &EpochMeasures);
 }
 
+/// What trains: where it computes, and the optimizers it knows.
+#[derive(Clone, Copy)]
+pub struct Setup<'a> {
+    /// Where it computes.
+    pub compute: &'a Compute,
+    /// The optimizers that a cell may name.
+    pub registry: &'a Registry,
+}
+
 /// Everything an epoch of training adds to.
 struct Session<'a> {
     cell: &'a Cell,
     data: &'a DataSet,
     compute: &'a Compute,
+    step_cost: StepCost,
     trainer: Trainer<'a>,
     masks: Option<MaskState<'a>>,
     at: Position,
@@ -104,7 +115,8 @@ enum Epoch {
 /// # Errors
 /// When a tensor operation fails. Divergence is a result, not an error.
 pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<Trained> {
-    let trained = train_from(cell, data, Compute::CPU, None, observer, &mut KeepNothing)?;
+    let setup = Setup { compute: Compute::CPU, registry: &Registry::standard() };
+    let trained = train_from(cell, data, &setup, None, observer, &mut KeepNothing)?;
     trained.ok_or_else(|| Error::Usage("a training that nobody stops has stopped".into()))
 }
 
@@ -116,7 +128,7 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
 pub fn train_from(
     cell: &Cell,
     data: &DataSet,
-    compute: &Compute,
+    setup: &Setup<'_>,
     from: Option<Checkpoint>,
     observer: &mut dyn Observer,
     keeper: &mut dyn Keeper,
@@ -124,7 +136,9 @@ pub fn train_from(
     let peak_is_own = memory::reset_peak();
     let model = model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
     let layout = model.layout();
-    let optimizer = Optimizer::new(&cell.optimizer, layout);
+    let Setup { compute, registry } = *setup;
+    let optimizer = Optimizer::new(&cell.optimizer, layout, registry).map_err(Error::Usage)?;
+    let step_cost = registry.step_cost(&cell.optimizer).map_err(Error::Usage)?;
     let chunk = cell.full_batch_steps.map(|_| FULL_BATCH_CHUNK);
     let problem = Problem { model: model.as_ref(), objective: cell.objective, chunk, device: compute.device() };
     let trainer = Trainer::new(problem, optimizer, layout.init(cell.seed), RunningStats::new(layout));
@@ -132,6 +146,7 @@ pub fn train_from(
         cell,
         data,
         compute,
+        step_cost,
         trainer,
         masks: MaskState::new(cell, layout),
         at: Position::default(),
@@ -367,13 +382,9 @@ impl Session<'_> {
             return Ok(());
         }
         let ascent = self.cell.optimizer.ascent.as_ref();
-        let settings = StepSettings {
-            lr,
-            rho: ascent.map(|ascent| ascent.rho * self.cell.rho_factor(step)),
-            norm: ascent.map_or(Norm::Full, |ascent| ascent.norm),
-            mask: self.masks.as_ref().map(MaskState::mask),
-        };
-        self.edge.check(self.trainer.network(), batch, step, &settings)
+        let mask = self.masks.as_ref().map(MaskState::mask);
+        let ascent: Option<AscentStep<'_>> = ascent.map(|ascent| ascent.step(step, mask));
+        self.edge.check(self.trainer.network(), batch, (step, lr), ascent)
     }
 
     /// One step and the mask refresh that belongs to it.
@@ -384,7 +395,7 @@ impl Session<'_> {
         let masks = self.masks.as_ref();
         // By the batch's own scores: between perturbation and second pass, in force from the next batch.
         let mut between = |weights: &[f32], gradient: &[f32]| {
-            if let (Some(masks), Some(refresh @ (Refresh::Interval { .. } | Refresh::Dynamic { .. }))) = (masks, due) {
+            if let (Some(masks), Some(refresh)) = (masks, due.filter(|refresh| !refresh.is_by_fisher())) {
                 let start = Instant::now();
                 next = Some(masks.next_by_batch(epoch, refresh, &Observed { weights, gradient }));
                 seconds += start.elapsed().as_secs_f64();
@@ -401,7 +412,7 @@ impl Session<'_> {
         let start = Instant::now();
         // By Fisher scores: after the step of the epoch's first batch.
         let mut fisher = None;
-        if let (Some(masks), Some(Refresh::Fisher { samples, mode, .. })) = (masks, due) {
+        if let (Some(masks), Some(Refresh { score: Score::Fisher { samples, mode }, .. })) = (masks, due) {
             let (settings, place) = ((*samples, *mode), (self.cell.seed, epoch));
             let scores = fisher_scores(self.trainer.network(), self.data, &self.cell.augment, settings, place)?;
             next = Some(masks.next_by_fisher(epoch, &scores));
@@ -418,7 +429,7 @@ impl Session<'_> {
     fn measures(&self, model: &dyn Model, status: Status) -> Measures {
         let (cell, epochs) = (self.cell, self.epochs.clone());
         let steps = self.step_seconds.len() as u64;
-        let flops = flops::training(model.forward_macs(), cell.batch_size, steps, cell.step_cost());
+        let flops = flops::training(model.forward_macs(), cell.batch_size, steps, self.step_cost);
         let best = epochs.iter().enumerate().rev().max_by(|a, b| a.1.test_accuracy.total_cmp(&b.1.test_accuracy));
         let last = epochs.last().filter(|_| status == Status::Completed);
         Measures {

@@ -4,9 +4,9 @@
 use crate::data::DataSet;
 use crate::data::augment::Augment;
 use crate::error::Result;
+use crate::mask::FisherMode;
 use crate::nn::BatchNormMode;
 use crate::random::{Stream, sample, stream};
-use crate::suite::cell::FisherMode;
 
 use super::landscape::Network;
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::mask::{DropAndGrow, Mask, death_rate, dynamic_keep, fisher_keep};
+use crate::mask::{DropAndGrow, Grow, Mask, MaskSpec, Refresh, Score, When, death_rate, dynamic_keep, fisher_keep};
 use crate::nn::{BackwardPlan, ParamLayout};
 use crate::optim::{ActiveMask, Norm};
 use crate::random::{Stream, stream};
 use crate::record::MaskRefresh;
-use crate::suite::{Cell, Grow, MaskScore, MaskSpec, Refresh};
+use crate::suite::Cell;
 
 /// The current mask of a cell and the rule by which it changes.
 pub(super) struct MaskState<'c> {
@@ -35,9 +35,9 @@ impl<'c> MaskState<'c> {
         let ascent = cell.optimizer.ascent.as_ref()?;
         let spec = ascent.mask.as_ref()?;
         let n = layout.len();
-        let mask = match spec.refresh {
-            Refresh::Fisher { .. } | Refresh::Interval { .. } => Mask::empty(n),
-            Refresh::Dynamic { .. } => {
+        let mask = match spec.refresh.when {
+            When::Static { .. } | When::Interval { .. } => Mask::empty(n),
+            When::Dynamic { .. } => {
                 let rng = &mut stream(cell.seed, Stream::InitialMask);
                 spec.pattern.choose(layout, dynamic_keep(n, spec.sparsity), None, rng)
             }
@@ -73,16 +73,12 @@ impl<'c> MaskState<'c> {
 
     /// The refresh that is due at the first step of `epoch`, if any.
     pub(super) fn due(&self, epoch: usize) -> Option<&'c Refresh> {
-        epoch.is_multiple_of(self.spec.refresh.interval()).then_some(&self.spec.refresh)
+        self.spec.refresh.is_due(epoch).then_some(&self.spec.refresh)
     }
 
     /// The mask as a step uses it that makes `refresh`: a refresh that reads the whole gradient has to have it computed.
     pub(super) fn active(&self, refresh: Option<&Refresh>) -> ActiveMask<'_> {
-        let reads_gradient = match refresh {
-            None | Some(Refresh::Fisher { .. }) => false,
-            Some(Refresh::Interval { .. }) => self.spec.score == MaskScore::Gradient,
-            Some(Refresh::Dynamic { grow, .. }) => self.spec.score == MaskScore::Gradient || *grow == Grow::Gradient,
-        };
+        let reads_gradient = refresh.is_some_and(Refresh::reads_gradient);
         ActiveMask { mask: &self.mask, plan: self.plan.as_ref().filter(|_| !reads_gradient) }
     }
 
@@ -90,13 +86,13 @@ impl<'c> MaskState<'c> {
     pub(super) fn next_by_batch(&self, epoch: usize, refresh: &Refresh, observed: &Observed<'_>) -> Mask {
         let rng = &mut stream(self.seed, Stream::Mask(epoch));
         let magnitude = |values: &[f32]| values.iter().map(|v| v.abs()).collect::<Vec<f32>>();
-        let score = match self.spec.score {
-            MaskScore::Gradient | MaskScore::Fisher => Some(magnitude(observed.gradient)),
-            MaskScore::Weight => Some(magnitude(observed.weights)),
-            MaskScore::Random => None,
+        let score = match refresh.score {
+            Score::Gradient | Score::Fisher { .. } => Some(magnitude(observed.gradient)),
+            Score::Weight => Some(magnitude(observed.weights)),
+            Score::Random => None,
         };
         let MaskSpec { sparsity, pattern, .. } = *self.spec;
-        let Refresh::Dynamic { drop_rate, grow, .. } = refresh else {
+        let When::Dynamic { drop_rate, grow, .. } = &refresh.when else {
             let keep = fisher_keep(self.layout.len(), sparsity);
             return pattern.choose(&self.layout, keep, score.as_deref(), rng);
         };

@@ -12,7 +12,7 @@ mod reference;
 mod sharpness;
 mod step;
 
-pub use cell::{Observer, Trained, train, train_from};
+pub use cell::{Observer, Setup, Trained, train, train_from};
 pub use checkpoint::{Checkpoint, KeepNothing, Keeper, identity};
 pub use fisher::fisher_scores;
 pub use landscape::{BatchProblem, Network, Problem};

@@ -8,9 +8,8 @@ use super::landscape::{BatchLandscape, Network, Problem};
 use crate::data::DataSet;
 use crate::data::loader::Batch;
 use crate::error::Result;
-use crate::mask::Mask;
 use crate::nn::{BatchNormMode, ParamLayout};
-use crate::optim::{Ask, Landscape, Norm, Perturbed, SAM_EPSILON, SSAM_EPSILON, masked_norm, norm};
+use crate::optim::{AscentStep, Ask, Landscape, Perturbed, norm};
 use crate::random::{Stream, stream};
 use crate::record::{EdgeCheck, SharpnessCheck};
 use crate::sharpness::{
@@ -51,18 +50,6 @@ impl<'a> Still<'a> {
         let Network { problem, weights, running } = network;
         (Self(BatchLandscape { problem, running, batch, second: mode, prefix: None, seconds: [0.0; 2] }), weights)
     }
-}
-
-/// Everything of a step that its edge depends on.
-pub(super) struct StepSettings<'a> {
-    /// Step size.
-    pub(super) lr: f64,
-    /// The radius of the ascent step; none for SGD.
-    pub(super) rho: Option<f64>,
-    /// What a masked ascent step is divided by.
-    pub(super) norm: Norm,
-    /// The mask of the ascent step.
-    pub(super) mask: Option<&'a Mask>,
 }
 
 /// Checks of a training against its edge.
@@ -107,18 +94,17 @@ impl EdgeProbe {
         &mut self,
         network: Network<'_>,
         batch: &Batch,
-        step: usize,
-        settings: &StepSettings<'_>,
+        (step, lr): (usize, f64),
+        ascent: Option<AscentStep<'_>>,
     ) -> Result<()> {
         let rng = &mut stream(self.seed, Stream::Edge(step));
         let (mut loss, weights) = Still::of(network, batch, BatchNormMode::Freeze);
         let n = weights.len();
         let (mut gradient, mut ascent_gradient) = (Vec::new(), Vec::new());
         let value = loss.gradient(weights, &mut gradient)?;
-        let ascent = settings.ascent(&gradient);
         if let Some(ascent) = &ascent {
             let mut perturbed = Perturbed::default();
-            perturbed.set(weights, &gradient, ascent.scale, ascent.mask);
+            ascent.perturb(weights, &gradient, &mut perturbed);
             loss.gradient(perturbed.weights(), &mut ascent_gradient)?;
         }
         let free = self.free.as_deref();
@@ -132,12 +118,13 @@ impl EdgeProbe {
         };
         let mut found = Lanczos::top(First::Magnitude, TOLERANCE, PRODUCTS).run(&mut hessian, start)?;
         let Some(top) = found.pairs.pop() else { return Ok(()) };
-        let edge = match &ascent {
-            None => gradient_descent_edge(settings.lr),
-            Some(AscentStep { rho, divisor, mask: None, .. }) => sam_edge(settings.lr, *rho, *divisor),
-            Some(AscentStep { scale, mask: Some(mask), .. }) => {
+        let edge = match ascent.map(|ascent| (ascent, ascent.mask())) {
+            None => gradient_descent_edge(lr),
+            Some((ascent, None)) => sam_edge(lr, ascent.rho(), ascent.divisor(&gradient)),
+            Some((ascent, Some(mask))) => {
                 let start = near(&top.vector, noise(n, rng));
-                let mut operator = AscentOperator { hessian: &mut hessian, live: mask.flags(), scale: *scale };
+                let scale = ascent.scale(&gradient);
+                let mut operator = AscentOperator { hessian: &mut hessian, live: mask.flags(), scale };
                 let mut own = Lanczos::top(First::Largest, TOLERANCE, PRODUCTS).run(&mut operator, start)?;
                 let Some(u) = own.pairs.pop() else { return Ok(()) };
                 let [along, masked] = operator.parts(&u.vector)?;
@@ -146,15 +133,11 @@ impl EdgeProbe {
                 // The largest eigenvalue of H, of which only the one of largest magnitude is known.
                 let largest = if top.value > 0.0 { top.value } else { along };
                 // Without positive curvature there is nothing that a step could climb.
-                if largest > 0.0 {
-                    masked_edge(settings.lr, largest, [along, masked])
-                } else {
-                    gradient_descent_edge(settings.lr)
-                }
+                if largest > 0.0 { masked_edge(lr, largest, [along, masked]) } else { gradient_descent_edge(lr) }
             }
         };
         let cosine = |gradient: &[f32]| cosine(gradient, &top.vector, free);
-        let moves = |ascent: &AscentStep<'_>| ascent.mask.is_none_or(|mask| mask.live_count() > 0);
+        let moves = |ascent: &AscentStep<'_>| ascent.mask().is_none_or(|mask| mask.live_count() > 0);
         let check = EdgeCheck {
             step: step as u64,
             loss: value,
@@ -164,7 +147,7 @@ impl EdgeProbe {
             products: found.products,
             converged: found.converged,
             difference,
-            gradient_descent_edge: gradient_descent_edge(settings.lr),
+            gradient_descent_edge: gradient_descent_edge(lr),
             edge,
             alignment: cosine(&gradient),
             ascent_alignment: ascent.as_ref().filter(|ascent| moves(ascent)).map(|_| cosine(&ascent_gradient)),
@@ -175,26 +158,6 @@ impl EdgeProbe {
         }
         self.previous = Some(top.vector);
         Ok(())
-    }
-}
-
-/// An ascent step as it is taken: `scale M g`, scale being rho / divisor.
-struct AscentStep<'a> {
-    rho: f64,
-    divisor: f64,
-    scale: f64,
-    mask: Option<&'a Mask>,
-}
-
-impl<'a> StepSettings<'a> {
-    fn ascent(&self, gradient: &[f32]) -> Option<AscentStep<'a>> {
-        let rho = self.rho?;
-        let divisor = match self.mask {
-            None => norm(gradient) + SAM_EPSILON,
-            Some(mask) if self.norm == Norm::Masked => masked_norm(gradient, mask) + SSAM_EPSILON,
-            Some(_) => norm(gradient) + SSAM_EPSILON,
-        };
-        Some(AscentStep { rho, divisor, scale: rho / divisor, mask: self.mask })
     }
 }
 
@@ -325,8 +288,10 @@ mod tests {
     use super::super::landscape::BatchProblem;
     use super::*;
     use crate::data::Input;
+    use crate::mask::Mask;
     use crate::model::{Model, ModelSpec, Task, build};
     use crate::nn::{Objective, RunningStats, Scalar};
+    use crate::optim::Norm;
     use crate::sharpness::Operator;
 
     const SHAPE: [usize; 3] = [1, 2, 3];
@@ -518,8 +483,8 @@ mod tests {
             let mut probe = EdgeProbe { seed: 1, free: None, previous: None, checks: Vec::new() };
             let mut running = RunningStats::new(model.layout());
             let network = Network { problem, weights: &[1.0; 4], running: &mut running };
-            let settings = StepSettings { lr: eta, rho: Some(rho), norm, mask: Some(&mask) };
-            probe.check(network, &batch, 0, &settings).expect("a check");
+            let ascent = AscentStep::sparse(rho).masked(norm, Some(&mask));
+            probe.check(network, &batch, (0, eta), Some(ascent)).expect("a check");
             probe.checks[0]
         };
         let g = 117f64.sqrt();

@@ -6,8 +6,7 @@ use super::landscape::{BatchLandscape, Network, Problem};
 use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::nn::{BatchNormMode, ParamLayout, RunningStats};
-use crate::optim::{Context, Kept, Method, Plain, Sam, Sgd, SgdState};
-use crate::suite::cell::{AscentSpec, BatchNormPass2, OptimizerSpec};
+use crate::optim::{BatchNormPass2, Context, Iterate, Kept, Method, OptimizerSpec, Plain, Registry, Sgd, SgdState};
 
 /// Everything a training changes: weights, running statistics, momentum, what the method keeps; and the step that changes
 /// it.
@@ -50,23 +49,21 @@ impl Optimizer {
         Self { method: Box::new(Plain), sgd, second: BatchNormMode::Update }
     }
 
-    /// That of a cell, for a model with these parameters.
-    pub fn new(spec: &OptimizerSpec, layout: &ParamLayout) -> Self {
+    /// The optimizer of a cell, for a model with these parameters.
+    ///
+    /// # Errors
+    /// When `registry` has no optimizer of that name, or the optimizer lacks a setting.
+    pub fn new(spec: &OptimizerSpec, layout: &ParamLayout, registry: &Registry) -> std::result::Result<Self, String> {
         let sgd =
             Sgd { momentum: spec.momentum as f32, nesterov: spec.nesterov, weight_decay: spec.weight_decay as f32 };
-        let Some(ascent) = &spec.ascent else { return Self::plain(sgd) };
-        let method: Box<dyn Method> = match ascent {
-            AscentSpec { rho, variant: Some(variant), .. } => variant.method(*rho, layout),
-            AscentSpec { rho, mask: Some(_), norm, perturbation, .. } => {
-                Box::new(Sam::sparse(*rho, *norm, *perturbation))
-            }
-            AscentSpec { rho, .. } => Box::new(Sam::new(*rho)),
-        };
+        let entry = registry.find(&spec.name)?;
+        let Some(ascent) = &spec.ascent else { return Ok(Self::plain(sgd)) };
+        let method = (entry.build)(ascent, layout).map_err(|e| format!("optimizer {}: {e}", spec.name))?;
         let second = match ascent.batch_norm {
             BatchNormPass2::Update => BatchNormMode::Update,
             BatchNormPass2::Freeze => BatchNormMode::Freeze,
         };
-        Self { method, sgd, second }
+        Ok(Self { method, sgd, second })
     }
 }
 
@@ -138,7 +135,8 @@ impl<'m> Trainer<'m> {
         let Self { problem, optimizer: Optimizer { method, sgd, second }, weights, running, direction, .. } = self;
         let mut landscape =
             BatchLandscape { problem: *problem, running, batch, second: *second, prefix: None, seconds: [0.0; 2] };
-        let loss = method.direction(weights, &mut landscape, context, direction)?;
+        let at = Iterate { weights, velocity: self.state.velocity() };
+        let loss = method.direction(at, &mut landscape, context, direction)?;
         let [pass1, pass2] = landscape.seconds;
         let perturb = start.elapsed().as_secs_f64() - pass1 - pass2;
         let start = Instant::now();

@@ -1,0 +1,72 @@
+//! The JSON form of a mask. Ids of cells are hashes of it, so it never changes.
+
+use serde::{Deserialize, Serialize};
+
+use super::Pattern;
+use super::refresh::{FisherMode, Grow, MaskScore, MaskSpec, Refresh, Score, When};
+
+/// A mask as records hold it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct StoredMask {
+    sparsity: f64,
+    pattern: Pattern,
+    score: MaskScore,
+    refresh: StoredRefresh,
+}
+
+/// A static mask is stored as one whose interval is the whole training; [`Refresh::normalised`] makes it static again.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StoredRefresh {
+    Fisher { interval: usize, samples: usize, mode: FisherMode },
+    Interval { interval: usize },
+    Dynamic { interval: usize, drop_rate: f64, grow: Grow },
+}
+
+impl From<MaskSpec> for StoredMask {
+    fn from(mask: MaskSpec) -> Self {
+        let MaskSpec { sparsity, pattern, refresh: Refresh { score, when } } = mask;
+        let refresh = match (when, &score) {
+            (When::Static { epochs } | When::Interval { epochs }, Score::Fisher { samples, mode }) => {
+                StoredRefresh::Fisher { interval: epochs, samples: *samples, mode: *mode }
+            }
+            (When::Static { epochs } | When::Interval { epochs }, _) => StoredRefresh::Interval { interval: epochs },
+            (When::Dynamic { epochs, drop_rate, grow }, _) => {
+                StoredRefresh::Dynamic { interval: epochs, drop_rate, grow }
+            }
+        };
+        Self { sparsity, pattern, score: score.name(), refresh }
+    }
+}
+
+impl TryFrom<StoredMask> for MaskSpec {
+    type Error = String;
+
+    fn try_from(mask: StoredMask) -> Result<Self, String> {
+        let StoredMask { sparsity, pattern, score, refresh } = mask;
+        let interval = match refresh {
+            StoredRefresh::Fisher { interval, .. }
+            | StoredRefresh::Interval { interval }
+            | StoredRefresh::Dynamic { interval, .. } => interval,
+        };
+        if interval == 0 {
+            return Err("a mask is refreshed every 0 epochs; the interval must be 1 or more".into());
+        }
+        let by = match (score, &refresh) {
+            (MaskScore::Fisher, StoredRefresh::Fisher { samples, mode, .. }) => {
+                Score::Fisher { samples: *samples, mode: *mode }
+            }
+            (MaskScore::Gradient, StoredRefresh::Interval { .. } | StoredRefresh::Dynamic { .. }) => Score::Gradient,
+            (MaskScore::Weight, StoredRefresh::Interval { .. } | StoredRefresh::Dynamic { .. }) => Score::Weight,
+            (MaskScore::Random, StoredRefresh::Interval { .. } | StoredRefresh::Dynamic { .. }) => Score::Random,
+            (MaskScore::Fisher, _) | (_, StoredRefresh::Fisher { .. }) => {
+                return Err(format!("a mask by {score} scores has the refresh of another score"));
+            }
+        };
+        let when = match refresh {
+            StoredRefresh::Dynamic { interval, drop_rate, grow } => When::Dynamic { epochs: interval, drop_rate, grow },
+            _ => When::Interval { epochs: interval },
+        };
+        Ok(Self { sparsity, pattern, refresh: Refresh { score: by, when } })
+    }
+}

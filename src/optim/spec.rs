@@ -1,0 +1,219 @@
+//! An optimizer as a cell describes it. Ids of cells are hashes of the JSON form, so it never changes.
+
+use schemars::JsonSchema;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ascent_step::AscentStep;
+use super::sam::{Norm, Perturbation};
+use super::value::Value;
+use crate::mask::{Mask, MaskSpec};
+
+/// Base step and, for SAM and its relatives, the ascent step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OptimizerSpec {
+    /// Name in the registry.
+    pub name: String,
+    /// Momentum of the base step.
+    pub momentum: f64,
+    /// Nesterov momentum.
+    pub nesterov: bool,
+    /// Coupled weight decay.
+    pub weight_decay: f64,
+    /// The ascent step; none for SGD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ascent: Option<AscentSpec>,
+}
+
+/// Settings of an ascent step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AscentSpec {
+    /// Radius.
+    pub rho: f64,
+    /// BatchNorm running statistics in the second pass.
+    pub batch_norm: BatchNormPass2,
+    /// The mask; none for SAM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<MaskSpec>,
+    /// What a masked step is divided by.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm: Norm,
+    /// What the mask is applied to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub perturbation: Perturbation,
+    /// How the radius changes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rho_decay: RhoDecay,
+    /// The method's own settings, where it is neither SAM nor sparse SAM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant: Option<Variant>,
+}
+
+/// Leaves defaults out of the JSON form, so that cells from before a setting existed keep their ids.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// How the radius of the ascent step changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RhoDecay {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// rho / sqrt t in step t, counted from 1.
+    InverseSqrt,
+}
+
+/// Running statistics of BatchNorm in SAM's second pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchNormPass2 {
+    /// Updated in both passes (the papers' code).
+    Update,
+    /// Updated in the first pass only.
+    Freeze,
+}
+
+/// A method beyond SAM and sparse SAM, with the settings of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// Its own settings by key, in the order in which it declares them.
+    pub settings: Vec<(String, Value)>,
+}
+
+/// LookSAM's `sam_interval` has had this name in records from the start.
+const STORED: (&str, &str) = ("sam_interval", "interval");
+
+impl RhoDecay {
+    /// Factor of rho in a step, counted from 0 over the whole training.
+    pub fn factor(self, step: usize) -> f64 {
+        match self {
+            Self::Constant => 1.0,
+            Self::InverseSqrt => 1.0 / ((step + 1) as f64).sqrt(),
+        }
+    }
+}
+
+impl AscentSpec {
+    /// The step taken under `mask` in a step of the training, counted from 0.
+    pub fn step<'m>(&self, step: usize, mask: Option<&'m Mask>) -> AscentStep<'m> {
+        let rho = self.rho * self.rho_decay.factor(step);
+        let ascent = if self.mask.is_some() { AscentStep::sparse(rho) } else { AscentStep::dense(rho) };
+        ascent.masked(self.norm, mask)
+    }
+
+    /// The number that the method has for a setting of its own.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn number(&self, key: &str) -> Result<f64, String> {
+        self.own(key).and_then(Value::number).ok_or_else(|| format!("{key} must be a number"))
+    }
+
+    /// The count that the method has for a setting of its own, at least 1.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn count(&self, key: &str) -> Result<usize, String> {
+        let count = self.own(key).and_then(Value::count).filter(|n| *n > 0);
+        count.ok_or_else(|| format!("{key} must be a whole number above 0"))
+    }
+
+    /// The two numbers that the method has for a setting of its own.
+    ///
+    /// # Errors
+    /// When it has others.
+    pub fn pair(&self, key: &str) -> Result<[f64; 2], String> {
+        match self.own(key) {
+            Some(Value::Numbers(numbers)) => numbers.as_slice().try_into().ok(),
+            _ => None,
+        }
+        .ok_or_else(|| format!("{key} must be two numbers"))
+    }
+
+    /// The value of a setting of the method's own.
+    pub fn own(&self, key: &str) -> Option<&Value> {
+        let settings = &self.variant.as_ref()?.settings;
+        settings.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+}
+
+/// `"sam-on"`, or `{"asam": {"eta": 0.01}}`.
+impl Serialize for Variant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.settings.is_empty() {
+            return serializer.serialize_str(&self.name);
+        }
+        struct Settings<'v>(&'v [(String, Value)]);
+        impl Serialize for Settings<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(Some(self.0.len()))?;
+                for (key, value) in self.0 {
+                    map.serialize_entry(if key == STORED.0 { STORED.1 } else { key }, value)?;
+                }
+                map.end()
+            }
+        }
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry(&self.name, &Settings(&self.settings))?;
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Variant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Reads the settings of a method.
+        struct Settings(Vec<(String, Value)>);
+        impl<'de> Deserialize<'de> for Settings {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Keys;
+                impl<'de> Visitor<'de> for Keys {
+                    type Value = Settings;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str("the settings of a method")
+                    }
+
+                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Settings, A::Error> {
+                        let mut settings: Vec<(String, Value)> = Vec::new();
+                        while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                            let key = if key == STORED.1 { STORED.0.to_string() } else { key };
+                            if settings.iter().any(|(other, _)| *other == key) {
+                                return Err(A::Error::custom(format!("{key} stands twice")));
+                            }
+                            settings.push((key, value));
+                        }
+                        Ok(Settings(settings))
+                    }
+                }
+                deserializer.deserialize_map(Keys)
+            }
+        }
+        struct Named;
+        impl<'de> Visitor<'de> for Named {
+            type Value = Variant;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a method's name, or its name with its settings")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Variant, E> {
+                Ok(Variant { name: name.into(), settings: Vec::new() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Variant, A::Error> {
+                let entry = map.next_entry::<String, Settings>()?;
+                let (name, Settings(settings)) = entry.ok_or_else(|| A::Error::custom("a method without a name"))?;
+                if map.next_key::<String>()?.is_some() {
+                    return Err(A::Error::custom("two methods where one is wanted"));
+                }
+                Ok(Variant { name, settings })
+            }
+        }
+        deserializer.deserialize_any(Named)
+    }
+}

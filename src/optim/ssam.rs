@@ -1,0 +1,37 @@
+//! Sparse SAM as suites name it: SAM's step under a mask (Mi et al. 2022, 2025). The step itself is [`Sam`]'s.
+
+use super::registry::{Masks, OptimizerEntry};
+use super::sam::Sam;
+use crate::flops::StepCost;
+use crate::mask::{MaskScore, RefreshName};
+
+pub(super) const SSAM_F: OptimizerEntry = sparse(
+    "ssam-f",
+    "sparse SAM, the mask from Fisher information (Mi et al. 2022)",
+    Masks { scores: &[MaskScore::Fisher], refreshes: &[RefreshName::Interval, RefreshName::Static] },
+);
+
+pub(super) const SSAM_D: OptimizerEntry = sparse(
+    "ssam-d",
+    "sparse SAM, the mask from dynamic sparse training (Mi et al. 2022)",
+    Masks { scores: &[MaskScore::Gradient, MaskScore::Weight, MaskScore::Random], refreshes: &[RefreshName::Dynamic] },
+);
+
+pub(super) const SSAM: OptimizerEntry = sparse(
+    "ssam",
+    "sparse SAM with a mask of any score, pattern and refresh",
+    Masks {
+        scores: &[MaskScore::Fisher, MaskScore::Gradient, MaskScore::Weight, MaskScore::Random],
+        refreshes: &[RefreshName::Interval, RefreshName::Static, RefreshName::Dynamic],
+    },
+);
+
+const fn sparse(name: &'static str, about: &'static str, masks: Masks) -> OptimizerEntry {
+    OptimizerEntry {
+        masks: Some(masks),
+        cost: |ascent| Ok(ascent.mask.as_ref().map_or(StepCost::TWO, |mask| StepCost::sparse(mask.sparsity))),
+        ..OptimizerEntry::new(name, about, |ascent, _| {
+            Ok(Box::new(Sam::sparse(ascent.rho, ascent.norm, ascent.perturbation)))
+        })
+    }
+}

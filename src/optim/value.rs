@@ -1,0 +1,273 @@
+//! Values of settings, as suites give them and records hold them, and what values a setting allows.
+
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{DeserializeOwned, Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::word;
+
+/// The value of a setting.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// `true` or `false`.
+    Flag(bool),
+    /// A number of things.
+    Count(u64),
+    /// A number.
+    Number(f64),
+    /// A word.
+    Word(String),
+    /// Several numbers.
+    Numbers(Vec<f64>),
+}
+
+/// What values a setting allows.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// A finite number within bounds.
+    Number(Bounds),
+    /// A whole number from `least` to the most.
+    Count(u64, Most),
+    /// `true` or `false`.
+    Flag,
+    /// A start and an end, both finite.
+    Pair,
+    /// A word of a list ([`Kind::word`]).
+    Word(Words),
+}
+
+/// Bounds of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// Above 0.
+    Positive,
+    /// 0 or more.
+    NonNegative,
+    /// At least 0 and below 1.
+    BelowOne,
+    /// From 0 to 1.
+    Fraction,
+    /// Above 0, to 1.
+    PositiveFraction,
+}
+
+/// The largest value of a count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Most {
+    /// A number.
+    Fixed(u64),
+    /// The training samples of the cell.
+    TrainingSamples,
+    /// The samples of a step.
+    BatchSize,
+}
+
+/// The words of an enum.
+#[derive(Clone, Copy)]
+pub struct Words {
+    check: fn(&str) -> Result<(), String>,
+    schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+/// The training that settings are checked for.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingShape {
+    /// Epochs.
+    pub epochs: usize,
+    /// Samples of a step.
+    pub batch_size: usize,
+    /// Training samples.
+    pub train: usize,
+    /// Whether the model has normalisation layers.
+    pub normalised: bool,
+}
+
+impl Kind {
+    /// The words of the enum `T`.
+    pub const fn word<T: DeserializeOwned + JsonSchema>() -> Self {
+        Self::Word(Words {
+            check: |text| word::value::<T>(text).map(|_| ()),
+            schema: |generator| generator.subschema_for::<T>(),
+        })
+    }
+
+    /// The value of the setting `key`, converted to what this kind holds.
+    ///
+    /// # Errors
+    /// Names the key, the value and what it must be.
+    pub fn check(self, key: &str, value: &Value, shape: TrainingShape) -> Result<Value, String> {
+        match (self, value) {
+            (Self::Number(bounds), Value::Count(n)) => bounds.check(key, *n as f64).map(Value::Number),
+            (Self::Number(bounds), Value::Number(n)) => bounds.check(key, *n).map(Value::Number),
+            (Self::Number(_), _) => Err(format!("{key} = {} must be a number", value.quoted())),
+            (Self::Count(least, most), Value::Count(n)) => {
+                let most = most.of(shape);
+                if (least..=most).contains(n) {
+                    Ok(Value::Count(*n))
+                } else {
+                    Err(format!("{key} = {n} must be from {least} to {most}"))
+                }
+            }
+            (Self::Count(least, most), _) => {
+                Err(format!("{key} = {} must be a whole number from {least} to {}", value.quoted(), most.of(shape)))
+            }
+            (Self::Flag, Value::Flag(_)) => Ok(value.clone()),
+            (Self::Flag, _) => Err(format!("{key} = {} must be true or false", value.quoted())),
+            (Self::Pair, Value::Numbers(numbers)) if numbers.len() == 2 && numbers.iter().all(|n| n.is_finite()) => {
+                Ok(value.clone())
+            }
+            (Self::Pair, _) => Err(format!("{key} = {} must be two numbers, such as [1.0, -1.0]", value.quoted())),
+            (Self::Word(words), Value::Word(text)) => match (words.check)(text) {
+                Ok(()) => Ok(value.clone()),
+                Err(e) => Err(format!("{key} = \"{text}\": {e}")),
+            },
+            (Self::Word(_), _) => Err(format!("{key} = {} must be a word", value.quoted())),
+        }
+    }
+
+    /// The JSON Schema of one value.
+    pub(crate) fn schema(self, generator: &mut SchemaGenerator) -> Schema {
+        match self {
+            Self::Number(_) => f64::json_schema(generator),
+            Self::Count(..) => usize::json_schema(generator),
+            Self::Flag => bool::json_schema(generator),
+            Self::Pair => <[f64; 2]>::json_schema(generator),
+            Self::Word(words) => (words.schema)(generator),
+        }
+    }
+
+    /// Whether a list is one value of this kind, not a list of values to try.
+    pub(crate) fn is_list(self) -> bool {
+        matches!(self, Self::Pair)
+    }
+}
+
+impl Bounds {
+    fn check(self, key: &str, n: f64) -> Result<f64, String> {
+        let (holds, words) = match self {
+            Self::Positive => (n > 0.0, "a number above 0"),
+            Self::NonNegative => (n >= 0.0, "0 or more"),
+            Self::BelowOne => ((0.0..1.0).contains(&n), "at least 0 and below 1"),
+            Self::Fraction => ((0.0..=1.0).contains(&n), "from 0 to 1"),
+            Self::PositiveFraction => (n > 0.0 && n <= 1.0, "above 0 and at most 1"),
+        };
+        if holds && n.is_finite() { Ok(n) } else { Err(format!("{key} = {n} must be {words}")) }
+    }
+}
+
+impl Most {
+    fn of(self, shape: TrainingShape) -> u64 {
+        match self {
+            Self::Fixed(most) => most,
+            Self::TrainingSamples => shape.train as u64,
+            Self::BatchSize => shape.batch_size as u64,
+        }
+    }
+}
+
+impl Value {
+    /// The number, if it is one.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Count(n) => Some(*n as f64),
+            Self::Number(n) => Some(*n),
+            Self::Flag(_) | Self::Word(_) | Self::Numbers(_) => None,
+        }
+    }
+
+    /// The whole number, if it is one.
+    pub fn count(&self) -> Option<usize> {
+        match self {
+            Self::Count(n) => usize::try_from(*n).ok(),
+            Self::Flag(_) | Self::Number(_) | Self::Word(_) | Self::Numbers(_) => None,
+        }
+    }
+
+    /// The value as a suite file writes it.
+    pub(crate) fn quoted(&self) -> String {
+        match self {
+            Self::Word(word) => format!("\"{word}\""),
+            Self::Numbers(numbers) => format!("{numbers:?}"),
+            Self::Flag(_) | Self::Count(_) | Self::Number(_) => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => flag.fmt(f),
+            Self::Count(n) => n.fmt(f),
+            Self::Number(n) => n.fmt(f),
+            Self::Word(word) => f.pad(word),
+            Self::Numbers(numbers) => {
+                let texts: Vec<String> = numbers.iter().map(f64::to_string).collect();
+                f.pad(&texts.join(" to "))
+            }
+        }
+    }
+}
+
+impl From<f64> for Value {
+    fn from(n: f64) -> Self {
+        Self::Number(n)
+    }
+}
+
+impl From<usize> for Value {
+    fn from(n: usize) -> Self {
+        Self::Count(n as u64)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+/// By hand: a derived untagged enum would answer every mistake with "did not match any variant".
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values;
+        impl<'de> Visitor<'de> for Values {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, a word, true, false or a list of numbers")
+            }
+
+            fn visit_bool<E: Error>(self, flag: bool) -> Result<Value, E> {
+                Ok(Value::Flag(flag))
+            }
+
+            fn visit_i64<E: Error>(self, n: i64) -> Result<Value, E> {
+                Ok(u64::try_from(n).map_or(Value::Number(n as f64), Value::Count))
+            }
+
+            fn visit_u64<E: Error>(self, n: u64) -> Result<Value, E> {
+                Ok(Value::Count(n))
+            }
+
+            fn visit_f64<E: Error>(self, n: f64) -> Result<Value, E> {
+                Ok(Value::Number(n))
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<Value, E> {
+                Ok(Value::Word(word.into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
+                let mut numbers = Vec::new();
+                while let Some(n) = values.next_element()? {
+                    numbers.push(n);
+                }
+                Ok(Value::Numbers(numbers))
+            }
+        }
+        deserializer.deserialize_any(Values)
+    }
+}

@@ -1,0 +1,478 @@
+//! The axes: every setting that a grid can vary. A row here is all that a new one needs, beside the field of the cell that
+//! holds it: from the rows follow the keys of a grid entry with their defaults and errors, the schema, filters, labels and the
+//! columns of reports.
+
+use std::borrow::Cow;
+
+use super::cell::Cell;
+use super::choices::Choices;
+use crate::mask::{FisherMode, Grow, MaskScore, MaskSpec, Pattern, RefreshName, Score, When};
+use crate::optim::{
+    AscentSpec, BatchNormPass2, Bounds, Default, Kind, Most, Norm, OptimizerEntry, Perturbation, RhoDecay, Value,
+};
+use crate::word::word;
+
+/// A setting that a grid can vary.
+pub(super) struct Axis {
+    /// Its name in filters, labels and reports.
+    pub(super) name: &'static str,
+    /// Its key in a grid entry, if it has one.
+    pub(super) key: Option<GridKey>,
+    /// The value that labels leave out.
+    pub(super) unsaid: Option<&'static str>,
+    /// Its value in a cell, where it applies.
+    pub(super) get: fn(&Cell) -> Option<Value>,
+}
+
+/// A key of a grid entry.
+pub(super) struct GridKey {
+    /// Its name in the entry.
+    pub(super) name: &'static str,
+    /// One line for people.
+    pub(super) about: &'static str,
+    /// The values it allows.
+    pub(super) kind: Kind,
+    /// Its place among the loops of an expansion, outermost first. Fixed: hashes of plans depend on the order of cells.
+    pub(super) rank: u8,
+    /// The optimizers that read it.
+    pub(super) read_by: fn(&OptimizerEntry) -> bool,
+    /// What it is worth next to the choices made so far, those of a lower rank.
+    pub(super) worth: fn(&Choices<'_>) -> Worth,
+}
+
+/// What a key is worth next to choices already made.
+pub(super) enum Worth {
+    /// What is given, else a default.
+    Given(Default),
+    /// This value, and nothing may be given: the reason.
+    Fixed(Value, String),
+    /// Nothing: what it requires.
+    Nothing(String),
+}
+
+/// The axes, in the order of reports. Keys of an optimizer's own stand where [`OWN`] says.
+pub(super) const AXES: &[Axis] = &[
+    Axis {
+        name: "optimizer",
+        key: None, // Its values decide which other keys there are.
+        unsaid: None,
+        get: |cell| Some(Value::Word(cell.optimizer.name.clone())),
+    },
+    Axis {
+        name: "sparsity",
+        key: Some(GridKey {
+            name: "sparsity",
+            about: "Fraction of weights not perturbed; a pattern N:M fixes it",
+            kind: Kind::Number(Bounds::Fraction),
+            rank: 7,
+            read_by: masked,
+            worth: |choices| match choices.parsed::<Pattern>("pattern").and_then(Pattern::fixed_sparsity) {
+                None => Worth::Given(Default::Required("0.9")),
+                Some(fixed) => Worth::Fixed(
+                    fixed.into(),
+                    format!(
+                        "does not apply to pattern = \"{}\", which fixes it; give the pattern an entry of its own",
+                        choices.text("pattern")
+                    ),
+                ),
+            },
+        }),
+        unsaid: None,
+        get: |cell| Some(mask(cell)?.sparsity.into()),
+    },
+    Axis {
+        name: "mask",
+        key: Some(GridKey {
+            name: "mask",
+            about: "Score by which weights stay live",
+            kind: Kind::word::<MaskScore>(),
+            rank: 8,
+            read_by: masked,
+            worth: |choices| {
+                let scores = choices.optimizer().masks.map_or(&[][..], |masks| masks.scores);
+                match scores.first() {
+                    Some(MaskScore::Fisher) | None => Worth::Given(Default::Word("fisher")),
+                    Some(MaskScore::Gradient) => Worth::Given(Default::Word("gradient")),
+                    Some(MaskScore::Weight) => Worth::Given(Default::Word("weight")),
+                    Some(MaskScore::Random) => Worth::Given(Default::Word("random")),
+                }
+            },
+        }),
+        unsaid: None,
+        get: |cell| Some(Value::Word(word(&mask(cell)?.refresh.score.name()))),
+    },
+    Axis {
+        name: "pattern",
+        key: Some(GridKey {
+            name: "pattern",
+            about: "Granularity of the mask: unstructured, tensor, channel or N:M",
+            kind: Kind::word::<Pattern>(),
+            rank: 6,
+            read_by: masked,
+            worth: |_| Worth::Given(Default::Word("unstructured")),
+        }),
+        unsaid: Some("unstructured"),
+        get: |cell| Some(Value::Word(mask(cell)?.pattern.to_string())),
+    },
+    Axis {
+        name: "refresh",
+        key: Some(GridKey {
+            name: "refresh",
+            about: "When the mask changes: static, every mask_interval epochs, or dynamic (dropped and grown in part)",
+            kind: Kind::word::<RefreshName>(),
+            rank: 9,
+            read_by: |optimizer| optimizer.masks.is_some_and(|masks| masks.refreshes.len() > 1),
+            worth: |choices| {
+                let refreshes = choices.optimizer().masks.map_or(&[][..], |masks| masks.refreshes);
+                match refreshes.first() {
+                    Some(RefreshName::Interval) | None => Worth::Given(Default::Word("interval")),
+                    Some(RefreshName::Static) => Worth::Given(Default::Word("static")),
+                    Some(RefreshName::Dynamic) => Worth::Given(Default::Word("dynamic")),
+                }
+            },
+        }),
+        unsaid: Some("interval"),
+        get: |cell| Some(Value::Word(word(&mask(cell)?.refresh.when.name()))),
+    },
+    Axis {
+        name: "mask_interval",
+        key: Some(GridKey {
+            name: "mask_interval",
+            about: "Epochs between mask refreshes",
+            kind: Kind::Count(1, Most::Fixed(100_000)),
+            rank: 10,
+            read_by: masked,
+            worth: |choices| match choices.parsed("refresh") {
+                Some(RefreshName::Static) => Worth::Nothing("does not apply to refresh = \"static\"; remove it".into()),
+                Some(RefreshName::Interval | RefreshName::Dynamic) | None => Worth::Given(Default::Count(1)),
+            },
+        }),
+        unsaid: Some("1"),
+        get: |cell| match mask(cell)?.refresh.when {
+            When::Static { .. } => None,
+            When::Interval { epochs } | When::Dynamic { epochs, .. } => Some(epochs.into()),
+        },
+    },
+    Axis {
+        name: "fisher_samples",
+        key: Some(GridKey {
+            name: "fisher_samples",
+            about: "Training samples in the Fisher score",
+            kind: Kind::Count(1, Most::TrainingSamples),
+            rank: 11,
+            read_by: by_fisher,
+            worth: |choices| with_fisher(choices, Default::Count(128.min(choices.shape().train as u64))),
+        }),
+        unsaid: Some("128"),
+        get: |cell| match mask(cell)?.refresh.score {
+            Score::Fisher { samples, .. } => Some(samples.into()),
+            Score::Gradient | Score::Weight | Score::Random => None,
+        },
+    },
+    Axis {
+        name: "fisher_mode",
+        key: Some(GridKey {
+            name: "fisher_mode",
+            about: "How the Fisher score is taken",
+            kind: Kind::word::<FisherMode>(),
+            rank: 12,
+            read_by: by_fisher,
+            worth: |choices| with_fisher(choices, Default::Word("clean")),
+        }),
+        unsaid: Some("clean"),
+        get: |cell| match &mask(cell)?.refresh.score {
+            Score::Fisher { mode, .. } => Some(Value::Word(word(mode))),
+            Score::Gradient | Score::Weight | Score::Random => None,
+        },
+    },
+    Axis {
+        name: "drop_rate",
+        key: Some(GridKey {
+            name: "drop_rate",
+            about: "Initial fraction of live weights dropped at a refresh",
+            kind: Kind::Number(Bounds::Fraction),
+            rank: 13,
+            read_by: dynamic,
+            worth: |choices| while_dynamic(choices, Default::Number(0.5)),
+        }),
+        unsaid: Some("0.5"),
+        get: |cell| match mask(cell)?.refresh.when {
+            When::Dynamic { drop_rate, .. } => Some(drop_rate.into()),
+            When::Static { .. } | When::Interval { .. } => None,
+        },
+    },
+    Axis {
+        name: "grow",
+        key: Some(GridKey {
+            name: "grow",
+            about: "Score by which dead weights come alive",
+            kind: Kind::word::<Grow>(),
+            rank: 14,
+            read_by: dynamic,
+            worth: |choices| while_dynamic(choices, Default::Word("random")),
+        }),
+        unsaid: Some("random"),
+        get: |cell| match &mask(cell)?.refresh.when {
+            When::Dynamic { grow, .. } => Some(Value::Word(word(grow))),
+            When::Static { .. } | When::Interval { .. } => None,
+        },
+    },
+    Axis {
+        name: "rho",
+        key: Some(GridKey {
+            name: "rho",
+            about: "Radius of the ascent step",
+            kind: Kind::Number(Bounds::NonNegative),
+            rank: 4,
+            read_by: |optimizer| optimizer.reads.contains(&"rho"),
+            worth: |_| Worth::Given(Default::Required("0.1")),
+        }),
+        unsaid: None,
+        get: |cell| Some(ascent(cell)?.rho.into()),
+    },
+    Axis {
+        name: "norm",
+        key: Some(GridKey {
+            name: "norm",
+            about: "What a masked ascent step is divided by: the norm of the full gradient, of the masked one, or of the step before",
+            kind: Kind::word::<Norm>(),
+            rank: 15,
+            read_by: masked,
+            worth: |_| Worth::Given(Default::Word("full")),
+        }),
+        unsaid: Some("full"),
+        get: |cell| mask(cell).and(ascent(cell)).map(|ascent| Value::Word(word(&ascent.norm))),
+    },
+    Axis {
+        name: "perturbation",
+        key: Some(GridKey {
+            name: "perturbation",
+            about: "Whether the mask is applied to the ascent step (explicit) or to the weights of the first backward pass (implicit)",
+            kind: Kind::word::<Perturbation>(),
+            rank: 16,
+            read_by: masked,
+            worth: |_| Worth::Given(Default::Word("explicit")),
+        }),
+        unsaid: Some("explicit"),
+        get: |cell| mask(cell).and(ascent(cell)).map(|ascent| Value::Word(word(&ascent.perturbation))),
+    },
+    Axis {
+        name: "rho_decay",
+        key: Some(GridKey {
+            name: "rho_decay",
+            about: "How the radius changes: not at all, or as rho / sqrt t in step t",
+            kind: Kind::word::<RhoDecay>(),
+            rank: 17,
+            read_by: |optimizer| optimizer.reads.contains(&"rho_decay"),
+            worth: |_| Worth::Given(Default::Word("constant")),
+        }),
+        unsaid: Some("constant"),
+        get: |cell| Some(Value::Word(word(&ascent(cell)?.rho_decay))),
+    },
+    Axis {
+        name: "batch_norm",
+        key: Some(GridKey {
+            name: "batch_norm",
+            about: "BatchNorm running statistics in the second pass; the papers' code updates them",
+            kind: Kind::word::<BatchNormPass2>(),
+            rank: 18,
+            read_by: |optimizer| optimizer.reads.contains(&"batch_norm"),
+            worth: |_| Worth::Given(Default::Word("update")),
+        }),
+        unsaid: Some("update"),
+        get: |cell| Some(Value::Word(word(&ascent(cell)?.batch_norm))),
+    },
+    Axis {
+        name: "lr",
+        key: Some(GridKey {
+            name: "lr",
+            about: "Peak learning rate, in place of the schedule's",
+            kind: Kind::Number(Bounds::Positive),
+            rank: 1,
+            read_by: any,
+            worth: |choices| Worth::Given(Default::Number(choices.lr())),
+        }),
+        unsaid: None,
+        get: |cell| Some(cell.lr.into()),
+    },
+    Axis {
+        name: "momentum",
+        key: Some(GridKey {
+            name: "momentum",
+            about: "Momentum of the base step",
+            kind: Kind::Number(Bounds::BelowOne),
+            rank: 2,
+            read_by: any,
+            worth: |_| Worth::Given(Default::Number(0.9)),
+        }),
+        unsaid: Some("0.9"),
+        get: |cell| Some(cell.optimizer.momentum.into()),
+    },
+    Axis {
+        name: "nesterov",
+        key: Some(GridKey {
+            name: "nesterov",
+            about: "Nesterov momentum in the base step",
+            kind: Kind::Flag,
+            rank: 19,
+            read_by: any,
+            worth: |_| Worth::Given(Default::Flag(false)),
+        }),
+        unsaid: Some("false"),
+        get: |cell| Some(cell.optimizer.nesterov.into()),
+    },
+    Axis {
+        name: "weight_decay",
+        key: Some(GridKey {
+            name: "weight_decay",
+            about: "Coupled weight decay",
+            kind: Kind::Number(Bounds::NonNegative),
+            rank: 3,
+            read_by: any,
+            worth: |_| Worth::Given(Default::Number(5e-4)),
+        }),
+        unsaid: None,
+        get: |cell| Some(cell.optimizer.weight_decay.into()),
+    },
+    Axis {
+        name: "epochs",
+        key: Some(GridKey {
+            name: "epochs_factor",
+            about: "Trains this many times the schedule's epochs",
+            kind: Kind::Count(1, Most::Fixed(100)),
+            rank: 0,
+            read_by: any,
+            worth: |_| Worth::Given(Default::Count(1)),
+        }),
+        unsaid: None,
+        get: |cell| Some(cell.epochs.into()),
+    },
+    Axis { name: "seed", key: None, unsaid: None, get: |cell| Some(Value::Count(cell.seed)) },
+];
+
+/// Keys of an optimizer's own are expanded here.
+pub(super) const OWN_RANK: u8 = 5;
+
+/// Keys of an optimizer's own stand before this axis.
+const OWN_BEFORE: &str = "batch_norm";
+
+fn any(_: &OptimizerEntry) -> bool {
+    true
+}
+
+fn masked(optimizer: &OptimizerEntry) -> bool {
+    optimizer.masks.is_some()
+}
+
+fn by_fisher(optimizer: &OptimizerEntry) -> bool {
+    optimizer.masks.is_some_and(|masks| masks.scores.contains(&MaskScore::Fisher))
+}
+
+fn dynamic(optimizer: &OptimizerEntry) -> bool {
+    optimizer.masks.is_some_and(|masks| masks.refreshes.contains(&RefreshName::Dynamic))
+}
+
+fn with_fisher(choices: &Choices<'_>, default: Default) -> Worth {
+    match choices.parsed("mask") {
+        Some(MaskScore::Fisher) => Worth::Given(default),
+        _ => Worth::Nothing("requires mask = \"fisher\", which this entry lacks; remove it".into()),
+    }
+}
+
+fn while_dynamic(choices: &Choices<'_>, default: Default) -> Worth {
+    match choices.refresh() {
+        RefreshName::Dynamic => Worth::Given(default),
+        RefreshName::Static | RefreshName::Interval => {
+            Worth::Nothing("requires refresh = \"dynamic\", which this entry lacks; remove it".into())
+        }
+    }
+}
+
+fn ascent(cell: &Cell) -> Option<&AscentSpec> {
+    cell.optimizer.ascent.as_ref()
+}
+
+fn mask(cell: &Cell) -> Option<&MaskSpec> {
+    ascent(cell)?.mask.as_ref()
+}
+
+impl Cell {
+    /// Every axis that applies to the cell, with its value, in the order of reports.
+    pub fn axes(&self) -> Vec<(Cow<'static, str>, Value)> {
+        let own = ascent(self).and_then(|ascent| ascent.variant.as_ref()).map_or(&[][..], |variant| &variant.settings);
+        let mut axes = Vec::with_capacity(AXES.len() + own.len());
+        for axis in AXES {
+            if axis.name == OWN_BEFORE {
+                axes.extend(own.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone())));
+            }
+            axes.extend((axis.get)(self).map(|value| (Cow::Borrowed(axis.name), value)));
+        }
+        axes
+    }
+
+    /// A label for progress lines: the axes, without those that have a grid's default value.
+    pub fn label(&self) -> String {
+        format!("{} seed={}", self.setting_label(), self.seed)
+    }
+
+    /// The label without the seed.
+    pub fn setting_label(&self) -> String {
+        let mut label = self.optimizer.name.clone();
+        for (name, value) in self.axes() {
+            let axis = AXES.iter().find(|axis| axis.name == name);
+            let unsaid = axis.and_then(|axis| axis.unsaid) == Some(value.to_string().as_str());
+            if !unsaid && !matches!(&*name, "optimizer" | "seed") {
+                label.push_str(&format!(" {name}={value}"));
+            }
+        }
+        label
+    }
+}
+
+/// Names of the axes of cells, in the order of reports: those that every program knows, and keys of the cells' optimizers' own.
+pub fn axis_names<'c>(cells: impl IntoIterator<Item = &'c Cell>) -> Vec<String> {
+    let mut own: Vec<&str> = Vec::new();
+    for (name, _) in cells.into_iter().filter_map(|cell| ascent(cell)?.variant.as_ref()).flat_map(|v| &v.settings) {
+        if !own.contains(&name.as_str()) {
+            own.push(name);
+        }
+    }
+    let place = AXES.iter().position(|axis| axis.name == OWN_BEFORE).unwrap_or(AXES.len());
+    let names = |axes: &'static [Axis]| axes.iter().map(|axis| axis.name.to_string());
+    names(&AXES[..place]).chain(own.into_iter().map(str::to_string)).chain(names(&AXES[place..])).collect()
+}
+
+/// A column of reports: an axis other than the seed, or all keys of an optimizer's own together.
+pub struct Column {
+    /// Its name.
+    pub name: &'static str,
+    /// The values of its axis; none for words that no list ends.
+    pub kind: Option<Kind>,
+    axis: Option<&'static Axis>,
+}
+
+/// The columns that tell settings apart, in the order of reports.
+pub fn columns() -> Vec<Column> {
+    let mut columns = Vec::with_capacity(AXES.len());
+    for axis in AXES.iter().filter(|axis| axis.name != "seed") {
+        if axis.name == OWN_BEFORE {
+            columns.push(Column { name: "variant", kind: None, axis: None });
+        }
+        columns.push(Column { name: axis.name, kind: axis.key.as_ref().map(|key| key.kind), axis: Some(axis) });
+    }
+    columns
+}
+
+impl Column {
+    /// Its value in a cell, where it applies.
+    pub fn value(&self, cell: &Cell) -> Option<Value> {
+        match self.axis {
+            Some(axis) => (axis.get)(cell),
+            None => {
+                let own = &ascent(cell)?.variant.as_ref()?.settings;
+                let texts: Vec<String> = own.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                Some(texts.join(" ")).filter(|text| !text.is_empty()).map(Value::Word)
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! An entry of a suite's grid as the user writes it: values by key. What keys there are and what values they allow is found when
+//! the entry is expanded, for the optimizers that it names.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::axes::AXES;
+use crate::optim::{Kind, OptimizerEntry, Registry, Value};
+
+/// One entry of the grid.
+#[derive(Clone, Debug, Default)]
+pub struct GridEntry(Vec<(String, Given)>);
+
+/// A value, or a list of values to try.
+#[derive(Clone, Debug)]
+pub enum Given {
+    /// One value.
+    One(Value),
+    /// A cell for each; or one value, where a value is itself a list.
+    Many(Vec<Value>),
+}
+
+impl Given {
+    /// The values to try; `is_list` says whether one value is itself a list of numbers.
+    pub fn values(&self, is_list: bool) -> Vec<Value> {
+        match self {
+            Self::One(value) => vec![value.clone()],
+            Self::Many(values) if is_list && !values.is_empty() => {
+                let numbers: Option<Vec<f64>> = values.iter().map(Value::number).collect();
+                numbers.map_or_else(|| values.clone(), |numbers| vec![Value::Numbers(numbers)])
+            }
+            Self::Many(values) => values.clone(),
+        }
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Many(values) => values.len(),
+        }
+    }
+}
+
+impl GridEntry {
+    /// What is given for a key.
+    pub fn get(&self, key: &str) -> Option<&Given> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, given)| given)
+    }
+
+    /// Gives a key one value.
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.0.retain(|(name, _)| name != key);
+        self.0.push((key.into(), Given::One(value)));
+    }
+
+    /// The keys that are given, with their values.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &Given)> {
+        self.0.iter().map(|(name, given)| (name.as_str(), given))
+    }
+
+    /// How many cells it describes with one seed, at most: what does not apply is refused later.
+    pub fn combinations(&self) -> usize {
+        self.keys().map(|(_, given)| given.length()).fold(1, usize::saturating_mul)
+    }
+}
+
+impl<'de> Deserialize<'de> for GridEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = GridEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an optimizer and its settings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<GridEntry, A::Error> {
+                let mut entry = GridEntry::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    if entry.get(&key).is_some() {
+                        return Err(A::Error::custom(format!("{key} stands twice")));
+                    }
+                    entry.0.push((key, map.next_value()?));
+                }
+                Ok(entry)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values;
+        impl<'de> Visitor<'de> for Values {
+            type Value = Given;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value or a list of values")
+            }
+
+            fn visit_bool<E: Error>(self, flag: bool) -> Result<Given, E> {
+                Ok(Given::One(Value::Flag(flag)))
+            }
+
+            fn visit_i64<E: Error>(self, n: i64) -> Result<Given, E> {
+                Ok(Given::One(u64::try_from(n).map_or(Value::Number(n as f64), Value::Count)))
+            }
+
+            fn visit_u64<E: Error>(self, n: u64) -> Result<Given, E> {
+                Ok(Given::One(Value::Count(n)))
+            }
+
+            fn visit_f64<E: Error>(self, n: f64) -> Result<Given, E> {
+                Ok(Given::One(Value::Number(n)))
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<Given, E> {
+                Ok(Given::One(Value::Word(word.into())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Given, A::Error> {
+                let mut many = Vec::new();
+                while let Some(value) = values.next_element()? {
+                    many.push(value);
+                }
+                Ok(Given::Many(many))
+            }
+        }
+        deserializer.deserialize_any(Values)
+    }
+}
+
+/// The schema of the entries that the standard optimizers allow.
+impl JsonSchema for GridEntry {
+    fn schema_name() -> Cow<'static, str> {
+        "GridEntry".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        schema(&Registry::standard(), generator)
+    }
+}
+
+/// The schema of the entries that the optimizers of `registry` allow.
+pub(super) fn schema(registry: &Registry, generator: &mut SchemaGenerator) -> Schema {
+    let mut properties = serde_json::Map::new();
+    let names: Vec<&str> = registry.entries().iter().map(|optimizer| optimizer.name).collect();
+    let mut optimizer = one_or_many(json_schema!({ "type": "string", "enum": names }));
+    let lines = registry.entries().iter().map(|optimizer| format!("`{}`: {}", optimizer.name, optimizer.about));
+    optimizer.insert("description".into(), lines.collect::<Vec<_>>().join("\n").into());
+    properties.insert("optimizer".into(), optimizer.to_value());
+    let mut property = |name: &str, about: String, kind: Kind| {
+        let mut schema = one_or_many(kind.schema(generator));
+        schema.insert("description".into(), about.into());
+        properties.entry(name).or_insert(schema.to_value());
+    };
+    for key in AXES.iter().filter_map(|axis| axis.key.as_ref()) {
+        let readers: Vec<&OptimizerEntry> = registry.entries().iter().filter(|o| (key.read_by)(o)).collect();
+        let by = readers.iter().map(|optimizer| optimizer.name).collect::<Vec<_>>().join(", ");
+        let by = if readers.len() == names.len() { String::new() } else { format!(" ({by})") };
+        property(key.name, format!("{}{by}.", key.about), key.kind);
+    }
+    for key in registry.entries().iter().flat_map(|optimizer| optimizer.keys) {
+        let readers = registry.entries().iter().filter_map(|optimizer| {
+            let own = optimizer.keys.iter().find(|other| other.name == key.name)?;
+            Some(match own.default.value() {
+                Ok(value) => format!("{}: {}, default {}", optimizer.name, own.about, value.quoted()),
+                Err(example) => format!("{}: {}, such as {example}", optimizer.name, own.about),
+            })
+        });
+        property(key.name, readers.collect::<Vec<_>>().join("\n"), key.kind);
+    }
+    json_schema!({
+        "description": "One entry of the grid.",
+        "type": "object",
+        "properties": properties,
+        "required": ["optimizer"],
+        "additionalProperties": false,
+    })
+}
+
+fn one_or_many(one: Schema) -> Schema {
+    let many = json_schema!({ "type": "array", "items": one });
+    json_schema!({ "anyOf": [one, many] })
+}
