@@ -1,5 +1,5 @@
 //! Everything that parses what may be a stranger's, each as a function of bytes that panics only where the program is wrong. The
-//! fuzzers (`fuzz_targets`) and the tests (`tests/seeds.rs`) call the same functions.
+//! fuzzers (`fuzz_targets`) and the tests (`tests/it/seeds.rs`) call the same functions.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

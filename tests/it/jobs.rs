@@ -1,13 +1,12 @@
 //! Several cells at once: the same bits, and a crash that takes one cell alone.
 #![cfg(target_os = "linux")]
 
-mod support;
-
 use std::time::Duration;
 
 use predicates::prelude::*;
 use serde_json::Value;
-use support::{Place, TINY, signal};
+
+use crate::support::{Place, TINY, signal};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
 

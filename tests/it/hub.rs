@@ -1,15 +1,14 @@
 //! The real hf-hub client against a local server that speaks the hub's protocol.
 
-mod support;
-
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use predicates::prelude::*;
 use sharpbench::data::sha256_file;
-use support::{Place, error, write_parquet};
 use tiny_http::{Header, Method, Request, Response, Server, StatusCode};
+
+use crate::support::{Place, error, write_parquet};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const SPLITS: [(&str, usize); 2] = [("train", 0), ("test", 50_000)];

@@ -1,13 +1,12 @@
 //! The gate through the real binary: deliberate regressions are caught, reruns pass.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 
 use predicates::prelude::*;
 use serde_json::Value;
 use sharpbench::suite::{Cell, MaskScore, OptimizerName, Refresh};
-use support::{Place, error, trained};
+
+use crate::support::{Place, error, trained};
 
 /// A place with two runs of one suite, whose times are not judged: other tests run beside this one.
 fn two_runs() -> Place {

@@ -5,8 +5,6 @@
 //! that `SHARPBENCH_FAULT_KINDS` names (default all), such as `kill,twice`.
 #![cfg(target_os = "linux")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
@@ -15,7 +13,8 @@ use std::process::{Child, Output};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use support::{Place, Random, signal, timeless};
+
+use crate::support::{Place, Random, signal, timeless};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run --threads 1";
 const EPOCHS: usize = 5;

@@ -1,11 +1,10 @@
 //! The real binary: the main job, what it prints, and how it refuses.
 
-mod support;
-
 use std::path::Path;
 
 use predicates::prelude::*;
-use support::{Place, TINY, error};
+
+use crate::support::{Place, TINY, error};
 
 #[test]
 fn a_suite_trains_reports_and_resumes() {
@@ -357,7 +356,7 @@ fn a_profile_may_be_like_another() {
 /// suites/suite.schema.json is what `sharpbench schema` prints.
 #[test]
 fn the_committed_schema_is_current() {
-    let committed = include_str!("../suites/suite.schema.json");
+    let committed = include_str!("../../suites/suite.schema.json");
     Place::new().sharpbench("schema").assert().success().stdout(committed);
 }
 

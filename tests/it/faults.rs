@@ -1,13 +1,12 @@
 //! Kills, full disks and company: nothing finished is lost, nothing half-written is read.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use predicates::prelude::*;
 use serde_json::Value;
-use support::{Place, Random, TINY, pixel, signal, timeless, write_parquet};
+
+use crate::support::{Place, Random, TINY, pixel, signal, timeless, write_parquet};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
 

@@ -1,10 +1,8 @@
 //! The HTML report in a real browser.
 
-mod support;
-
 use std::process::Command;
 
-use support::Place;
+use crate::support::Place;
 
 /// Chromium under one of its names.
 fn chromium() -> Option<&'static str> {

@@ -1,11 +1,10 @@
 //! Trainings measured at their edge of stability.
 
-mod support;
-
 use predicates::prelude::*;
 use sharpbench::record::{Measures, Status};
 use sharpbench::suite::{Cell, OptimizerName, Suite};
-use support::{Place, error, trained};
+
+use crate::support::{Place, error, trained};
 
 /// The cells of an embedded suite whose data the program holds.
 fn cells(suite: &str, profile: &str) -> Vec<Cell> {

@@ -1,6 +1,6 @@
 //! The seeds of the fuzzers, as they are and damaged: no parser panics, and what it refuses it names.
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/lib.rs"]
 #[allow(unreachable_pub, reason = "it is the fuzzers' library")]
 mod parsers;
 

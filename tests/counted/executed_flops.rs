@@ -1,4 +1,4 @@
-//! The kernels' own count of FLOPs. A test binary of one test: the count is of the whole process.
+//! The kernels' own count of FLOPs.
 
 use candle_core::{Device, Tensor};
 use sharpbench::data::Input;
@@ -8,6 +8,8 @@ use sharpbench::model::{self, Model, ModelSpec, Task};
 use sharpbench::nn::{BackwardPlan, BatchNormMode, RunningStats, executed_flops};
 use sharpbench::optim::{ActiveMask, Context, Method, Norm, Perturbation, Plain, Sam, Sgd};
 use sharpbench::train::{Optimizer, Trainer};
+
+use crate::support::alone;
 
 const SAMPLES: u64 = 6;
 
@@ -25,6 +27,7 @@ fn executed(model: &dyn Model, batch: &Batch, method: Box<dyn Method>, mask: Opt
     let mut trainer = Trainer::new(model, optimizer, layout.init(7), RunningStats::new(layout));
     let plan = mask.map(|mask| BackwardPlan::of_scalars(layout, mask.flags()));
     let mask = mask.map(|mask| ActiveMask { mask, plan: plan.as_ref() });
+    let _alone = alone();
     let before = executed_flops();
     trainer.step(batch, 0.05, &mut Context { mask, ..Context::new(0, 1) }).expect("a step");
     executed_flops() - before

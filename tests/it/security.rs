@@ -1,8 +1,6 @@
 //! Suites, runs and data of strangers: nothing is written outside the run folder, nothing is waited for, memory is bounded.
 #![cfg(unix)]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::symlink;
@@ -10,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use predicates::prelude::*;
-use support::{Place, TINY, error};
+
+use crate::support::{Place, TINY, error, write_columns, write_parquet};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run --quiet";
 
@@ -219,8 +218,8 @@ fn data_that_would_fill_the_memory_are_refused() {
         crc.sum()
     };
     png[29..33].copy_from_slice(&checksum.to_be_bytes());
-    support::write_columns(&place.path("parquet/train.parquet"), vec![png.clone().into()], vec![0]);
-    support::write_parquet(&place.path("parquet/test.parquet"), 0, 20);
+    write_columns(&place.path("parquet/train.parquet"), vec![png.clone().into()], vec![0]);
+    write_parquet(&place.path("parquet/test.parquet"), 0, 20);
     let message = refused("suite tiny.toml --data parquet");
     assert!(message.contains("the image of row 0 is 60000x60000, expected 32x32"), "{message}");
     for class in ["train/a", "train/b", "test/a", "test/b"] {

@@ -1,15 +1,14 @@
 //! One cell by its place in a plan: what its exit code says, and the same plan by a plain shell.
 #![cfg(unix)]
 
-mod support;
-
 use std::fs;
 use std::time::Duration;
 
 use predicates::prelude::*;
 use serde_json::Value;
 use sharpbench::suite::Cell;
-use support::{Place, TINY, signal};
+
+use crate::support::{Place, TINY, signal};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
 const CELL: &str = "cell --run run --plan plan.txt --threads 1";

@@ -2,8 +2,6 @@
 //! with a word.
 #![cfg(target_os = "linux")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,7 +14,8 @@ use std::time::{Duration, Instant};
 use predicates::prelude::*;
 use serde_json::Value;
 use sharpbench::suite::Cell;
-use support::{Place, TINY, signal};
+
+use crate::support::{Place, TINY, signal};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
 const SLURM: &str = "--executor slurm --mem 200M --time 10";

@@ -1,7 +1,5 @@
 //! Images are the same whichever way they came, and damage is noticed.
 
-mod support;
-
 use std::io::Write;
 use std::path::Path;
 
@@ -12,10 +10,11 @@ use sharpbench::data::augment::{Augment, ResizedCrop};
 use sharpbench::data::loader::{Batch, order};
 use sharpbench::data::{self, DataSet, DataSource, DataSpec, Fetch, OnUnreadable, Samples, sha256_file};
 use sharpbench::random::{Stream, stream};
-use support::{Place, error, label, pixel, write_columns, write_named_columns, write_parquet};
+
+use crate::support::{Place, error, label, pixel, write_columns, write_named_columns, write_parquet};
 
 /// A CMYK photograph.
-const CMYK: &[u8] = include_bytes!("data/cmyk.jpg");
+const CMYK: &[u8] = include_bytes!("../data/cmyk.jpg");
 const RUN: &str = "suite tiny.toml --quiet --out run --data";
 
 fn load(name: &str, directory: &Path, [train, test]: [usize; 2]) -> sharpbench::Result<DataSet> {

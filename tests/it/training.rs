@@ -1,7 +1,5 @@
 //! Properties of the training step and of whole cells, on tiny images.
 
-mod support;
-
 use candle_core::{Device, Tensor};
 use sharpbench::compute::Compute;
 use sharpbench::data::augment::Augment;
@@ -18,7 +16,8 @@ use sharpbench::record::{MaskRefresh, Measures, Status, fingerprint};
 use sharpbench::suite::cell::FisherMode;
 use sharpbench::suite::{Cell, Frame, OptimizerName, Refresh, Suite, one_optimizer};
 use sharpbench::train::{Checkpoint, KeepNothing, Keeper, Optimizer, Trained, Trainer, train, train_from};
-use support::Silent;
+
+use crate::support::Silent;
 
 const SHAPE: [usize; 3] = [3, 8, 8];
 const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 5e-4 };
@@ -538,7 +537,7 @@ fn in_pieces(cell: &Cell, data: &DataSet, length: usize) -> (Trained, usize) {
 }
 
 /// Measures without what no two trainings have in common. Executed FLOPs are counted over the process, in which other tests work too: in
-/// processes of their own, tests/faults.rs compares them.
+/// processes of their own, tests/it/faults.rs compares them.
 fn timeless(trained: &Trained) -> Measures {
     let mut m = trained.measures.clone();
     (m.train_seconds, m.mask_seconds, m.step_seconds, m.peak_memory_bytes) = (0.0, 0.0, None, None);

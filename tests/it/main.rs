@@ -1,0 +1,16 @@
+//! Tests of the library and of the real binary: one program, which is linked once. A module for each subject.
+
+mod cell;
+mod cli;
+mod data;
+mod fault_driver;
+mod faults;
+mod hub;
+mod jobs;
+mod page;
+mod parity;
+mod security;
+mod seeds;
+mod slurm;
+mod support;
+mod training;
