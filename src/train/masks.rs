@@ -18,8 +18,6 @@ pub(super) struct MaskState<'c> {
     norm: Norm,
     mask: Mask,
     plan: Option<BackwardPlan>,
-    /// Every refresh so far.
-    pub(super) refreshes: Vec<MaskRefresh>,
 }
 
 /// What a refresh reads of the current batch.
@@ -50,7 +48,6 @@ impl<'c> MaskState<'c> {
             norm: ascent.norm,
             mask,
             plan: None,
-            refreshes: Vec::new(),
         };
         state.make_plan();
         Some(state)
@@ -65,9 +62,9 @@ impl<'c> MaskState<'c> {
         &self.mask
     }
 
-    /// Puts back a mask with what was noted of the refreshes up to it.
-    pub(super) fn restore(&mut self, mask: Mask, refreshes: Vec<MaskRefresh>) {
-        (self.mask, self.refreshes) = (mask, refreshes);
+    /// Puts back a mask.
+    pub(super) fn restore(&mut self, mask: Mask) {
+        self.mask = mask;
         self.make_plan();
     }
 
@@ -116,17 +113,18 @@ impl<'c> MaskState<'c> {
         self.spec.pattern.choose(&self.layout, fisher_keep(scores.len(), self.spec.sparsity), Some(scores), rng)
     }
 
-    /// Puts a mask in force and notes what it is like; `fisher` are the scores it was chosen by.
-    pub(super) fn replace(&mut self, epoch: usize, next: Mask, fisher: Option<&[f32]>) {
+    /// Puts a mask in force and describes it; `fisher` are the scores it was chosen by.
+    pub(super) fn replace(&mut self, epoch: usize, next: Mask, fisher: Option<&[f32]>) -> MaskRefresh {
         let live = next.live_by_tensor(&self.layout).into_iter().map(|(name, live)| (name.to_string(), live));
-        self.refreshes.push(MaskRefresh {
+        let refresh = MaskRefresh {
             epoch,
             live_fraction: next.live_fraction(),
             live_by_tensor: live.collect(),
             overlap: (self.mask.live_count() > 0).then(|| next.overlap(&self.mask)).flatten(),
             fisher_share: fisher.and_then(|scores| next.share_of(scores)),
-        });
+        };
         self.mask = next;
         self.make_plan();
+        refresh
     }
 }

@@ -1,21 +1,35 @@
 //! Training one cell: the step, the epoch, evaluation, and what is measured on the way.
 
-mod cell;
 mod checkpoint;
+mod curvature;
+mod edge;
 mod evaluate;
+#[cfg(test)]
+mod exact_hessian;
 mod fisher;
 mod gradient_norm;
+mod keeper;
 mod landscape;
 mod masks;
 mod memory;
+mod observer;
 mod reference;
+mod session;
+mod setup;
 mod sharpness;
+mod slot;
+mod state;
 mod step;
+mod trained;
 
-pub use cell::{Observer, Setup, Trained, train, train_from};
-pub use checkpoint::{Checkpoint, KeepNothing, Keeper, identity};
+pub use checkpoint::{Checkpoint, identity};
 pub use fisher::fisher_scores;
+pub use keeper::{KeepNothing, Keeper};
 pub use landscape::{BatchProblem, Network, Problem};
 pub use memory::{peak_bytes as peak_memory_bytes, resident_bytes};
+pub use observer::Observer;
 pub use reference::ReferenceStep;
+pub use session::{train, train_from};
+pub use setup::Setup;
 pub use step::{Optimizer, StepParts, Trainer};
+pub use trained::Trained;

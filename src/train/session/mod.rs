@@ -1,0 +1,294 @@
+//! One training, from its seed or a checkpoint to its end: epochs, steps, and what is measured along the way.
+
+mod resume;
+
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use super::checkpoint::Checkpoint;
+use super::edge::EdgeProbe;
+use super::evaluate::evaluate;
+use super::fisher::fisher_scores;
+use super::gradient_norm::squared_gradient_norm;
+use super::keeper::{KeepNothing, Keeper};
+use super::landscape::Problem;
+use super::masks::{MaskState, Observed};
+use super::memory;
+use super::observer::Observer;
+use super::setup::Setup;
+use super::sharpness::sharpness;
+use super::state::{Position, TrainingState};
+use super::step::{Optimizer, Trainer};
+use super::trained::Trained;
+use crate::compute::Compute;
+use crate::data::DataSet;
+use crate::data::loader::Batch;
+use crate::error::{Error, Result};
+use crate::flops;
+use crate::mask::{Refresh, Score};
+use crate::model::{self, Model, Task};
+use crate::nn::{RunningStats, executed_flops};
+use crate::optim::{Context, Registry};
+use crate::record::{EpochMeasures, GradientNorm, Status};
+use crate::suite::Cell;
+
+/// Samples of a pass over a full batch.
+const FULL_BATCH_CHUNK: usize = 512;
+
+/// A training in progress.
+struct Session<'a> {
+    cell: &'a Cell,
+    data: &'a DataSet,
+    compute: &'a Compute,
+    /// Whether the peak memory is this cell's, not the process's so far.
+    peak_is_own: bool,
+    trainer: Trainer<'a>,
+    masks: Option<MaskState<'a>>,
+    edge: EdgeProbe,
+    state: TrainingState,
+}
+
+/// How an epoch ended.
+enum Epoch {
+    /// All its steps were taken.
+    Done,
+    /// The step at which the loss or a weight was no longer finite.
+    Diverged(usize),
+    /// It was stopped.
+    Stopped,
+}
+
+/// Trains a cell on its data set, on the CPU, without interruption.
+///
+/// # Errors
+/// When a tensor operation fails. Divergence is a result, not an error.
+pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<Trained> {
+    let setup = Setup { compute: Compute::CPU, registry: &Registry::standard() };
+    let trained = train_from(cell, data, &setup, None, observer, &mut KeepNothing)?;
+    trained.ok_or_else(|| Error::Usage("a training that nobody stops has stopped".into()))
+}
+
+/// Trains a cell on its data set, from the start or from a checkpoint; returns nothing where `keeper` stopped it, which then has its
+/// checkpoint.
+///
+/// # Errors
+/// When a tensor operation fails, the checkpoint is of another cell, or `keeper` cannot keep one.
+pub fn train_from(
+    cell: &Cell,
+    data: &DataSet,
+    setup: &Setup<'_>,
+    from: Option<Checkpoint>,
+    observer: &mut dyn Observer,
+    keeper: &mut dyn Keeper,
+) -> Result<Option<Trained>> {
+    let model = model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
+    let cost = setup.registry.step_cost(&cell.optimizer).map_err(Error::Usage)?;
+    let mut session = Session::new(cell, data, setup, model.as_ref())?;
+    if let Some(checkpoint) = from {
+        session.restore(checkpoint).map_err(|e| Error::Usage(format!("the checkpoint of {}: {e}", cell.label())))?;
+    }
+    let Some(status) = session.run(observer, keeper)? else { return Ok(None) };
+    session.note_process();
+    let Session { state, trainer, .. } = session;
+    let flops = flops::training(model.forward_macs(), cell.batch_size, state.steps() as u64, cost);
+    Ok(Some(Trained::new(model.as_ref(), status, state, flops, trainer.into_parts())))
+}
+
+impl<'a> Session<'a> {
+    fn new(cell: &'a Cell, data: &'a DataSet, setup: &Setup<'a>, model: &'a dyn Model) -> Result<Self> {
+        let Setup { compute, registry } = *setup;
+        let peak_is_own = memory::reset_peak();
+        let layout = model.layout();
+        let optimizer = Optimizer::new(&cell.optimizer, layout, registry).map_err(Error::Usage)?;
+        let chunk = cell.full_batch_steps.map(|_| FULL_BATCH_CHUNK);
+        let problem = Problem { model, objective: cell.objective, chunk, device: compute.device() };
+        let trainer = Trainer::new(problem, optimizer, layout.init(cell.seed), RunningStats::new(layout));
+        Ok(Self {
+            cell,
+            data,
+            compute,
+            peak_is_own,
+            trainer,
+            masks: MaskState::new(cell, layout),
+            edge: EdgeProbe::new(cell, layout),
+            state: TrainingState::default(),
+        })
+    }
+
+    /// Trains to the end; `None` where `keeper` stopped it, which then has its checkpoint.
+    fn run(&mut self, observer: &mut dyn Observer, keeper: &mut dyn Keeper) -> Result<Option<Status>> {
+        let epochs = self.cell.epochs;
+        while self.state.position.epoch < epochs {
+            let epoch = self.state.position.epoch;
+            match self.epoch(observer, keeper)? {
+                Epoch::Done => self.end_epoch(observer)?,
+                Epoch::Diverged(step) => return Ok(Some(Status::Diverged { epoch, step })),
+                Epoch::Stopped => {
+                    keeper.keep(&self.checkpoint())?;
+                    return Ok(None);
+                }
+            }
+            // A training at its end needs no checkpoint: its record follows.
+            if self.state.position.epoch < epochs {
+                let stops = keeper.stops();
+                if keeper.is_due(epoch) || stops {
+                    keeper.keep(&self.checkpoint())?;
+                }
+                if stops {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(Status::Completed))
+    }
+
+    /// Evaluates an epoch whose steps were all taken, and moves to the next.
+    fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let Position { epoch, step, losses, lr, seconds: train_seconds, .. } = self.state.position;
+        let (test_loss, test_accuracy) = evaluate(self.trainer.network(), self.data)?;
+        let test_loss = test_loss.is_finite().then_some(test_loss);
+        let train_loss = losses / step.max(1) as f64;
+        let measures = EpochMeasures { lr, train_loss, test_loss, test_accuracy, train_seconds };
+        observer.epoch(epoch, &measures);
+        self.state.epochs.push(measures);
+        if self.cell.measure.sharpness.is_some_and(|at| at.after(epoch, self.cell.epochs)) {
+            self.state.sharpness.extend(sharpness(self.trainer.network(), self.data, self.cell, epoch)?);
+        }
+        self.state.position = Position { epoch: epoch + 1, ..Position::default() };
+        Ok(())
+    }
+
+    /// Trains the rest of an epoch.
+    fn epoch(&mut self, observer: &mut dyn Observer, keeper: &dyn Keeper) -> Result<Epoch> {
+        let (cell, data) = (self.cell, self.data);
+        let Position { epoch, drawn, .. } = self.state.position;
+        let mut outcome = Epoch::Done;
+        let steps = |batches: &Receiver<Result<Batch>>| {
+            outcome = self.steps(batches, observer, keeper)?;
+            Ok(())
+        };
+        match cell.full_batch_steps {
+            None => data.epoch(cell.seed, (epoch, drawn), cell.batch_size, &cell.augment, steps)?,
+            Some(n) => data.full_batches(cell.seed, epoch, drawn..n, steps)?,
+        }
+        Ok(outcome)
+    }
+
+    fn steps(
+        &mut self,
+        batches: &Receiver<Result<Batch>>,
+        observer: &mut dyn Observer,
+        keeper: &dyn Keeper,
+    ) -> Result<Epoch> {
+        let schedule = self.cell.schedule();
+        loop {
+            let start = Instant::now();
+            let Ok(batch) = batches.recv() else { break };
+            let (batch, waited) = (batch?, start.elapsed());
+            self.state.position.drawn += 1;
+            if batch.labels.is_empty() {
+                continue;
+            }
+            let Position { epoch, step, .. } = self.state.position;
+            let lr = schedule.lr(epoch, step);
+            self.measure_gradient_norm()?;
+            self.check_edge(&batch, lr)?;
+            let start = Instant::now();
+            let (masking, executed) = (self.state.mask_seconds, executed_flops());
+            let loss = self.step(epoch, step, &batch, lr)?;
+            self.state.flops_executed += executed_flops() - executed;
+            let seconds = (waited + start.elapsed()).as_secs_f64();
+            self.state.step_seconds.push(seconds - (self.state.mask_seconds - masking));
+            if !loss.is_finite() {
+                return Ok(Epoch::Diverged(step));
+            }
+            observer.step(epoch, step, loss);
+            let position = &mut self.state.position;
+            position.step += 1;
+            position.losses += loss;
+            position.lr = lr;
+            position.seconds += seconds;
+            if keeper.stops() {
+                return Ok(Epoch::Stopped);
+            }
+        }
+        if self.trainer.weights().iter().any(|w| !w.is_finite()) {
+            return Ok(Epoch::Diverged(self.state.position.step.saturating_sub(1)));
+        }
+        Ok(Epoch::Done)
+    }
+
+    /// Notes what the process and the data set know: peak memory, and files left out since the last time, each once.
+    fn note_process(&mut self) {
+        let peak = if self.peak_is_own { memory::peak_bytes() } else { None };
+        let TrainingState { peak_memory_bytes, unreadable, .. } = &mut self.state;
+        *peak_memory_bytes = peak.max(*peak_memory_bytes);
+        unreadable.extend(self.data.take_unreadable());
+        unreadable.sort();
+        unreadable.dedup();
+    }
+
+    /// Measures the squared gradient norm before a step, where the suite asks for it. Neither its time nor its FLOPs count.
+    fn measure_gradient_norm(&mut self) -> Result<()> {
+        let step = self.state.steps();
+        if self.cell.measure.gradient_norm.is_some_and(|every| step.is_multiple_of(every)) {
+            let squared = squared_gradient_norm(self.trainer.network(), self.data)?;
+            // What diverges has none; the step itself says so.
+            if squared.is_finite() {
+                self.state.gradient_norms.push(GradientNorm { step: step as u64, squared });
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures the edge of stability before a step, where the suite asks for it, at no cost to its time and FLOPs either.
+    fn check_edge(&mut self, batch: &Batch, lr: f64) -> Result<()> {
+        let step = self.state.steps();
+        if !self.cell.measure.edge.is_some_and(|every| step.is_multiple_of(every)) {
+            return Ok(());
+        }
+        let ascent = self.cell.optimizer.ascent.as_ref();
+        let ascent = ascent.map(|ascent| ascent.step(step, self.masks.as_ref().map(MaskState::mask)));
+        self.state.edge.extend(self.edge.check(self.trainer.network(), batch, (step, lr), ascent)?);
+        Ok(())
+    }
+
+    /// Takes one step and refreshes the mask where that is due.
+    fn step(&mut self, epoch: usize, step: usize, batch: &Batch, lr: f64) -> Result<f64> {
+        let due = if step == 0 { self.masks.as_ref().and_then(|m| m.due(epoch)) } else { None };
+        let (mut next, mut seconds) = (None, 0.0);
+        let taken = self.state.steps();
+        let masks = self.masks.as_ref();
+        // By the batch's own scores: between perturbation and second pass, in force from the next batch.
+        let mut between = |weights: &[f32], gradient: &[f32]| {
+            if let (Some(masks), Some(refresh)) = (masks, due.filter(|refresh| !refresh.is_by_fisher())) {
+                let start = Instant::now();
+                next = Some(masks.next_by_batch(epoch, refresh, &Observed { weights, gradient }));
+                seconds += start.elapsed().as_secs_f64();
+            }
+        };
+        let mut context = Context {
+            seed: self.cell.seed,
+            rho_factor: self.cell.rho_factor(taken),
+            mask: masks.map(|m| m.active(due)),
+            between: Some(&mut between),
+            ..Context::new(taken, self.cell.epochs * self.cell.steps_per_epoch())
+        };
+        let loss = self.trainer.step(batch, lr, &mut context)?;
+        let start = Instant::now();
+        // By Fisher scores: after the step of the epoch's first batch.
+        let mut fisher = None;
+        if let (Some(masks), Some(Refresh { score: Score::Fisher { samples, mode }, .. })) = (masks, due) {
+            let (settings, place) = ((*samples, *mode), (self.cell.seed, epoch));
+            let scores = fisher_scores(self.trainer.network(), self.data, &self.cell.augment, settings, place)?;
+            next = Some(masks.next_by_fisher(epoch, &scores));
+            fisher = Some(scores);
+        }
+        if let (Some(masks), Some(mask)) = (&mut self.masks, next) {
+            self.state.mask_refreshes.push(masks.replace(epoch, mask, fisher.as_deref()));
+            seconds += start.elapsed().as_secs_f64();
+        }
+        self.state.mask_seconds += seconds;
+        Ok(loss)
+    }
+}
