@@ -13,11 +13,12 @@ use sharpbench::data::{self, DataSet, DataSource, Fetch, sha256_file};
 use sharpbench::exec::slurm::{parse_squeue, phase, stuck};
 use sharpbench::model::{self, Task};
 use sharpbench::nn::{ParamLayout, from_safetensors};
+use sharpbench::optim::Registry;
 use sharpbench::record::{EpochMeasures, Record, RunManifest};
 use sharpbench::report::{Format, Options, Report, event_files, figures};
 use sharpbench::suite::file::Settings;
 use sharpbench::suite::{Cell, Filter, Plan, Suite};
-use sharpbench::train::{Checkpoint, KeepNothing, Observer, identity, train_from};
+use sharpbench::train::{Checkpoint, KeepNothing, Observer, Setup, identity, train_from};
 use sharpbench::{compare as comparison, parity};
 
 /// A parser by the name of its fuzzer and of its folder of seeds.
@@ -338,7 +339,8 @@ pub fn checkpoint(bytes: &[u8]) {
             Err(reason) => assert!(!reason.is_empty()),
             Ok(checkpoint) => {
                 let (cell, data) = &*TINY;
-                match train_from(cell, data, Compute::CPU, Some(checkpoint), &mut Silent, &mut KeepNothing) {
+                let setup = Setup { compute: Compute::CPU, registry: &Registry::standard() };
+                match train_from(cell, data, &setup, Some(checkpoint), &mut Silent, &mut KeepNothing) {
                     Ok(trained) => assert!(trained.is_some()),
                     Err(error) => assert!(!error.to_string().is_empty()),
                 }
@@ -374,7 +376,7 @@ pub fn parity(bytes: &[u8]) {
     let folder = folder();
     let path = folder.path().join("a-case.safetensors");
     std::fs::write(&path, bytes).expect("written");
-    if let Err(error) = parity::replay(&path, Compute::CPU) {
+    if let Err(error) = parity::replay(&path, Compute::CPU, &Registry::standard()) {
         assert!(!error.to_string().is_empty());
     }
 }

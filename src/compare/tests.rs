@@ -14,7 +14,7 @@ fn plan() -> RunManifest {
     let mut names = Vec::new();
     settings.retain(|c| {
         let first = !names.contains(&c.optimizer.name);
-        names.push(c.optimizer.name);
+        names.push(c.optimizer.name.clone());
         first
     });
     settings.truncate(3);

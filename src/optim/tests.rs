@@ -81,6 +81,11 @@ impl Landscape for Quadratics {
     }
 }
 
+/// The start of a step at `weights`, with no momentum.
+fn from(weights: &[f32]) -> Iterate<'_> {
+    Iterate { weights, velocity: &[0.0; N] }
+}
+
 const START: [f32; N] = [0.7, -0.4, 1.5, 0.2, -1.1];
 const RHO: f64 = 0.3;
 
@@ -90,7 +95,8 @@ fn walk(method: &mut dyn Method, batch: &mut Quadratics, steps: usize) -> Vec<([
     let mut path = Vec::new();
     for step in 0..steps {
         let mut direction = Vec::new();
-        let loss = method.direction(&w, batch, &mut Context::new(step, steps), &mut direction).expect("a direction");
+        let loss =
+            method.direction(from(&w), batch, &mut Context::new(step, steps), &mut direction).expect("a direction");
         let expected = (0..SAMPLES).map(|i| batch.loss(i, &wide(&w))).sum::<f64>() / SAMPLES as f64;
         assert!((loss - expected).abs() < 1e-6, "the mean loss at w");
         path.push((wide(&w), wide(&direction)));
@@ -144,7 +150,7 @@ fn rho_follows_its_factor() {
     let mut batch = Quadratics::new();
     let mut d = Vec::new();
     let mut context = Context { rho_factor: 0.5, ..Context::new(3, 9) };
-    Sam::new(2.0 * RHO).direction(&START, &mut batch, &mut context, &mut d).expect("a direction");
+    Sam::new(2.0 * RHO).direction(from(&START), &mut batch, &mut context, &mut d).expect("a direction");
     assert_close(&wide(&d), &sharp(&batch, &wide(&START), &batch.all_slope(&wide(&START))));
 }
 
@@ -160,7 +166,7 @@ fn norms_are_the_full_the_masked_and_the_lagged_one() {
         for step in 0..3 {
             let mut d = Vec::new();
             let active = Some(ActiveMask { mask: &mask, plan: Some(&plan) });
-            sam.direction(&w, &mut batch, &mut Context { mask: active, ..Context::new(step, 3) }, &mut d)
+            sam.direction(from(&w), &mut batch, &mut Context { mask: active, ..Context::new(step, 3) }, &mut d)
                 .expect("a direction");
             let point = wide(&w);
             let g = batch.all_slope(&point);
@@ -181,11 +187,11 @@ fn norms_are_the_full_the_masked_and_the_lagged_one() {
 #[test]
 fn the_denominator_is_the_methods_own() {
     let mut perturbed = Perturbed::default();
-    for (epsilon, expected) in [(SAM_EPSILON, 1.0), (SSAM_EPSILON, 0.5)] {
-        perturbed.set(&[0.0], &[1e-7], 1.0 / (norm(&[1e-7]) + epsilon), None);
+    for (step, expected) in [(AscentStep::dense(1.0), 1.0), (AscentStep::sparse(1.0), 0.5)] {
+        step.perturb(&[0.0], &[1e-7], &mut perturbed);
         assert!((perturbed.weights()[0] - expected).abs() < 1e-4);
     }
-    perturbed.set(&[1.0], &[0.0], 0.5 / (norm(&[0.0]) + SAM_EPSILON), None);
+    AscentStep::dense(0.5).perturb(&[1.0], &[0.0], &mut perturbed);
     assert_eq!(perturbed.weights(), [1.0]);
 }
 

@@ -2,10 +2,11 @@
 
 use super::{Format, Options, Report, Run, merge};
 use crate::data;
+use crate::mask::{FisherMode, Refresh, Score, When};
 use crate::record::tests::manifest;
 use crate::record::{EpochMeasures, Machine, MaskRefresh, Measures, Provenance, Record, SCHEMA, Status, StepSeconds};
 use crate::stats::{Comparison, Finding};
-use crate::suite::{Cell, OptimizerName, Suite};
+use crate::suite::{Cell, Suite};
 
 pub(super) fn cells() -> Vec<Cell> {
     let filter: crate::suite::Filter =
@@ -236,8 +237,8 @@ fn every_axis_that_varies_has_a_column() {
     let mut other = base.clone();
     other.optimizer.momentum = 0.5;
     if let Some(mask) = other.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()) {
-        mask.refresh =
-            crate::suite::Refresh::Fisher { interval: 5, samples: 16, mode: crate::suite::cell::FisherMode::Paper };
+        let score = Score::Fisher { samples: 16, mode: FisherMode::Paper };
+        mask.refresh = Refresh { score, when: When::Interval { epochs: 5 } };
     }
     let table = text(&Report::new(&manifest(&[base, other]), &[], &Options::default()), Format::Table);
     let header = table.lines().nth(2).expect("a header");
@@ -522,7 +523,7 @@ fn a_step_that_took_much_of_a_training_is_told() {
 #[test]
 fn a_large_report_has_every_row() {
     let first = |name| cells().into_iter().find(|c| c.optimizer.name == name).expect("a cell");
-    let (sgd, sam) = (first(OptimizerName::Sgd), first(OptimizerName::Sam));
+    let (sgd, sam) = (first("sgd"), first("sam"));
     let cell = |i: u64| {
         let base = if i % 12 < 6 { &sgd } else { &sam };
         Cell { lr: 1e-4 * (1 + i / 12) as f64, seed: i % 6, ..base.clone() }

@@ -2,7 +2,7 @@
 
 use predicates::prelude::*;
 use sharpbench::record::{Measures, Status};
-use sharpbench::suite::{Cell, OptimizerName, Suite};
+use sharpbench::suite::{Cell, Suite};
 
 use crate::support::{Place, error, trained};
 
@@ -41,7 +41,7 @@ fn a_quadratic_ends_where_theory_says() {
         assert_eq!(trained.weights[0], 1.0);
         let last = m.edge.last().expect("checks");
         let weights = &trained.weights[1..];
-        if cell.optimizer.name == OptimizerName::Sgd {
+        if cell.optimizer.name == "sgd" {
             assert!(weights.iter().all(|w| w.abs() < 1e-6), "{weights:?}");
             assert_eq!(last.edge, 40.0);
         } else {
@@ -57,7 +57,7 @@ fn a_quadratic_ends_where_theory_says() {
 #[test]
 fn measuring_leaves_a_training_as_it_is() {
     let suite = Suite::read("cifar10").and_then(|s| s.plan("smoke", "photo-patches")).expect("a plan");
-    let mut plain = suite.cells.into_iter().find(|c| c.optimizer.name == OptimizerName::Sam).expect("SAM");
+    let mut plain = suite.cells.into_iter().find(|c| c.optimizer.name == "sam").expect("SAM");
     (plain.data.train, plain.data.test, plain.batch_size, plain.epochs) = (40, 20, 10, 2);
     plain.model = serde_json::from_str(r#"{"name": "resnet8", "width": 4}"#).expect("a specification");
     let mut probed = plain.clone();

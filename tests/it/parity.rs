@@ -18,7 +18,8 @@ fn every_case_agrees_with_pytorch() {
     assert_eq!(cases.len(), 43, "every optimizer, norm and pattern, every model family, curvature; see docs/parity.md");
     let mut curvatures = 0;
     for case in cases {
-        let comparison = sharpbench::parity::replay(&case, Compute::CPU).expect("a valid case");
+        let comparison = sharpbench::parity::replay(&case, Compute::CPU, &sharpbench::optim::Registry::standard())
+            .expect("a valid case");
         println!("{}: worst {:?}", case.display(), comparison.worst());
         assert!(comparison.steps >= 2);
         assert!(comparison.passes(), "{}: {:?}", case.display(), comparison.worst());
@@ -32,7 +33,8 @@ fn every_case_agrees_with_pytorch() {
 fn every_case_agrees_on_every_device() {
     for compute in Compute::all_by_candle() {
         for case in cases() {
-            let comparison = sharpbench::parity::replay(&case, &compute).expect("a valid case");
+            let comparison = sharpbench::parity::replay(&case, &compute, &sharpbench::optim::Registry::standard())
+                .expect("a valid case");
             println!("{:?} {}: worst {:?}", compute.gpu(), case.display(), comparison.worst());
             assert!(comparison.passes(), "{:?} {}: {:?}", compute.gpu(), case.display(), comparison.worst());
         }

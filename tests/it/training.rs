@@ -5,17 +5,16 @@ use sharpbench::compute::Compute;
 use sharpbench::data::augment::Augment;
 use sharpbench::data::loader::Batch;
 use sharpbench::data::{DataSet, Images, Input, Normalise, Provenance};
-use sharpbench::mask::{Mask, Pattern, dynamic_keep};
+use sharpbench::mask::{FisherMode, Mask, Pattern, Score, When, dynamic_keep};
 use sharpbench::model::{self, MODELS, Model, ModelSpec, Task};
 use sharpbench::nn::{
     BackwardPlan, BatchNormMode, Objective, Pass, RunningStats, Weights, from_safetensors, to_safetensors,
 };
-use sharpbench::optim::{ActiveMask, Context, Method, Norm, Perturbation, Plain, Sam, Sgd, Variant};
+use sharpbench::optim::{ActiveMask, Context, Method, Norm, Perturbation, Plain, Registry, Sam, Sgd, TrainingShape};
 use sharpbench::random::{Stream, below, stream, unit};
 use sharpbench::record::{MaskRefresh, Measures, Status, fingerprint};
-use sharpbench::suite::cell::FisherMode;
-use sharpbench::suite::{Cell, Frame, OptimizerName, Refresh, Suite, one_optimizer};
-use sharpbench::train::{Checkpoint, KeepNothing, Keeper, Optimizer, Trained, Trainer, train, train_from};
+use sharpbench::suite::{Cell, Suite, one_optimizer};
+use sharpbench::train::{Checkpoint, KeepNothing, Keeper, Optimizer, Setup, Trained, Trainer, train, train_from};
 
 use crate::support::Silent;
 
@@ -201,8 +200,16 @@ fn stripe_set() -> DataSet {
     DataSet::of_images([stripes(160, "train"), stripes(50, "test")], 10, normalise, provenance)
 }
 
+fn setup<'a>(compute: &'a Compute, registry: &'a Registry) -> Setup<'a> {
+    Setup { compute, registry }
+}
+
+fn names() -> Vec<&'static str> {
+    Registry::standard().entries().iter().map(|entry| entry.name).collect()
+}
+
 /// A cell of an embedded suite with this optimizer, made tiny.
-fn cell(name: OptimizerName) -> Cell {
+fn cell(name: &str) -> Cell {
     let cells = ["cifar10", "variants"].iter().flat_map(|suite| {
         Suite::read(suite).and_then(|s| s.plan("smoke", "cifar10")).expect("an embedded suite").cells
     });
@@ -215,13 +222,11 @@ fn cell(name: OptimizerName) -> Cell {
     cell.model = serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
     if let Some(ascent) = &mut cell.optimizer.ascent {
         ascent.rho = 0.05;
-        match ascent.mask.as_mut().map(|m| &mut m.refresh) {
-            Some(Refresh::Fisher { interval, .. } | Refresh::Interval { interval }) => *interval = 1,
-            Some(Refresh::Dynamic { .. }) | None => {}
+        if let Some(When::Interval { epochs }) = ascent.mask.as_mut().map(|m| &mut m.refresh.when) {
+            *epochs = 1;
         }
-        if let Some(Variant::MSam { shard }) = &mut ascent.variant {
-            *shard = 8;
-        }
+        let own = ascent.variant.iter_mut().flat_map(|variant| &mut variant.settings);
+        own.filter(|(key, _)| key == "shard").for_each(|(_, shard)| *shard = 8.into());
     }
     cell
 }
@@ -234,8 +239,8 @@ fn measures(cell: &Cell, threads: usize) -> (Status, Measures) {
 
 #[test]
 fn every_optimizer_learns_and_is_documented() {
-    for name in OptimizerName::ALL {
-        assert!(!name.about().is_empty());
+    for name in names() {
+        assert!(Registry::standard().find(name).is_ok_and(|entry| !entry.about.is_empty()));
         let (status, m) = measures(&cell(name), 2);
         assert_eq!(status, Status::Completed);
         assert!(m.test_accuracy_last > Some(0.5), "{name}: {:?}", m.test_accuracy_last);
@@ -246,7 +251,7 @@ fn every_optimizer_learns_and_is_documented() {
 
 #[test]
 fn a_cell_has_the_same_bits_with_any_number_of_threads() {
-    for name in OptimizerName::ALL {
+    for name in names() {
         let cell = cell(name);
         let (_, one) = measures(&cell, 1);
         for threads in [1, 2, 3] {
@@ -260,24 +265,24 @@ fn a_cell_has_the_same_bits_with_any_number_of_threads() {
 
 #[test]
 fn seeds_and_optimizers_share_what_they_should() {
-    let first = measures(&cell(OptimizerName::Sgd), 2).1;
-    let mut other = cell(OptimizerName::Sgd);
+    let first = measures(&cell("sgd"), 2).1;
+    let mut other = cell("sgd");
     other.seed += 1;
     assert_ne!(measures(&other, 2).1.fingerprint, first.fingerprint);
     // SAM with rho = 0 sees the same weights and the same batches, so it is the same training.
-    let mut sam = cell(OptimizerName::Sam);
-    sam.optimizer.weight_decay = cell(OptimizerName::Sgd).optimizer.weight_decay;
+    let mut sam = cell("sam");
+    sam.optimizer.weight_decay = cell("sgd").optimizer.weight_decay;
     sam.optimizer.ascent.as_mut().expect("an ascent step").rho = 0.0;
     assert_eq!(measures(&sam, 2).1.fingerprint, first.fingerprint);
 }
 
 #[test]
 fn masks_live_as_the_methods_say() {
-    let fisher = measures(&cell(OptimizerName::SsamF), 2).1;
+    let fisher = measures(&cell("ssam-f"), 2).1;
     assert_eq!(fisher.mask_refreshes.len(), 4, "one refresh an epoch");
-    let dynamic = measures(&cell(OptimizerName::SsamD), 2).1;
+    let dynamic = measures(&cell("ssam-d"), 2).1;
     assert_eq!(dynamic.mask_refreshes.len(), 4);
-    for (m, c) in [(&fisher, cell(OptimizerName::SsamF)), (&dynamic, cell(OptimizerName::SsamD))] {
+    for (m, c) in [(&fisher, cell("ssam-f")), (&dynamic, cell("ssam-d"))] {
         let density = 1.0 - c.sparsity().expect("a sparsity");
         let n = m.parameters as f64;
         assert!(
@@ -293,7 +298,11 @@ fn masks_live_as_the_methods_say() {
 fn every_mask_trains_and_is_described() {
     let entry = |keys: &str| {
         let grid = toml::from_str(&format!("optimizer = \"ssam\"\nrho = 0.05\n{keys}")).expect("an entry");
-        one_optimizer(&grid, Frame { epochs: 2, batch_size: 16, train: 160, normalised: true })
+        one_optimizer(
+            &grid,
+            TrainingShape { epochs: 2, batch_size: 16, train: 160, normalised: true },
+            &Registry::standard(),
+        )
     };
     let mut trained = 0;
     for pattern in ["unstructured", "tensor", "channel", "2:4", "1:2"] {
@@ -307,7 +316,7 @@ fn every_mask_trains_and_is_described() {
                     assert!(refresh == "dynamic" && (score == "fisher" || pattern.contains(':')), "{keys}");
                     continue;
                 };
-                let mut cell = cell(OptimizerName::SsamF);
+                let mut cell = cell("ssam-f");
                 cell.epochs = 2;
                 cell.optimizer = optimizer;
                 let (status, m) = measures(&cell, 2);
@@ -335,9 +344,9 @@ fn a_refresh_by_the_gradient_sees_all_of_it() {
             "optimizer = \"ssam\"\nrho = 0.05\nsparsity = 0.5\npattern = \"tensor\"\nmask = \"gradient\"\nnorm = \"{norm}\""
         );
         let grid = toml::from_str(&grid).expect("an entry");
-        let mut cell = cell(OptimizerName::SsamF);
-        let frame = Frame { epochs: 2, batch_size: 16, train: 160, normalised: true };
-        cell.optimizer = one_optimizer(&grid, frame).expect("an optimizer");
+        let mut cell = cell("ssam-f");
+        let frame = TrainingShape { epochs: 2, batch_size: 16, train: 160, normalised: true };
+        cell.optimizer = one_optimizer(&grid, frame, &Registry::standard()).expect("an optimizer");
         let refreshes = measures(&cell, 2).1.mask_refreshes;
         assert!(refreshes[1].overlap.is_some_and(|overlap| overlap > 0.0));
         refreshes[0].live_by_tensor.clone()
@@ -352,7 +361,7 @@ fn a_refresh_by_the_gradient_sees_all_of_it() {
 /// what was finite, so that its record can be read.
 #[test]
 fn gradient_norms_are_measured_on_the_way() {
-    let mut cell = cell(OptimizerName::Sgd);
+    let mut cell = cell("sgd");
     cell.model = serde_json::from_value(serde_json::json!({"name": "mlp", "hidden": [8]})).expect("a specification");
     cell.measure.gradient_norm = Some(5);
     let found = measures(&cell, 2).1;
@@ -385,10 +394,10 @@ fn gradient_norms_are_measured_on_the_way() {
 #[test]
 fn rho_falls_as_the_suite_says() {
     let plan = Suite::read("convergence").and_then(|s| s.plan("smoke", "mnist-5k")).expect("the embedded suite");
-    let cell = plan.cells.iter().find(|c| c.optimizer.name == OptimizerName::Sam).expect("SAM");
+    let cell = plan.cells.iter().find(|c| c.optimizer.name == "sam").expect("SAM");
     assert_eq!([cell.rho_factor(0), cell.rho_factor(3)], [1.0, 0.5]);
     assert_eq!([cell.schedule().lr(0, 0), cell.schedule().lr(0, 3)], [0.5, 0.25]);
-    assert_eq!(self::cell(OptimizerName::Sam).rho_factor(3), 1.0);
+    assert_eq!(self::cell("sam").rho_factor(3), 1.0);
 }
 
 /// The live fraction that those of the tensors add up to.
@@ -410,14 +419,14 @@ fn the_first_step_of_ssam_f_is_plain_sgd() {
         data.train.truncate(images);
         train(&cell, &data, &mut Silent).expect("a training").measures.fingerprint
     };
-    assert_eq!(run(OptimizerName::SsamF, 16), run(OptimizerName::Sgd, 16));
-    assert_ne!(run(OptimizerName::SsamF, 32), run(OptimizerName::Sgd, 32));
+    assert_eq!(run("ssam-f", 16), run("sgd", 16));
+    assert_ne!(run("ssam-f", 32), run("sgd", 32));
 }
 
 /// SSAM-D's first step uses its random initial mask; the update made in that step is in force from the next batch.
 #[test]
 fn the_first_step_of_ssam_d_uses_its_initial_mask() {
-    let mut cell = cell(OptimizerName::SsamD);
+    let mut cell = cell("ssam-d");
     (cell.data.train, cell.batch_size, cell.epochs) = (16, 16, 1);
     let mut data = stripe_set();
     data.train.truncate(16);
@@ -427,7 +436,7 @@ fn the_first_step_of_ssam_d_uses_its_initial_mask() {
     let n = model.layout().len();
     let keep = dynamic_keep(n, cell.sparsity().expect("a sparsity"));
     let mask = Mask::random(n, keep, &mut stream(cell.seed, Stream::InitialMask));
-    let optimizer = Optimizer::new(&cell.optimizer, model.layout());
+    let optimizer = Optimizer::new(&cell.optimizer, model.layout(), &Registry::standard()).expect("a known optimizer");
     let mut trainer =
         Trainer::new(&*model, optimizer, model.layout().init(cell.seed), RunningStats::new(model.layout()));
     data.epoch(cell.seed, (0, 0), 16, &cell.augment, |batches| {
@@ -442,13 +451,12 @@ fn the_first_step_of_ssam_d_uses_its_initial_mask() {
 
 #[test]
 fn masks_are_refreshed_every_interval_epochs() {
-    for name in [OptimizerName::SsamF, OptimizerName::SsamD] {
+    for name in ["ssam-f", "ssam-d"] {
         let mut cell = cell(name);
         let mask = cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask");
-        match &mut mask.refresh {
-            Refresh::Fisher { interval, .. } | Refresh::Interval { interval } | Refresh::Dynamic { interval, .. } => {
-                *interval = 3;
-            }
+        match &mut mask.refresh.when {
+            When::Interval { epochs } | When::Dynamic { epochs, .. } => *epochs = 3,
+            When::Static { .. } => panic!("{name} is not static"),
         }
         let refreshed: Vec<usize> = measures(&cell, 2).1.mask_refreshes.iter().map(|r| r.epoch).collect();
         assert_eq!(refreshed, [0, 3], "{name}");
@@ -459,11 +467,9 @@ fn masks_are_refreshed_every_interval_epochs() {
 #[test]
 fn fisher_modes_differ() {
     let run = |wanted| {
-        let mut cell = cell(OptimizerName::SsamF);
+        let mut cell = cell("ssam-f");
         let mask = cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask");
-        if let Refresh::Fisher { mode, samples, .. } = &mut mask.refresh {
-            (*mode, *samples) = (wanted, 8);
-        }
+        mask.refresh.score = Score::Fisher { samples: 8, mode: wanted };
         train(&cell, &stripe_set(), &mut Silent).expect("a training")
     };
     let (paper, clean) = (run(FisherMode::Paper), run(FisherMode::Clean));
@@ -474,7 +480,7 @@ fn fisher_modes_differ() {
 /// The fingerprint is of the weights that are saved, and they come back as they were.
 #[test]
 fn saved_weights_come_back() {
-    let cell = cell(OptimizerName::Sgd);
+    let cell = cell("sgd");
     let trained = train(&cell, &stripe_set(), &mut Silent).expect("a training");
     let saved = trained.to_safetensors().expect("bytes");
     let model = model::build(&cell.model, Task { input: Input::Image(SHAPE), classes: 10 }).expect("a model");
@@ -492,7 +498,7 @@ fn saved_weights_come_back() {
 
 #[test]
 fn divergence_is_a_result() {
-    let mut cell = cell(OptimizerName::Sam);
+    let mut cell = cell("sam");
     cell.lr = 1e30;
     let (status, m) = measures(&cell, 2);
     assert!(matches!(status, Status::Diverged { .. }), "{status:?}");
@@ -527,7 +533,8 @@ fn in_pieces(cell: &Cell, data: &DataSet, length: usize) -> (Trained, usize) {
     let mut from = None;
     for pieces in 1.. {
         let mut keeper = StopAfter { left: std::cell::Cell::new(length), kept: None };
-        let ended = train_from(cell, data, Compute::CPU, from, &mut Silent, &mut keeper).expect("a training");
+        let ended = train_from(cell, data, &setup(Compute::CPU, &Registry::standard()), from, &mut Silent, &mut keeper)
+            .expect("a training");
         if let Some(trained) = ended {
             return (trained, pieces);
         }
@@ -550,15 +557,14 @@ fn timeless(trained: &Trained) -> Measures {
 /// before, full batches, and everything that is measured on the way.
 #[test]
 fn interrupted_trainings_end_as_uninterrupted_ones() {
-    let mut cells: Vec<(Cell, &[usize])> =
-        OptimizerName::ALL.into_iter().map(|name| (cell(name), [3, 17].as_slice())).collect();
-    let mut lagged = cell(OptimizerName::Ssam);
+    let mut cells: Vec<(Cell, &[usize])> = names().into_iter().map(|name| (cell(name), [3, 17].as_slice())).collect();
+    let mut lagged = cell("ssam");
     lagged.optimizer.ascent.as_mut().expect("SAM").norm = Norm::Lagged;
     cells.push((lagged, &[1]));
-    let mut measured = cell(OptimizerName::Sam);
+    let mut measured = cell("sam");
     (measured.measure.edge, measured.measure.gradient_norm) = (Some(7), Some(3));
     cells.push((measured, &[5]));
-    let full = Cell { full_batch_steps: Some(3), epochs: 2, ..cell(OptimizerName::Sgd) };
+    let full = Cell { full_batch_steps: Some(3), epochs: 2, ..cell("sgd") };
     cells.push((full, &[1, 2]));
     let data = stripe_set();
     for (cell, lengths) in cells {
@@ -577,15 +583,20 @@ fn interrupted_trainings_end_as_uninterrupted_ones() {
 fn a_checkpoint_of_another_cell_is_refused() {
     let data = stripe_set();
     let mut keeper = StopAfter { left: std::cell::Cell::new(5), kept: None };
-    let own = cell(OptimizerName::Sam);
-    assert!(train_from(&own, &data, Compute::CPU, None, &mut Silent, &mut keeper).expect("a training").is_none());
+    let own = cell("sam");
+    assert!(
+        train_from(&own, &data, &setup(Compute::CPU, &Registry::standard()), None, &mut Silent, &mut keeper)
+            .expect("a training")
+            .is_none()
+    );
     let kept = Checkpoint::from_bytes(&keeper.kept.take().expect("kept")).expect("a checkpoint");
     assert_eq!(kept.position(), (0, 5));
     let other = Cell { seed: 99, ..own };
-    let error = train_from(&other, &data, Compute::CPU, Some(kept), &mut Silent, &mut keeper)
-        .err()
-        .expect("refused")
-        .to_string();
+    let error =
+        train_from(&other, &data, &setup(Compute::CPU, &Registry::standard()), Some(kept), &mut Silent, &mut keeper)
+            .err()
+            .expect("refused")
+            .to_string();
     assert!(error.contains("the checkpoint of sam") && error.contains("it is of "), "{error}");
 }
 
@@ -595,11 +606,13 @@ fn a_checkpoint_of_another_cell_is_refused() {
 fn trainings_on_every_device_follow_those_by_the_kernels() {
     let data = stripe_set();
     for compute in Compute::all_by_candle() {
-        for name in OptimizerName::ALL {
+        for name in names() {
             let cell = Cell { epochs: 1, ..cell(name) };
             let on = |compute: &Compute, left: usize, from| {
                 let mut keeper = StopAfter { left: std::cell::Cell::new(left), kept: None };
-                let trained = train_from(&cell, &data, compute, from, &mut Silent, &mut keeper).expect("a training");
+                let trained =
+                    train_from(&cell, &data, &setup(compute, &Registry::standard()), from, &mut Silent, &mut keeper)
+                        .expect("a training");
                 (trained, keeper.kept.map(|bytes| Checkpoint::from_bytes(&bytes).expect("a checkpoint")))
             };
             let whole = |compute| on(compute, usize::MAX, None).0.expect("a whole training");
@@ -613,7 +626,15 @@ fn trainings_on_every_device_follow_those_by_the_kernels() {
             assert_eq!(live(&found), live(&expected), "{name} on {gpu:?}");
 
             let (_, kept) = on(&compute, 3, None);
-            let error = train_from(&cell, &data, Compute::CPU, kept.clone(), &mut Silent, &mut KeepNothing).err();
+            let error = train_from(
+                &cell,
+                &data,
+                &setup(Compute::CPU, &Registry::standard()),
+                kept.clone(),
+                &mut Silent,
+                &mut KeepNothing,
+            )
+            .err();
             assert!(error.is_some_and(|e| e.to_string().contains("it is of ")), "{name} on {gpu:?}");
             let pieces = on(&compute, usize::MAX, kept).0.expect("the rest");
             assert_eq!(timeless(&pieces), timeless(&found), "{name} on {gpu:?}");
