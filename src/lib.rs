@@ -9,6 +9,7 @@ pub mod cli;
 pub mod compare;
 pub mod compute;
 pub mod data;
+mod digest;
 mod error;
 pub mod exec;
 pub mod flops;

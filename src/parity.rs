@@ -39,7 +39,7 @@ const TRAIN: usize = 128;
 
 /// The result of one case.
 #[derive(Debug)]
-pub struct Comparison {
+pub struct ParityComparison {
     /// The program that made the case.
     pub generator: String,
     /// Largest relative error allowed.
@@ -50,7 +50,7 @@ pub struct Comparison {
     pub errors: BTreeMap<String, f64>,
 }
 
-impl Comparison {
+impl ParityComparison {
     /// The tensor with the largest error.
     pub fn worst(&self) -> Option<(&str, f64)> {
         self.errors.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(name, error)| (name.as_str(), *error))
@@ -73,7 +73,7 @@ struct Case<'p> {
 ///
 /// # Errors
 /// When the file is no parity case or its tensors do not fit its model.
-pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<Comparison> {
+pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<ParityComparison> {
     let case = Case::read(path)?;
     let spec: ModelSpec = case.json("model")?;
     let lrs: Vec<f64> = case.json("lr")?;
@@ -127,7 +127,7 @@ pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<Com
     }
     let tolerance = case.json("tolerance")?;
     let generator = case.text("generator")?.to_string();
-    Ok(Comparison { generator, tolerance, steps: lrs.len(), errors })
+    Ok(ParityComparison { generator, tolerance, steps: lrs.len(), errors })
 }
 
 fn relative_error(found: &[f32], expected: &[f32]) -> f64 {

@@ -7,19 +7,19 @@ use std::sync::{Arc, LazyLock, Once};
 
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
-use sharpbench::compare::{Allowed, Gate, Side, compare};
+use sharpbench::compare::{Allowed, ComparisonFormat, Gate, Side, compare};
 use sharpbench::compute::Compute;
 use sharpbench::data::{self, DataSet, DataSource, Fetch, sha256_file};
 use sharpbench::exec::slurm::{parse_squeue, phase, stuck};
 use sharpbench::model::{self, Task};
 use sharpbench::nn::{ParamLayout, from_safetensors};
 use sharpbench::optim::Registry;
+use sharpbench::parity;
 use sharpbench::record::{EpochMeasures, Record, RunManifest};
-use sharpbench::report::{Format, Options, Report, event_files, figures};
+use sharpbench::report::{EXPORTERS, Options, Report, event_files, figures};
 use sharpbench::suite::file::Settings;
 use sharpbench::suite::{Cell, Filter, Plan, Suite};
 use sharpbench::train::{Checkpoint, KeepNothing, Observer, Setup, identity, train_from};
-use sharpbench::{compare as comparison, parity};
 
 /// A parser by the name of its fuzzer and of its folder of seeds.
 pub type Parser = (&'static str, fn(&[u8]));
@@ -158,7 +158,7 @@ fn reported(record: Record) {
     event_files(&of_plan);
     let side = Side { manifest: &manifest, records: &of_plan };
     if let Ok(found) = compare(side, side, &Gate::default(), Allowed::default()) {
-        use comparison::Format as F;
+        use ComparisonFormat as F;
         for format in [F::Table, F::Markdown, F::Json, F::Junit, F::Github] {
             assert!(found.render(format).is_ok_and(|text| !text.is_empty()) || format == F::Junit);
         }
@@ -168,8 +168,7 @@ fn reported(record: Record) {
 fn render(manifest: &RunManifest, records: &[Record]) {
     let report = Report::new(manifest, records, &Options::default());
     let figures = figures(&Report::of_plan(manifest, records)).unwrap_or_default();
-    use Format as F;
-    for format in [F::Table, F::Markdown, F::Csv, F::Json, F::Html, F::Latex, F::Parquet] {
+    for format in EXPORTERS {
         report.render(format, Some(80), &figures).map(drop).unwrap_or_else(|e| assert!(!e.to_string().is_empty()));
     }
 }

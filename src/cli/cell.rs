@@ -1,31 +1,28 @@
 //! `sharpbench cell --run RUN --plan FILE --index I`: a task of whatever runs tasks by their index. Its exit codes say what to do.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::device;
 use super::opened::{self, Opening};
-use crate::compute::{Compute, DeviceChoice};
+use super::task_log::TaskLog;
 use crate::error::{Error, Result};
-use crate::exec::{Outcome, Run, Stop, Watcher, Worker};
+use crate::exec::{BAD_PLACE, LocalRun, Outcome, Stop, Worker};
 use crate::optim::Registry;
-use crate::record::{CellState, EpochMeasures, Failure, FailureClass, Record, RunFolder, RunManifest};
+use crate::record::{Failure, FailureClass, RunFolder, RunManifest, Selection};
 use crate::suite::Cell;
 use crate::suite::cell::NUMERICS;
-use crate::train::{Observer, Setup};
+use crate::train::Setup;
 
 /// A cell failed by its own doing.
 const FAILED: u8 = 1;
 /// Run, plan, index and program do not belong together (EX_USAGE of sysexits.h).
 const MISMATCH: u8 = 64;
-/// The place is bad: try elsewhere (EX_TEMPFAIL).
-const BAD_PLACE: u8 = 75;
 /// How often to look at a cell that another process trains.
 const POLL: Duration = Duration::from_millis(500);
-/// Lines that a note of failure keeps.
-const LINES: usize = 20;
 
 /// Exit codes: 0 the record is there, 1 the cell failed and would fail anywhere, 64 run, plan, index and program do not belong together,
 /// 75 the place is bad and the cell may succeed elsewhere (no data, disk or GPU), 130 or 143 stopped and kept.
@@ -81,10 +78,10 @@ fn work(args: &Args, registry: &Registry) -> std::result::Result<ExitCode, End> 
     let manifest = opened::manifest(&folder).map_err(|e| End(code_of(&e, MISMATCH), e.to_string()))?;
     let cells = wanted(args, &manifest)?;
     let _working = folder.claim(false).map_err(End::because(BAD_PLACE))?;
+    let selection = Selection::all(&folder, &manifest);
     let mut open = Vec::new();
     for cell in cells {
-        let state = folder.state(cell, &manifest.data_sha256).map_err(End::because(BAD_PLACE))?;
-        if state == CellState::Finished {
+        if selection.is_finished(cell).map_err(End::because(BAD_PLACE))? {
             super::tell(&format!("{}: has its record", cell.label()));
         } else {
             open.push(cell);
@@ -93,28 +90,13 @@ fn work(args: &Args, registry: &Registry) -> std::result::Result<ExitCode, End> 
     if open.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let mut task = Task { folder: &folder, log: Log::default() };
-    if args.needs_gpu && std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default().is_empty() {
-        let reason = "a GPU was asked for and none was given (CUDA_VISIBLE_DEVICES is empty)";
-        return Err(task.bad_place(&open, reason.into()));
-    }
-    let device = match args.opening.device {
-        DeviceChoice::Auto if args.needs_gpu && cfg!(feature = "cuda") => DeviceChoice::Cuda(0),
-        device => device,
-    };
-    let compute = match Compute::open(device) {
-        Ok(compute) => compute,
-        Err(e) => return Err(task.bad_place(&open, e.to_string())),
-    };
-    let data = match args.opening.load(&folder, &manifest) {
-        Ok(data) => data,
-        Err(e) => return Err(task.bad_place(&open, e.to_string())),
-    };
+    let mut task = CellTask { folder: &folder, log: TaskLog::default() };
+    let bad_place = |reason| task.bad_place(&open, reason);
+    let compute = device::of_task(args.opening.device, args.needs_gpu).map_err(bad_place)?;
+    let data = args.opening.load(&folder, &manifest).map_err(|e| bad_place(e.to_string()))?;
     let stop = Stop::patiently().map_err(End::because(BAD_PLACE))?;
-    let run = Run {
-        folder: &folder,
-        manifest: &manifest,
-        cells: &manifest.cells,
+    let run = LocalRun {
+        selection,
         data: &data,
         setup: Setup { compute: &compute, registry },
         save_weights: args.opening.save_weights,
@@ -168,7 +150,7 @@ fn train(
     worker: &mut Worker<'_>,
     cell: &Cell,
     stop: &Stop,
-    log: &mut Log,
+    log: &mut TaskLog,
 ) -> std::result::Result<Option<u8>, (u8, String)> {
     let mut told = false;
     loop {
@@ -198,12 +180,13 @@ fn code_of(error: &Error, other: u8) -> u8 {
     }
 }
 
-struct Task<'a> {
+/// Cells of one task, and what to note where they fail.
+struct CellTask<'a> {
     folder: &'a RunFolder,
-    log: Log,
+    log: TaskLog,
 }
 
-impl Task<'_> {
+impl CellTask<'_> {
     /// Notes that these cells met a bad place.
     fn bad_place(&self, cells: &[&Cell], reason: String) -> End {
         cells.iter().for_each(|cell| self.note(cell, FailureClass::Place, BAD_PLACE, &reason));
@@ -220,60 +203,5 @@ impl Task<'_> {
         if let Err(e) = self.folder.write_failure(cell, &failure) {
             super::tell(&format!("warning: {e}"));
         }
-    }
-}
-
-/// Lines on stderr, the last of which are kept.
-#[derive(Default)]
-struct Log {
-    label: String,
-    last: VecDeque<String>,
-}
-
-impl Log {
-    fn line(&mut self, line: String) {
-        super::tell(&line);
-        self.last.push_back(line);
-        if self.last.len() > LINES {
-            self.last.pop_front();
-        }
-    }
-}
-
-impl Observer for Log {
-    fn step(&mut self, _: usize, _: usize, _: f64) {}
-
-    fn epoch(&mut self, epoch: usize, measures: &EpochMeasures) {
-        let accuracy = 100.0 * measures.test_accuracy;
-        self.line(format!(
-            "{}: epoch {}, loss {:.4}, accuracy {accuracy:.2}%",
-            self.label,
-            epoch + 1,
-            measures.train_loss
-        ));
-    }
-}
-
-impl Watcher for Log {
-    fn resumed(&mut self, _: usize, _: &[&Cell]) {}
-
-    fn start(&mut self, cell: &Cell, steps: usize) {
-        self.label = cell.label();
-        self.line(if steps == 0 {
-            format!("{}: starts", self.label)
-        } else {
-            format!("{}: goes on after {steps} steps", self.label)
-        });
-    }
-
-    fn finish(&mut self, record: &Record) {
-        self.line(format!("{}: finished", record.cell.label()));
-    }
-
-    fn finished_elsewhere(&mut self, _: &Cell) {}
-    fn wait(&mut self, _: usize) {}
-
-    fn warn(&mut self, message: &str) {
-        self.line(format!("warning: {message}"));
     }
 }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::report::read_run;
-use crate::compare::{Allowed, Format, Gate, Side, Verdict, compare};
+use crate::compare::{Allowed, ComparisonFormat, Gate, Side, Verdict, compare};
 use crate::error::{Error, Result};
+use crate::record::RunFolder;
 use crate::report::Report;
 
 /// Bytes of the longest gate file that is read.
@@ -27,7 +28,7 @@ pub(super) struct Args {
     allow: Vec<Allow>,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    format: ComparisonFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,7 +49,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             Gate::parse(&text, &path.display().to_string())?
         }
     };
-    if !args.baseline.join("run.json").is_file() {
+    if !RunFolder::at(&args.baseline).holds_run() {
         super::tell(&format!(
             "there is no baseline at {}; make one: sharpbench suite NAME --out {0}",
             args.baseline.display()

@@ -9,7 +9,7 @@ use tabled::builder::Builder;
 use tabled::settings::Style;
 
 use crate::data::verify::{self, Verified};
-use crate::data::{self, DATA_SETS, DataSource, Entry, Fetch, FileDigest};
+use crate::data::{self, DATA_SETS, DataSetEntry, DataSource, Fetch, FileDigest};
 use crate::error::{Error, Result};
 
 #[derive(clap::Subcommand)]
@@ -76,7 +76,7 @@ fn exit_code(found: &Verified) -> ExitCode {
 }
 
 /// The data set and its source: by name, or by what a directory holds.
-fn subject(what: &str, source: Option<&DataSource>) -> Result<(&'static Entry, DataSource)> {
+fn subject(what: &str, source: Option<&DataSource>) -> Result<(&'static DataSetEntry, DataSource)> {
     let path = Path::new(what);
     let unknown = match data::find(what) {
         // Never a stand-in unasked: what is verified is what was named.
@@ -99,7 +99,7 @@ fn subject(what: &str, source: Option<&DataSource>) -> Result<(&'static Entry, D
     Ok((verify::recognised(path)?, DataSource::Directory(path.into())))
 }
 
-fn verified(entry: &Entry, source: &DataSource, offline: bool) -> Result<Verified> {
+fn verified(entry: &DataSetEntry, source: &DataSource, offline: bool) -> Result<Verified> {
     let warn = |message: &str| super::tell(&format!("warning: {message}"));
     let bar = std::io::stderr().is_terminal();
     verify::verify(entry, source, &Fetch { offline, bar, say: &super::tell, warn: &warn })

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::compute::{Compute, DeviceChoice};
+use super::device;
+use crate::compute::DeviceChoice;
 use crate::error::Result;
 use crate::exec::available;
 use crate::record::Machine;
@@ -24,10 +25,9 @@ fn text() -> String {
     let (all, own) = (machine.cpus, available().len());
     let kept = if own > 0 && own < all { format!(" (this process is kept on {own})") } else { String::new() };
     line("threads", &format!("{} of {all} CPUs{kept}", rayon::current_num_threads()));
-    line("cuda:0", &device(DeviceChoice::Cuda(0)));
-    line("metal", &device(DeviceChoice::Metal));
-    let auto = Compute::open(DeviceChoice::Auto).map(|found| found.choice().to_string());
-    line("auto", &format!("trainings without --device use {}", auto.unwrap_or_else(|e| e.to_string())));
+    line("cuda:0", &device::describe(DeviceChoice::Cuda(0)));
+    line("metal", &device::describe(DeviceChoice::Metal));
+    line("auto", &format!("trainings without --device use {}", device::describe_default()));
     let cache = hub_cache();
     let there = if cache.is_dir() { "" } else { ", which is not there yet" };
     line("hub cache", &format!("{}{there}", cache.display()));
@@ -35,14 +35,6 @@ fn text() -> String {
     line("hub token", &format!("{token}; the data sets here need none"));
     line("Slurm", &slurm());
     text
-}
-
-/// What of a device is there, or why it is not.
-fn device(choice: DeviceChoice) -> String {
-    match Compute::open(choice) {
-        Ok(found) => found.gpu().unwrap_or("is there").to_string(),
-        Err(e) => e.to_string().trim_start_matches(&format!("device {choice} ")).to_string(),
-    }
 }
 
 /// Where the hub's files are kept, as its client finds it.

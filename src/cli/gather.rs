@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use super::opened;
 use super::report::All;
 use crate::error::Result;
-use crate::record::{CellState, RunFolder, RunManifest};
-use crate::report::{Format, Options, Report, figures};
+use crate::record::{RunFolder, RunManifest, Selection};
+use crate::report::{EXPORTERS, Exporter, Options, Report, figures};
 
 /// Needs nothing but the folder. Exit codes: 0 every cell has its record, 3 some have none, which are named.
 #[derive(clap::Args)]
@@ -16,7 +16,7 @@ pub(super) struct Args {
     run: PathBuf,
     /// How to print the report.
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    format: &'static Exporter,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
@@ -24,27 +24,24 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let folder = RunFolder::at(&args.run);
     let manifest = opened::manifest(&folder)?;
     let code = publish(args.format, &folder, &manifest)?;
-    for cell in &manifest.cells {
-        if folder.state(cell, &manifest.data_sha256)? != CellState::Finished {
-            let why = folder.failure(cell).map_or_else(String::new, |failure| format!(" ({})", failure.reason));
-            super::tell(&format!("missing: {}{why}", cell.label()));
-        }
+    for cell in Selection::all(&folder, &manifest).unfinished()? {
+        let why = folder.failure(cell).map_or_else(String::new, |failure| format!(" ({})", failure.reason));
+        super::tell(&format!("missing: {}{why}", cell.label()));
     }
     Ok(code)
 }
 
 /// Prints the report and keeps it beside the records, under names that tell what it is of.
-pub(super) fn publish(format: Format, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
+pub(super) fn publish(format: &Exporter, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
     let All { report, manifest: plan, records } =
         super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
     let figures = figures(&Report::of_plan(&plan, &records)).unwrap_or_else(|e| {
         super::tell(&format!("warning: {e}; the report goes without"));
         Vec::new()
     });
-    let stem = format!("report-{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
-    let formats = [("md", Format::Markdown), ("csv", Format::Csv), ("json", Format::Json), ("html", Format::Html)];
-    for (extension, format) in formats {
-        folder.write(&format!("{stem}.{extension}"), report.render(format, None, &figures)?)?;
+    let stem = format!("{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
+    for kept in EXPORTERS.iter().filter(|exporter| exporter.is_kept) {
+        folder.write_report(&format!("{stem}.{}", kept.extension), report.render(kept, None, &figures)?)?;
     }
     super::report::print(&report, format, &figures)?;
     Ok(super::report::exit_code(&report))

@@ -3,9 +3,11 @@
 mod bench;
 mod cancel;
 mod cell;
+mod cluster;
 mod compare;
 mod completions;
 mod data;
+mod device;
 mod doctor;
 mod gather;
 mod list;
@@ -17,6 +19,7 @@ mod report;
 mod slurm;
 mod status;
 mod suite;
+mod task_log;
 mod work;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::compute::{Compute, DeviceChoice};
 use crate::error::Result;
 use crate::optim::Registry;
-use crate::parity::{Comparison, replay};
+use crate::parity::{ParityComparison, replay};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     Ok(if agreeing == all { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_REGRESSION) })
 }
 
-fn text(comparison: &Comparison) -> String {
+fn text(comparison: &ParityComparison) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     for (name, error) in &comparison.errors {

@@ -47,15 +47,15 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     let suite = Suite::read(&args.suite)?.with(registry);
     let wanted = suite.data(&args.profile)?;
     let stand_in = data::find(&wanted.name).map_err(Error::Data)?.stand_in;
-    let own = suite.plan(&args.profile, &wanted.name)?;
+    let plan = suite.plan(&args.profile, &wanted.name)?;
     let folders = match &args.out {
         Some(folder) => vec![folder.clone()],
-        None => vec![super::suite::default_folder(&own, &wanted.name), super::suite::default_folder(&own, stand_in)],
+        None => vec![super::suite::default_folder(&plan, &wanted.name), super::suite::default_folder(&plan, stand_in)],
     };
     let records = measured(&folders)?;
     // Ids depend on the data; those of the measured run are the useful ones.
     let used = records.first().map_or(wanted.name.as_str(), |r| r.cell.data.name.as_str());
-    let mut plan = suite.plan(&args.profile, used)?;
+    let mut plan = plan.on(used)?;
     args.filter.apply(&mut plan)?;
     let planned = plan.cells.iter().map(|cell| planned(cell, &records, registry)).collect::<Result<Vec<_>>>()?;
     if args.json {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 use crate::record::{self, Record, RunFolder, RunManifest};
-use crate::report::{File, Format, Merged, Options, Report, Run, event_files, figures, merge};
+use crate::report::{Exporter, File, Merged, NamedRun, Options, Report, event_files, figures, merge};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -15,7 +15,7 @@ pub(super) struct Args {
     runs: Vec<PathBuf>,
     /// How to print it.
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    format: &'static Exporter,
     /// The loss of accuracy that claims of "no loss" allow, in points.
     #[arg(long, value_name = "POINTS", default_value_t = 100.0 * Options::default().margin, value_parser = points)]
     margin: f64,
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let options = Options { margin: args.margin / 100.0, target: args.target.map(|target| target / 100.0) };
     let all = read_all(&args.runs, &options)?;
     let records = Report::of_plan(&all.manifest, &all.records);
-    let figures = if args.format == Format::Html || args.figures.is_some() { figures(&records)? } else { Vec::new() };
+    let figures = if args.format.draws || args.figures.is_some() { figures(&records)? } else { Vec::new() };
     print(&all.report, args.format, &figures)?;
     if let Some(folder) = &args.figures {
         if figures.is_empty() {
@@ -62,15 +62,18 @@ fn points(text: &str) -> std::result::Result<f64, String> {
 }
 
 /// Refuses to print what is no text to a terminal.
-pub(super) fn refuse_binary_terminal(format: Format) -> Result<()> {
-    if format.is_text() || !std::io::stdout().is_terminal() {
+pub(super) fn refuse_binary_terminal(format: &Exporter) -> Result<()> {
+    if format.is_text || !std::io::stdout().is_terminal() {
         return Ok(());
     }
-    Err(Error::Usage("--format parquet is no text for a terminal; write it to a file: > cells.parquet".into()))
+    Err(Error::Usage(format!(
+        "--format {} is no text for a terminal; write it to a file: > cells.{}",
+        format.name, format.extension
+    )))
 }
 
 /// Prints a report, the table within the terminal's width where there is one.
-pub(super) fn print(report: &Report, format: Format, figures: &[File]) -> Result<()> {
+pub(super) fn print(report: &Report, format: &Exporter, figures: &[File]) -> Result<()> {
     let width = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
     super::print(report.render(format, width, figures)?)?;
     Ok(())
@@ -104,7 +107,7 @@ pub(super) struct All {
 pub(super) fn read_all(paths: &[PathBuf], options: &Options) -> Result<All> {
     let run = |path: &PathBuf| {
         let (manifest, records) = read_run(path)?;
-        Ok(Run { name: path.display().to_string(), manifest, records })
+        Ok(NamedRun { name: path.display().to_string(), manifest, records })
     };
     let Merged { manifest, records, notes } = merge(paths.iter().map(run).collect::<Result<_>>()?)?;
     let mut report = Report::new(&manifest, &records, options);

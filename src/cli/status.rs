@@ -9,7 +9,7 @@ use super::opened;
 use crate::error::Result;
 use crate::exec::Stop;
 use crate::exec::slurm::{Slurm, Standing, Survey, Tracker, stuck};
-use crate::record::RunFolder;
+use crate::record::{RunFolder, Selection};
 
 /// Seconds between two questions to Slurm.
 pub(super) const POLL: u64 = 30;
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let folder = RunFolder::at(&args.run);
     let manifest = opened::manifest(&folder)?;
     let client = Slurm::on_path();
-    let mut tracker = Tracker::new(&client, &folder, &manifest, &manifest.cells);
+    let mut tracker = Tracker::new(&client, Selection::all(&folder, &manifest));
     let poll = Duration::from_secs(args.poll);
     let stop = if args.watch { Stop::on_signals()? } else { Stop::default() };
     let mut told = String::new();

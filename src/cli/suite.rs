@@ -4,16 +4,18 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::cluster::{self, Executor};
+use super::device::RunDevice;
 use super::opened::Opening;
 use super::progress::Progress;
-use super::slurm::Executor;
-use crate::compute::{Compute, DeviceChoice};
+use super::slurm::ClusterRun;
+use crate::compute::DeviceChoice;
 use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::{Error, Result};
-use crate::exec::{self, Ended, Jobs, Stop};
+use crate::exec::{self, Ended, Jobs, LocalRun, Stop};
 use crate::optim::Registry;
-use crate::record::{CellState, RunFolder, RunManifest, SCHEMA};
-use crate::report::Format;
+use crate::record::{RunFolder, RunLock, RunManifest, Selection};
+use crate::report::Exporter;
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
 use crate::train::Setup;
 
@@ -57,15 +59,32 @@ pub(super) struct Args {
     device: DeviceChoice,
     /// How to print the result.
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    format: &'static Exporter,
     /// No progress on stderr, only warnings.
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
-    cluster: super::slurm::Args,
+    cluster: cluster::Args,
 }
 
+/// Resolves what was asked for, loads its data, opens its run folder, executes the cells without a record, and reports.
 pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
+    check(args)?;
+    let resolved = resolve(args, registry)?;
+    let data = load(args, &resolved.data)?;
+    let run = open(args, resolved, &data.provenance)?;
+    match args.cluster.executor {
+        Executor::Local => {
+            let ended = train(args, registry, &run, data)?;
+            report(args, &run, ended)
+        }
+        Executor::Slurm => on_cluster(args, &run).execute(),
+        Executor::Plan => print_plan(run.selection()),
+    }
+}
+
+/// Refuses options that do not go together.
+fn check(args: &Args) -> Result<()> {
     super::report::refuse_binary_terminal(args.format)?;
     if args.jobs == 0 {
         return Err(Error::Usage("--jobs 0 cannot train anything; use at least 1".into()));
@@ -79,112 +98,119 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
         ("--jobs", args.jobs != 1),
         ("--max-memory", args.max_memory.is_some()),
         ("--threads", args.threads.is_some()),
-    ])?;
+    ])
+}
+
+/// What was asked for: where to train what, on which data.
+struct Resolved {
+    device: RunDevice,
+    data: DataSpec,
+    /// All cells of the profile, on that data.
+    plan: Plan,
+}
+
+fn resolve(args: &Args, registry: &Registry) -> Result<Resolved> {
     super::set_threads(args.threads)?;
-    // On a cluster the device is that of a node.
-    let (compute, device) = match args.cluster.executor {
-        Executor::Local => Compute::open(args.device).map(|found| (found.clone(), found.choice()))?,
-        Executor::Slurm | Executor::Plan => (Compute::default(), args.device),
-    };
+    let device = RunDevice::open(args.device, args.cluster.executor == Executor::Local)?;
     let suite = Suite::read(&args.suite)?.with(registry);
-    let wanted = suite.data(&args.profile)?;
-    // A suite that cannot be expanded, or a filter that nothing passes, is refused before any data is fetched.
-    args.filter.apply(&mut suite.plan(&args.profile, &wanted.name)?)?;
+    let data = suite.data(&args.profile)?;
+    let plan = suite.plan(&args.profile, &data.name)?;
+    // A filter that nothing passes is refused before any data is fetched.
+    args.filter.apply(&mut plan.clone())?;
+    Ok(Resolved { device, data, plan })
+}
 
-    let data = load(args, &wanted)?;
-    let used = data.provenance.name.as_str();
-    let whole = suite.plan(&args.profile, used)?;
-    let mut plan = whole.clone();
+/// A run in its folder.
+struct OpenRun {
+    device: RunDevice,
+    /// The cells that pass the filter, on the data that is used.
+    plan: Plan,
+    folder: RunFolder,
+    manifest: RunManifest,
+    /// None for a dry run, which leaves no trace.
+    _working: Option<RunLock>,
+}
+
+impl OpenRun {
+    fn selection(&self) -> Selection<'_> {
+        Selection { folder: &self.folder, manifest: &self.manifest, cells: &self.plan.cells }
+    }
+
+    /// Options for other processes that train its cells.
+    fn opening(&self, args: &Args) -> Opening {
+        Opening {
+            data: args.data.clone(),
+            offline: args.offline,
+            save_weights: args.save_weights,
+            device: self.device.choice,
+            checkpoint: self.plan.checkpoint,
+        }
+    }
+}
+
+fn open(args: &Args, resolved: Resolved, data: &data::Provenance) -> Result<OpenRun> {
+    let Resolved { device, data: wanted, plan: profile } = resolved;
+    let profile = profile.on(&data.name)?;
+    let mut plan = profile.clone();
     args.filter.apply(&mut plan)?;
-
-    let folder = RunFolder::at(args.out.clone().unwrap_or_else(|| default_folder(&plan, used)));
-    let manifest = RunManifest {
-        schema: SCHEMA,
-        suite: plan.suite.clone(),
-        profile: plan.profile.clone(),
-        data: used.into(),
-        stand_in: used != wanted.name,
-        data_sha256: data.provenance.sha256.clone(),
-        suite_hash: whole.hash(),
-        profile_cells: Some(whole.cells.len()),
-        cells: whole.cells,
-    };
-    let opening = Opening {
-        data: args.data.clone(),
-        offline: args.offline,
-        save_weights: args.save_weights,
-        device,
-        checkpoint: plan.checkpoint,
-    };
-    let on_cluster = |manifest, opening| super::slurm::Run {
-        args: &args.cluster,
-        folder: &folder,
-        manifest,
-        cells: &plan.cells,
-        opening,
-        format: args.format,
-        quiet: args.quiet,
-    };
+    let folder = RunFolder::at(args.out.clone().unwrap_or_else(|| default_folder(&plan, &data.name)));
+    let manifest = RunManifest::new(profile, data, data.name != wanted.name);
     if args.cluster.is_dry() {
-        return on_cluster(&manifest, opening).show();
+        return Ok(OpenRun { device, plan, folder, manifest, _working: None });
     }
     if args.fresh {
         super::slurm::refuse_busy(&folder)?;
     }
-    let _working = folder.claim(args.fresh)?;
+    let working = folder.claim(args.fresh)?;
     let manifest = folder.open(&manifest, &plan.cells)?;
-    match args.cluster.executor {
-        Executor::Local => {}
-        Executor::Slurm => return on_cluster(&manifest, opening).submit(),
-        Executor::Plan => return print_plan(&folder, &manifest, &plan),
-    }
+    Ok(OpenRun { device, plan, folder, manifest, _working: Some(working) })
+}
 
-    let mut progress = Progress::new(&plan, args.quiet);
+/// Trains the cells without a record on this machine.
+fn train(args: &Args, registry: &Registry, run: &OpenRun, data: DataSet) -> Result<Ended> {
+    let mut progress = Progress::new(&run.plan, args.quiet);
     progress.say(&format!(
-        "{} {}: {} cells on {used} ({}), {}, records in {}",
-        plan.suite,
-        plan.profile,
-        plan.cells.len(),
+        "{} {}: {} cells on {} ({}), {}, records in {}",
+        run.plan.suite,
+        run.plan.profile,
+        run.plan.cells.len(),
+        data.provenance.name,
         data.provenance.source,
-        match compute.gpu() {
-            _ if args.jobs > 1 => format!("{} at once", args.jobs),
-            Some(gpu) => gpu.to_string(),
-            None => format!("{} threads", rayon::current_num_threads()),
-        },
-        folder.path().display()
+        if args.jobs > 1 { format!("{} at once", args.jobs) } else { run.device.describe() },
+        run.folder.path().display()
     ));
     let stop = Stop::on_signals()?;
     let ended = if args.jobs > 1 {
         // The children read their own.
         drop(data);
         let work = Jobs {
-            folder: &folder,
-            manifest: &manifest,
-            cells: &plan.cells,
+            selection: run.selection(),
             jobs: args.jobs,
             threads: args.threads,
             max_memory: args.max_memory.map(|size| size.as_u64()),
-            arguments: opening.arguments(),
+            arguments: run.opening(args).arguments(),
             stop,
         };
         exec::run_jobs(&work, &mut progress)
     } else {
-        let work = exec::Run {
-            folder: &folder,
-            manifest: &manifest,
-            cells: &plan.cells,
+        let work = LocalRun {
+            selection: run.selection(),
             data: &data,
-            setup: Setup { compute: &compute, registry },
+            setup: Setup { compute: &run.device.compute, registry },
             save_weights: args.save_weights,
-            checkpoint: plan.checkpoint,
+            checkpoint: run.plan.checkpoint,
             jobs: 1,
             stop,
         };
         exec::run(&work, &mut progress)
     };
     progress.done();
-    match ended? {
-        Ended::Finished => super::gather::publish(args.format, &folder, &manifest),
+    ended
+}
+
+fn report(args: &Args, run: &OpenRun, ended: Ended) -> Result<ExitCode> {
+    match ended {
+        Ended::Finished => super::gather::publish(args.format, &run.folder, &run.manifest),
         Ended::Stopped(signal) => {
             super::tell(
                 "stopped after a step, which is kept; type the same command again (without --fresh) to go on there",
@@ -194,16 +220,14 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     }
 }
 
+fn on_cluster<'r>(args: &'r Args, run: &'r OpenRun) -> ClusterRun<'r> {
+    let opening = run.opening(args);
+    ClusterRun { args: &args.cluster, selection: run.selection(), opening, format: args.format, quiet: args.quiet }
+}
+
 /// Prints the ids of the cells that have no record.
-fn print_plan(folder: &RunFolder, manifest: &RunManifest, plan: &Plan) -> Result<ExitCode> {
-    let mut text = String::new();
-    for cell in &plan.cells {
-        if folder.state(cell, &manifest.data_sha256)? != CellState::Finished {
-            text.push_str(&cell.id());
-            text.push('\n');
-        }
-    }
-    super::print(text)
+fn print_plan(selection: Selection<'_>) -> Result<ExitCode> {
+    super::print(selection.unfinished()?.into_iter().map(|cell| cell.id() + "\n").collect::<String>())
 }
 
 fn load(args: &Args, wanted: &DataSpec) -> Result<DataSet> {

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use super::opened::{self, Opening};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
-use crate::exec::{Outcome, READY, Run, Stop, Watcher, Worker, pin};
+use crate::exec::{LocalRun, Outcome, READY, Stop, Watcher, Worker, pin};
 use crate::optim::Registry;
-use crate::record::{EpochMeasures, Record, RunFolder};
+use crate::record::{EpochMeasures, Record, RunFolder, Selection};
 use crate::suite::Cell;
 use crate::train::{Observer, Setup};
 
@@ -63,10 +63,8 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     let cells: HashMap<String, &Cell> = manifest.cells.iter().map(|cell| (cell.id(), cell)).collect();
     let data = args.opening.load(&folder, &manifest)?;
     let stop = Stop::patiently()?;
-    let work = Run {
-        folder: &folder,
-        manifest: &manifest,
-        cells: &manifest.cells,
+    let work = LocalRun {
+        selection: Selection::all(&folder, &manifest),
         data: &data,
         setup: Setup { compute: &Compute::open(args.opening.device)?, registry },
         save_weights: args.opening.save_weights,

@@ -6,15 +6,14 @@ mod render;
 mod tests;
 mod verdicts;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 pub use gate::{Gate, Rule};
 
 use crate::error::{Error, Result};
-use crate::record::{Record, RunManifest};
-use crate::suite::Cell;
+use crate::record::{Record, RunManifest, SettingGroup, by_setting};
 
 /// What is said of a setting, or of one figure of it. From the least to the most alarming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -66,7 +65,7 @@ pub struct SettingVerdict {
 
 /// A run beside a baseline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct RunComparison {
     /// Suite name.
     pub suite: String,
     /// Profile name.
@@ -116,7 +115,7 @@ pub struct Side<'a> {
 ///
 /// # Errors
 /// When they are not of the same data, plan and type of machine, and that is not allowed.
-pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed) -> Result<Comparison> {
+pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed) -> Result<RunComparison> {
     let (old, new) = (baseline.manifest, run.manifest);
     let refuse = |what: &str, old: &str, new: &str, allow: &str| {
         Err(Error::Usage(format!(
@@ -139,10 +138,10 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
         return refuse("machines, or more than one", &text(&machines[0]), &text(&machines[1]), "machine");
     }
     let alike = Alike { machine: same_machine, data: old.data_sha256 == new.data_sha256 };
-    let groups = groups([baseline, run]);
+    let groups = by_setting([run, baseline].map(|Side { manifest, records }| (manifest.cells.as_slice(), records)));
     let times = gate.time.filter(|_| same_machine);
     // Noisy figures, which share the level: of each setting its accuracy and its time, and the time of all.
-    let noisy = |group: &Group<'_>| {
+    let noisy = |group: &SettingGroup<'_, 2>| {
         let pairs = verdicts::pairs(group);
         let accuracy = gate.accuracy.is_some() && verdicts::results_differ(&pairs);
         usize::from(accuracy) + usize::from(times.is_some() && !pairs.is_empty())
@@ -162,7 +161,7 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
             .push("times are not judged: the reference step was measured fewer than twice beside cells of both".into());
     }
     let verdict = settings.iter().map(|s| s.verdict).chain(all_times.as_ref().map(|c| c.verdict)).max();
-    Ok(Comparison {
+    Ok(RunComparison {
         suite: new.suite.clone(),
         profile: new.profile.clone(),
         data: new.data.clone(),
@@ -174,53 +173,19 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     })
 }
 
-/// A setting with the run's planned cells, and the records of the baseline and of the run.
-struct Group<'a> {
-    setting: Cell,
-    planned: Vec<&'a Cell>,
-    records: [Vec<&'a Record>; 2],
-}
-
-/// The settings of both, the run's first.
-fn groups<'a>(sides: [Side<'a>; 2]) -> Vec<Group<'a>> {
-    let mut groups: Vec<Group<'a>> = Vec::new();
-    let (mut of_setting, mut of_cell) = (HashMap::new(), HashMap::new());
-    for (side, Side { manifest, .. }) in sides.into_iter().enumerate().rev() {
-        for cell in &manifest.cells {
-            let setting = cell.setting();
-            let place = *of_setting.entry(setting.id()).or_insert(groups.len());
-            if place == groups.len() {
-                groups.push(Group { setting, planned: Vec::new(), records: Default::default() });
-            }
-            if side == 1 {
-                groups[place].planned.push(cell);
-            }
-            of_cell.insert(cell.id(), place);
-        }
-    }
-    for (side, Side { records, .. }) in sides.into_iter().enumerate() {
-        for record in records {
-            if let Some(place) = of_cell.get(&record.id) {
-                groups[*place].records[side].push(record);
-            }
-        }
-    }
-    groups
-}
-
-impl Comparison {
+impl RunComparison {
     /// As `format` has it.
     ///
     /// # Errors
     /// When it cannot be written in that format.
-    pub fn render(&self, format: Format) -> Result<String> {
+    pub fn render(&self, format: ComparisonFormat) -> Result<String> {
         render::render(self, format)
     }
 }
 
 /// Output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ComparisonFormat {
     /// A table for the terminal.
     Table,
     /// A comment for a pull request: one line where there is no news.

@@ -4,19 +4,19 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
-use super::{Check, Comparison, Format, SettingVerdict, Verdict};
+use super::{Check, ComparisonFormat, RunComparison, SettingVerdict, Verdict};
 use crate::error::{Error, Result};
 
-pub(super) fn render(comparison: &Comparison, format: Format) -> Result<String> {
+pub(super) fn render(comparison: &RunComparison, format: ComparisonFormat) -> Result<String> {
     match format {
-        Format::Table => Ok(table(comparison)),
-        Format::Markdown => Ok(markdown(comparison)),
-        Format::Json => {
+        ComparisonFormat::Table => Ok(table(comparison)),
+        ComparisonFormat::Markdown => Ok(markdown(comparison)),
+        ComparisonFormat::Json => {
             let text = serde_json::to_string_pretty(comparison);
             text.map(|text| text + "\n").map_err(|e| Error::Report(e.to_string()))
         }
-        Format::Junit => junit(comparison),
-        Format::Github => Ok(github(comparison)),
+        ComparisonFormat::Junit => junit(comparison),
+        ComparisonFormat::Github => Ok(github(comparison)),
     }
 }
 
@@ -35,12 +35,12 @@ impl Verdict {
 }
 
 /// Such as `cifar10 smoke on photo-patches: regressed`.
-fn title(c: &Comparison) -> String {
+fn title(c: &RunComparison) -> String {
     format!("{} {} on {}: {}", c.suite, c.profile, c.data, c.verdict.word())
 }
 
 /// Such as `16 settings unchanged, 2 regressed`.
-fn counts(c: &Comparison) -> String {
+fn counts(c: &RunComparison) -> String {
     let all =
         [Verdict::Regressed, Verdict::Missing, Verdict::Undecided, Verdict::New, Verdict::Improved, Verdict::Unchanged];
     let count = |verdict| c.settings.iter().filter(|s| s.verdict == verdict).count();
@@ -57,7 +57,7 @@ fn sentence(check: &Check) -> String {
 }
 
 /// The settings, and what is said of all of them together as if it were one more.
-fn cases(c: &Comparison) -> Vec<SettingVerdict> {
+fn cases(c: &RunComparison) -> Vec<SettingVerdict> {
     let all = c.all_times.iter().map(|check| SettingVerdict {
         setting: "all settings".into(),
         verdict: check.verdict,
@@ -73,7 +73,7 @@ fn news(setting: &SettingVerdict) -> Vec<String> {
     setting.checks.iter().filter(|c| c.verdict != Verdict::Unchanged).map(sentence).collect()
 }
 
-fn rows(c: &Comparison) -> Builder {
+fn rows(c: &RunComparison) -> Builder {
     let header = ["setting", "cells", "figure", "baseline", "run", "change", "verdict"].map(str::to_string);
     let mut builder = Builder::from_iter([header.to_vec()]);
     for s in &c.settings {
@@ -94,7 +94,7 @@ fn rows(c: &Comparison) -> Builder {
     builder
 }
 
-fn table(c: &Comparison) -> String {
+fn table(c: &RunComparison) -> String {
     let mut table = rows(c).build();
     table.with(Style::sharp());
     let notes: String = c.notes.iter().map(|note| format!("{note}\n")).collect();
@@ -102,7 +102,7 @@ fn table(c: &Comparison) -> String {
 }
 
 /// One line without news; else the news first and everything folded below.
-fn markdown(c: &Comparison) -> String {
+fn markdown(c: &RunComparison) -> String {
     let mut text = format!("**{}** ({})\n", escaped(&title(c)), counts(c));
     let notes = c.notes.iter().map(|note| format!("- {}\n", escaped(note)));
     if !c.notes.is_empty() || c.verdict != Verdict::Unchanged {
@@ -139,7 +139,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// A test case for each setting: a regression fails, what is missing is an error, what is undecided is skipped.
-fn junit(c: &Comparison) -> Result<String> {
+fn junit(c: &RunComparison) -> Result<String> {
     let mut suite = TestSuite::new(format!("{} {} on {}", c.suite, c.profile, c.data));
     for setting in &cases(c) {
         let news = news(setting).join("\n");
@@ -169,7 +169,7 @@ fn junit(c: &Comparison) -> Result<String> {
 }
 
 /// Workflow commands: errors, warnings and notices.
-fn github(c: &Comparison) -> String {
+fn github(c: &RunComparison) -> String {
     let value = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| value(text).replace(':', "%3A").replace(',', "%2C");
     let command = |setting: &SettingVerdict| {

@@ -1,6 +1,6 @@
 //! Verdicts on made-up records, and how often they are wrong.
 
-use super::{Allowed, Comparison, Format, Gate, Rule, Side, Verdict, compare};
+use super::{Allowed, ComparisonFormat, Gate, Rule, RunComparison, Side, Verdict, compare};
 use crate::random::{Stream, normal_pair, stream};
 use crate::record::tests::{manifest, record};
 use crate::record::{MaskRefresh, Record, RunManifest, Status, StepSeconds};
@@ -45,14 +45,14 @@ fn records(manifest: &RunManifest) -> Vec<Record> {
     all
 }
 
-fn judged(manifest: &RunManifest, old: &[Record], new: &[Record], gate: &Gate) -> Comparison {
+fn judged(manifest: &RunManifest, old: &[Record], new: &[Record], gate: &Gate) -> RunComparison {
     let [old, new] = [old, new].map(|records| Report::of_plan(manifest, records));
     let sides = [&old, &new].map(|records| Side { manifest, records });
     compare(sides[0], sides[1], gate, Allowed::default()).expect("a comparison")
 }
 
 /// The comparison of a run with itself after a change to some of its records.
-fn after(change: impl Fn(&mut Record)) -> Comparison {
+fn after(change: impl Fn(&mut Record)) -> RunComparison {
     let manifest = plan();
     let old = records(&manifest);
     let mut new = old.clone();
@@ -64,8 +64,8 @@ fn after(change: impl Fn(&mut Record)) -> Comparison {
 fn a_run_beside_itself_is_unchanged_and_told_in_a_line() {
     let comparison = after(|_| {});
     assert_eq!(comparison.verdict, Verdict::Unchanged);
-    insta::assert_snapshot!(comparison.render(Format::Markdown).expect("text"), @"**cifar10 smoke on photo-patches: unchanged** (3 unchanged)");
-    assert_eq!(comparison.render(Format::Github).expect("text"), "");
+    insta::assert_snapshot!(comparison.render(ComparisonFormat::Markdown).expect("text"), @"**cifar10 smoke on photo-patches: unchanged** (3 unchanged)");
+    assert_eq!(comparison.render(ComparisonFormat::Github).expect("text"), "");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn losses_slowness_and_gaps_are_called_what_they_are() {
     assert_eq!(gone.verdict, Verdict::Missing);
     let added = judged(&manifest, &old[1..], &old, &gate);
     assert_eq!(added.verdict, Verdict::New);
-    insta::assert_snapshot!(gone.render(Format::Markdown).expect("text"), @"
+    insta::assert_snapshot!(gone.render(ComparisonFormat::Markdown).expect("text"), @"
     **cifar10 smoke on photo-patches: missing** (1 missing, 2 unchanged)
 
     - `sgd lr=0.05 weight_decay=0.0005 epochs=2`: cell, seed 1 missing: there → no record
@@ -167,7 +167,7 @@ fn one_seed_decides_nothing() {
     }
     let comparison = judged(&manifest, &old, &new, &Gate { fingerprint: false, ..Gate::default() });
     assert!(comparison.settings[0].checks.iter().all(|c| c.verdict == Verdict::Undecided));
-    let text = comparison.render(Format::Table).expect("text");
+    let text = comparison.render(ComparisonFormat::Table).expect("text");
     assert!(text.contains("fewer than two seeds: no interval"), "{text}");
 }
 
@@ -188,7 +188,8 @@ fn only_like_is_compared_with_like() {
     assert!(error.contains("different machines") && error.contains("--allow machine"), "{error}");
     let machine = Allowed { machine: true, ..Allowed::default() };
     assert_eq!(refused(old, new, machine), Ok(Verdict::Unchanged));
-    let github = compare(old, new, &Gate::default(), machine).and_then(|c| c.render(Format::Github)).expect("text");
+    let github =
+        compare(old, new, &Gate::default(), machine).and_then(|c| c.render(ComparisonFormat::Github)).expect("text");
     assert!(
         github.starts_with("::notice title=cifar10 smoke::") && github.contains("not on one type of machine"),
         "{github}"
@@ -262,15 +263,16 @@ fn reports_for_machines_are_well_formed() {
             r.measures.fingerprint = "other".into();
         }
     });
-    let junit = comparison.render(Format::Junit).expect("XML");
+    let junit = comparison.render(ComparisonFormat::Junit).expect("XML");
     assert!(junit.contains("failures=\"3\"") && junit.contains("type=\"regressed\""), "{junit}");
-    let github = comparison.render(Format::Github).expect("commands");
+    let github = comparison.render(ComparisonFormat::Github).expect("commands");
     assert_eq!(
         github.lines().filter(|l| l.starts_with("::error title=cifar10 smoke%3A regressed::")).count(),
         3,
         "{github}"
     );
-    let json: serde_json::Value = serde_json::from_str(&comparison.render(Format::Json).expect("JSON")).expect("JSON");
+    let json: serde_json::Value =
+        serde_json::from_str(&comparison.render(ComparisonFormat::Json).expect("JSON")).expect("JSON");
     assert_eq!(json["verdict"], "regressed");
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Alike, Check, Gate, Group, Rule, SettingVerdict, Side, Verdict};
-use crate::record::{Measures, Record, Status};
+use super::{Alike, Check, Gate, Rule, SettingVerdict, Side, Verdict};
+use crate::record::{Measures, Record, SettingGroup, Status};
 use crate::stats::{Difference, Interval, paired, summary};
 
 /// The types of machine, with their threads, of some records.
@@ -11,14 +11,15 @@ pub(super) fn machines(records: &[&Record]) -> BTreeSet<String> {
     records.iter().map(|r| r.provenance.machine_type()).collect()
 }
 
-/// The verdict on a setting, whose noisy figures are some of `tests`; none where neither side has a cell of it or is to have one.
-pub(super) fn setting(group: &Group<'_>, gate: &Gate, alike: Alike, tests: usize) -> Option<SettingVerdict> {
-    let [old, new] = &group.records;
+/// The verdict on a setting of the run and the baseline, whose noisy figures are some of `tests`; none where neither side has a cell of it or
+/// is to have one.
+pub(super) fn setting(group: &SettingGroup<'_, 2>, gate: &Gate, alike: Alike, tests: usize) -> Option<SettingVerdict> {
+    let [new, old] = &group.records;
     let find = |records: &[&Record], id: &str| records.iter().any(|r| r.id == id);
     let mut checks = Vec::new();
     let missing = |seed, there| presence(seed, Verdict::Missing, [if there { "there" } else { "-" }, "no record"]);
     checks.extend(old.iter().filter(|was| !find(new, &was.id)).map(|was| missing(was.cell.seed, true)));
-    let open = group.planned.iter().filter(|cell| !find(new, &cell.id()) && !find(old, &cell.id()));
+    let open = group.planned[0].iter().filter(|cell| !find(new, &cell.id()) && !find(old, &cell.id()));
     checks.extend(open.map(|cell| missing(cell.seed, false)));
     let added = new.iter().filter(|is| !find(old, &is.id));
     checks.extend(added.map(|is| presence(is.cell.seed, Verdict::New, ["-", "there"])));
@@ -44,8 +45,8 @@ pub(super) fn setting(group: &Group<'_>, gate: &Gate, alike: Alike, tests: usize
 }
 
 /// The cells that both have, the baseline's first.
-pub(super) fn pairs<'a>(group: &Group<'a>) -> Vec<[&'a Record; 2]> {
-    let [old, new] = &group.records;
+pub(super) fn pairs<'a>(group: &SettingGroup<'a, 2>) -> Vec<[&'a Record; 2]> {
+    let [new, old] = &group.records;
     old.iter().filter_map(|was| Some([*was, *new.iter().find(|is| is.id == was.id)?])).collect()
 }
 

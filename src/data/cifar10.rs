@@ -7,10 +7,10 @@ use super::hub::Repository;
 use super::images::Normalise;
 use super::parquet_files::ParquetSet;
 use super::records::{RecordFile, RecordSet};
-use super::{DataSet, Entry, Input, Request};
+use super::{DataSet, DataSetEntry, Input, Request};
 use crate::error::Result;
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "cifar10",
     about: "CIFAR-10: 50,000 training and 10,000 test images, 32x32 RGB, ten classes",
     input: Input::Image([3, 32, 32]),

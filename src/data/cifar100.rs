@@ -5,9 +5,9 @@ use super::cifar10;
 use super::hub::Repository;
 use super::parquet_files::ParquetSet;
 use super::records::{RecordFile, RecordSet};
-use super::{Entry, Input};
+use super::{DataSetEntry, Input};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "cifar100",
     about: "CIFAR-100: 50,000 training and 10,000 test images, 32x32 RGB, 100 fine classes",
     input: Input::Image([3, 32, 32]),

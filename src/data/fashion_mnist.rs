@@ -4,9 +4,9 @@ use super::hub::Repository;
 use super::idx::{IdxSet, SIDE};
 use super::images::Normalise;
 use super::parquet_files::ParquetSet;
-use super::{Entry, Input};
+use super::{DataSetEntry, Input};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "fashion-mnist",
     about: "Fashion-MNIST: 60,000 training and 10,000 test images of clothes, 28x28 grey, ten classes",
     input: Input::Image([1, SIDE, SIDE]),

@@ -8,9 +8,10 @@ use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
 use hf_hub::{HFClientBuilder, HFError};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::digest;
+use super::checksums;
 use super::secrets::hidden;
 use super::source::Fetch;
+use crate::digest;
 use crate::error::{Error, Result};
 
 /// How long an unreachable hub may delay a run that has a stand-in.
@@ -71,7 +72,7 @@ fn checked(path: PathBuf) -> Result<HubFile> {
     let tag = blob.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if tag.len() == 64 && tag.bytes().all(|b| b.is_ascii_hexdigit()) {
         let remedy = format!("delete {} and run again to fetch it anew", blob.display());
-        digest::check(&path.display().to_string(), &sha256, &tag.to_lowercase(), &remedy)?;
+        checksums::check(&path.display().to_string(), &sha256, &tag.to_lowercase(), &remedy)?;
     }
     let commit = commit(&path);
     Ok(HubFile { path, commit, sha256 })

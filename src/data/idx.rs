@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
-use super::digest;
+use super::checksums;
 use super::images::Normalise;
 use super::parquet_files::{ParquetSet, Splits};
 use super::{DataSet, FileDigest, Images, Provenance, Request};
 use crate::bounded;
+use crate::digest;
 use crate::error::{Error, Result};
 
 /// Names of the files: training images and labels, test images and labels.
@@ -55,12 +56,12 @@ impl IdxSet {
             let body = if file.contains("images") { images(&bytes) } else { labels(&bytes) };
             let body = body.map_err(|what| Error::Data(format!("{}: {what}", path.display())))?.to_vec();
             let sha256 = digest::sha256_bytes(&bytes);
-            let (found, expected) = match digest::listed(directory, &name)? {
+            let (found, expected) = match checksums::listed(directory, &name)? {
                 Some(listed) => (digest::sha256_file(&path)?, listed),
                 None => (sha256.clone(), original.to_string()),
             };
             let remedy = "fetch it anew (for changed images of your own, add a SHA256SUMS file)";
-            digest::check(&path.display().to_string(), &found, &expected, remedy)?;
+            checksums::check(&path.display().to_string(), &found, &expected, remedy)?;
             files.push(FileDigest { file: file.into(), sha256 });
             paths.push(path);
             bodies.push(body);

@@ -14,11 +14,11 @@ use sha2::{Digest, Sha256};
 use super::augment::{Augment, Draw};
 use super::images::{Normalise, batch, planes};
 use super::loader::Batch;
-use super::{DataSet, DataSource, DataSpec, Entry, Input, OnUnreadable, Provenance, Request, Samples, resize};
+use super::{DataSet, DataSetEntry, DataSource, DataSpec, Input, OnUnreadable, Provenance, Request, Samples, resize};
 use crate::bounded;
 use crate::error::{Error, Result};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "image-folder",
     about: "any directory of JPEG or PNG files, a folder per class: train/CLASS/*.jpg and test/CLASS/*.jpg",
     input: Input::Image([3, 224, 224]),
@@ -121,7 +121,7 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
 }
 
 /// The specification of all that a directory has.
-pub(super) fn inspect(entry: &Entry, directory: &Path) -> Result<DataSpec> {
+pub(super) fn inspect(entry: &DataSetEntry, directory: &Path) -> Result<DataSpec> {
     let [train, test] = [split_directory(directory, &TRAIN)?, split_directory(directory, &TEST)?];
     let classes = class_names(&train)?;
     let files = |split: &Path| -> Result<usize> { Ok(list(split, &class_names(split)?)?.len()) };

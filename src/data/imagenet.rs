@@ -1,9 +1,9 @@
 //! ImageNet-1K (Russakovsky et al. 2015), from a directory with a folder per class under `train` and `val`. Its licence
 //! forbids to fetch it without an account.
 
-use super::{Entry, Input, image_folder};
+use super::{DataSetEntry, Input, image_folder};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "imagenet",
     about: "ImageNet-1K: 1,281,167 training and 50,000 validation photographs at 224x224, from a directory",
     input: Input::Image([3, 224, 224]),

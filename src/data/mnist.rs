@@ -4,9 +4,9 @@ use super::hub::Repository;
 use super::idx::{IdxSet, SIDE};
 use super::images::Normalise;
 use super::parquet_files::ParquetSet;
-use super::{Entry, Input};
+use super::{DataSetEntry, Input};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "mnist",
     about: "MNIST: 60,000 training and 10,000 test digits, 28x28 grey",
     input: Input::Image([1, SIDE, SIDE]),

@@ -5,10 +5,11 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 
 use super::idx::{self, SIDE};
-use super::{DataSet, Entry, FileDigest, Images, Input, Provenance, Request, digest, mnist};
+use super::{DataSet, DataSetEntry, FileDigest, Images, Input, Provenance, Request, mnist};
+use crate::digest;
 use crate::error::{Error, Result};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "mnist-5k",
     about: "embedded part of MNIST: 4,000 training and 1,000 test digits, 28x28 grey",
     input: Input::Image([1, SIDE, SIDE]),

@@ -3,10 +3,10 @@
 //! A data set is one file and one line of [`DATA_SETS`]. What a cell does to its samples comes later ([`augment`]).
 
 pub mod augment;
+mod checksums;
 mod cifar10;
 mod cifar100;
 mod contact_sheet;
-mod digest;
 mod fashion_mnist;
 mod hub;
 mod idx;
@@ -35,9 +35,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+pub use crate::digest::{hex, sha256_file};
 use crate::error::{Error, Result};
 use augment::{Augment, Draw};
-pub use digest::{hex, sha256_file};
 pub use images::{ImageSet, Images, Normalise};
 use loader::Batch;
 pub use source::{DataSource, Fetch};
@@ -181,7 +181,7 @@ pub struct FileDigest {
 }
 
 /// What is known of a data set before any sample is read.
-pub struct Entry {
+pub struct DataSetEntry {
     /// The name a suite uses.
     pub name: &'static str,
     /// One line for people.
@@ -208,7 +208,7 @@ pub struct Entry {
 const MOST_SAMPLES: usize = u32::MAX as usize;
 
 /// Every data set.
-pub const DATA_SETS: &[Entry] = &[
+pub const DATA_SETS: &[DataSetEntry] = &[
     cifar10::ENTRY,
     cifar100::ENTRY,
     mnist::ENTRY,
@@ -224,7 +224,7 @@ pub const DATA_SETS: &[Entry] = &[
 
 /// What is to be loaded, and from where.
 struct Request<'a> {
-    entry: &'static Entry,
+    entry: &'static DataSetEntry,
     spec: &'a DataSpec,
     source: &'a DataSource,
     fetch: &'a Fetch<'a>,
@@ -244,14 +244,14 @@ impl Request<'_> {
 ///
 /// # Errors
 /// In words: which names there are.
-pub fn find(name: &str) -> std::result::Result<&'static Entry, String> {
+pub fn find(name: &str) -> std::result::Result<&'static DataSetEntry, String> {
     DATA_SETS.iter().find(|d| d.name == name).ok_or_else(|| {
         let names: Vec<_> = DATA_SETS.iter().map(|d| d.name).collect();
         format!("data.name = \"{name}\" is not known; use one of {}", names.join(", "))
     })
 }
 
-impl Entry {
+impl DataSetEntry {
     /// Whether the suite says how many samples of which size there are, in how many classes.
     fn as_told(&self) -> bool {
         self.available.is_none()
@@ -309,7 +309,7 @@ impl Entry {
 }
 
 impl DataSpec {
-    fn entry(&self) -> std::result::Result<&'static Entry, String> {
+    fn entry(&self) -> std::result::Result<&'static DataSetEntry, String> {
         find(&self.name)
     }
 
@@ -401,7 +401,7 @@ impl DataSet {
 
     /// Works out the digest of the samples as they are now.
     fn digest(&mut self) {
-        self.provenance.sha256 = digest::of_samples(&[self.train.as_ref(), self.test.as_ref()]);
+        self.provenance.sha256 = checksums::of_samples(&[self.train.as_ref(), self.test.as_ref()]);
     }
 
     /// Where it came from, with the files left out since the last time this was asked.

@@ -11,10 +11,11 @@ use parquet::file::reader::SerializedFileReader;
 use parquet::record::{Field, Row};
 use rayon::prelude::*;
 
-use super::digest;
+use super::checksums;
 use super::hub::{self, Repository};
 use super::images::planes;
 use super::{DataSource, FileDigest, Images, Provenance, Request};
+use crate::digest;
 use crate::error::{Error, Result};
 
 /// How a data set lies on the hub.
@@ -66,9 +67,9 @@ impl ParquetSet {
         for (split, name) in [("train", self.files[0]), ("test", self.files[1])] {
             let (path, file) = self.find(directory, split, name)?;
             let sha256 = digest::sha256_file(&path)?;
-            if let Some(expected) = digest::listed(directory, &file)? {
+            if let Some(expected) = checksums::listed(directory, &file)? {
                 let remedy = "fetch it anew or correct SHA256SUMS";
-                digest::check(&path.display().to_string(), &sha256, &expected, remedy)?;
+                checksums::check(&path.display().to_string(), &sha256, &expected, remedy)?;
             }
             paths.push(path);
             files.push(FileDigest { file, sha256 });

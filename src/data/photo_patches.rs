@@ -9,11 +9,11 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::images::planes;
-use super::{DataSet, Entry, FileDigest, Images, Input, Normalise, Provenance, Request};
+use super::{DataSet, DataSetEntry, FileDigest, Images, Input, Normalise, Provenance, Request};
 use crate::error::{Error, Result};
 use crate::random::{Stream, below, normal_pair, stream, unit};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "photo-patches",
     about: "embedded stand-in: crops of ten photographs, the class being the photograph, 32x32 RGB",
     input: Input::Image([3, SIDE, SIDE]),
@@ -73,7 +73,7 @@ fn load(request: &Request<'_>) -> Result<DataSet> {
         let photo =
             image::load_from_memory(png).map_err(|e| Error::Data(format!("embedded photograph {name}: {e}")))?;
         photos.push(photo.to_rgb8());
-        files.push(FileDigest { file: format!("{name}.png"), sha256: super::digest::sha256_bytes(png) });
+        files.push(FileDigest { file: format!("{name}.png"), sha256: crate::digest::sha256_bytes(png) });
     }
     let splits = [crops(&photos, Split::Train, request.spec.train), crops(&photos, Split::Test, request.spec.test)];
     let provenance = Provenance::made(ENTRY.name, "embedded", files);
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn images_are_pinned() {
         let [train, test] = set(20, 10).map(|images| ImageSet { images, normalise: NORMALISE, centre: None });
-        insta::assert_snapshot!(super::super::digest::of_samples(&[&train, &test]), @"ef539d31eb1d4332a4cee25c9d6c6b2c80eb714e7cda88da2f2906b1e32b42e8");
+        insta::assert_snapshot!(super::super::checksums::of_samples(&[&train, &test]), @"ef539d31eb1d4332a4cee25c9d6c6b2c80eb714e7cda88da2f2906b1e32b42e8");
     }
 
     #[test]

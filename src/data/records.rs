@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::digest;
+use super::checksums;
 use super::parquet_files::Splits;
 use super::{FileDigest, Images, Provenance, Request};
 use crate::bounded;
+use crate::digest;
 use crate::error::{Error, Result};
 
 /// More than any file of the originals has.
@@ -62,11 +63,11 @@ impl RecordSet {
                 )));
             }
             let sha256 = digest::sha256_bytes(&bytes);
-            let expected = digest::listed(directory, name)?.or(original.map(String::from));
+            let expected = checksums::listed(directory, name)?.or(original.map(String::from));
             if let Some(expected) = expected {
                 let archive = self.archive;
                 let remedy = format!("unpack {archive} anew (for changed images of your own, add a SHA256SUMS file)");
-                digest::check(&path.display().to_string(), &sha256, &expected, &remedy)?;
+                checksums::check(&path.display().to_string(), &sha256, &expected, &remedy)?;
             }
             files.push(FileDigest { file: (*name).into(), sha256 });
             let (images, limit) =

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use super::hub::{self, Repository};
 use super::parquet_files::{MOST_TEXT, read_texts};
 use super::text::{LENGTH, VOCABULARY, sequences};
-use super::{DataSet, DataSource, Entry, FileDigest, Input, Provenance, Request, digest};
+use super::{DataSet, DataSetEntry, DataSource, FileDigest, Input, Provenance, Request, checksums};
 use crate::bounded;
+use crate::digest;
 use crate::error::{Error, Result};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "shakespeare",
     about: "tiny_shakespeare: 13,358 training and 4,069 test sequences of 64 characters",
     input: Input::Tokens { length: LENGTH, vocabulary: VOCABULARY },
@@ -64,7 +65,7 @@ fn from_directory(directory: &Path) -> Result<(Vec<u8>, Provenance)> {
     let bytes = bounded::read(&path, MOST_TEXT).map_err(Error::io("read", &path))?;
     let sha256 = digest::sha256_bytes(&bytes);
     let remedy = "fetch input.txt of tiny_shakespeare anew";
-    digest::check(&path.display().to_string(), &sha256, SHA256, remedy)?;
+    checksums::check(&path.display().to_string(), &sha256, SHA256, remedy)?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let files = vec![FileDigest { file: name, sha256 }];
     Ok((bytes, Provenance::made(ENTRY.name, "directory", files)))
@@ -83,7 +84,7 @@ fn from_parquet(paths: &[PathBuf], source: &str, revision: Option<String>) -> Re
         files.push(FileDigest { file: name.into(), sha256: digest::sha256_file(path)? });
     }
     let remedy = "it may have been cut anew there; use --data DIR with input.txt";
-    digest::check("the text of the three parquet files", &digest::sha256_bytes(&text), SHA256, remedy)?;
+    checksums::check("the text of the three parquet files", &digest::sha256_bytes(&text), SHA256, remedy)?;
     Ok((text, Provenance { revision, ..Provenance::made(ENTRY.name, source, files) }))
 }
 

@@ -5,11 +5,11 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::f64::consts::TAU;
 
-use super::{DataSet, Entry, Images, Input, Normalise, Provenance, Request};
+use super::{DataSet, DataSetEntry, Images, Input, Normalise, Provenance, Request};
 use crate::error::{Error, Result};
 use crate::random::{Stream, normal_pair, stream, unit};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "synthetic",
     about: "seeded RGB images of any number, size and number of classes: patterns under noise",
     input: Input::Image([3, 32, 32]),

@@ -2,11 +2,11 @@
 //! followed by a few others.
 
 use super::text::{LENGTH, VOCABULARY, sequences};
-use super::{DataSet, Entry, Input, Provenance, Request, shakespeare};
+use super::{DataSet, DataSetEntry, Input, Provenance, Request, shakespeare};
 use crate::error::Result;
 use crate::random::{Stream, below, stream};
 
-pub(super) const ENTRY: Entry = Entry {
+pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "synthetic-text",
     about: "embedded made-up text with the statistics of words, in sequences of 64 characters",
     input: Input::Tokens { length: LENGTH, vocabulary: VOCABULARY },

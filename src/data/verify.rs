@@ -6,7 +6,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::contact_sheet::{ROWS, contact_sheet};
-use super::{DATA_SETS, DataSource, Entry, Fetch, OnUnreadable, Provenance, Samples, image_folder};
+use super::{DATA_SETS, DataSetEntry, DataSource, Fetch, OnUnreadable, Provenance, Samples, image_folder};
 use crate::error::{Error, Result};
 
 /// What was found.
@@ -50,7 +50,7 @@ impl Verified {
 ///
 /// # Errors
 /// When it cannot be had, or is not what it claims to be.
-pub fn verify(entry: &Entry, source: &DataSource, fetch: &Fetch<'_>) -> Result<Verified> {
+pub fn verify(entry: &DataSetEntry, source: &DataSource, fetch: &Fetch<'_>) -> Result<Verified> {
     let mut spec = match (entry.as_told(), source) {
         (false, _) => entry.spec([None; 2], None, None, None).map_err(Error::Data)?,
         (true, DataSource::Directory(directory)) if entry.photographs => image_folder::inspect(entry, directory)?,
@@ -91,7 +91,7 @@ fn split(samples: &dyn Samples, classes: usize, published: Option<usize>) -> Spl
 ///
 /// # Errors
 /// When it has none.
-pub fn recognised(directory: &Path) -> Result<&'static Entry> {
+pub fn recognised(directory: &Path) -> Result<&'static DataSetEntry> {
     DATA_SETS.iter().find(|entry| (entry.recognises)(directory)).ok_or_else(|| {
         Error::Data(format!(
             "{} has the form of no data set, or lacks files of it; name the set: data verify NAME --data {0}",

@@ -14,7 +14,7 @@ use super::affinity::{available, shares};
 use super::local::open_cells;
 use super::{Ended, Stop, Watcher};
 use crate::error::{Error, Result};
-use crate::record::{Failure, FailureClass, RunFolder, RunManifest};
+use crate::record::{Failure, FailureClass, Selection};
 use crate::suite::Cell;
 use crate::train::resident_bytes;
 
@@ -25,14 +25,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long to wait for cells that other processes hold.
 const POLL: Duration = Duration::from_millis(500);
 
-/// A run to work on in several processes.
+/// Cells of a run that several processes train at once.
 pub struct Jobs<'a> {
-    /// Where its records go.
-    pub folder: &'a RunFolder,
-    /// What it is.
-    pub manifest: &'a RunManifest,
     /// Cells to train, in order.
-    pub cells: &'a [Cell],
+    pub selection: Selection<'a>,
     /// How many at once.
     pub jobs: usize,
     /// Threads of each; an equal share of the CPUs where not given.
@@ -46,7 +42,7 @@ pub struct Jobs<'a> {
 }
 
 /// A child with the cell that it is training.
-struct Worker<'a> {
+struct ChildWorker<'a> {
     child: Child,
     stdin: Option<ChildStdin>,
     is_ready: bool,
@@ -64,8 +60,8 @@ type Message = (usize, Option<String>);
 /// # Errors
 /// When a child cannot start, or cells have failed: their records of failure are in the run folder.
 pub fn run_jobs(run: &Jobs<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
-    let open = open_cells(run.folder, run.manifest, run.cells)?;
-    watcher.resumed(run.cells.len() - open.len(), &open);
+    let open = open_cells(run.selection)?;
+    watcher.resumed(run.selection.cells.len() - open.len(), &open);
     let (sender, receiver) = channel();
     let mut crew = Crew {
         run,
@@ -87,7 +83,7 @@ pub fn run_jobs(run: &Jobs<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
         [(cell, reason), others @ ..] => {
             let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
             Err(Error::Run {
-                path: run.folder.path().into(),
+                path: run.selection.folder.path().into(),
                 message: format!(
                     "{} has no record: its process {reason}{more}; the notes are in its folder failed; type the same command again (without --fresh) to try again",
                     cell.label()
@@ -101,7 +97,7 @@ struct Crew<'a> {
     run: &'a Jobs<'a>,
     sender: Sender<Message>,
     /// By place; a place whose child has ended is empty.
-    workers: Vec<Option<Worker<'a>>>,
+    workers: Vec<Option<ChildWorker<'a>>>,
     /// How many may work at once.
     places: usize,
     open: VecDeque<&'a Cell>,
@@ -167,14 +163,14 @@ impl<'a> Crew<'a> {
         Ok(())
     }
 
-    fn hire(&self, place: usize) -> Result<Worker<'a>> {
+    fn hire(&self, place: usize) -> Result<ChildWorker<'a>> {
         let run = self.run;
         let all = available();
         let cpus = shares(&all, run.jobs).swap_remove(place);
         let threads = run.threads.unwrap_or(cpus.len().max(1));
         let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
         let mut command = Command::new(&program);
-        command.arg("work").arg(run.folder.path()).args(&run.arguments);
+        command.arg("work").arg(run.selection.folder.path()).args(&run.arguments);
         command.args(["--threads", &threads.to_string(), "--jobs", &run.jobs.to_string()]);
         if !cpus.is_empty() {
             let list: Vec<String> = cpus.iter().map(usize::to_string).collect();
@@ -195,7 +191,7 @@ impl<'a> Crew<'a> {
             }
             sender.send((place, None)).ok();
         });
-        Ok(Worker { child, stdin, is_ready: false, cell: None, yields: false })
+        Ok(ChildWorker { child, stdin, is_ready: false, cell: None, yields: false })
     }
 
     /// Hears what became of a cell.
@@ -207,7 +203,7 @@ impl<'a> Crew<'a> {
         }
         let Some(cell) = worker.cell.take() else { return Ok(()) };
         match line.split_once(' ').map(|(_, outcome)| outcome) {
-            Some("trained") => match self.run.folder.record(cell)? {
+            Some("trained") => match self.run.selection.folder.record(cell)? {
                 Some(record) => watcher.finish(&record),
                 None => watcher.finished_elsewhere(cell),
             },
@@ -235,12 +231,12 @@ impl<'a> Crew<'a> {
             self.open.push_front(cell);
         } else if worker.is_ready {
             watcher.warn(&format!("the process that trained {} {how}; the others go on", cell.label()));
-            let earlier = self.run.folder.failure(cell);
+            let earlier = self.run.selection.folder.failure(cell);
             let failure = Failure {
                 exit_code: exit_code(status),
                 ..Failure::new(cell, FailureClass::Process, how.as_str(), earlier)
             };
-            self.run.folder.write_failure(cell, &failure)?;
+            self.run.selection.folder.write_failure(cell, &failure)?;
             self.failed.push((cell, how));
         } else {
             return Err(Error::Usage(format!("a child process {how} before it had its data")));

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Run;
+use super::Stop;
 use crate::error::{Error, Result};
+use crate::record::RunFolder;
 use crate::suite::Cell;
 use crate::train::{Checkpoint, Keeper};
 
@@ -12,24 +13,27 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps a cell in its run folder.
 pub(super) struct CellKeeper<'a> {
-    run: &'a Run<'a>,
+    folder: &'a RunFolder,
     cell: &'a Cell,
+    /// Epochs after which it is kept, 0 for never; where not given, as often as [`INTERVAL`] says.
+    every: Option<usize>,
+    stop: &'a Stop,
     kept: Instant,
 }
 
 impl<'a> CellKeeper<'a> {
-    pub(super) fn new(run: &'a Run<'a>, cell: &'a Cell) -> Self {
-        Self { run, cell, kept: Instant::now() }
+    pub(super) fn new(folder: &'a RunFolder, cell: &'a Cell, every: Option<usize>, stop: &'a Stop) -> Self {
+        Self { folder, cell, every, stop, kept: Instant::now() }
     }
 }
 
 impl Keeper for CellKeeper<'_> {
     fn stops(&self) -> bool {
-        self.run.stop.signal().is_some()
+        self.stop.signal().is_some()
     }
 
     fn is_due(&mut self, epoch: usize) -> bool {
-        match self.run.checkpoint {
+        match self.every {
             Some(0) => false,
             Some(every) => (epoch + 1).is_multiple_of(every),
             None => self.kept.elapsed() >= INTERVAL,
@@ -39,7 +43,7 @@ impl Keeper for CellKeeper<'_> {
     fn keep(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let label = self.cell.label();
         let bytes = checkpoint.to_bytes().map_err(|e| Error::Usage(format!("{label} cannot be kept: {e}")))?;
-        self.run.folder.write_checkpoint(self.cell, &bytes)?;
+        self.folder.write_checkpoint(self.cell, &bytes)?;
         self.kept = Instant::now();
         Ok(())
     }

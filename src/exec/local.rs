@@ -7,21 +7,17 @@ use super::Stop;
 use super::keep::CellKeeper;
 use crate::data::{self, DataSet};
 use crate::error::Result;
-use crate::record::{CellState, Provenance, Published, Record, RunFolder, RunManifest, SCHEMA};
+use crate::record::{CellState, Published, Record, SCHEMA, Selection, TrainingProvenance};
 use crate::suite::Cell;
 use crate::train::{Checkpoint, Observer, ReferenceStep, Setup, identity, train_from};
 
 /// How often to look whether another process has finished a cell it holds.
 const POLL: Duration = Duration::from_millis(500);
 
-/// A run to work on.
-pub struct Run<'a> {
-    /// Where its records go.
-    pub folder: &'a RunFolder,
-    /// What it is.
-    pub manifest: &'a RunManifest,
+/// Cells of a run that this process trains.
+pub struct LocalRun<'a> {
     /// Cells to train, in order.
-    pub cells: &'a [Cell],
+    pub selection: Selection<'a>,
     /// The data they train on.
     pub data: &'a DataSet,
     /// Where they train, by which optimizers.
@@ -76,7 +72,7 @@ pub enum Outcome {
 
 /// Trains cells, one after another.
 pub struct Worker<'a> {
-    run: &'a Run<'a>,
+    run: &'a LocalRun<'a>,
     reference: ReferenceStep,
 }
 
@@ -85,7 +81,7 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// When a tensor operation fails.
-    pub fn new(run: &'a Run<'a>) -> Result<Self> {
+    pub fn new(run: &'a LocalRun<'a>) -> Result<Self> {
         Ok(Self { run, reference: ReferenceStep::new(run.setup.compute)? })
     }
 
@@ -94,9 +90,9 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// When a record cannot be read or written or a tensor operation fails.
     pub fn train(&mut self, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Outcome> {
-        let folder = self.run.folder;
+        let folder = self.run.selection.folder;
         let Some(_lock) = folder.lock(cell)? else { return Ok(Outcome::Held) };
-        match folder.state(cell, &self.run.manifest.data_sha256)? {
+        match folder.state(cell, &self.run.selection.manifest.data_sha256)? {
             CellState::Finished => return Ok(Outcome::AlreadyFinished),
             CellState::Open => {}
             CellState::Damaged(reason) => {
@@ -118,12 +114,12 @@ impl<'a> Worker<'a> {
 ///
 /// # Errors
 /// When a record is there but cannot be read, or what was left behind cannot be removed.
-pub(super) fn open_cells<'a>(folder: &RunFolder, manifest: &RunManifest, cells: &'a [Cell]) -> Result<Vec<&'a Cell>> {
+pub(super) fn open_cells(selection: Selection<'_>) -> Result<Vec<&Cell>> {
     let mut open = Vec::new();
-    for cell in cells {
-        if folder.state(cell, &manifest.data_sha256)? == CellState::Finished {
-            folder.remove_checkpoint(cell)?;
-            folder.remove_failure(cell)?;
+    for cell in selection.cells {
+        if selection.is_finished(cell)? {
+            selection.folder.remove_checkpoint(cell)?;
+            selection.folder.remove_failure(cell)?;
         } else {
             open.push(cell);
         }
@@ -135,9 +131,9 @@ pub(super) fn open_cells<'a>(folder: &RunFolder, manifest: &RunManifest, cells: 
 ///
 /// # Errors
 /// When a record cannot be read or written or a tensor operation fails; records already written stay.
-pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
-    let mut open = open_cells(run.folder, run.manifest, run.cells)?;
-    watcher.resumed(run.cells.len() - open.len(), &open);
+pub fn run(run: &LocalRun<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
+    let mut open = open_cells(run.selection)?;
+    watcher.resumed(run.selection.cells.len() - open.len(), &open);
     let mut worker = Worker::new(run)?;
     let mut waiting = false;
     while !open.is_empty() {
@@ -168,11 +164,12 @@ pub fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
 
 /// Whether the cell has its record now; if not, it was stopped and kept.
 fn train_and_publish(
-    run: &Run<'_>,
+    run: &LocalRun<'_>,
     cell: &Cell,
     reference: &mut ReferenceStep,
     watcher: &mut dyn Watcher,
 ) -> Result<bool> {
+    let Selection { folder, manifest, .. } = run.selection;
     let from = kept(run, cell, watcher)?;
     watcher.start(
         cell,
@@ -182,36 +179,35 @@ fn train_and_publish(
         }),
     );
     let reference_step_seconds = reference.seconds()?;
-    let Some(trained) = train_from(cell, run.data, &run.setup, from, watcher, &mut CellKeeper::new(run, cell))? else {
-        return Ok(false);
-    };
+    let mut keeper = CellKeeper::new(folder, cell, run.checkpoint, &run.stop);
+    let Some(trained) = train_from(cell, run.data, &run.setup, from, watcher, &mut keeper)? else { return Ok(false) };
     if run.save_weights {
-        run.folder.write_weights(cell, &trained.to_safetensors()?)?;
+        folder.write_weights(cell, &trained.to_safetensors()?)?;
     }
     let record = Record {
         schema: SCHEMA,
         id: cell.id(),
-        suite: run.manifest.suite.clone(),
-        profile: run.manifest.profile.clone(),
-        suite_hash: run.manifest.suite_hash.clone(),
+        suite: manifest.suite.clone(),
+        profile: manifest.profile.clone(),
+        suite_hash: manifest.suite_hash.clone(),
         cell: cell.clone(),
         status: trained.status,
         measures: trained.measures,
-        stand_in: run.manifest.stand_in,
+        stand_in: manifest.stand_in,
         data: data::Provenance { unreadable: trained.unreadable, ..run.data.provenance.clone() },
-        provenance: Provenance {
+        provenance: TrainingProvenance {
             jobs: run.jobs,
             gpu: run.setup.compute.gpu().map(str::to_string),
-            ..Provenance::now()
+            ..TrainingProvenance::now()
         },
         reference_step_seconds,
         resumed: trained.resumed,
     };
-    if run.folder.publish(&record)? == Published::AlreadyThere {
+    if folder.publish(&record)? == Published::AlreadyThere {
         watcher.warn(&format!("{} was finished by another process first; its record stands", cell.label()));
     }
-    run.folder.remove_checkpoint(cell)?;
-    run.folder.remove_failure(cell)?;
+    folder.remove_checkpoint(cell)?;
+    folder.remove_failure(cell)?;
     watcher.finish(&record);
     if let [first, ..] = record.data.unreadable.as_slice() {
         let n = record.data.unreadable.len();
@@ -221,9 +217,9 @@ fn train_and_publish(
 }
 
 /// Where a cell was kept, if it can be gone on with.
-fn kept(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<Checkpoint>> {
+fn kept(run: &LocalRun<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<Checkpoint>> {
     let limit = || Checkpoint::most_bytes(cell, run.data);
-    let Some(bytes) = run.folder.read_checkpoint(cell, limit)? else { return Ok(None) };
+    let Some(bytes) = run.selection.folder.read_checkpoint(cell, limit)? else { return Ok(None) };
     let expected = identity(cell, run.data, run.setup.compute);
     let reason = match bytes.and_then(|bytes| Checkpoint::from_bytes(&bytes)) {
         Ok(checkpoint) if checkpoint.identity() == expected => return Ok(Some(checkpoint)),
@@ -231,6 +227,6 @@ fn kept(run: &Run<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<
         Err(reason) => reason,
     };
     watcher.warn(&format!("{} cannot go on where it was kept and starts anew: {reason}", cell.label()));
-    run.folder.remove_checkpoint(cell)?;
+    run.selection.folder.remove_checkpoint(cell)?;
     Ok(None)
 }

@@ -10,5 +10,8 @@ mod stop;
 pub use affinity::{available, pin};
 pub(crate) use jobs::READY;
 pub use jobs::{Jobs, run_jobs};
-pub use local::{Ended, Outcome, Run, Watcher, Worker, run};
+pub use local::{Ended, LocalRun, Outcome, Watcher, Worker, run};
 pub use stop::Stop;
+
+/// Exit code of a task that its node failed: without data, disk or GPU. It may succeed elsewhere (EX_TEMPFAIL of sysexits.h).
+pub(crate) const BAD_PLACE: u8 = 75;

@@ -1,8 +1,16 @@
 //! Records: what one cell's training measured, with everything needed to trust or repeat it.
 
+mod claim;
 mod failure;
+mod files;
 mod job;
+mod layout;
+mod lock;
+mod manifest;
+mod parse;
 mod provenance;
+mod selection;
+mod settings;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -12,12 +20,20 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use claim::RunLock;
 pub use failure::{Failure, FailureClass, bad_nodes};
+pub use files::write;
 pub use job::Job;
-pub use provenance::{Machine, Provenance};
-pub use store::{CellLock, CellState, Published, RunFolder, RunLock, RunManifest, Scan, write};
+pub(crate) use layout::SUBMISSION;
+pub use lock::CellLock;
+pub use manifest::RunManifest;
+pub use provenance::{Machine, TrainingProvenance};
+pub use selection::Selection;
+pub(crate) use settings::{SettingGroup, by_setting};
+pub use store::{CellState, Published, RunFolder, Scan};
 
 use crate::data;
+use crate::digest::hex;
 use crate::stats::{Median, median};
 use crate::suite::Cell;
 
@@ -49,7 +65,7 @@ pub struct Record {
     /// The data it was trained on.
     pub data: data::Provenance,
     /// Program and machine.
-    pub provenance: Provenance,
+    pub provenance: TrainingProvenance,
     /// Steps of a training that is always the same, right before this one: how fast the machine was. None in records of programs
     /// that did not measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -267,11 +283,6 @@ pub struct SharpnessCheck {
     pub density: Vec<(f64, f64)>,
 }
 
-/// SHA-256 of a text, lower-case hexadecimal.
-pub fn sha256_text(text: &str) -> String {
-    data::hex(&Sha256::digest(text.as_bytes()))
-}
-
 /// SHA-256 of weights: f32, little endian.
 pub fn fingerprint(weights: &[f32]) -> String {
     let mut digest = Sha256::new();
@@ -279,5 +290,5 @@ pub fn fingerprint(weights: &[f32]) -> String {
         let bytes: Vec<u8> = chunk.iter().flat_map(|w| w.to_le_bytes()).collect();
         digest.update(&bytes);
     }
-    data::hex(&digest.finalize())
+    hex(&digest.finalize())
 }

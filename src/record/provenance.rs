@@ -13,7 +13,7 @@ const CRATES: [&str; 6] = ["candle-core", "candle-nn", "gemm", "libm", "pulp", "
 /// Program and machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Provenance {
+pub struct TrainingProvenance {
     /// Version of this program.
     pub sharpbench: String,
     /// Git revision it was built from, `+dirty` where the sources had changes; none outside a repository.
@@ -59,7 +59,7 @@ pub struct Machine {
     pub platform: String,
 }
 
-impl Provenance {
+impl TrainingProvenance {
     /// Of this process, now.
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -3,9 +3,20 @@
 use serde_json::Value;
 
 use super::Report;
+use super::exporter::Exporter;
+
+pub(super) const CSV: Exporter = Exporter {
+    name: "csv",
+    about: "One line per cell, for data frames",
+    extension: "csv",
+    is_text: true,
+    draws: false,
+    is_kept: true,
+    export: |report, _| Ok(cells(report).into_bytes()),
+};
 
 /// Every finished cell, with the keys of the JSON report's cells as header.
-pub(super) fn cells(report: &Report) -> String {
+fn cells(report: &Report) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let cells = report.rows.iter().flat_map(|r| &r.cells).filter_map(|c| serde_json::to_value(c).ok());
     for (index, cell) in cells.enumerate() {

@@ -21,9 +21,9 @@ pub struct File {
 type Value = fn(&EdgeCheck) -> Option<f64>;
 
 /// A figure's name, what it shows, whether its vertical axis is logarithmic, and its lines.
-type Plan = (&'static str, &'static str, bool, &'static [(&'static str, Value)]);
+type FigurePlan = (&'static str, &'static str, bool, &'static [(&'static str, Value)]);
 
-const FIGURES: [Plan; 4] = [
+const FIGURES: [FigurePlan; 4] = [
     (
         "edge",
         "Top eigenvalue of the Hessian, with the edge of gradient descent and the optimizer's own",
@@ -81,7 +81,7 @@ fn draw(name: &str, figure: &Figure) -> Result<[File; 2]> {
     ])
 }
 
-fn edge(records: &[&Record], (_, title, logarithmic, lines): Plan) -> Figure {
+fn edge(records: &[&Record], (_, title, logarithmic, lines): FigurePlan) -> Figure {
     let panel = |(record, title): (&&Record, String)| {
         let line = |value: Value| {
             let points = record.measures.edge.iter().filter_map(|c| Some((c.step as f64, value(c)?)));

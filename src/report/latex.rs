@@ -1,12 +1,23 @@
 //! The table for a paper, with the rules of booktabs.
 
+use super::exporter::Exporter;
 use super::{Report, table};
 
 /// Columns that a page has no room for.
 const LEFT_OUT: [&str; 5] = ["best %", "ms/step", "step/SGD", "s to target", "front"];
 
+pub(super) const LATEX: Exporter = Exporter {
+    name: "latex",
+    about: "A table for a paper, with booktabs",
+    extension: "tex",
+    is_text: true,
+    draws: false,
+    is_kept: false,
+    export: |report, _| Ok(table(report).into_bytes()),
+};
+
 /// A floating table on its side with its notes below, shrunk to the page where it is wider.
-pub(super) fn table(report: &Report) -> String {
+fn table(report: &Report) -> String {
     let grid = table::grid(report);
     let Some((header, records)) = grid.records.split_first() else { return String::new() };
     let is_shown = |column: &usize| !LEFT_OUT.contains(&header[*column].as_str());

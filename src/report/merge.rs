@@ -9,7 +9,7 @@ use crate::record::{Record, RunManifest, Status};
 const TOLD: usize = 5;
 
 /// A run with what it is called.
-pub struct Run {
+pub struct NamedRun {
     /// Its folder, for messages.
     pub name: String,
     /// What it is.
@@ -32,7 +32,7 @@ pub struct Merged {
 ///
 /// # Errors
 /// When they are of different ones, or there is none.
-pub fn merge(runs: Vec<Run>) -> Result<Merged> {
+pub fn merge(runs: Vec<NamedRun>) -> Result<Merged> {
     let Some(first) = runs.first() else { return Err(Error::Usage("no run was given".into())) };
     let mut manifest = first.manifest.clone();
     for other in &runs[1..] {
@@ -86,8 +86,8 @@ pub fn merge(runs: Vec<Run>) -> Result<Merged> {
     Ok(Merged { manifest, records, notes })
 }
 
-fn refuse_other(first: &Run, other: &Run) -> Result<()> {
-    let what = |run: &Run| {
+fn refuse_other(first: &NamedRun, other: &NamedRun) -> Result<()> {
+    let what = |run: &NamedRun| {
         let m = &run.manifest;
         format!("{} {} on {} ({})", m.suite, m.profile, m.data, m.data_sha256.get(..12).unwrap_or(&m.data_sha256))
     };

@@ -1,14 +1,17 @@
-//! From records to something a person or a program reads. Every exporter is a pure function of a [`Report`].
+//! From records to something a person or a program reads. Every exporter ([`EXPORTERS`]) is a pure function of a [`Report`].
 
 mod csv;
 mod edge;
+mod exporter;
 mod figures;
 mod html;
+mod json;
 mod latex;
 mod masks;
 mod merge;
 mod parquet;
 mod plot;
+mod registry;
 mod rows;
 mod setting;
 mod table;
@@ -19,44 +22,21 @@ mod verdicts;
 
 use std::collections::HashMap;
 
+use exporter::Canvas;
+pub use exporter::Exporter;
 pub use figures::{File, figures};
 pub use masks::MaskStatistics;
-pub use merge::{Merged, Run, merge};
+pub use merge::{Merged, NamedRun, merge};
+pub use registry::EXPORTERS;
 use schemars::JsonSchema;
 use serde::Serialize;
 pub use setting::Setting;
 pub use tensorboard::event_files;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::{Measures, Record, RunManifest, SharpnessCheck, Status};
 use crate::stats::{Comparison, Interval, Median, Summary, convergence_exponent, median};
 use crate::suite::{Cell, axis_names};
-
-/// Output formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A table for the terminal.
-    Table,
-    /// A table for a README or a pull request.
-    Markdown,
-    /// One line per cell, for data frames.
-    Csv,
-    /// Rows and cells, for programs.
-    Json,
-    /// One page with verdicts, charts and everything else, for people.
-    Html,
-    /// A table for a paper, with booktabs.
-    Latex,
-    /// One row per cell with its types, for data frames; binary.
-    Parquet,
-}
-
-impl Format {
-    /// Whether it is text.
-    pub fn is_text(self) -> bool {
-        self != Self::Parquet
-    }
-}
 
 /// What a report is to say beyond its records.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -333,19 +313,7 @@ impl Report {
     ///
     /// # Errors
     /// When a number cannot be written.
-    pub fn render(&self, format: Format, width: Option<usize>, figures: &[File]) -> Result<Vec<u8>> {
-        let text = match format {
-            Format::Table => table::terminal(self, width),
-            Format::Markdown => table::markdown(self),
-            Format::Csv => csv::cells(self),
-            Format::Json => {
-                let text = serde_json::to_string_pretty(self).map_err(|e| Error::Report(e.to_string()))?;
-                text + "\n"
-            }
-            Format::Html => html::page(self, figures)?,
-            Format::Latex => latex::table(self),
-            Format::Parquet => return parquet::cells(self),
-        };
-        Ok(text.into_bytes())
+    pub fn render(&self, format: &Exporter, width: Option<usize>, figures: &[File]) -> Result<Vec<u8>> {
+        (format.export)(self, &Canvas { width, figures })
     }
 }

@@ -10,14 +10,25 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::Type;
 use serde_json::{Map, Value};
 
+use super::exporter::Exporter;
 use super::{CellResult, Report};
 use crate::error::{Error, Result};
+
+pub(super) const PARQUET: Exporter = Exporter {
+    name: "parquet",
+    about: "One row per cell with its types, for data frames; binary",
+    extension: "parquet",
+    is_text: false,
+    draws: false,
+    is_kept: false,
+    export: |report, _| cells(report),
+};
 
 /// The columns are the keys of the JSON report's cells, of the types that they have there; null where there is no value.
 ///
 /// # Errors
 /// When a value cannot be written.
-pub(super) fn cells(report: &Report) -> Result<Vec<u8>> {
+fn cells(report: &Report) -> Result<Vec<u8>> {
     let wrong = |e: &dyn std::fmt::Display| Error::Report(format!("no parquet file can be made: {e}"));
     let cells: Vec<Value> = report
         .rows
@@ -30,7 +41,7 @@ pub(super) fn cells(report: &Report) -> Result<Vec<u8>> {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum ColumnKind {
     Text,
     Integer,
     Number,
@@ -38,29 +49,29 @@ enum Kind {
 }
 
 /// Names and types, from the type of a cell itself.
-fn columns() -> Vec<(String, Kind)> {
+fn columns() -> Vec<(String, ColumnKind)> {
     let schema = schemars::schema_for!(CellResult);
     let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
     let kind = |schema: &Value| {
         // `"integer"`, or `["integer", "null"]`.
         let named = &schema["type"];
         match named.as_str().or_else(|| named[0].as_str()) {
-            Some("integer") => Kind::Integer,
-            Some("number") => Kind::Number,
-            Some("boolean") => Kind::Flag,
-            _ => Kind::Text,
+            Some("integer") => ColumnKind::Integer,
+            Some("number") => ColumnKind::Number,
+            Some("boolean") => ColumnKind::Flag,
+            _ => ColumnKind::Text,
         }
     };
     properties.iter().map(|(name, schema)| (name.clone(), kind(schema))).collect()
 }
 
-fn write(columns: &[(String, Kind)], cells: &[Value]) -> std::result::Result<Vec<u8>, ParquetError> {
-    let field = |(name, kind): &(String, Kind)| {
+fn write(columns: &[(String, ColumnKind)], cells: &[Value]) -> std::result::Result<Vec<u8>, ParquetError> {
+    let field = |(name, kind): &(String, ColumnKind)| {
         let (physical, logical) = match kind {
-            Kind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
-            Kind::Integer => (Physical::INT64, None),
-            Kind::Number => (Physical::DOUBLE, None),
-            Kind::Flag => (Physical::BOOLEAN, None),
+            ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+            ColumnKind::Integer => (Physical::INT64, None),
+            ColumnKind::Number => (Physical::DOUBLE, None),
+            ColumnKind::Flag => (Physical::BOOLEAN, None),
         };
         let field = Type::primitive_type_builder(name, physical).with_logical_type(logical);
         field.with_repetition(Repetition::OPTIONAL).build().map(Arc::new)
@@ -74,11 +85,11 @@ fn write(columns: &[(String, Kind)], cells: &[Value]) -> std::result::Result<Vec
         let Some(column) = rows.next_column()? else { break };
         let values = || cells.iter().map(|cell| &cell[name.as_str()]);
         match kind {
-            Kind::Text => put::<ByteArrayType>(column, values().map(|v| v.as_str().map(ByteArray::from))),
+            ColumnKind::Text => put::<ByteArrayType>(column, values().map(|v| v.as_str().map(ByteArray::from))),
             // Sums of bytes and seeds are far below the largest signed number; a larger one stays the same bits.
-            Kind::Integer => put::<Int64Type>(column, values().map(|v| v.as_u64().map(|n| n as i64))),
-            Kind::Number => put::<DoubleType>(column, values().map(Value::as_f64)),
-            Kind::Flag => put::<BoolType>(column, values().map(Value::as_bool)),
+            ColumnKind::Integer => put::<Int64Type>(column, values().map(|v| v.as_u64().map(|n| n as i64))),
+            ColumnKind::Number => put::<DoubleType>(column, values().map(Value::as_f64)),
+            ColumnKind::Flag => put::<BoolType>(column, values().map(Value::as_bool)),
         }?;
     }
     rows.close()?;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use rayon::prelude::*;
 
 use super::{CellResult, MaskStatistics, Options, Row, Setting, edge, exponent, last_sharpness};
-use crate::record::{EpochMeasures, Measures, Record, RunManifest, SharpnessCheck, Status};
+use crate::record::{EpochMeasures, Measures, Record, RunManifest, SettingGroup, SharpnessCheck, by_setting};
 use crate::stats::{Comparison, LEVEL, Summary, bootstrap_median, holm, median, paired, pareto_front, summary};
 use crate::suite::Cell;
 
@@ -26,46 +26,17 @@ struct References<'a> {
     margin: f64,
 }
 
-/// A setting with its cells.
-pub(super) struct Group<'r> {
-    setting: Cell,
-    planned: usize,
-    /// By rising seed.
-    records: Vec<&'r Record>,
-}
-
-impl<'r> Group<'r> {
-    fn completed(&self) -> Vec<&'r Record> {
-        self.records.iter().copied().filter(|r| r.status == Status::Completed).collect()
-    }
-}
-
-/// The plan's settings in its order. `records` are of its cells.
-pub(super) fn groups<'r>(plan: &[Cell], records: &[&'r Record]) -> Vec<Group<'r>> {
-    let mut groups: Vec<Group<'r>> = Vec::new();
-    let (mut of_setting, mut of_cell) = (HashMap::new(), HashMap::new());
-    for cell in plan {
-        let setting = cell.setting();
-        let place = *of_setting.entry(setting.id()).or_insert(groups.len());
-        if place == groups.len() {
-            groups.push(Group { setting, planned: 0, records: Vec::new() });
-        }
-        groups[place].planned += 1;
-        of_cell.insert(cell.id(), place);
-    }
-    for record in records {
-        if let Some(place) = of_cell.get(&record.id) {
-            groups[*place].records.push(record);
-        }
-    }
-    for group in &mut groups {
-        group.records.sort_by_key(|r| r.cell.seed);
+/// The plan's settings in its order, with their records by rising seed. `records` are of its cells.
+pub(super) fn groups<'r>(plan: &'r [Cell], records: &[&'r Record]) -> Vec<SettingGroup<'r, 1>> {
+    let mut groups = by_setting([(plan, records)]);
+    for [records] in groups.iter_mut().map(|group| &mut group.records) {
+        records.sort_by_key(|r| r.cell.seed);
     }
     groups
 }
 
 /// One row per setting, in the plan's order; and the accuracy that trainings are timed to.
-pub(super) fn rows(groups: &[Group<'_>], options: &Options) -> (Vec<Row>, Option<f64>) {
+pub(super) fn rows(groups: &[SettingGroup<'_, 1>], options: &Options) -> (Vec<Row>, Option<f64>) {
     let place = |name: &str| groups.iter().position(|g| g.setting.optimizer.name == name);
     let places = ["sgd", "sam"].map(place);
     let references: Vec<Reference> = groups.iter().enumerate().map(|(place, g)| Reference::new(g, place)).collect();
@@ -155,12 +126,12 @@ struct Reference {
     accuracies: BySeed,
     step_seconds: Times,
     train_seconds: Times,
-    flops: Option<Flops>,
+    flops: Option<TrainingFlops>,
 }
 
 impl Reference {
     /// Of completed cells: a diverged one stopped early and would make everything look cheaper.
-    fn new(group: &Group<'_>, place: usize) -> Self {
+    fn new(group: &SettingGroup<'_, 1>, place: usize) -> Self {
         let completed = group.completed();
         let by_seed = |value: fn(&Measures) -> Option<f64>| {
             completed.iter().filter_map(|r| Some((r.cell.seed, value(&r.measures)?))).collect::<Vec<_>>()
@@ -177,7 +148,7 @@ impl Reference {
             accuracies: by_seed(|m| m.test_accuracy_last),
             step_seconds: times(|m| Some(m.step_seconds?.median)),
             train_seconds: times(|m| Some(m.train_seconds)),
-            flops: completed.first().map(|r| Flops {
+            flops: completed.first().map(|r| TrainingFlops {
                 // Equal over seeds.
                 nominal: r.measures.flops_nominal,
                 theoretical: r.measures.flops_theoretical,
@@ -189,7 +160,7 @@ impl Reference {
 
 /// FLOPs of a cell's training, the three columns that must not be mixed.
 #[derive(Clone, Copy)]
-struct Flops {
+struct TrainingFlops {
     nominal: f64,
     theoretical: f64,
     executed: Option<f64>,
@@ -200,8 +171,8 @@ fn values<K>(measured: &[(K, f64)]) -> Vec<f64> {
 }
 
 /// A setting's row, and what it is compared with.
-fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compared) {
-    let (setting, records) = (&group.setting, &group.records);
+fn row(group: &SettingGroup<'_, 1>, own: &Reference, to: &References<'_>) -> (Row, Compared) {
+    let SettingGroup { setting, planned: [planned], records: [records] } = group;
     let (sgd, sam) = (to.sgd, to.sam);
     let completed = group.completed();
     let of_completed =
@@ -217,7 +188,7 @@ fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compare
         ratio.is_some_and(|ratio| (ratio - 1.0).abs() < SAME_FLOPS)
     });
     let equal_flops = equal_flops.filter(|_| setting.optimizer.name != "sgd");
-    let ratio = |part: fn(Flops) -> Option<f64>| {
+    let ratio = |part: fn(TrainingFlops) -> Option<f64>| {
         // Kernels count what is worth counting: a toy may have none.
         Some(part(own.flops?)? / part(sgd?.flops?)?).filter(|ratio| ratio.is_finite())
     };
@@ -239,7 +210,7 @@ fn row(group: &Group<'_>, own: &Reference, to: &References<'_>) -> (Row, Compare
         setting: Setting::new(setting),
         label: setting.setting_label(),
         axes: setting.axes().into_iter().map(|(name, value)| (name.into_owned(), value.to_string())).collect(),
-        planned: group.planned,
+        planned: planned.len(),
         diverged: records.len() - completed.len(),
         test_accuracy_last: summary(&values(&own.accuracies)),
         test_accuracy_best: summary(&of_completed(|m| m.test_accuracy_best)),
@@ -288,7 +259,7 @@ fn by_epoch(records: &[&Record]) -> Vec<Summary> {
 }
 
 /// What was trained and where, in words.
-pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Group<'_>]) -> Vec<String> {
+pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[SettingGroup<'_, 1>]) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {
         notes.push(format!("a part of the profile: {} of its {all} cells were selected", manifest.cells.len()));
@@ -360,7 +331,7 @@ const LONG_STEP: (f64, usize) = (0.1, 20);
 
 /// How steady the machine was, by its reference step; the trainings whose steps took much longer than those of the same setting with
 /// other seeds; and those of which one step took much of the time.
-fn timing_notes(groups: &[Group<'_>], records: &[&Record]) -> Vec<String> {
+fn timing_notes(groups: &[SettingGroup<'_, 1>], records: &[&Record]) -> Vec<String> {
     let mut notes = Vec::new();
     let reference = |r: &Record| r.reference_step_seconds.map(|s| s.median);
     if let Some(m) = median(&records.iter().filter_map(|r| reference(r)).collect::<Vec<_>>()).filter(|m| m.n > 1) {

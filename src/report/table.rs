@@ -7,12 +7,33 @@ use tabled::settings::object::Columns;
 use tabled::settings::peaker::Priority;
 use tabled::settings::{Alignment, Style, Width};
 
+use super::exporter::Exporter;
 use super::verdicts::points;
 use super::{Report, Row};
 use crate::stats::{ALPHA, Comparison, Median, Summary};
 
+pub(super) const TERMINAL: Exporter = Exporter {
+    name: "table",
+    about: "A table for the terminal",
+    extension: "txt",
+    is_text: true,
+    draws: false,
+    is_kept: false,
+    export: |report, canvas| Ok(terminal(report, canvas.width).into_bytes()),
+};
+
+pub(super) const MARKDOWN: Exporter = Exporter {
+    name: "markdown",
+    about: "A table for a README or a pull request",
+    extension: "md",
+    is_text: true,
+    draws: false,
+    is_kept: true,
+    export: |report, _| Ok(markdown(report).into_bytes()),
+};
+
 /// For the terminal; cells are wrapped where it is narrower than the table.
-pub(super) fn terminal(report: &Report, width: Option<usize>) -> String {
+fn terminal(report: &Report, width: Option<usize>) -> String {
     let grid = grid(report);
     let notes = lines(report, &grid, "");
     let mut table = Builder::from_iter(grid.records).build();
@@ -24,7 +45,7 @@ pub(super) fn terminal(report: &Report, width: Option<usize>) -> String {
 }
 
 /// As markdown.
-pub(super) fn markdown(report: &Report) -> String {
+fn markdown(report: &Report) -> String {
     let grid = grid(report);
     let notes = inert(&lines(report, &grid, "- "));
     let cells = grid.records.iter().map(|record| record.iter().map(|text| inert(text).replace('|', "\\|")));

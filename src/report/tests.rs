@@ -1,10 +1,12 @@
 //! Reports of made-up records, by exact text.
 
-use super::{Format, Options, Report, Run, merge};
+use super::{EXPORTERS, NamedRun, Options, Report, merge};
 use crate::data;
 use crate::mask::{FisherMode, Refresh, Score, When};
 use crate::record::tests::manifest;
-use crate::record::{EpochMeasures, Machine, MaskRefresh, Measures, Provenance, Record, SCHEMA, Status, StepSeconds};
+use crate::record::{
+    EpochMeasures, Machine, MaskRefresh, Measures, Record, SCHEMA, Status, StepSeconds, TrainingProvenance,
+};
 use crate::stats::{Comparison, Finding};
 use crate::suite::{Cell, Suite};
 
@@ -56,7 +58,7 @@ pub(super) fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
             files: Vec::new(),
             sha256: "sha".into(),
         },
-        provenance: Provenance {
+        provenance: TrainingProvenance {
             gpu: None,
             sharpbench: "0.0.0".into(),
             git_revision: None,
@@ -92,13 +94,27 @@ fn report() -> Report {
     Report::new(&manifest(&cells), &records, &Options::default())
 }
 
-fn text(report: &Report, format: Format) -> String {
-    String::from_utf8(report.render(format, None, &[]).expect("a report")).expect("text")
+fn render(report: &Report, format: &str, width: Option<usize>) -> Vec<u8> {
+    let exporter = EXPORTERS.iter().find(|exporter| exporter.name == format).expect("an exporter");
+    report.render(exporter, width, &[]).expect("a report")
+}
+
+fn text(report: &Report, format: &str) -> String {
+    String::from_utf8(render(report, format, None)).expect("text")
+}
+
+#[test]
+fn every_exporter_writes_a_report_under_a_name_of_its_own() {
+    for (index, exporter) in EXPORTERS.iter().enumerate() {
+        let file = render(&report(), exporter.name, None);
+        assert!(!file.is_empty() && (!exporter.is_text || String::from_utf8(file).is_ok()), "{}", exporter.name);
+        assert!(EXPORTERS[..index].iter().all(|other| other.name != exporter.name), "{}", exporter.name);
+    }
 }
 
 #[test]
 fn terminal_table() {
-    insta::assert_snapshot!(text(&report(), Format::Table), @"
+    insta::assert_snapshot!(text(&report(), "table"), @"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
     ┌───────────┬──────────────┬────────┬────────────────┬──────────────┬──────────────┬──────────────────────┬──────────────────────┬──────────────────┬──────────────────┬──────────────────┬────────────────┬──────────────────────┬─────────────┐
     │ optimizer │ weight_decay │ epochs │              n │   accuracy % │       best % │               vs SGD │               vs SAM │          ms/step │         step/SGD │        train/SGD │      FLOPs/SGD │  vs SGD, equal FLOPs │       front │
@@ -126,14 +142,14 @@ fn terminal_table() {
 
 #[test]
 fn a_narrow_terminal_gets_a_narrow_table() {
-    let text = String::from_utf8(report().render(Format::Table, Some(100), &[]).expect("a table")).expect("text");
+    let text = String::from_utf8(render(&report(), "table", Some(100))).expect("text");
     let table: Vec<usize> = text.lines().filter(|l| l.contains('│')).map(|l| l.chars().count()).collect();
     assert!(table.iter().all(|width| *width == table[0] && *width <= 100), "{text}");
 }
 
 #[test]
 fn markdown_table() {
-    insta::assert_snapshot!(text(&report(), Format::Markdown), @"
+    insta::assert_snapshot!(text(&report(), "markdown"), @"
     ## cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
 
     | optimizer | weight_decay | epochs |              n |   accuracy % |       best % |               vs SGD |               vs SAM |          ms/step |         step/SGD |        train/SGD |      FLOPs/SGD |  vs SGD, equal FLOPs |       front |
@@ -161,7 +177,7 @@ fn markdown_table() {
 
 #[test]
 fn csv_has_a_line_per_cell() {
-    insta::assert_snapshot!(text(&report(), Format::Csv), @"
+    insta::assert_snapshot!(text(&report(), "csv"), @"
     suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,refresh,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,norm,perturbation,rho_decay,variant,batch_norm,lr,momentum,nesterov,weight_decay,epochs,seed,status,test_accuracy_last,test_accuracy_best,train_seconds,mask_seconds,seconds_to_target,step_seconds_median,reference_step_seconds,flops_nominal,flops_theoretical,flops_executed,live_fraction,convergence_exponent,eigenvalue_over_edge,eigenvalue_over_gradient_descent_edge,eigenvalue,trace,max_loss_increase,peak_memory_bytes,fingerprint
     cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,1234,completed,0.5,0.51,0.16,0.0,,0.01,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
     cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,0.56,0.0,,0.035,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
@@ -178,7 +194,7 @@ fn csv_has_a_line_per_cell() {
 
 #[test]
 fn json_has_the_documented_keys() {
-    let json: serde_json::Value = serde_json::from_str(&text(&report(), Format::Json)).expect("JSON");
+    let json: serde_json::Value = serde_json::from_str(&text(&report(), "json")).expect("JSON");
     assert_eq!(
         (&json["suite"], &json["profile"], &json["data"]),
         (&"cifar10".into(), &"smoke".into(), &"photo-patches".into())
@@ -240,7 +256,7 @@ fn every_axis_that_varies_has_a_column() {
         let score = Score::Fisher { samples: 16, mode: FisherMode::Paper };
         mask.refresh = Refresh { score, when: When::Interval { epochs: 5 } };
     }
-    let table = text(&Report::new(&manifest(&[base, other]), &[], &Options::default()), Format::Table);
+    let table = text(&Report::new(&manifest(&[base, other]), &[], &Options::default()), "table");
     let header = table.lines().nth(2).expect("a header");
     for axis in ["mask_interval", "fisher_samples", "fisher_mode", "momentum"] {
         assert!(header.contains(axis), "{axis} is missing in {header}");
@@ -256,7 +272,7 @@ fn an_unfinished_run_says_so_and_foreign_records_are_left_out() {
     let report = Report::new(&manifest(&cells), &records, &Options::default());
     assert!(!report.is_complete());
     assert_eq!(report.cells_finished, 1);
-    let table = text(&report, Format::Table);
+    let table = text(&report, "table");
     assert!(table.contains("INCOMPLETE: 1 of 10 cells"), "{table}");
     assert_eq!(report.rows[0].test_accuracy_last.map(|s| (s.n, s.sd)), Some((1, None)));
 }
@@ -304,7 +320,7 @@ fn comparisons_cost_and_fronts_are_reported() {
     assert_eq!(fronts[2], (true, true));
     assert_eq!(fronts[4], (false, false));
     assert_eq!(sam.test_accuracy_by_epoch.len(), 2);
-    let page = text(&report, Format::Html);
+    let page = text(&report, "html");
     for expected in [
         "that it loses less than 5 points against SAM is supported",
         "a gain that does not stand correction (+5.00 points",
@@ -320,7 +336,7 @@ fn comparisons_cost_and_fronts_are_reported() {
 fn the_page_is_self_contained_and_escapes_names() {
     let mut report = report();
     report.suite = "</script><script>alert(1)</script>".into();
-    let page = text(&report, Format::Html);
+    let page = text(&report, "html");
     assert_eq!(page.matches("<script").count(), 2);
     // The name of SVG's elements looks like an address.
     let page = page.replace("http://www.w3.org/2000/svg", "");
@@ -351,10 +367,10 @@ fn an_unsteady_machine_and_disturbed_trainings_are_told() {
 fn markdown_is_inert() {
     let mut report = report();
     report.notes.push("measured on <img src=x onerror=alert(1)>, a < b, </td>".into());
-    let markdown = text(&report, Format::Markdown);
+    let markdown = text(&report, "markdown");
     assert!(markdown.contains("measured on &lt;img src=x onerror=alert(1)>, a < b, &lt;/td>"), "{markdown}");
     report.notes.push("![a](http://x) [b][c] [c]: http://y".into());
-    let markdown = text(&report, Format::Markdown);
+    let markdown = text(&report, "markdown");
     assert!(markdown.contains(r"![a]\(http://x) [b]\[c] [c]\: http://y"), "{markdown}");
 }
 
@@ -365,7 +381,7 @@ fn csv_has_no_formula() {
     for (start, field) in [("=", "'=1+1"), ("@", "'@1+1"), ("+", "'+1+1"), ("-", "'-1+1")] {
         report.rows[0].cells[0].fingerprint = format!("{start}1+1");
         report.rows[0].cells[0].trace = Some(-2.5);
-        let csv = text(&report, Format::Csv);
+        let csv = text(&report, "csv");
         let mut reader = ::csv::Reader::from_reader(csv.as_bytes());
         let first = reader.records().next().expect("a row").expect("a row");
         assert!(first.iter().any(|found| found == field) && first.iter().any(|found| found == "-2.5"), "{first:?}");
@@ -374,10 +390,10 @@ fn csv_has_no_formula() {
 
 #[test]
 fn latex_table() {
-    insta::assert_snapshot!(text(&report(), Format::Latex));
+    insta::assert_snapshot!(text(&report(), "latex"));
     let mut hostile = report();
     hostile.suite = r"\input{secrets}_%$".into();
-    assert!(text(&hostile, Format::Latex).contains(r"\caption{\textbackslash{}input\{secrets\}\_\%\$ smoke"));
+    assert!(text(&hostile, "latex").contains(r"\caption{\textbackslash{}input\{secrets\}\_\%\$ smoke"));
 }
 
 /// The same values as the JSON report's, of the types that a cell has, read back by the parquet crate.
@@ -386,8 +402,8 @@ fn parquet_has_every_cell_with_its_types() {
     use ::parquet::file::reader::{FileReader, SerializedFileReader};
     use ::parquet::record::Field;
     let report = report();
-    let file = report.render(Format::Parquet, None, &[]).expect("a file");
-    assert_eq!(file, report.render(Format::Parquet, None, &[]).expect("a file"));
+    let file = render(&report, "parquet", None);
+    assert_eq!(file, render(&report, "parquet", None));
     let place = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(place.path(), file).expect("written");
     let reader = SerializedFileReader::try_from(place.path()).expect("parquet");
@@ -441,15 +457,15 @@ fn masks_are_summed_up_over_seeds() {
     assert_eq!(masks.overlap.map(|s| (s.n, (1e3 * s.mean).round())), Some((2, 400.0)));
     assert_eq!(masks.fisher_share.map(|s| (1e3 * s.mean).round()), Some(400.0));
     assert_eq!(masks.live_by_tensor["conv.weight"], 0.2);
-    let page = text(&report, Format::Html);
+    let page = text(&report, "html");
     assert!(page.contains("<td class=\"heat\" style=\"--live:20.0%\">20.0</td>"));
     assert!(
         Report::new(&manifest(&self::cells()), &[], &Options::default()).rows.iter().all(|row| row.masks.is_none())
     );
 }
 
-fn run(name: &str, cells: &[Cell], records: Vec<Record>) -> Run {
-    Run { name: name.into(), manifest: manifest(cells), records }
+fn run(name: &str, cells: &[Cell], records: Vec<Record>) -> NamedRun {
+    NamedRun { name: name.into(), manifest: manifest(cells), records }
 }
 
 /// Seeds added later, a cell that both have and one on which they disagree; times of different machines are in no ratio.
@@ -536,5 +552,5 @@ fn a_large_report_has_every_row() {
     let report = new();
     assert_eq!((report.rows.len(), report.cells_finished), (1666, 9_996));
     assert!(report.rows[3].to_sam.is_some_and(|c| c.n == 6 && c.seeds_for_no_loss.is_some()));
-    assert_eq!(text(&report, Format::Markdown), text(&new(), Format::Markdown));
+    assert_eq!(text(&report, "markdown"), text(&new(), "markdown"));
 }

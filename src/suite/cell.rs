@@ -9,11 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::data::DataSpec;
 use crate::data::augment::Augment;
+use crate::digest::sha256_text;
 use crate::mask::MaskSpec;
 use crate::model::ModelSpec;
 use crate::nn::Objective;
 use crate::optim::{Decay, OptimizerSpec, Schedule};
-use crate::record::sha256_text;
 
 /// Raised by every release in which a cell's numbers change for reasons its settings do not show (kernels, streams,
 /// data preparation): records of older numerics are then other cells.

@@ -10,6 +10,7 @@ pub mod file;
 pub mod filter;
 mod grid;
 
+use std::fmt;
 use std::path::Path;
 
 pub use axes::{Column, axis_names, columns};
@@ -58,6 +59,22 @@ pub struct Plan {
     pub cells: Vec<Cell>,
     /// Epochs after which a training at work is kept, 0 for never; where not given, about once a minute.
     pub checkpoint: Option<usize>,
+    source: Source,
+}
+
+/// What a plan was expanded from: a profile's settings, the optimizers they may name, and a data set.
+#[derive(Clone)]
+struct Source {
+    origin: String,
+    settings: file::Settings,
+    registry: Registry,
+    data: String,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.origin, self.data)
+    }
 }
 
 impl Suite {
@@ -124,7 +141,10 @@ impl Suite {
     pub fn plan(&self, profile: &str, data: &str) -> Result<Plan> {
         let settings = self.settings(profile)?;
         let cells = expand::cells(&settings, data, &self.registry).map_err(|message| self.error(profile, message))?;
-        Ok(Plan { suite: self.file.name.clone(), profile: profile.into(), cells, checkpoint: settings.checkpoint })
+        let (suite, profile, checkpoint) = (self.file.name.clone(), profile.into(), settings.checkpoint);
+        let (origin, registry) = (self.origin.clone(), self.registry.clone());
+        let source = Source { origin, settings, registry, data: data.into() };
+        Ok(Plan { suite, profile, cells, checkpoint, source })
     }
 
     /// Names become folder names, so they must not lead elsewhere.
@@ -162,14 +182,50 @@ impl Suite {
     }
 
     fn error(&self, profile: &str, message: String) -> Error {
-        Error::Suite { file: self.origin.clone(), message: format!("profile {profile}: {message}") }
+        profile_error(&self.origin, profile, &message)
     }
 }
 
+fn profile_error(origin: &str, profile: &str, message: &str) -> Error {
+    Error::Suite { file: origin.into(), message: format!("profile {profile}: {message}") }
+}
+
 impl Plan {
+    /// Moves the plan onto the data set `data`: the suite's own, or its stand-in. Free for the one that it is on; otherwise it has all cells
+    /// of the profile again, so a filter is applied afterwards.
+    ///
+    /// # Errors
+    /// Names the file, the key, the value and the remedy, where the profile cannot be trained on that data set.
+    pub fn on(mut self, data: &str) -> Result<Self> {
+        if data != self.source.data {
+            let Source { origin, settings, registry, .. } = &self.source;
+            let cells = expand::cells(settings, data, registry);
+            self.cells = cells.map_err(|message| profile_error(origin, &self.profile, &message))?;
+            self.source.data = data.into();
+        }
+        Ok(self)
+    }
+
     /// SHA-256 over the ids of all cells: two runs with one hash compare like with like.
     pub fn hash(&self) -> String {
         let ids: Vec<String> = self.cells.iter().map(Cell::id).collect();
-        crate::record::sha256_text(&ids.join("\n"))
+        crate::digest::sha256_text(&ids.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_moves_onto_a_stand_in_as_if_planned_for_it() {
+        let suite = Suite::read("cifar10").expect("an embedded suite");
+        let plan = |data| suite.plan("smoke", data).expect("a plan");
+        for data in ["cifar10", "photo-patches"] {
+            let moved = plan("cifar10").on(data).expect("a plan");
+            assert_eq!((&moved.cells, moved.hash()), (&plan(data).cells, plan(data).hash()));
+        }
+        let error = plan("cifar10").on("cifar11").expect_err("no data set").to_string();
+        assert_eq!(error, suite.plan("smoke", "cifar11").expect_err("no data set").to_string());
     }
 }

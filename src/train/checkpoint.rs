@@ -16,7 +16,7 @@ use super::state::TrainingState;
 use crate::compute::Compute;
 use crate::data::{DataSet, hex};
 use crate::model::{self, Task};
-use crate::record::Provenance;
+use crate::record::TrainingProvenance;
 use crate::suite::Cell;
 
 /// Version of the shape of the bytes.
@@ -131,7 +131,7 @@ impl Checkpoint {
 
 /// Identity that a checkpoint must match to be resumed: the cell, and a program on a type of machine that give the same bits.
 pub fn identity(cell: &Cell, data: &DataSet, compute: &Compute) -> String {
-    let program = Provenance::now();
+    let program = TrainingProvenance::now();
     let clean = program.git_revision.filter(|revision| !revision.ends_with("+dirty"));
     // Sources of no known revision are told apart by the file that was built from them.
     let revision = clean.unwrap_or_else(|| {

@@ -18,6 +18,8 @@ mod resources;
 mod sbatch;
 mod script;
 mod squeue;
+#[cfg(all(test, unix))]
+mod stand_ins;
 mod state;
 mod storage;
 mod submission;
@@ -28,9 +30,9 @@ mod tracker;
 
 pub use client::{Slurm, absolute};
 pub use resources::Resources;
-pub use sbatch::{Request, chunk, end, is_busy, submit, submitting};
+pub use sbatch::{SubmissionRequest, chunk, end, is_busy, submit, submitting};
 pub use script::script;
-pub use squeue::{Row, parse_squeue};
+pub use squeue::{TaskRow, parse_squeue};
 pub use state::{Phase, phase, stuck};
 pub use storage::{check_path, unshared};
 pub use submission::{Acceptance, JobId, Submission, read_submissions};

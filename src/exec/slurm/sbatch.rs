@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::client::{Slurm, absolute, option};
 use super::resources::Resources;
 use super::script::script;
-use super::squeue::Row;
+use super::squeue::TaskRow;
 use super::state::Phase;
-use super::submission::{Acceptance, FOLDER, JobId, Submission, read_submissions};
+use super::submission::{Acceptance, JobId, LOGS, PLAN, Submission, read_submissions};
 use crate::error::{Error, Result};
 use crate::record::RunFolder;
 
@@ -36,7 +36,7 @@ const PROGRAM: &str = "sharpbench";
 const SCRIPT: &str = "task.sh";
 
 /// What is to be submitted.
-pub struct Request<'a> {
+pub struct SubmissionRequest<'a> {
     /// The run.
     pub folder: &'a RunFolder,
     /// Ids of the cells.
@@ -49,14 +49,14 @@ pub struct Request<'a> {
     pub avoided: &'a [String],
 }
 
-impl Request<'_> {
+impl SubmissionRequest<'_> {
     /// The script of the submission in this folder.
     ///
     /// # Errors
     /// When a path cannot be written in a script.
     pub fn script(&self, submission: &Path) -> Result<Vec<u8>> {
         let mut arguments: Vec<OsString> = vec!["cell".into(), option("run", absolute(self.folder.path())?)];
-        arguments.push(option("plan", submission.join("plan.txt")));
+        arguments.push(option("plan", submission.join(PLAN)));
         arguments.push(option("threads", self.resources.cpus.to_string()));
         if self.resources.cells_per_task > 1 {
             arguments.push(option("cells-per-task", self.resources.cells_per_task.to_string()));
@@ -72,7 +72,7 @@ impl Request<'_> {
         let limit = self.resources.array_limit.map_or_else(String::new, |limit| format!("%{limit}"));
         let mut command: Vec<OsString> = vec!["--parsable".into(), option("job-name", name)];
         command.push(format!("--array=0-{}{limit}", tasks.saturating_sub(1)).into());
-        command.push(option("output", submission.join("logs").join("%A_%a.log")));
+        command.push(option("output", submission.join(LOGS).join("%A_%a.log")));
         command.extend(["--open-mode=append", "--requeue", "--nodes=1", "--ntasks=1"].map(Into::into));
         command.extend(self.resources.options());
         if !self.avoided.is_empty() {
@@ -85,7 +85,7 @@ impl Request<'_> {
 
     /// Makes the folder of a submission of some of the cells, with all that its tasks need.
     fn prepare(&self, cells: &[String], program: &Program) -> Result<(Submission, Vec<OsString>)> {
-        let all = absolute(self.folder.path())?.join(FOLDER);
+        let all = absolute(&self.folder.submissions())?;
         fs::create_dir_all(&all).map_err(Error::io("create", &all))?;
         let mut builder = tempfile::Builder::new();
         builder.prefix("").rand_bytes(8);
@@ -94,14 +94,14 @@ impl Request<'_> {
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         let path = builder.tempdir_in(&all).map_err(Error::io("create", &all))?.keep();
         let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let logs = path.join("logs");
+        let logs = path.join(LOGS);
         fs::create_dir(&logs).map_err(Error::io("create", &logs))?;
         let copy = path.join(PROGRAM);
         program.put(&copy)?;
         let mut plan = cells.join("\n");
         plan.push('\n');
-        self.folder.write(&format!("{FOLDER}/{id}/plan.txt"), plan)?;
-        self.folder.write(&format!("{FOLDER}/{id}/{SCRIPT}"), self.script(&path)?)?;
+        self.folder.write_submission(&id, PLAN, plan)?;
+        self.folder.write_submission(&id, SCRIPT, self.script(&path)?)?;
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let mut submission = Submission {
             id,
@@ -132,7 +132,7 @@ pub fn chunk(resources: &Resources, largest: Option<usize>) -> usize {
 /// When Slurm refuses one (those before it stay submitted), or cannot be reached; what it accepted without a word is found the next time.
 pub fn submit(
     slurm: &Slurm,
-    request: &Request<'_>,
+    request: &SubmissionRequest<'_>,
     chunk: usize,
     say: &mut dyn FnMut(&str),
 ) -> Result<Vec<Submission>> {
@@ -261,7 +261,7 @@ pub fn end(slurm: &Slurm, folder: &RunFolder) -> Result<usize> {
     if submissions.iter().any(|s| s.acceptance == Acceptance::Submitting) {
         return Err(silent("it is not known whether it took the last submission".into()));
     }
-    let in_flight = |rows: &[Vec<Row>]| -> Vec<bool> {
+    let in_flight = |rows: &[Vec<TaskRow>]| -> Vec<bool> {
         rows.iter().map(|rows| rows.iter().any(|row| row.phase() != Phase::Ended)).collect()
     };
     let busy = in_flight(&slurm.rows(&submissions)?.map_err(silent)?);

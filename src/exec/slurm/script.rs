@@ -4,9 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-
-/// Exit code of a place that is bad: the task may succeed elsewhere.
-const BAD_PLACE: u8 = 75;
+use crate::exec::BAD_PLACE;
 
 /// The script that reads a set-up file, if any, and then becomes `program` with these arguments and the task's index. Every path is quoted.
 ///
@@ -37,7 +35,7 @@ fn quoted(word: &OsStr) -> Result<Vec<u8>> {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use super::super::tests::write_program;
+    use super::super::stand_ins::write_program;
     use super::*;
 
     /// A shell that runs the script hands every word on as it is.

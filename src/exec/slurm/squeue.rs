@@ -12,7 +12,7 @@ const FORMAT: &str = "%F|%K|%T|%r|%N";
 
 /// A task that Slurm knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct TaskRow {
     /// The array's number.
     pub job: u64,
     /// The task's.
@@ -25,32 +25,32 @@ pub struct Row {
     pub node: String,
 }
 
-impl Row {
+impl TaskRow {
     /// What it is at.
     pub fn phase(&self) -> Phase {
         phase(&self.state)
     }
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for TaskRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}|{}|{}|{}|{}", self.job, self.index, self.state, self.reason, self.node)
     }
 }
 
 /// Reads squeue's answer. Lines of another form (headings of clusters, messages of plug-ins) are left out.
-pub fn parse_squeue(text: &str) -> Vec<Row> {
+pub fn parse_squeue(text: &str) -> Vec<TaskRow> {
     text.lines().filter_map(parse_row).collect()
 }
 
-fn parse_row(line: &str) -> Option<Row> {
+fn parse_row(line: &str) -> Option<TaskRow> {
     let mut parts = line.splitn(4, '|');
     let job = parts.next()?.trim().parse().ok()?;
     let index = parts.next()?.trim().parse().ok()?;
     let state = parts.next()?.trim();
     // A reason may have any characters, names of nodes have none of these.
     let (reason, node) = parts.next()?.rsplit_once('|')?;
-    Some(Row { job, index, state: state.into(), reason: reason.trim().into(), node: node.trim().into() })
+    Some(TaskRow { job, index, state: state.into(), reason: reason.trim().into(), node: node.trim().into() })
 }
 
 impl Slurm {
@@ -59,7 +59,7 @@ impl Slurm {
     ///
     /// # Errors
     /// When Slurm's commands are not there.
-    pub fn rows(&self, submissions: &[Submission]) -> Result<std::result::Result<Vec<Vec<Row>>, String>> {
+    pub fn rows(&self, submissions: &[Submission]) -> Result<std::result::Result<Vec<Vec<TaskRow>>, String>> {
         let mut rows = vec![Vec::new(); submissions.len()];
         let mut clusters: Vec<Option<&str>> =
             submissions.iter().filter_map(|s| Some(s.job.as_ref()?.cluster())).collect();
@@ -87,11 +87,11 @@ impl Slurm {
     /// # Errors
     /// When Slurm's commands are not there.
     pub(super) fn find(&self, name: &str) -> Result<std::result::Result<Option<JobId>, String>> {
-        let job = |rows: Vec<Row>| rows.first().map(|row| JobId { id: row.job, cluster: None });
+        let job = |rows: Vec<TaskRow>| rows.first().map(|row| JobId { id: row.job, cluster: None });
         Ok(self.queue(None, name)?.map(job))
     }
 
-    fn queue(&self, cluster: Option<&str>, names: &str) -> Result<std::result::Result<Vec<Row>, String>> {
+    fn queue(&self, cluster: Option<&str>, names: &str) -> Result<std::result::Result<Vec<TaskRow>, String>> {
         let mut arguments: Vec<String> = ["-h", "-r", "-t", "all", "-o", FORMAT].map(String::from).into();
         arguments.push(format!("--name={names}"));
         arguments.extend(cluster.map(|cluster| format!("--clusters={cluster}")));
@@ -134,7 +134,7 @@ mod tests {
             reason in "([A-Za-z(),|][A-Za-z(),| ]*[A-Za-z(),|])?",
             node in "[a-z0-9\\[\\],-]{0,12}",
         ) {
-            let row = Row { job, index, state, reason, node };
+            let row = TaskRow { job, index, state, reason, node };
             prop_assert_eq!(parse_squeue(&format!("CLUSTER: x\n{row}\n")), [row]);
         }
     }

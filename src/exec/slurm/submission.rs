@@ -6,15 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded;
 use crate::error::{Error, Result};
-use crate::record::RunFolder;
+use crate::record::{RunFolder, SUBMISSION};
 use crate::suite::is_plain;
 
 /// Bytes of the longest plan: some million cells.
 const LONGEST_PLAN: u64 = 64 << 20;
 /// Bytes of the longest account of a submission.
 const LONGEST: u64 = 1 << 20;
-/// The folder of all submissions of a run.
-pub(super) const FOLDER: &str = "slurm";
+/// Ids of the cells, in a submission's folder.
+pub(super) const PLAN: &str = "plan.txt";
+/// The folder of its tasks' logs.
+pub(super) const LOGS: &str = "logs";
 
 /// The number of an array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,13 +87,13 @@ impl Submission {
 
     /// Its folder.
     pub fn path(&self, run: &RunFolder) -> PathBuf {
-        run.path().join(FOLDER).join(&self.id)
+        run.submissions().join(&self.id)
     }
 
     /// The log of one of its tasks.
     pub fn log(&self, run: &RunFolder, task: usize) -> Option<PathBuf> {
         let job = self.job.as_ref()?;
-        Some(self.path(run).join("logs").join(format!("{}_{task}.log", job.id)))
+        Some(self.path(run).join(LOGS).join(format!("{}_{task}.log", job.id)))
     }
 
     /// Ids of the cells of a task.
@@ -107,8 +109,7 @@ impl Submission {
     pub fn write(&self, run: &RunFolder) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
-        run.write(&format!("{FOLDER}/{}/submit.json", self.id), text)?;
-        Ok(())
+        run.write_submission(&self.id, SUBMISSION, text)
     }
 }
 
@@ -117,7 +118,7 @@ impl Submission {
 /// # Errors
 /// When one cannot be read.
 pub fn read_submissions(run: &RunFolder) -> Result<Vec<Submission>> {
-    let folder = run.path().join(FOLDER);
+    let folder = run.submissions();
     let entries = match std::fs::read_dir(&folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(Error::io("list", &folder))?,
@@ -125,7 +126,7 @@ pub fn read_submissions(run: &RunFolder) -> Result<Vec<Submission>> {
     let mut all = Vec::new();
     for entry in entries.flatten() {
         let id = entry.file_name().to_string_lossy().into_owned();
-        let path = entry.path().join("submit.json");
+        let path = entry.path().join(SUBMISSION);
         // A process that was killed before it submitted anything may have left a folder without.
         if !is_plain(&id) || !path.exists() {
             continue;
@@ -135,7 +136,7 @@ pub fn read_submissions(run: &RunFolder) -> Result<Vec<Submission>> {
             path: path.clone(),
             message: format!("damaged ({e}); cancel its job by hand, if there is one, and remove its folder"),
         })?;
-        let cells = read(&entry.path().join("plan.txt"), LONGEST_PLAN)?.lines().map(String::from).collect();
+        let cells = read(&entry.path().join(PLAN), LONGEST_PLAN)?.lines().map(String::from).collect();
         all.push(Submission { id, cells, ..submission });
     }
     all.sort_by(|a, b| (a.begun_unix_ms, &a.id).cmp(&(b.begun_unix_ms, &b.id)));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use super::squeue::Row;
+use super::squeue::TaskRow;
 use super::state::Phase;
 use super::submission::{Acceptance, Submission};
 use crate::record::{Failure, RunFolder};
@@ -72,7 +72,7 @@ impl<'a> Survey<'a> {
         cells: &'a [Cell],
         finished: &HashSet<String>,
         submissions: &[Submission],
-        rows: std::result::Result<Vec<Vec<Row>>, String>,
+        rows: std::result::Result<Vec<Vec<TaskRow>>, String>,
     ) -> Self {
         let mut tasks: HashMap<&str, (Standing, String)> = HashMap::new();
         for (place, submission) in submissions.iter().enumerate() {
@@ -121,7 +121,7 @@ impl<'a> Survey<'a> {
 fn stand<'s>(
     folder: &RunFolder,
     submission: &'s Submission,
-    rows: Option<&[Row]>,
+    rows: Option<&[TaskRow]>,
     tasks: &mut HashMap<&'s str, (Standing, String)>,
 ) {
     let mut note = |id: &'s str, standing: Standing, name: String| {
@@ -138,7 +138,7 @@ fn stand<'s>(
             return;
         }
     };
-    let known: HashMap<usize, &Row> = rows.unwrap_or_default().iter().map(|row| (row.index, row)).collect();
+    let known: HashMap<usize, &TaskRow> = rows.unwrap_or_default().iter().map(|row| (row.index, row)).collect();
     for task in 0..submission.cells.len().div_ceil(submission.cells_per_task.max(1)) {
         let ended = |how| Standing::Ended(Fate { job, task, how, log: submission.log(folder, task) });
         let standing = match (rows, known.get(&task)) {

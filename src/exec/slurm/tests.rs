@@ -1,21 +1,14 @@
 //! Answers of Slurm's that a real cluster does not give at will, by stand-ins for its commands.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::sbatch::{is_busy, submit};
+use super::stand_ins::write_program;
 use super::submission::{Acceptance, Submission, read_submissions};
 use super::survey::Standing;
-use super::{Request, Resources, Slurm, Tracker, chunk};
+use super::{Resources, Slurm, SubmissionRequest, Tracker, chunk};
 use crate::error::Error;
-use crate::record::{Failure, FailureClass, RunFolder, RunManifest, bad_nodes};
-
-/// Writes a program by another process: one that this process has open for writing cannot be started.
-pub(super) fn write_program(path: &Path, text: &str) {
-    let source = path.with_extension("source");
-    std::fs::write(&source, text).expect("written");
-    let mut install = std::process::Command::new("install");
-    assert!(install.args(["-m", "755"]).arg(&source).arg(path).status().expect("install").success());
-}
+use crate::record::{Failure, FailureClass, RunFolder, RunManifest, Selection, bad_nodes};
 
 struct Cluster {
     _temporary: tempfile::TempDir,
@@ -63,15 +56,20 @@ impl Cluster {
         let cells: Vec<String> = self.manifest.cells.iter().map(crate::suite::Cell::id).collect();
         let resources =
             Resources { cpus: 1, mem: "1G".into(), array_max: 3, cells_per_task: 1, ..Resources::default() };
-        let request =
-            Request { folder: &self.folder, cells: &cells, resources: &resources, arguments: &[], avoided: &[] };
+        let request = SubmissionRequest {
+            folder: &self.folder,
+            cells: &cells,
+            resources: &resources,
+            arguments: &[],
+            avoided: &[],
+        };
         submit(&self.slurm(), &request, chunk(&resources, Some(1001)), &mut |_| {})
     }
 
     /// The standings of the cells, and why Slurm is silent.
     fn look(&self) -> (Vec<Standing>, Option<String>) {
         let slurm = self.slurm();
-        let mut tracker = Tracker::new(&slurm, &self.folder, &self.manifest, &self.manifest.cells);
+        let mut tracker = Tracker::new(&slurm, Selection::all(&self.folder, &self.manifest));
         let mut survey = tracker.look(false).expect("a survey");
         tracker.explain(&mut survey);
         (survey.cells.into_iter().map(|(_, standing)| standing).collect(), survey.silence)

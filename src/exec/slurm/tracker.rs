@@ -8,15 +8,12 @@ use super::sbatch::settle;
 use super::submission::{Acceptance, read_submissions};
 use super::survey::{Standing, Survey};
 use crate::error::Result;
-use crate::record::{RunFolder, RunManifest};
-use crate::suite::Cell;
+use crate::record::Selection;
 
 /// Looks at the cells of a run.
 pub struct Tracker<'a> {
     slurm: &'a Slurm,
-    folder: &'a RunFolder,
-    manifest: &'a RunManifest,
-    cells: &'a [Cell],
+    selection: Selection<'a>,
     finished: HashSet<String>,
     /// Since when a cell has had neither task nor record.
     absent: HashMap<String, Instant>,
@@ -24,27 +21,28 @@ pub struct Tracker<'a> {
 
 impl<'a> Tracker<'a> {
     /// Of some cells of a run.
-    pub fn new(slurm: &'a Slurm, folder: &'a RunFolder, manifest: &'a RunManifest, cells: &'a [Cell]) -> Self {
-        Self { slurm, folder, manifest, cells, finished: HashSet::new(), absent: HashMap::new() }
+    pub fn new(slurm: &'a Slurm, selection: Selection<'a>) -> Self {
+        Self { slurm, selection, finished: HashSet::new(), absent: HashMap::new() }
     }
 
-    /// How they stand now. `owns` tells whether this process holds [`RunFolder::lock_submission`].
+    /// How they stand now. `owns` tells whether this process holds [`crate::record::RunFolder::lock_submission`].
     ///
     /// # Errors
     /// When the run folder cannot be read. That Slurm does not answer, or is not there, is a part of the answer.
     pub fn look(&mut self, owns: bool) -> Result<Survey<'a>> {
-        let mut submissions = read_submissions(self.folder)?;
+        let Selection { folder, manifest, cells } = self.selection;
+        let mut submissions = read_submissions(folder)?;
         if submissions.iter().any(|s| s.acceptance == Acceptance::Submitting) {
             // Nothing is settled under the hands of a process that is submitting.
-            let lock = if owns { None } else { self.folder.lock_submission()? };
+            let lock = if owns { None } else { folder.lock_submission()? };
             if owns || lock.is_some() {
-                settle(self.slurm, self.folder, &mut submissions).ok();
+                settle(self.slurm, folder, &mut submissions).ok();
             }
         }
         // Slurm is asked before the folder: a cell that ends in between has its record.
         let rows = self.slurm.rows(&submissions).unwrap_or_else(|e| Err(e.to_string()));
-        self.folder.find_finished(self.cells, &self.manifest.data_sha256, &mut self.finished)?;
-        let survey = Survey::new(self.folder, self.cells, &self.finished, &submissions, rows);
+        folder.find_finished(cells, &manifest.data_sha256, &mut self.finished)?;
+        let survey = Survey::new(folder, cells, &self.finished, &submissions, rows);
         if survey.silence.is_none() {
             let now = Instant::now();
             let ended = survey.cells.iter().filter(|(_, standing)| matches!(standing, Standing::Ended(_)));

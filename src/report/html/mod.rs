@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use self::chart::{Curve, Tradeoff, curves, flops, tradeoffs};
+use super::exporter::Exporter;
 use super::table::{self, Grid};
 use super::verdicts::{points, verdicts};
 use super::{File, MaskStatistics, Report, Row};
@@ -16,11 +17,21 @@ use crate::stats::Summary;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
+pub(super) const HTML: Exporter = Exporter {
+    name: "html",
+    about: "One page with verdicts, charts and everything else, for people",
+    extension: "html",
+    is_text: true,
+    draws: true,
+    is_kept: true,
+    export: |report, canvas| Ok(page(report, canvas.figures)?.into_bytes()),
+};
+
 /// The page, with figures drawn elsewhere (those that are SVG).
 ///
 /// # Errors
 /// When the report cannot be written as JSON, of which the page has a copy.
-pub(super) fn page(report: &Report, figures: &[File]) -> Result<String> {
+fn page(report: &Report, figures: &[File]) -> Result<String> {
     let json = serde_json::to_string(report).map_err(|e| Error::Report(e.to_string()))?;
     // Inside a script element nothing may look like its end.
     let json = json.replace('<', "\\u003c");

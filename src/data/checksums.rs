@@ -1,44 +1,16 @@
-//! SHA-256 of files and of samples.
+//! Checksums of data sets: of their samples, and of their files against the published ones.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::Samples;
 use crate::bounded;
+use crate::digest::hex;
 use crate::error::{Error, Result};
 
 /// Bytes of the longest `SHA256SUMS` that is read.
 const LONGEST_SUMS: u64 = 16 << 20;
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// SHA-256 of bytes in memory.
-pub(super) fn sha256_bytes(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// SHA-256 of a file, read in pieces.
-///
-/// # Errors
-/// When the file cannot be read.
-pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    let mut digest = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let n = file.read(&mut buffer).map_err(Error::io("read", path))?;
-        if n == 0 {
-            return Ok(hex(&digest.finalize()));
-        }
-        digest.update(&buffer[..n]);
-    }
-}
 
 /// SHA-256 over the samples, in order: the same whichever way they came.
 pub(super) fn of_samples(splits: &[&dyn Samples]) -> String {

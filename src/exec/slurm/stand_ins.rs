@@ -1,0 +1,11 @@
+//! Programs that tests put in the place of others.
+
+use std::path::Path;
+
+/// Writes a program by another process: one that this process has open for writing cannot be started.
+pub(super) fn write_program(path: &Path, text: &str) {
+    let source = path.with_extension("source");
+    std::fs::write(&source, text).expect("written");
+    let mut install = std::process::Command::new("install");
+    assert!(install.args(["-m", "755"]).arg(&source).arg(path).status().expect("install").success());
+}

@@ -1,0 +1,73 @@
+//! The parts of a run folder, each named once.
+//!
+//! ```text
+//! run.json                          the plan: which cells belong to the run, on which data
+//! cells/<data>-<optimizer>-<id>.json   one record per finished cell
+//! weights/<data>-<optimizer>-<id>.safetensors   final weights, where asked for
+//! failed/<data>-<optimizer>-<id>.json   why a cell's process ended without a record, where that happened
+//! slurm/<submission>/               plan, script, program and logs of an array of jobs
+//! checkpoints/<data>-<optimizer>-<id>.safetensors   a cell that is at work, or was when its process ended
+//! locks/<id>                        held by the process that trains the cell
+//! run.lock                          held by every process that works on the run
+//! report-<suite>-<profile>-<data>.<format>   the reports of the finished run
+//! ```
+
+use crate::suite::Cell;
+
+/// The plan.
+pub(super) const MANIFEST: &str = "run.json";
+/// The lock of all processes that work on the run.
+pub(super) const LOCK: &str = "run.lock";
+/// Prefix of reports.
+pub(super) const REPORT: &str = "report-";
+/// Prefix of files that are being written.
+pub(super) const TEMPORARY: &str = ".tmp-";
+/// What a submission's folder holds from the moment at which it is complete.
+pub(crate) const SUBMISSION: &str = "submit.json";
+
+/// A folder in a run folder.
+pub(super) struct Subfolder {
+    pub(super) name: &'static str,
+    /// Extension of the files that belong to a cell.
+    pub(super) extension: &'static str,
+    /// Whether a file of this name in it is the run's, to be removed with the run.
+    pub(super) owns: fn(&str) -> bool,
+}
+
+/// Records.
+pub(super) const CELLS: Subfolder = Subfolder {
+    name: "cells",
+    extension: "json",
+    owns: |n| n.ends_with(".json") || n.ends_with(".damaged") || n.starts_with(TEMPORARY),
+};
+/// Locks of cells, of the plan and of submitting.
+pub(super) const LOCKS: Subfolder =
+    Subfolder { name: "locks", extension: "", owns: |n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit()) };
+/// Final weights.
+pub(super) const WEIGHTS: Subfolder = Subfolder {
+    name: "weights",
+    extension: "safetensors",
+    owns: |n| n.ends_with(".safetensors") || n.starts_with(TEMPORARY),
+};
+/// Trainings to be resumed.
+pub(super) const CHECKPOINTS: Subfolder =
+    Subfolder { name: "checkpoints", extension: "safetensors", owns: |n| n.ends_with(".safetensors") };
+/// Notes of failure.
+pub(super) const FAILED: Subfolder = Subfolder { name: "failed", extension: "json", owns: |n| n.ends_with(".json") };
+/// Submissions to Slurm, each a folder.
+pub(super) const SUBMISSIONS: Subfolder = Subfolder { name: "slurm", extension: "", owns: |_| false };
+
+/// Every folder in a run folder.
+pub(super) const SUBFOLDERS: [&Subfolder; 6] = [&CELLS, &LOCKS, &WEIGHTS, &CHECKPOINTS, &FAILED, &SUBMISSIONS];
+
+impl Subfolder {
+    /// Name of a cell's file.
+    pub(super) fn file_name(&self, cell: &Cell) -> String {
+        format!("{}-{}-{}.{}", cell.data.name, cell.optimizer.name, cell.id(), self.extension)
+    }
+
+    /// Path of a cell's file in the run folder.
+    pub(super) fn file(&self, cell: &Cell) -> String {
+        format!("{}/{}", self.name, self.file_name(cell))
+    }
+}

@@ -1,0 +1,96 @@
+//! Records as read: damaged ones, copies, and those of other schemas are named, never taken for good.
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::files::refuse_other_than_file;
+use super::layout::CELLS;
+use super::{Record, SCHEMA, TrainingProvenance};
+use crate::bounded;
+use crate::error::{Error, Result};
+
+/// Bytes of the longest record that is read: some ten thousand epochs.
+pub(super) const LONGEST_RECORD: u64 = 64 << 20;
+
+impl Record {
+    /// From the bytes of a record's file.
+    ///
+    /// # Errors
+    /// Says why they are no record of this schema.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+        if let Some(other) = other_schema(bytes) {
+            return Err(other);
+        }
+        let record: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        // They are printed, and must not steer a terminal.
+        if record.told().any(|text| text.contains(char::is_control)) {
+            return Err("its words hold a control character".into());
+        }
+        if record.id != record.cell.id() {
+            return Err(format!("its id {} is not that of its cell ({})", record.id, record.cell.id()));
+        }
+        Ok(record)
+    }
+
+    /// The words of it that reports tell.
+    fn told(&self) -> impl Iterator<Item = &String> {
+        let TrainingProvenance { sharpbench, git_revision, crates, machine, gpu, .. } = &self.provenance;
+        let own = [&self.suite, &self.profile, &self.suite_hash, &self.measures.fingerprint, &self.data.name];
+        let program = [sharpbench, &machine.cpu, &machine.platform].into_iter().chain(git_revision).chain(gpu);
+        own.into_iter().chain(program).chain(&machine.features).chain(crates.iter().flat_map(|(name, of)| [name, of]))
+    }
+}
+
+/// A record, or why the file is none; nothing where there is no file (any more).
+///
+/// # Errors
+/// When the file cannot be read: it may be good, so it is not called damaged.
+pub(super) fn read_record(path: &Path) -> Result<Option<std::result::Result<Record, String>>> {
+    let bytes = match refuse_other_than_file(path).and_then(|()| bounded::read(path, LONGEST_RECORD)) {
+        Ok(bytes) => bytes,
+        // Its name is taken all the same: no record could be published.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+            return Ok(Some(Err("it is a link to nothing".into())));
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => return Ok(Some(Err(e.to_string()))),
+        Err(e) => return Err(Error::io("read", path)(e)),
+    };
+    Ok(Some(parse_record(path, &bytes)))
+}
+
+/// What to do about a file of another schema than this program's, by the version of the program that wrote it; nothing where it is of this one, or
+/// does not say.
+pub(super) fn other_schema(bytes: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Schema {
+        schema: u32,
+        provenance: Option<Program>,
+    }
+    #[derive(Deserialize)]
+    struct Program {
+        sharpbench: String,
+    }
+    let Schema { schema, provenance } = serde_json::from_slice(bytes).ok()?;
+    let program = provenance.map_or_else(String::new, |p| format!(" (sharpbench {})", p.sharpbench));
+    match schema.cmp(&SCHEMA) {
+        Ordering::Equal => None,
+        Ordering::Less => Some(format!(
+            "it is of schema {schema}, older than this program's {SCHEMA}: read it with the version that wrote it{program}, or train anew"
+        )),
+        Ordering::Greater => Some(format!(
+            "it is of schema {schema}, newer than this program's {SCHEMA}: update sharpbench to the version that wrote it{program}"
+        )),
+    }
+}
+
+fn parse_record(path: &Path, bytes: &[u8]) -> std::result::Result<Record, String> {
+    let record = Record::parse(bytes)?;
+    let name = CELLS.file_name(&record.cell);
+    if path.file_name().is_none_or(|n| n != name.as_str()) {
+        return Err(format!("it is a copy: the record of its cell is named {name}"));
+    }
+    Ok(record)
+}
