@@ -9,7 +9,9 @@ fn git(arguments: &[&str]) -> Option<String> {
 
 fn main() {
     // The log of HEAD changes with every commit and checkout, sources with every edit.
-    for path in ["build.rs", "src", "suites", "data", "Cargo.toml", "Cargo.lock", ".git/HEAD", ".git/logs/HEAD"] {
+    for path in
+        ["build.rs", "src", "kernels", "suites", "data", "Cargo.toml", "Cargo.lock", ".git/HEAD", ".git/logs/HEAD"]
+    {
         if std::path::Path::new(path).exists() {
             println!("cargo::rerun-if-changed={path}");
         }
@@ -19,7 +21,7 @@ fn main() {
         return;
     }
     let Some(revision) = git(&["rev-parse", "HEAD"]) else { return };
-    let sources = ["build.rs", "src", "suites", "data", "Cargo.toml", "Cargo.lock"];
+    let sources = ["build.rs", "src", "kernels", "suites", "data", "Cargo.toml", "Cargo.lock"];
     let changed = git(&[&["status", "--porcelain", "--"], sources.as_slice()].concat());
     let mark = if changed.is_some_and(|c| c.is_empty()) { "" } else { "+dirty" };
     println!("cargo::rustc-env=SHARPBENCH_GIT_REVISION={revision}{mark}");

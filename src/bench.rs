@@ -11,7 +11,7 @@ use crate::data::{DataSet, Images, Input, Normalise, Provenance};
 use crate::error::{Error, Result};
 use crate::mask::{FisherMode, Mask, MaskSpec, Score, fisher_keep};
 use crate::model::{self, ModelSpec, Task};
-use crate::nn::{BackwardPlan, ParamLayout, RunningStats, executed_flops, gemm_peak};
+use crate::nn::{BackwardPlan, ParamLayout, RunningStats, gemm_peak};
 use crate::optim::{ActiveMask, Context, OptimizerSpec, Registry};
 use crate::random::{Stream, below, stream};
 use crate::stats::{Median, median};
@@ -181,13 +181,13 @@ impl<'m> Subject<'m> {
     }
 
     fn step(&mut self, batch: &Batch, (step, steps): (usize, usize), measured: bool) -> Result<()> {
-        let (start, before) = (Instant::now(), executed_flops());
+        let (start, before) = (Instant::now(), self.trainer.flops_executed());
         let mask = self.mask.as_ref().map(|(mask, plan)| ActiveMask { mask, plan: plan.as_ref() });
         self.trainer.step(batch, LR, &mut Context { mask, ..Context::new(step, steps) })?;
         if measured {
             self.seconds.push(start.elapsed().as_secs_f64());
             self.parts.push(self.trainer.step_parts());
-            self.flops += executed_flops() - before;
+            self.flops += self.trainer.flops_executed() - before;
         }
         Ok(())
     }

@@ -59,6 +59,12 @@ pub enum Error {
     Tensor(#[from] candle_core::Error),
 }
 
+impl From<sharpbench_kernels::GeometryError> for Error {
+    fn from(error: sharpbench_kernels::GeometryError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
 /// The library's result.
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -4,7 +4,7 @@
 //! (dW) each cost one GEMM of the layer's size, a *unit*: an SGD step is 3 units, a SAM step 6.
 //! - **nominal**: everything dense.
 //! - **theoretical**: the papers' kind of claim, pass-1 dW scaled by the mask's density: 5 + (1 - s) units.
-//! - **executed**: what the kernels really ran ([`crate::nn::executed_flops`]), counted there, not here.
+//! - **executed**: what the kernels really ran ([`crate::nn::FlopCount`]), counted there, not here.
 
 use serde::{Deserialize, Serialize};
 

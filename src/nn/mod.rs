@@ -5,20 +5,19 @@
 //! records exactly the work it owes. Weights are passed in, never held: a perturbed copy of the weights is
 //! just another argument, so nothing has to be restored after a SAM ascent step.
 
-mod cpu;
 mod device;
 mod layers;
 mod objective;
 mod params;
 mod plan;
 mod prefix;
+mod scalar;
+mod slices;
 mod tape;
 #[cfg(test)]
 mod tests;
 mod weights_file;
-mod windows;
 
-pub use cpu::{Scalar, executed_flops};
 pub use device::gemm_peak;
 pub use layers::{
     BatchNorm, Bias, Conv2d, Embedding, LayerNorm, Linear, Positions, add, add_relu, attention, avg_pool2d,
@@ -30,5 +29,7 @@ pub(crate) use params::default_init;
 pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningStats, Weights};
 pub use plan::BackwardPlan;
 pub use prefix::Prefix;
+pub use scalar::Scalar;
+pub use sharpbench_kernels::FlopCount;
 pub use tape::{BatchNormMode, Node, Pass};
 pub use weights_file::{assemble, from_safetensors, to_safetensors};

@@ -3,8 +3,10 @@
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sharpbench_kernels as kernels;
 
-use super::cpu::{self, Scalar, tensor, with_slice};
+use super::scalar::Scalar;
+use super::slices::{tensor, with_slice};
 use super::tape::{Gradient, Node, Pass};
 use crate::error::Result;
 
@@ -43,8 +45,8 @@ impl Pass<'_> {
         let classes = logits.raw.dims2()?.1;
         let (host, device, slot) = (logits.raw.to_device(&Device::Cpu)?, logits.raw.device().clone(), logits.slot);
         let per_sample = with_slice::<T, _>(&host, |l| match objective {
-            Objective::CrossEntropy => cpu::cross_entropy(l, labels, classes),
-            Objective::SquaredError => cpu::squared_error(l, labels, classes),
+            Objective::CrossEntropy => kernels::cross_entropy(l, labels, classes),
+            Objective::SquaredError => kernels::squared_error(l, labels, classes),
         })?;
         let mean = per_sample.iter().sum::<f64>() / per_sample.len() as f64;
         Ok(Loss { mean, per_sample, objective, logits: host, slot, device, labels: labels.to_vec() })
@@ -58,8 +60,8 @@ impl Loss {
         let (batch, classes) = self.logits.dims2()?;
         let (labels, scale) = (&self.labels, parts as f64 / batch as f64);
         let grad = with_slice::<T, _>(&self.logits, |l| match self.objective {
-            Objective::CrossEntropy => cpu::cross_entropy_backward(l, labels, classes, scale),
-            Objective::SquaredError => cpu::squared_error_backward(l, labels, classes, scale),
+            Objective::CrossEntropy => kernels::cross_entropy_backward(l, labels, classes, scale),
+            Objective::SquaredError => kernels::squared_error_backward(l, labels, classes, scale),
         })?;
         Ok((self.slot, Gradient::plain(tensor(grad, &[batch, classes])?.to_device(&self.device)?)))
     }

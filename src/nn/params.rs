@@ -8,7 +8,7 @@ use candle_nn::Init;
 use candle_nn::init::NormalOrUniform;
 use rand_chacha::ChaCha8Rng;
 
-use super::cpu::Scalar;
+use super::scalar::Scalar;
 use crate::error::Result;
 use crate::random::{Stream, normal_pair, stream, unit};
 

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use candle_core::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use sharpbench_kernels::{self as kernels, FlopCount, Line, Moments, Source};
 
-use super::cpu::{self, Line, Moments, Scalar, Source, tensor, with_slice};
 use super::objective::Loss;
 use super::params::{ParamId, RunningId, RunningStats, Weights};
 use super::plan::{BackwardPlan, Owed};
 use super::prefix::{Kept, Prefix, Sharing};
+use super::scalar::Scalar;
+use super::slices::{tensor, with_slice};
 use crate::error::{Error, Result};
 
 /// Which statistics BatchNorm uses, and whether it learns from them.
@@ -89,6 +91,8 @@ pub struct Pass<'a> {
     sharing: Sharing,
     /// The layer that is being kept, if one is.
     keeping: Option<Keeping>,
+    /// Counts the FLOPs of the pass, there and back.
+    pub(super) flops: FlopCount,
 }
 
 /// What a layer does while it is kept.
@@ -113,6 +117,8 @@ pub(super) struct Gradients<'a> {
     written: Vec<bool>,
     /// Samples of the batch, where sums of squares of their own gradients are wanted in place of the gradient.
     by_sample: Option<usize>,
+    /// Counts the FLOPs of the pass.
+    pub(super) flops: FlopCount,
 }
 
 /// One of equal parts of a batch: the whole of it, or a sample.
@@ -131,8 +137,7 @@ impl Part {
 
     /// The same of what a kernel reads.
     pub(super) fn source<'v, T: Scalar>(&self, source: &Source<'v, T>) -> Source<'v, T> {
-        let size = source.len() / self.of;
-        source.range(self.index * size..(self.index + 1) * size)
+        source.part(self.index, self.of)
     }
 }
 
@@ -159,7 +164,7 @@ impl Node {
             None => Ok(self.raw.clone()),
             Some(_) => {
                 let channels = self.channels();
-                tensor(self.with_source::<T, _>(|x| cpu::values(&x, channels))?, self.dims())
+                tensor(self.with_source::<T, _>(|x| kernels::values(&x, channels))?, self.dims())
             }
         }
     }
@@ -236,7 +241,7 @@ impl Gradient {
             Some(moments) => moments,
             None => with_slice::<T, _>(x, |x| {
                 let channels = seen.scale.len();
-                with_slice(&dy, |dy| seen.with_gate(|gate| Moments::of_gradient(dy, x, channels, gate)))
+                with_slice(&dy, |dy| seen.with_gate(|gate| kernels::gradient_moments(dy, x, channels, gate)))
             })??,
         };
         Ok((dy, moments))
@@ -248,7 +253,7 @@ impl Gradient {
             return Ok(self.raw.clone());
         }
         let channels = channels(&self.raw);
-        tensor(self.with_source::<T, _>(|dy| cpu::values(&dy, channels))?, self.raw.dims())
+        tensor(self.with_source::<T, _>(|dy| kernels::values(&dy, channels))?, self.raw.dims())
     }
 }
 
@@ -268,6 +273,7 @@ impl<'a> Pass<'a> {
             slots: 0,
             sharing: Sharing::Nothing,
             keeping: None,
+            flops: FlopCount::default(),
         }
     }
 
@@ -285,6 +291,11 @@ impl<'a> Pass<'a> {
     /// The same pass, computed by candle's operations on `device`, where one is given.
     pub fn on(self, device: Option<&'a Device>) -> Self {
         Self { device, ..self }
+    }
+
+    /// Adds the FLOPs that the pass executes, there and back, to `flops`.
+    pub fn counting(self, flops: &FlopCount) -> Self {
+        Self { flops: flops.clone(), ..self }
     }
 
     /// The same pass without a way back, for losses alone.
@@ -471,6 +482,7 @@ impl<'a> Pass<'a> {
             flat: bytemuck::cast_slice_mut(flat),
             written: vec![false; layout.specs().len()],
             by_sample,
+            flops: self.flops,
         };
         let (slot, grad) = loss.backward::<T>(by_sample.unwrap_or(1))?;
         gradients.add::<T>(slot, grad)?;
@@ -505,7 +517,7 @@ impl<'a> Gradients<'a> {
             Some(other) if self.on_device => Gradient::plain((other.raw + grad.raw)?),
             Some(other) => {
                 let (a, b) = (other.value::<T>()?, grad.value::<T>()?);
-                let sum = with_slice::<T, _>(&a, |a| with_slice(&b, |b| cpu::add(a, b)))??;
+                let sum = with_slice::<T, _>(&a, |a| with_slice(&b, |b| kernels::add(a, b)))??;
                 let moments = other.moments.zip(grad.moments).map(|(a, b)| a.add(&b));
                 Gradient { moments, ..Gradient::plain(tensor(sum, a.dims())?) }
             }
@@ -541,12 +553,12 @@ impl<'a> Gradients<'a> {
             let [mut sum, mut grad] = [(); 2].map(|()| vec![T::zero(); place.len()]);
             for index in indices {
                 f(Part { index: *index, of: samples }, &mut grad);
-                sum.iter_mut().zip(&grad).for_each(|(sum, g)| *sum += *g * *g);
+                kernels::accumulate_squares(&mut sum, &grad);
             }
             sum
         });
         for sum in sums.collect::<Vec<_>>() {
-            place.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
+            kernels::accumulate(place, &sum);
         }
         Ok(())
     }
@@ -571,7 +583,7 @@ impl<'a> Gradients<'a> {
         if more {
             let mut more = vec![T::zero(); place.len()];
             f(&mut more)?;
-            place.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            kernels::accumulate(place, &more);
             Ok(())
         } else {
             f(place)

@@ -1,8 +1,7 @@
 //! SGD with momentum and coupled weight decay, in PyTorch's semantics (torch.optim.SGD, dampening 0).
 
-use rayon::prelude::*;
+use sharpbench_kernels::{SgdStep, sgd_step};
 
-use super::CHUNK;
 use super::method::{Ask, Context, Iterate, Landscape, Method};
 use super::registry::OptimizerEntry;
 use crate::error::Result;
@@ -48,14 +47,8 @@ impl SgdState {
 impl Sgd {
     /// v <- mu v + (g + wd w); w <- w - lr v, or with Nesterov w <- w - lr (g + wd w + mu v).
     pub fn step(&self, state: &mut SgdState, weights: &mut [f32], gradient: &[f32], lr: f32) {
-        let pieces = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
-        pieces.zip(state.velocity.par_chunks_mut(CHUNK)).for_each(|((weights, gradient), velocity)| {
-            for ((w, g), v) in weights.iter_mut().zip(gradient).zip(velocity) {
-                let g = g + self.weight_decay * *w;
-                *v = self.momentum * *v + g;
-                *w -= lr * if self.nesterov { g + self.momentum * *v } else { *v };
-            }
-        });
+        let &Self { momentum, nesterov, weight_decay } = self;
+        sgd_step(SgdStep { lr, momentum, nesterov, weight_decay }, weights, gradient, &mut state.velocity);
     }
 }
 

@@ -26,8 +26,10 @@ impl GradientAt<f32> for Still<'_> {
 impl<'a> Still<'a> {
     /// The loss of a batch, and the weights a network has now.
     pub(super) fn of(network: Network<'a>, batch: &'a Batch, mode: BatchNormMode) -> (Self, &'a [f32]) {
-        let Network { problem, weights, running } = network;
-        (Self(BatchLandscape { problem, running, batch, second: mode, prefix: None, seconds: [0.0; 2] }), weights)
+        let Network { problem, weights, running, flops } = network;
+        let landscape =
+            BatchLandscape { problem, running, batch, second: mode, prefix: None, seconds: [0.0; 2], flops };
+        (Self(landscape), weights)
     }
 
     /// How many samples the batch has.

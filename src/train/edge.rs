@@ -123,7 +123,7 @@ mod tests {
     use crate::data::Input;
     use crate::mask::Mask;
     use crate::model::{ModelSpec, Task, build};
-    use crate::nn::{Objective, RunningStats};
+    use crate::nn::{FlopCount, Objective, RunningStats};
     use crate::optim::Norm;
 
     /// On diag(10, 4, 1), where everything of a masked step is diagonal, from w = (1, 1, 1): g = (10, 4, 1). The first weight of the
@@ -140,7 +140,8 @@ mod tests {
             let mask = Mask::from_flags(live.to_vec());
             let mut probe = EdgeProbe { seed: 1, free: None, eigenvector: Vec::new() };
             let mut running = RunningStats::new(model.layout());
-            let network = Network { problem, weights: &[1.0; 4], running: &mut running };
+            let flops = FlopCount::default();
+            let network = Network { problem, weights: &[1.0; 4], running: &mut running, flops };
             let ascent = AscentStep::sparse(rho).masked(norm, Some(&mask));
             probe.check(network, &batch, (0, eta), Some(ascent)).expect("gradients").expect("finite figures")
         };

@@ -13,7 +13,7 @@ const BATCH: usize = 256;
 /// # Errors
 /// When a tensor operation fails.
 pub(super) fn evaluate(
-    Network { problem: Problem { model, objective, device, .. }, weights, running }: Network<'_>,
+    Network { problem: Problem { model, objective, device, .. }, weights, running, .. }: Network<'_>,
     data: &DataSet,
 ) -> Result<(f64, f64)> {
     let (mut loss, mut correct, mut n) = (0.0, 0, 0);

@@ -1,6 +1,8 @@
 //! The empirical Fisher score: the sum of squared per-sample gradients with the true labels
 //! (Mi et al. 2022, equation 7).
 
+use sharpbench_kernels as kernels;
+
 use crate::data::DataSet;
 use crate::data::augment::Augment;
 use crate::error::Result;
@@ -33,7 +35,7 @@ pub fn fisher_scores(
                 let batch = data.training_sample(index, (augment, &mut rng))?;
                 if !batch.labels.is_empty() {
                     network.loss_gradient(&batch, BatchNormMode::Update, &mut gradient)?;
-                    sum.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g * g);
+                    kernels::accumulate_squares(&mut sum, &gradient);
                 }
             }
         }
@@ -55,7 +57,7 @@ mod tests {
     use super::*;
     use crate::data::{Images, Input, Normalise, Provenance};
     use crate::model::{ModelSpec, Task, build};
-    use crate::nn::RunningStats;
+    use crate::nn::{FlopCount, RunningStats};
 
     /// Softmax regression has a closed form: dL/dW = (p - y) x^T, dL/db = p - y, so its Fisher score is the sum over
     /// samples of ((p - y)_k x_j)^2.
@@ -71,7 +73,12 @@ mod tests {
         let model = build(&spec, Task { input: Input::Image(shape), classes: 10 }).expect("a model");
         let weights = model.layout().init(3);
         let mut running = RunningStats::new(model.layout());
-        let network = Network { problem: model.as_ref().into(), weights: &weights, running: &mut running };
+        let network = Network {
+            problem: model.as_ref().into(),
+            weights: &weights,
+            running: &mut running,
+            flops: FlopCount::default(),
+        };
         let scores =
             fisher_scores(network, &data, &Augment::default(), (n, FisherMode::Clean), (1, 0)).expect("scores");
 

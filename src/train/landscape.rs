@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
+use sharpbench_kernels as kernels;
 
 use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::model::Model;
-use crate::nn::{BatchNormMode, Loss, Objective, ParamLayout, Pass, Prefix, RunningStats, Scalar, Weights};
+use crate::nn::{BatchNormMode, FlopCount, Loss, Objective, ParamLayout, Pass, Prefix, RunningStats, Scalar, Weights};
 use crate::optim::{Ask, BatchLoss, Landscape};
 use crate::sharpness::GradientAt;
 
@@ -61,6 +62,8 @@ pub struct Network<'a> {
     pub weights: &'a [f32],
     /// Changed by passes of some modes.
     pub running: &'a mut RunningStats,
+    /// Counts the FLOPs of its passes.
+    pub flops: FlopCount,
 }
 
 /// The loss of a batch under a model.
@@ -75,6 +78,8 @@ pub(super) struct BatchLandscape<'a> {
     pub(super) prefix: Option<Prefix>,
     /// Seconds in first passes, and in all others.
     pub(super) seconds: [f64; 2],
+    /// Counts the FLOPs of all passes.
+    pub(super) flops: FlopCount,
 }
 
 impl BatchLandscape<'_> {
@@ -105,6 +110,7 @@ impl BatchLandscape<'_> {
         let (mut mean, mut all, mut more) = (0.0, Vec::new(), Vec::new());
         self.parts(ask.samples, |this, batch, chosen| {
             let pass = Pass::training(Weights::new(layout, weights), this.running, mode)
+                .counting(&this.flops)
                 .with_plan(ask.plan)
                 .with_samples(chosen, samples(this.batch))
                 .with_input_weights(ask.input_weights.map(|weights| Weights::new(layout, weights)));
@@ -120,9 +126,9 @@ impl BatchLandscape<'_> {
             let first = all.is_empty();
             pass.backward(&loss, if first { &mut *gradient } else { &mut more })?;
             if first && share < 1.0 {
-                gradient.iter_mut().for_each(|g| *g *= share as f32);
+                kernels::scale(gradient, share as f32);
             } else if !first {
-                gradient.iter_mut().zip(&more).for_each(|(g, more)| *g += share as f32 * more);
+                kernels::accumulate_scaled(gradient, &more, share as f32);
             }
             mean += share * loss.mean;
             all.extend(per_sample(&loss, batch));
@@ -154,6 +160,7 @@ impl Landscape for BatchLandscape<'_> {
         let mut losses = Vec::new();
         self.parts(None, |this, batch, chosen| {
             let pass = Pass::training(Weights::new(layout, weights), this.running, BatchNormMode::Freeze)
+                .counting(&this.flops)
                 .with_samples(chosen, samples(this.batch))
                 .without_tape();
             let (_, loss) = forward::<f32>(this.problem, pass, batch)?;
@@ -177,7 +184,7 @@ impl Network<'_> {
         gradient: &mut Vec<f32>,
     ) -> Result<f64> {
         let weights = Weights::new(self.problem.model.layout(), self.weights);
-        let pass = Pass::training(weights, self.running, batch_norm);
+        let pass = Pass::training(weights, self.running, batch_norm).counting(&self.flops);
         let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
         pass.backward(&loss, gradient)?;
         Ok(loss.mean)
@@ -195,12 +202,12 @@ impl Network<'_> {
             let mut gradient = Vec::new();
             for i in 0..samples(batch) {
                 self.loss_gradient(&part(batch, &[i])?, BatchNormMode::Eval, &mut gradient)?;
-                squares.iter_mut().zip(&gradient).for_each(|(sum, g)| *sum += g * g);
+                kernels::accumulate_squares(squares, &gradient);
             }
             return Ok(());
         }
         let weights = Weights::new(self.problem.model.layout(), self.weights);
-        let pass = Pass::training(weights, self.running, BatchNormMode::Eval);
+        let pass = Pass::training(weights, self.running, BatchNormMode::Eval).counting(&self.flops);
         let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
         pass.backward_by_sample(&loss, samples(batch), squares)
     }
@@ -282,6 +289,7 @@ mod tests {
                 second,
                 prefix: None,
                 seconds: [0.0; 2],
+                flops: FlopCount::default(),
             };
             let mut gradient = Vec::new();
             let ask = Ask { samples, plan: Some(&plan), ..Ask::SECOND };

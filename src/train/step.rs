@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::landscape::{BatchLandscape, Network, Problem};
 use crate::data::loader::Batch;
 use crate::error::Result;
-use crate::nn::{BatchNormMode, ParamLayout, RunningStats};
+use crate::nn::{BatchNormMode, FlopCount, ParamLayout, RunningStats};
 use crate::optim::{BatchNormPass2, Context, Iterate, Kept, Method, OptimizerSpec, Plain, Registry, Sgd, SgdState};
 
 /// Everything a training changes: weights, running statistics, momentum, what the method keeps; and the step that changes
@@ -18,6 +18,7 @@ pub struct Trainer<'m> {
     state: SgdState,
     direction: Vec<f32>,
     parts: StepParts,
+    flops: FlopCount,
 }
 
 /// A method, its base step, and BatchNorm's policy in second gradients.
@@ -76,7 +77,16 @@ impl<'m> Trainer<'m> {
         running: RunningStats,
     ) -> Self {
         let (problem, state) = (problem.into(), SgdState::new(weights.len()));
-        Self { problem, optimizer, state, weights, running, direction: Vec::new(), parts: StepParts::default() }
+        Self {
+            problem,
+            optimizer,
+            state,
+            weights,
+            running,
+            direction: Vec::new(),
+            parts: StepParts::default(),
+            flops: FlopCount::default(),
+        }
     }
 
     /// Where the time of the last step went.
@@ -99,9 +109,21 @@ impl<'m> Trainer<'m> {
         &self.running
     }
 
-    /// What is trained, as it is now.
+    /// What is trained, as it is now; its passes are measurements and not counted.
     pub fn network(&mut self) -> Network<'_> {
-        Network { problem: self.problem, weights: &self.weights, running: &mut self.running }
+        let flops = FlopCount::default();
+        Network { problem: self.problem, weights: &self.weights, running: &mut self.running, flops }
+    }
+
+    /// [`Trainer::network`], whose passes are a part of the training: they count in [`Trainer::flops_executed`].
+    pub fn counted_network(&mut self) -> Network<'_> {
+        let flops = self.flops.clone();
+        Network { flops, ..self.network() }
+    }
+
+    /// FLOPs of the convolutions and matrix products executed so far, in steps and by [`Trainer::counted_network`].
+    pub fn flops_executed(&self) -> u64 {
+        self.flops.total()
     }
 
     /// Everything that lasts from one step to the next.
@@ -132,9 +154,17 @@ impl<'m> Trainer<'m> {
     /// When a tensor operation fails.
     pub fn step(&mut self, batch: &Batch, lr: f64, context: &mut Context<'_>) -> Result<f64> {
         let start = Instant::now();
-        let Self { problem, optimizer: Optimizer { method, sgd, second }, weights, running, direction, .. } = self;
-        let mut landscape =
-            BatchLandscape { problem: *problem, running, batch, second: *second, prefix: None, seconds: [0.0; 2] };
+        let Self { problem, optimizer: Optimizer { method, sgd, second }, weights, running, direction, flops, .. } =
+            self;
+        let mut landscape = BatchLandscape {
+            problem: *problem,
+            running,
+            batch,
+            second: *second,
+            prefix: None,
+            seconds: [0.0; 2],
+            flops: flops.clone(),
+        };
         let at = Iterate { weights, velocity: self.state.velocity() };
         let loss = method.direction(at, &mut landscape, context, direction)?;
         let [pass1, pass2] = landscape.seconds;

@@ -2,7 +2,10 @@
 
 mod cell;
 mod cli;
+mod compare;
 mod data;
+mod edge;
+mod executed_flops;
 mod fault_driver;
 mod faults;
 mod hub;

@@ -1,10 +1,8 @@
 //! What the tests of the real binary share.
-#![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use assert_cmd::Command;
@@ -51,15 +49,8 @@ impl Observer for Silent {
     fn epoch(&mut self, _: usize, _: &EpochMeasures) {}
 }
 
-/// Keeps the other trainings of this process waiting: executed FLOPs are counted by the whole process.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A cell trained in this process, alone, on the data that stand in for its own.
+/// A cell trained in this process, on the data that stand in for its own.
 pub(crate) fn trained(cell: &Cell) -> Trained {
-    let _alone = alone();
     let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
     let data = data::load(&cell.data, &DataSource::StandIn, &fetch).expect("samples");
     train(cell, &data, &mut Silent).expect("a training")

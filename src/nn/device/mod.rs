@@ -1,5 +1,5 @@
 //! The layers in candle's operations, for devices other than the CPU: values are tensors there, images channels-last as in
-//! [`super::cpu`], whose results are the oracle.
+//! the kernels of the CPU, whose results are the oracle.
 //!
 //! What a training keeps (weights, momentum, masks, running statistics) stays on the host, and so does all that is drawn:
 //! a pass sends the weights, and its gradient comes back. So a GPU starts from the CPU's bits, everything outside the
@@ -25,8 +25,8 @@ pub(super) use pool::{avg_pool2d, global_avg_pool, max_pool2d, shortcut};
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor, WithDType};
+use sharpbench_kernels::{self as kernels, FlopCount};
 
-use super::cpu::{self, count_flops};
 use super::params::ParamId;
 use super::tape::{Gradient, Gradients, Pass};
 use crate::error::Result;
@@ -86,7 +86,7 @@ const PEAK_ROUNDS: usize = 5;
 /// # Errors
 /// When the device cannot hold the matrices.
 pub fn gemm_peak(device: Option<&Device>) -> Result<f64> {
-    let Some(device) = device else { return Ok(cpu::peak()) };
+    let Some(device) = device else { return Ok(kernels::peak()) };
     let n = PEAK_SIDE;
     let a = Tensor::ones((n, n), DType::F32, device)?;
     let mut best = 0f64;
@@ -101,10 +101,10 @@ pub fn gemm_peak(device: Option<&Device>) -> Result<f64> {
     Ok(best)
 }
 
-/// `a b`, matrices in the last two axes; counted as executed.
-fn product(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+/// `a b`, matrices in the last two axes; counted in `flops`.
+fn product(a: &Tensor, b: &Tensor, flops: &FlopCount) -> Result<Tensor> {
     let y = a.matmul(b)?;
-    count_flops(2 * y.elem_count() * a.dims().last().copied().unwrap_or(0));
+    flops.add(2 * y.elem_count() * a.dims().last().copied().unwrap_or(0));
     Ok(y)
 }
 

@@ -1,18 +1,18 @@
 //! Pooling and the shortcut without parameters.
 
 use candle_core::{DType, Tensor};
+use sharpbench_kernels::{PoolShape, Windows};
 
 use super::select;
+use super::window::Table;
 use crate::error::Result;
-use crate::nn::cpu::PoolShape;
 use crate::nn::tape::{Node, Pass};
-use crate::nn::windows::Windows;
 
 /// What each window reads: [batch, out pixels, places, channels].
 fn read(s: &PoolShape, x: &Tensor, outside: f64) -> Result<(Windows, Tensor)> {
     let (batch, height, width, channels) = x.dims4()?;
     let windows = s.windows;
-    let read = windows.reads(x.device())?.read(&x.reshape((batch, height * width, channels))?, outside)?;
+    let read = Table::reads(&windows, x.device())?.read(&x.reshape((batch, height * width, channels))?, outside)?;
     let (oh, ow) = windows.out();
     Ok((windows, read.reshape((batch, oh * ow, windows.places(), channels))?))
 }
@@ -38,7 +38,7 @@ pub(in crate::nn) fn max_pool2d(s: PoolShape, x: &Node, pass: &mut Pass<'_>) -> 
         let shares = Tensor::cat(&shares.collect::<Result<Vec<_>>>()?, 2)?;
         let (batch, out, places, channels) = shares.dims4()?;
         let shares = shares.reshape((batch, out * places, channels))?;
-        let taken = windows.reader_places(dy.device())?.read(&shares, 0.0)?;
+        let taken = Table::reader_places(&windows, dy.device())?.read(&shares, 0.0)?;
         gradients.add_device(slot, gathered(&taken, places)?.reshape(dims)?)
     }))
 }
@@ -52,7 +52,7 @@ pub(in crate::nn) fn avg_pool2d(s: PoolShape, x: &Node, pass: &mut Pass<'_>) -> 
     Ok(pass.record(y, &[x], &[], move |dy, gradients| {
         let (batch, oh, ow, channels) = dy.raw.dims4()?;
         let share = (dy.raw.reshape((batch, oh * ow, channels))? / places as f64)?;
-        let taken = windows.readers(share.device())?.read(&share, 0.0)?;
+        let taken = Table::readers(&windows, share.device())?.read(&share, 0.0)?;
         gradients.add_device(slot, gathered(&taken, places)?.reshape(dims)?)
     }))
 }

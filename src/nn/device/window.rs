@@ -1,9 +1,9 @@
 //! Windows as tables of pixels: a convolution or a pooling reads all of them at once.
 
 use candle_core::{Device, Tensor};
+use sharpbench_kernels::Windows;
 
 use crate::error::{Error, Result};
-use crate::nn::windows::Windows;
 
 /// Pixels to read, one after the other.
 pub(super) struct Table {
@@ -12,40 +12,28 @@ pub(super) struct Table {
     padded: bool,
 }
 
-impl Windows {
-    /// Places of a window.
-    pub(super) fn places(&self) -> usize {
-        self.kernel * self.kernel
-    }
-
-    /// Whether a window is a pixel, and each pixel has one.
-    pub(super) fn is_pixelwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == 0
-    }
-
+impl Table {
     /// For each output pixel and each place of its window, the input pixel there.
-    pub(super) fn reads(&self, device: &Device) -> Result<Table> {
-        let (out_height, out_width) = self.out();
-        let pairs = self.pairs().map(|(out, place, pixel)| (out * self.places() + place, pixel));
-        Table::new(out_height * out_width * self.places(), self.height * self.width, pairs, device)
+    pub(super) fn reads(windows: &Windows, device: &Device) -> Result<Self> {
+        let ((out_height, out_width), places) = (windows.out(), windows.places());
+        let pairs = windows.pairs().map(|(out, place, pixel)| (out * places + place, pixel));
+        Self::new(out_height * out_width * places, windows.height * windows.width, pairs, device)
     }
 
     /// For each input pixel and each place of a window, the output pixel in whose window it has this place.
-    pub(super) fn readers(&self, device: &Device) -> Result<Table> {
-        let (out_height, out_width) = self.out();
-        let pairs = self.pairs().map(|(out, place, pixel)| (pixel * self.places() + place, out));
-        Table::new(self.height * self.width * self.places(), out_height * out_width, pairs, device)
+    pub(super) fn readers(windows: &Windows, device: &Device) -> Result<Self> {
+        let ((out_height, out_width), places) = (windows.out(), windows.places());
+        let pairs = windows.pairs().map(|(out, place, pixel)| (pixel * places + place, out));
+        Self::new(windows.height * windows.width * places, out_height * out_width, pairs, device)
     }
 
-    /// The same, as entries of a table of all places of all windows.
-    pub(super) fn reader_places(&self, device: &Device) -> Result<Table> {
-        let ((out_height, out_width), places) = (self.out(), self.places());
-        let pairs = self.pairs().map(|(out, place, pixel)| (pixel * places + place, out * places + place));
-        Table::new(self.height * self.width * places, out_height * out_width * places, pairs, device)
+    /// [`Table::readers`], as entries of a table of all places of all windows.
+    pub(super) fn reader_places(windows: &Windows, device: &Device) -> Result<Self> {
+        let ((out_height, out_width), places) = (windows.out(), windows.places());
+        let pairs = windows.pairs().map(|(out, place, pixel)| (pixel * places + place, out * places + place));
+        Self::new(windows.height * windows.width * places, out_height * out_width * places, pairs, device)
     }
-}
 
-impl Table {
     /// Of `len` entries: of those given by place, and of the pixel after the last of `pixels` elsewhere.
     fn new(len: usize, pixels: usize, entries: impl Iterator<Item = (usize, usize)>, device: &Device) -> Result<Self> {
         let outside = u32::try_from(pixels)

@@ -1,20 +1,24 @@
 //! ReLU, GELU, and the ends of residual blocks.
 
+use sharpbench_kernels::{self as kernels, Measure};
+
 use super::by_dtype;
 use crate::error::Result;
-use crate::nn::cpu::{self, Measure, Scalar, tensor, with_slice};
 use crate::nn::device;
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// `max(x, 0)`, with gradient 0 at 0 as in PyTorch.
 pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        let y = tensor(with_slice::<T, _>(&x.value::<T>()?, cpu::relu)?, x.dims())?;
+        let y = tensor(with_slice::<T, _>(&x.value::<T>()?, kernels::relu)?, x.dims())?;
         let (slot, saved) = (x.slot, y.clone());
         Ok(pass.record(y, &[x], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
-            let (dx, _) =
-                with_slice::<T, _>(&saved, |y| with_slice(&dy, |dy| cpu::relu_backward(y, dy, 1, Measure::Nothing)))??;
+            let (dx, _) = with_slice::<T, _>(&saved, |y| {
+                with_slice(&dy, |dy| kernels::relu_backward(y, dy, 1, Measure::Nothing))
+            })??;
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
@@ -28,11 +32,11 @@ pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
 pub fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let value = x.value::<T>()?;
-        let y = tensor(with_slice::<T, _>(&value, cpu::gelu)?, x.dims())?;
+        let y = tensor(with_slice::<T, _>(&value, kernels::gelu)?, x.dims())?;
         let slot = x.slot;
         Ok(pass.record(y, &[x], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
-            let dx = with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| cpu::gelu_backward(x, dy)))??;
+            let dx = with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| kernels::gelu_backward(x, dy)))??;
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }
@@ -46,7 +50,7 @@ pub fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
 pub fn add(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let channels = a.channels();
-        let y = a.with_source::<T, _>(|a| b.with_source(|b| cpu::sum(&a, &b, channels, false)))??;
+        let y = a.with_source::<T, _>(|a| b.with_source(|b| kernels::sum(&a, &b, channels, false)))??;
         let y = tensor(y, a.dims())?;
         let slots = [a.slot, b.slot];
         Ok(pass.record(y, &[a, b], &[], move |dy, gradients| {
@@ -65,7 +69,7 @@ pub fn add(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
 pub fn add_relu(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let channels = a.channels();
-        let y = a.with_source::<T, _>(|a| b.with_source(|b| cpu::sum(&a, &b, channels, true)))??;
+        let y = a.with_source::<T, _>(|a| b.with_source(|b| kernels::sum(&a, &b, channels, true)))??;
         let y = tensor(y, a.dims())?;
         let (slots, saved) = ([a.slot, b.slot], y.clone());
         // Measured for a normalisation that ends a block; it has no ReLU of its own.
@@ -73,7 +77,7 @@ pub fn add_relu(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         Ok(pass.record(y, &[a, b], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
             let run = |measure: Measure<'_, T>| {
-                with_slice::<T, _>(&saved, |y| with_slice(&dy, |dy| cpu::relu_backward(y, dy, channels, measure)))?
+                with_slice::<T, _>(&saved, |y| with_slice(&dy, |dy| kernels::relu_backward(y, dy, channels, measure)))?
             };
             let (dx, moments) = match &measured {
                 None => run(Measure::Nothing)?,

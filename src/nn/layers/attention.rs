@@ -1,9 +1,12 @@
 //! Multi-head attention between its two linear layers.
 
+use sharpbench_kernels::{self as kernels, AttentionShape};
+
 use super::by_dtype;
 use crate::error::{Error, Result};
-use crate::nn::cpu::{self, AttentionShape, Scalar, tensor, with_slice};
 use crate::nn::device;
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// Scaled dot-product attention of `heads` heads (Vaswani et al. 2017): [batch, ..., 3 width], for each token its
@@ -15,7 +18,7 @@ use crate::nn::tape::{Gradient, Node, Pass};
 pub fn attention(qkv: &Node, heads: usize, causal: bool, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(qkv: &Node, s: AttentionShape, pass: &mut Pass<'_>) -> Result<Node> {
         let value = qkv.value::<T>()?;
-        let (y, weights) = with_slice::<T, _>(&value, |qkv| cpu::attention(&s, qkv))?;
+        let (y, weights) = with_slice::<T, _>(&value, |qkv| kernels::attention(&s, qkv, &pass.flops))?;
         let mut dims = qkv.dims().to_vec();
         if let Some(last) = dims.last_mut() {
             *last /= 3;
@@ -24,7 +27,7 @@ pub fn attention(qkv: &Node, heads: usize, causal: bool, pass: &mut Pass<'_>) ->
         Ok(pass.record(tensor(y, &dims)?, &[qkv], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
             let dqkv = with_slice::<T, _>(&value, |qkv| {
-                with_slice(&dy, |dy| cpu::attention_backward(&s, qkv, &weights, dy))
+                with_slice(&dy, |dy| kernels::attention_backward(&s, qkv, &weights, dy, &gradients.flops))
             })??;
             gradients.add::<T>(slot, Gradient::plain(tensor(dqkv, value.dims())?))
         }))

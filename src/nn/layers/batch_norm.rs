@@ -1,12 +1,14 @@
 //! Batch normalisation.
 
+use sharpbench_kernels::{self as kernels, BatchNormGrad, ChannelStats, Statistics};
 use std::rc::Rc;
 
 use super::by_dtype;
 use crate::error::Result;
-use crate::nn::cpu::{self, BatchNormGrad, ChannelStats, Moments, Scalar, Statistics, with_slice};
 use crate::nn::device::{self, BatchNormParams};
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, RunningId};
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::with_slice;
 use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Part, Pass, Through, round};
 
 /// Added to the variance (PyTorch's default).
@@ -60,7 +62,7 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     } else {
         match &x.moments {
             Some(moments) => ChannelStats::of_batch(moments, count),
-            None => ChannelStats::of_batch(&with_slice::<T, _>(&x.raw, |x| Moments::of_values(x, channels))?, count),
+            None => ChannelStats::of_batch(&with_slice::<T, _>(&x.raw, |x| kernels::moments(x, channels))?, count),
         }
     };
     if !fixed {
@@ -69,7 +71,7 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     }
     let gamma = pass.weights.get_f64::<T>(layer.weight);
     let beta = pass.weights.get_f64::<T>(layer.bias);
-    let [scale, shift] = cpu::normalisation(&stats, &gamma, &beta, BATCH_NORM_EPS);
+    let [scale, shift] = kernels::normalisation(&stats, &gamma, &beta, BATCH_NORM_EPS);
     let normalised = Rc::new(Normalised { scale, shift, relu: layer.relu });
     let (weight_id, bias_id) = (layer.weight, layer.bias);
     let (slot, value, seen) = (x.slot, x.raw.clone(), normalised.clone());
@@ -77,14 +79,14 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
         let (dy, moments) = dy.measured::<T>(&value, &seen)?;
         let statistics = if fixed { Statistics::Fixed } else { Statistics::Batch };
         let BatchNormGrad { gamma: dgamma, beta: dbeta, terms } =
-            cpu::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count);
+            kernels::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count);
         if gradients.is_by_sample() {
             with_slice::<T, _>(&value, |x| {
                 with_slice(&dy, |dy| {
                     seen.with_gate(|gate| {
                         let of = |part: Part| {
-                            let moments = Moments::of_gradient(part.values(dy), part.values(x), channels, gate);
-                            cpu::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count)
+                            let moments = kernels::gradient_moments(part.values(dy), part.values(x), channels, gate);
+                            kernels::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count)
                         };
                         gradients.param::<T>(weight_id, |part, grad| round(&of(part).gamma, grad))?;
                         gradients.param::<T>(bias_id, |part, grad| round(&of(part).beta, grad))

@@ -3,12 +3,14 @@
 use std::rc::Rc;
 
 use candle_nn::Init;
+use sharpbench_kernels as kernels;
 
 use super::by_dtype;
 use crate::error::Result;
-use crate::nn::cpu::{Moments, Scalar, with_slice};
 use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::with_slice;
 use crate::nn::tape::{Gradient, Node, Normalised, Pass, Through, round};
 
 /// A bias by channel with an optional ReLU. Like a batch normalisation (which it is, of scale 1), its readers work it
@@ -52,7 +54,7 @@ fn bias<T: Scalar>(layer: &Bias, x: &Node, pass: &mut Pass<'_>) -> Result<Node> 
                     seen.with_gate(|gate| {
                         gradients.param::<T>(id, |part, grad| {
                             let (dy, x) = (part.values(dy), part.values(x));
-                            round(&Moments::of_gradient(dy, x, channels, gate).plain, grad);
+                            round(&kernels::gradient_moments(dy, x, channels, gate).plain, grad);
                         })
                     })
                 })

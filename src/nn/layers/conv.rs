@@ -4,12 +4,14 @@ use std::rc::Rc;
 
 use candle_core::Tensor;
 use candle_nn::Init;
+use sharpbench_kernels::{self as kernels, ConvShape, InputGrad, Measure, WeightGrad};
 
 use super::by_dtype;
 use crate::error::{Error, Result};
-use crate::nn::cpu::{self, ConvShape, InputGrad, Measure, Scalar, WeightGrad, tensor, with_slice};
 use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Pass};
 
 /// 2-D convolution without bias (a [`super::Bias`] may follow): square kernel, zero padding. A weight for fewer input channels than there are makes
@@ -73,7 +75,7 @@ fn conv2d<T: Scalar>(s: ConvShape, id: ParamId, x: &Node, pass: &mut Pass<'_>) -
     let weight = pass.weights.get(id);
     // Taken in the cache, for the batch normalisation that usually follows.
     let measure = pass.batch_norm != BatchNormMode::Eval;
-    let (y, moments) = x.with_source::<T, _>(|x| cpu::conv2d(&s, &x, weight, measure))?;
+    let (y, moments) = x.with_source::<T, _>(|x| kernels::conv2d(&s, &x, weight, measure, &pass.flops))?;
     let y = tensor(y, &[s.batch, s.out_height(), s.out_width(), s.c_out])?;
     let slot = x.slot;
     // Read again for the weight's gradient alone.
@@ -84,14 +86,15 @@ fn conv2d<T: Scalar>(s: ConvShape, id: ParamId, x: &Node, pass: &mut Pass<'_>) -
     let y = pass.record(y, &[x], &[id], move |dy, gradients| {
         let other = gradients.take(slot).map(|other| other.value::<T>()).transpose()?;
         let wanted = slot.map(|_| Wanted { weight: gradients.input_weights.get(id), other, seen });
+        let flops = gradients.flops.clone();
         let mut dx = None;
         let mut run = |dw: Option<(Option<&[usize]>, &mut [T])>, wanted: Option<Wanted<'_, T>>| -> Result<()> {
             dx = dy.with_source(|dy| match (dw, &read) {
                 (Some((live, dw)), Some(x)) => x.with_source(|x| {
                     let weight = Some(WeightGrad { x: &x, dw, live });
-                    with_input_grad(wanted, |input| cpu::conv2d_backward(&s, &dy, weight, input))
+                    with_input_grad(wanted, |input| kernels::conv2d_backward(&s, &dy, weight, input, &flops))
                 })?,
-                _ => with_input_grad(wanted, |input| cpu::conv2d_backward(&s, &dy, None, input)),
+                _ => with_input_grad(wanted, |input| kernels::conv2d_backward(&s, &dy, None, input, &flops)),
             })??;
             Ok(())
         };
@@ -104,7 +107,7 @@ fn conv2d<T: Scalar>(s: ConvShape, id: ParamId, x: &Node, pass: &mut Pass<'_>) -
                     dy.with_source(|dy| {
                         gradients.param::<T>(id, |part, dw| {
                             let weight = WeightGrad { x: &part.source(&x), dw, live: None };
-                            cpu::conv2d_backward(&s, &part.source(&dy), Some(weight), None);
+                            kernels::conv2d_backward(&s, &part.source(&dy), Some(weight), None, &flops);
                         })
                     })
                 })???;

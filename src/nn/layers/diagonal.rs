@@ -1,11 +1,13 @@
 //! A layer without input.
 
 use candle_core::DType;
+use sharpbench_kernels as kernels;
 
 use crate::error::Result;
-use crate::nn::cpu::{Scalar, tensor, with_slice};
 use crate::nn::device;
 use crate::nn::params::ParamId;
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// `[batch, n]` whose rows are all `factors w`, entry by entry, w being the parameter `weight`, `[n]`.
@@ -19,15 +21,12 @@ pub fn diagonal(weight: ParamId, factors: &[f64], batch: usize, pass: &mut Pass<
     fn run<T: Scalar>(weight: ParamId, factors: &[f64], batch: usize, pass: &mut Pass<'_>) -> Result<Node> {
         assert_eq!(factors.len(), pass.weights.get::<T>(weight).len(), "a factor for each entry");
         let factors: Vec<T> = factors.iter().map(|f| T::from_f64(*f)).collect();
-        let row: Vec<T> = pass.weights.get::<T>(weight).iter().zip(&factors).map(|(w, f)| *w * *f).collect();
-        let y = tensor(row.repeat(batch), &[batch, factors.len()])?;
+        let y = kernels::diagonal(pass.weights.get::<T>(weight), &factors, batch);
+        let y = tensor(y, &[batch, factors.len()])?;
         Ok(pass.record(y, &[], &[weight], move |dy: Gradient, gradients| {
             with_slice::<T, _>(&dy.value::<T>()?, |dy| {
                 gradients.param::<T>(weight, |part, grad| {
-                    grad.fill(T::zero());
-                    for row in part.values(dy).chunks(factors.len()) {
-                        grad.iter_mut().zip(row.iter().zip(&factors)).for_each(|(g, (dy, f))| *g += *dy * *f);
-                    }
+                    kernels::diagonal_backward(part.values(dy), &factors, grad);
                 })
             })?
         }))

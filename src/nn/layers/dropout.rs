@@ -1,9 +1,12 @@
 //! Dropout.
 
+use sharpbench_kernels as kernels;
+
 use super::by_dtype;
 use crate::error::{Error, Result};
-use crate::nn::cpu::{self, Scalar, tensor, with_slice};
 use crate::nn::device;
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 use crate::random::unit;
 
@@ -32,11 +35,11 @@ pub fn dropout(x: &Node, p: f32, pass: &mut Pass<'_>) -> Result<Node> {
             return device::dropout(x, &kept, scale, pass);
         }
         let scale = T::from_f64(scale);
-        let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::keep(x, &kept, scale))?;
+        let y = with_slice::<T, _>(&x.value::<T>()?, |x| kernels::dropout(x, &kept, scale))?;
         let slot = x.slot;
         Ok(pass.record(tensor(y, x.dims())?, &[x], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;
-            let dx = with_slice::<T, _>(&dy, |dy| cpu::keep(dy, &kept, scale))?;
+            let dx = with_slice::<T, _>(&dy, |dy| kernels::dropout(dy, &kept, scale))?;
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, dy.dims())?))
         }))
     }

@@ -2,12 +2,13 @@
 
 use candle_core::DType;
 use candle_nn::Init;
-use rayon::prelude::*;
+use sharpbench_kernels as kernels;
 
 use crate::error::{Error, Result};
-use crate::nn::cpu::{Scalar, tensor, with_slice};
 use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// A vector for each token of a vocabulary.
@@ -51,19 +52,12 @@ impl Embedding {
             return device::embedding(id, tokens, pass);
         }
         let weight = pass.weights.get::<T>(id);
-        let mut y = vec![T::zero(); ids.len() * width];
-        y.par_chunks_mut(width)
-            .zip(&ids)
-            .for_each(|(y, token)| y.copy_from_slice(&weight[*token as usize * width..][..width]));
+        let y = kernels::embedding(weight, width, &ids);
         let (batch, length) = tokens.raw.dims2()?;
         Ok(pass.record(tensor(y, &[batch, length, width])?, &[tokens], &[id], move |dy, gradients| {
             with_slice::<T, _>(&dy.value::<T>()?, |dy| {
                 gradients.param::<T>(id, |part, dw| {
-                    dw.fill(T::zero());
-                    for (dy, token) in part.values(dy).chunks_exact(width).zip(part.values(&ids)) {
-                        let row = &mut dw[*token as usize * width..][..width];
-                        row.iter_mut().zip(dy).for_each(|(sum, d)| *sum += *d);
-                    }
+                    kernels::embedding_backward(part.values(dy), width, part.values(&ids), dw);
                 })
             })?
         }))
@@ -98,21 +92,12 @@ impl Positions {
 fn positions<T: Scalar>(layer: &Positions, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let id = layer.id;
     let p = pass.weights.get::<T>(id);
-    let y = with_slice::<T, _>(&x.value::<T>()?, |x| {
-        let mut y = x.to_vec();
-        y.par_chunks_mut(p.len()).for_each(|sample| sample.iter_mut().zip(p).for_each(|(y, p)| *y += *p));
-        y
-    })?;
+    let y = with_slice::<T, _>(&x.value::<T>()?, |x| kernels::positions(x, p))?;
     let slot = x.slot;
     Ok(pass.record(tensor(y, x.dims())?, &[x], &[id], move |dy, gradients| {
         let dy = dy.value::<T>()?;
         with_slice::<T, _>(&dy, |dy| {
-            gradients.param::<T>(id, |part, dp| {
-                dp.fill(T::zero());
-                for sample in part.values(dy).chunks_exact(dp.len()) {
-                    dp.iter_mut().zip(sample).for_each(|(sum, d)| *sum += *d);
-                }
-            })
+            gradients.param::<T>(id, |part, dp| kernels::positions_backward(part.values(dy), dp))
         })??;
         gradients.add::<T>(slot, Gradient::plain(dy))
     }))

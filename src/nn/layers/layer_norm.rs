@@ -1,10 +1,13 @@
 //! Layer normalisation.
 
+use sharpbench_kernels as kernels;
+
 use super::by_dtype;
 use crate::error::Result;
-use crate::nn::cpu::{self, Scalar, tensor, with_slice};
 use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Part, Pass, round};
 
 /// Added to the variance (PyTorch's default).
@@ -44,18 +47,18 @@ fn layer_norm<T: Scalar>(layer: &LayerNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     let (weight_id, bias_id) = (layer.weight, layer.bias);
     let (gamma, beta) = (pass.weights.get::<T>(weight_id), pass.weights.get::<T>(bias_id));
     let value = x.value::<T>()?;
-    let (y, rows) = with_slice::<T, _>(&value, |x| cpu::layer_norm(x, gamma, beta, LAYER_NORM_EPS))?;
+    let (y, rows) = with_slice::<T, _>(&value, |x| kernels::layer_norm(x, gamma, beta, LAYER_NORM_EPS))?;
     let slot = x.slot;
     Ok(pass.record(tensor(y, x.dims())?, &[x], &[weight_id, bias_id], move |dy, gradients| {
         let gamma = gradients.weights.get::<T>(weight_id);
         let dy = dy.value::<T>()?;
         let grad =
-            with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| cpu::layer_norm_backward(x, dy, gamma, &rows)))??;
+            with_slice::<T, _>(&value, |x| with_slice(&dy, |dy| kernels::layer_norm_backward(x, dy, gamma, &rows)))??;
         if gradients.is_by_sample() {
             with_slice::<T, _>(&value, |x| {
                 with_slice(&dy, |dy| {
                     let of = |part: Part| {
-                        cpu::layer_norm_backward(part.values(x), part.values(dy), gamma, part.values(&rows))
+                        kernels::layer_norm_backward(part.values(x), part.values(dy), gamma, part.values(&rows))
                     };
                     gradients.param::<T>(weight_id, |part, grad| round(&of(part).gamma, grad))?;
                     gradients.param::<T>(bias_id, |part, grad| round(&of(part).beta, grad))

@@ -1,17 +1,15 @@
 //! Fully connected layer.
 
 use candle_nn::Init;
-use rayon::prelude::*;
+use sharpbench_kernels::{self as kernels, LinearShape};
 
 use super::by_dtype;
 use crate::error::{Error, Result};
-use crate::nn::cpu::{self, MatMut, MatRef, Scalar, Source, par_gemm, tensor, with_slice};
 use crate::nn::device;
 use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
-
-/// Rows whose bias gradients one task sums. Fixed, so that the order of sums never depends on threads.
-const ROWS: usize = 1024;
 
 /// Fully connected layer, `y = x W^T + b`.
 pub struct Linear {
@@ -57,14 +55,9 @@ fn linear<T: Scalar>(layer: &Linear, x: &Node, pass: &mut Pass<'_>) -> Result<No
     let (weight_id, bias_id) = (layer.weight, layer.bias);
     let (weight, bias) = (pass.weights.get::<T>(weight_id), pass.weights.get::<T>(bias_id));
     let (d_in, d_out) = (weight.len() / bias.len(), bias.len());
-    let rows = x.raw.elem_count() / d_in;
+    let s = LinearShape { rows: x.raw.elem_count() / d_in, d_in, d_out };
     let value = x.value::<T>()?;
-    let y = with_slice::<T, _>(&value, |x| {
-        let mut y = bias.repeat(rows);
-        let (x, w) = (MatRef::new(x, rows, d_in), MatRef::new(weight, d_out, d_in));
-        par_gemm(MatMut { data: &mut y, rows, cols: d_out }, x, w.t(), true);
-        y
-    })?;
+    let y = with_slice::<T, _>(&value, |x| kernels::linear(&s, x, weight, bias, &pass.flops))?;
     let mut dims = x.dims().to_vec();
     if let Some(last) = dims.last_mut() {
         *last = d_out;
@@ -73,48 +66,28 @@ fn linear<T: Scalar>(layer: &Linear, x: &Node, pass: &mut Pass<'_>) -> Result<No
     // Read again for the weight's gradient alone.
     let value = pass.owes(weight_id).then_some(value);
     Ok(pass.record(tensor(y, &dims)?, &[x], &[weight_id, bias_id], move |dy, gradients| {
-        let dy = dy.value::<T>()?;
+        let (dy, flops) = (dy.value::<T>()?, gradients.flops.clone());
         with_slice::<T, _>(&dy, |dy| {
-            let upstream = MatRef::new(dy, rows, d_out);
             if let Some(value) = value.as_ref().filter(|_| gradients.is_by_sample()) {
                 with_slice(value, |x| {
                     gradients.param::<T>(weight_id, |part, dw| {
                         let (x, dy) = (part.values(x), part.values(dy));
-                        let rows = x.len() / d_in;
-                        let dw = MatMut { data: dw, rows: d_out, cols: d_in };
-                        par_gemm(dw, MatRef::new(dy, rows, d_out).t(), MatRef::new(x, rows, d_in), false);
+                        let s = LinearShape { rows: x.len() / d_in, ..s };
+                        kernels::linear_weight_grad(&s, x, dy, None, dw, &flops);
                     })
                 })??;
             } else if let Some(value) = &value {
                 gradients.param_channels::<T>(weight_id, |live, dw| {
-                    let gathered = live.map(|live| cpu::gather(&Source::Plain(dy), d_out, live));
-                    let n = live.map_or(d_out, <[usize]>::len);
-                    let upstream = gathered.as_ref().map_or(upstream, |dy| MatRef::new(dy, rows, n));
-                    with_slice(value, |x| {
-                        let dw = MatMut { data: dw, rows: n, cols: d_in };
-                        par_gemm(dw, upstream.t(), MatRef::new(x, rows, d_in), false);
-                    })
+                    with_slice(value, |x| kernels::linear_weight_grad(&s, x, dy, live, dw, &flops))
                 })?;
             }
-            gradients.param::<T>(bias_id, |part, db| db.copy_from_slice(&sum_rows(part.values(dy), d_out)))?;
+            gradients.param::<T>(bias_id, |part, db| kernels::linear_bias_grad(part.values(dy), db))?;
             if slot.is_none() {
                 return Ok(());
             }
-            let weight = MatRef::new(gradients.input_weights.get::<T>(weight_id), d_out, d_in);
-            let mut dx = vec![T::zero(); rows * d_in];
-            par_gemm(MatMut { data: &mut dx, rows, cols: d_in }, upstream, weight, false);
+            let weight = gradients.input_weights.get::<T>(weight_id);
+            let dx = kernels::linear_input_grad(&s, dy, weight, &flops);
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &in_dims)?))
         })?
     }))
-}
-
-/// The sum of rows of `n` values.
-fn sum_rows<T: Scalar>(values: &[T], n: usize) -> Vec<T> {
-    let add = |mut sum: Vec<T>, row: &[T]| {
-        sum.iter_mut().zip(row).for_each(|(sum, v)| *sum += *v);
-        sum
-    };
-    let parts: Vec<Vec<T>> =
-        values.par_chunks(ROWS * n).map(|part| part.chunks(n).fold(vec![T::zero(); n], add)).collect();
-    parts.into_iter().reduce(|sum, part| add(sum, &part)).unwrap_or_default()
 }

@@ -1,9 +1,12 @@
 //! Pooling and the shortcut without parameters.
 
+use sharpbench_kernels::{self as kernels, PoolShape};
+
 use super::{by_dtype, flatten};
 use crate::error::Result;
-use crate::nn::cpu::{self, PoolShape, Scalar, tensor, with_slice};
 use crate::nn::device;
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// He et al.'s parameter-free shortcut (option A): subsample by 2, pad channels with zeros to `c_out`.
@@ -11,10 +14,10 @@ pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
         let (batch, h, w, c_in) = x.raw.dims4()?;
         let dims = [batch, h, w, c_in];
-        let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::shortcut(x, dims, c_out))?;
+        let y = with_slice::<T, _>(&x.value::<T>()?, |x| kernels::shortcut(x, dims, c_out))?;
         let slot = x.slot;
         Ok(pass.record(tensor(y, &[batch, h.div_ceil(2), w.div_ceil(2), c_out])?, &[x], &[], move |dy, gradients| {
-            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::shortcut_backward(dy, dims, c_out))?;
+            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| kernels::shortcut_backward(dy, dims, c_out))?;
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &dims)?))
         }))
     }
@@ -28,10 +31,11 @@ pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
 pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let (batch, h, w, channels) = x.raw.dims4()?;
-        let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::global_avg_pool(x, h * w, channels))?;
+        let y = with_slice::<T, _>(&x.value::<T>()?, |x| kernels::global_avg_pool(x, h * w, channels))?;
         let slot = x.slot;
         Ok(pass.record(tensor(y, &[batch, channels])?, &[x], &[], move |dy, gradients| {
-            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::global_avg_pool_backward(dy, h * w, channels))?;
+            let dx =
+                with_slice::<T, _>(&dy.value::<T>()?, |dy| kernels::global_avg_pool_backward(dy, h * w, channels))?;
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &[batch, h, w, channels])?))
         }))
     }
@@ -48,10 +52,10 @@ pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
 /// When the window is larger than the padded image, or the padding more than half of it.
 pub fn max_pool2d(x: &Node, kernel: usize, stride: usize, padding: usize, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, s: PoolShape, pass: &mut Pass<'_>) -> Result<Node> {
-        let (y, winners) = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::max_pool2d(&s, x))?;
+        let (y, winners) = with_slice::<T, _>(&x.value::<T>()?, |x| kernels::max_pool2d(&s, x))?;
         let (slot, dims) = (x.slot, x.dims().to_vec());
         Ok(pass.record(tensor(y, &s.out_dims())?, &[x], &[], move |dy, gradients| {
-            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::max_pool2d_backward(&s, &winners, dy))?;
+            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| kernels::max_pool2d_backward(&s, &winners, dy))?;
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &dims)?))
         }))
     }
@@ -77,10 +81,10 @@ pub fn global_max_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
 /// When the window is larger than the image.
 pub fn avg_pool2d(x: &Node, kernel: usize, stride: usize, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, s: PoolShape, pass: &mut Pass<'_>) -> Result<Node> {
-        let y = with_slice::<T, _>(&x.value::<T>()?, |x| cpu::avg_pool2d(&s, x))?;
+        let y = with_slice::<T, _>(&x.value::<T>()?, |x| kernels::avg_pool2d(&s, x))?;
         let (slot, dims) = (x.slot, x.dims().to_vec());
         Ok(pass.record(tensor(y, &s.out_dims())?, &[x], &[], move |dy, gradients| {
-            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| cpu::avg_pool2d_backward(&s, dy))?;
+            let dx = with_slice::<T, _>(&dy.value::<T>()?, |dy| kernels::avg_pool2d_backward(&s, dy))?;
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &dims)?))
         }))
     }

@@ -1,9 +1,12 @@
 //! Changes of shape and layout.
 
+use sharpbench_kernels as kernels;
+
 use super::by_dtype;
 use crate::error::Result;
-use crate::nn::cpu::{self, Scalar, tensor, with_slice};
 use crate::nn::device;
+use crate::nn::scalar::Scalar;
+use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
 /// [batch, ...] -> [batch, product of the rest].
@@ -43,7 +46,7 @@ fn reshape(x: &Node, shape: [usize; 2], pass: &mut Pass<'_>) -> Result<Node> {
 pub fn channels_last(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &Pass<'_>) -> Result<Node> {
         let (batch, channels, h, w) = x.raw.dims4()?;
-        let y = with_slice::<T, _>(&x.raw, |x| cpu::channels_last(x, channels, h * w))?;
+        let y = with_slice::<T, _>(&x.raw, |x| kernels::channels_last(x, channels, h * w))?;
         pass.input(tensor(y, &[batch, h, w, channels])?)
     }
     pass.layer([x], &[], |[x], pass| match pass.device {

@@ -2,12 +2,14 @@
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
-use pulp::Arch;
+use sharpbench_kernels::{
+    self as kernels, ConvShape, FlopCount, InputGrad, Line, Measure, Moments, Source, WeightGrad,
+};
 
 use super::{
     assert_all_close, assert_close, assert_threads_do_not_matter, channels_last_values, dot, images, single, values,
 };
-use crate::nn::cpu::{self, ConvShape, FORCED, InputGrad, Line, Measure, Moments, Scalar, Source, WeightGrad};
+use crate::nn::scalar::Scalar;
 use crate::random::{Stream, stream, unit};
 
 prop_compose! {
@@ -36,12 +38,12 @@ fn operands(s: &ConvShape, seed: u64) -> [Vec<f64>; 3] {
 
 /// The three products of a convolution: y, dX and dW.
 fn products<T: Scalar>(s: &ConvShape, x: &[T], w: &[T], dy: &[T]) -> [Vec<T>; 3] {
-    let (x, dy) = (Source::Plain(x), Source::Plain(dy));
+    let (x, dy, flops) = (Source::Plain(x), Source::Plain(dy), FlopCount::default());
     let mut dw = vec![T::zero(); w.len()];
     let wanted = InputGrad { weight: w, add: None, measure: Measure::Nothing };
     let weight = WeightGrad { x: &x, dw: &mut dw, live: None };
-    let (dx, _) = cpu::conv2d_backward(s, &dy, Some(weight), Some(wanted)).expect("the input's gradient");
-    [cpu::conv2d(s, &x, w, false).0, dx, dw]
+    let (dx, _) = kernels::conv2d_backward(s, &dy, Some(weight), Some(wanted), &flops).expect("the input's gradient");
+    [kernels::conv2d(s, &x, w, false, &flops).0, dx, dw]
 }
 
 proptest! {
@@ -74,7 +76,7 @@ proptest! {
     #[test]
     fn sources_are_what_they_stand_for(s in conv_shapes(), seed in 0u64..1000, relu: bool) {
         let [x, w, dy] = operands(&s, seed);
-        let rng = &mut stream(seed, Stream::Mask(1));
+        let (rng, flops) = (&mut stream(seed, Stream::Mask(1)), FlopCount::default());
         let [scale, shift] = [s.c_in; 2].map(|n| values(n, rng));
         let [a, b, c, out_scale, out_shift] = [s.c_out; 5].map(|n| values(n, rng));
         let (y, other) = (values(dy.len(), rng), values(x.len(), rng));
@@ -92,31 +94,31 @@ proptest! {
             let stopped = relu && out_scale[c_out] * y + out_shift[c_out] <= 0.0;
             a[c_out] * if stopped { 0.0 } else { *dy } + b[c_out] * y + c[c_out]
         }).collect();
-        assert_all_close(&cpu::values(&seen, s.c_in), &x_plain, 1e-14);
-        assert_all_close(&cpu::values(&grad, s.c_out), &dy_plain, 1e-14);
+        assert_all_close(&kernels::values(&seen, s.c_in), &x_plain, 1e-14);
+        assert_all_close(&kernels::values(&grad, s.c_out), &dy_plain, 1e-14);
 
         let [y_expected, mut dx_expected, dw_expected] = products(&s, &x_plain, &w, &dy_plain);
         dx_expected.iter_mut().zip(&other).for_each(|(dx, other)| *dx += other);
-        let (y, moments) = cpu::conv2d(&s, &seen, &w, true);
+        let (y, moments) = kernels::conv2d(&s, &seen, &w, true, &flops);
         assert_all_close(&y, &y_expected, 1e-12);
-        assert_moments(&moments.expect("moments"), &Moments::of_values(&y, s.c_out));
+        assert_moments(&moments.expect("moments"), &kernels::moments(&y, s.c_out));
 
         let mut dw = vec![0.0; w.len()];
         let gate = relu.then_some(line);
         let wanted = InputGrad { weight: &w, add: Some(&other), measure: Measure::Gradient { x: &x, gate } };
         let weight = WeightGrad { x: &seen, dw: &mut dw, live: None };
-        let (dx, moments) = cpu::conv2d_backward(&s, &grad, Some(weight), Some(wanted)).expect("a gradient");
+        let (dx, moments) = kernels::conv2d_backward(&s, &grad, Some(weight), Some(wanted), &flops).expect("a gradient");
         assert_all_close(&dx, &dx_expected, 1e-11);
         assert_all_close(&dw, &dw_expected, 1e-11);
         let expected: Vec<f64> =
             dx.iter().zip(&x_plain).map(|(dx, seen)| if relu && *seen <= 0.0 { 0.0 } else { *dx }).collect();
-        assert_moments(&moments.expect("moments"), &Moments::of_gradient(&expected, &x, s.c_in, None));
+        assert_moments(&moments.expect("moments"), &kernels::gradient_moments(&expected, &x, s.c_in, None));
         // Each gradient alone has the bits that it has beside the other.
         let mut alone = vec![0.0; w.len()];
         let weight = WeightGrad { x: &seen, dw: &mut alone, live: None };
-        prop_assert!(cpu::conv2d_backward(&s, &grad, Some(weight), None).is_none());
+        prop_assert!(kernels::conv2d_backward(&s, &grad, Some(weight), None, &flops).is_none());
         prop_assert_eq!(alone, dw);
-        prop_assert_eq!(cpu::conv2d_backward(&s, &grad, None, Some(wanted)).expect("a gradient").0, dx);
+        prop_assert_eq!(kernels::conv2d_backward(&s, &grad, None, Some(wanted), &flops).expect("a gradient").0, dx);
     }
 
     /// The weight gradient of some output channels alone is that part of the whole, and beside it the input's gradient has
@@ -126,7 +128,7 @@ proptest! {
         prop_assume!(s.groups == 1);
         let [x, w, dy] = operands(&s, seed);
         let [_, dx, whole] = products(&s, &x, &w, &dy);
-        let rng = &mut stream(seed, Stream::Mask(1));
+        let (rng, flops) = (&mut stream(seed, Stream::Mask(1)), FlopCount::default());
         let mut live: Vec<usize> = (0..s.c_out).filter(|_| unit(rng) < 0.4).collect();
         if live.is_empty() {
             live.push(s.c_out - 1);
@@ -135,7 +137,7 @@ proptest! {
         let mut dw = vec![0.0; live.len() * channel];
         let weight = WeightGrad { x: &Source::Plain(&x), dw: &mut dw, live: Some(&live) };
         let wanted = InputGrad { weight: &w, add: None, measure: Measure::Nothing };
-        let found = cpu::conv2d_backward(&s, &Source::Plain(&dy), Some(weight), Some(wanted)).expect("a gradient");
+        let found = kernels::conv2d_backward(&s, &Source::Plain(&dy), Some(weight), Some(wanted), &flops).expect("a gradient");
         prop_assert_eq!(found.0, dx);
         for (c, dw) in live.iter().zip(dw.chunks_exact(channel)) {
             assert_all_close(dw, &whole[c * channel..][..channel], 1e-11);
@@ -169,25 +171,5 @@ fn convolution_in_f32_does_not_depend_on_threads() {
     for s in two_shapes() {
         let [x, w, dy] = operands(&s, 3).map(|v| single(&v));
         assert_threads_do_not_matter(|| products(&s, &x, &w, &dy));
-    }
-}
-
-/// Every instruction set gives the right sums, and those that fuse multiply-adds the same bits: the order of sums does
-/// not depend on the width of vectors.
-#[test]
-fn convolution_is_right_on_cpus_with_less() {
-    let with = |arch: Arch, s: &ConvShape, [x, w, dy]: [&[f32]; 3]| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(move |_| FORCED.set(Some(arch)));
-        pool.build().expect("a pool").install(|| products(s, x, w, dy))
-    };
-    for s in two_shapes() {
-        let operands = operands(&s, 3);
-        let [x, w, dy] = operands.clone().map(|v| single(&v));
-        let expected = products(&s, &operands[0], &operands[1], &operands[2]);
-        assert_rounded(&with(Arch::Scalar, &s, [&x, &w, &dy]), &expected);
-        #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = pulp::x86::V3::try_new() {
-            assert_eq!(with(Arch::V3(avx2), &s, [&x, &w, &dy]), with(Arch::new(), &s, [&x, &w, &dy]));
-        }
     }
 }

@@ -2,9 +2,9 @@
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
+use sharpbench_kernels::{self as kernels, PoolShape};
 
 use super::{assert_all_close, assert_close, channels_last_values, dot, images, values};
-use crate::nn::cpu::{self, PoolShape};
 use crate::nn::{BatchNormMode, ParamsBuilder, Pass, RunningStats, Weights, dropout};
 use crate::random::{Stream, sample, stream};
 
@@ -26,18 +26,18 @@ proptest! {
         let theirs = images(&x, (batch, h, w, c));
         let dy = values(s.out_dims().iter().product(), rng);
 
-        let mean = cpu::avg_pool2d(&s, &x);
+        let mean = kernels::avg_pool2d(&s, &x);
         let expected = theirs.avg_pool2d_with_stride(kernel, stride).expect("candle's pooling");
         assert_all_close(&mean, &channels_last_values(&expected), 1e-14);
-        assert_close(dot(&cpu::avg_pool2d_backward(&s, &dy), &x), dot(&dy, &mean), 1e-12);
+        assert_close(dot(&kernels::avg_pool2d_backward(&s, &dy), &x), dot(&dy, &mean), 1e-12);
 
-        let (largest, winners) = cpu::max_pool2d(&s, &x);
+        let (largest, winners) = kernels::max_pool2d(&s, &x);
         let expected = theirs.max_pool2d_with_stride(kernel, stride).expect("candle's pooling");
         assert_all_close(&largest, &channels_last_values(&expected), 1e-14);
-        let dx = cpu::max_pool2d_backward(&s, &winners, &dy);
+        let dx = kernels::max_pool2d_backward(&s, &winners, &dy);
         let direction = values(x.len(), rng);
         let moved: Vec<f64> = x.iter().zip(&direction).map(|(x, d)| x + 1e-6 * d).collect();
-        let change = (dot(&dy, &cpu::max_pool2d(&s, &moved).0) - dot(&dy, &largest)) / 1e-6;
+        let change = (dot(&dy, &kernels::max_pool2d(&s, &moved).0) - dot(&dy, &largest)) / 1e-6;
         assert_close(change, dot(&dx, &direction), 1e-7);
     }
 
@@ -47,15 +47,15 @@ proptest! {
         let rng = &mut stream(1, Stream::Mask(0));
         let (dims, c_out) = ([batch, h, w, c_in], c_in + 2 * pad);
         let x = values(batch * c_in * h * w, rng);
-        let y = cpu::shortcut(&x, dims, c_out);
+        let y = kernels::shortcut(&x, dims, c_out);
         prop_assert_eq!(y.len(), batch * c_out * h.div_ceil(2) * w.div_ceil(2));
         prop_assert_eq!(y[pad], x[0]);
         let dy = values(y.len(), rng);
-        assert_close(dot(&dy, &y), dot(&cpu::shortcut_backward(&dy, dims, c_out), &x), 1e-12);
+        assert_close(dot(&dy, &y), dot(&kernels::shortcut_backward(&dy, dims, c_out), &x), 1e-12);
 
-        let y = cpu::global_avg_pool(&x, h * w, c_in);
+        let y = kernels::global_avg_pool(&x, h * w, c_in);
         let dy = values(y.len(), rng);
-        assert_close(dot(&dy, &y), dot(&cpu::global_avg_pool_backward(&dy, h * w, c_in), &x), 1e-12);
+        assert_close(dot(&dy, &y), dot(&kernels::global_avg_pool_backward(&dy, h * w, c_in), &x), 1e-12);
     }
 
     /// Forward against the composition of candle's operations; the gradients by central differences.
@@ -64,7 +64,7 @@ proptest! {
         let rng = &mut stream(seed, Stream::Mask(0));
         let [x, dy, direction] = [rows * n; 3].map(|n| values(n, rng));
         let [gamma, beta, turn] = [n; 3].map(|n| values(n, rng));
-        let (y, stats) = cpu::layer_norm(&x, &gamma, &beta, 1e-5);
+        let (y, stats) = kernels::layer_norm(&x, &gamma, &beta, 1e-5);
         let tensor = |v: &[f64], rows: usize| Tensor::from_slice(v, (rows, v.len() / rows), &Device::Cpu).expect("a tensor");
         let flat = |v: &[f64]| Tensor::from_slice(v, v.len(), &Device::Cpu).expect("a tensor");
         let expected = candle_nn::ops::layer_norm_slow(&tensor(&x, rows), &flat(&gamma), &flat(&beta), 1e-5)
@@ -73,10 +73,10 @@ proptest! {
         // candle takes eps in f32.
         assert_all_close(&y, &expected, 1e-6);
 
-        let grad = cpu::layer_norm_backward(&x, &dy, &gamma, &stats);
+        let grad = kernels::layer_norm_backward(&x, &dy, &gamma, &stats);
         let loss = |t: f64| {
             let moved = |v: &[f64], d: &[f64]| v.iter().zip(d).map(|(v, d)| v + t * d).collect::<Vec<f64>>();
-            let y = cpu::layer_norm(&moved(&x, &direction), &moved(&gamma, &turn), &moved(&beta, &turn), 1e-5).0;
+            let y = kernels::layer_norm(&moved(&x, &direction), &moved(&gamma, &turn), &moved(&beta, &turn), 1e-5).0;
             dot(&dy, &y)
         };
         let slope = dot(&grad.x, &direction) + dot(&grad.gamma, &turn) + dot(&grad.beta, &turn);
@@ -91,12 +91,12 @@ fn max_pooling_settles_ties_nan_and_padding_as_pytorch() {
     let x = [1.0, 3.0, 3.0, 3.0, 0.0, f64::NAN, 2.0, 2.0, 2.0].map(|v| v - 5.0);
     let s = PoolShape::new((1, 3, 3, 1), 2, 1, 1).expect("a shape");
     assert_eq!(s.out_dims(), [1, 4, 4, 1]);
-    let (y, winners) = cpu::max_pool2d(&s, &x);
+    let (y, winners) = kernels::max_pool2d(&s, &x);
     let nan = f64::NAN;
     let expected =
         [1.0, 3.0, 3.0, 3.0, 3.0, 3.0, nan, nan, 3.0, 3.0, nan, nan, 2.0, 2.0, 2.0, 2.0].map(|v: f64| v - 5.0);
     assert!(y.iter().zip(&expected).all(|(y, e)| y == e || y.is_nan() && e.is_nan()), "{y:?}");
-    let dx = cpu::max_pool2d_backward(&s, &winners, &[1.0; 16]);
+    let dx = kernels::max_pool2d_backward(&s, &winners, &[1.0; 16]);
     assert_eq!(dx, [1.0, 3.0, 1.0, 3.0, 0.0, 4.0, 2.0, 1.0, 1.0]);
 }
 
@@ -157,6 +157,6 @@ fn cross_entropy_matches_candle() {
     let tensor = Tensor::from_slice(&logits, (6, 10), &Device::Cpu).expect("a tensor");
     let target = Tensor::from_slice(&labels, 6, &Device::Cpu).expect("a tensor");
     let expected = candle_nn::loss::cross_entropy(&tensor, &target).and_then(|l| l.to_scalar::<f64>()).expect("a loss");
-    let found = cpu::cross_entropy(&logits, &labels, 10);
+    let found = kernels::cross_entropy(&logits, &labels, 10);
     assert_close(found.iter().sum::<f64>() / 6.0, expected, 1e-12);
 }

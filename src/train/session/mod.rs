@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::flops;
 use crate::mask::{Refresh, Score};
 use crate::model::{self, Model, Task};
-use crate::nn::{RunningStats, executed_flops};
+use crate::nn::RunningStats;
 use crate::optim::{Context, Registry};
 use crate::record::{EpochMeasures, GradientNorm, Status};
 use crate::suite::Cell;
@@ -194,9 +194,9 @@ impl<'a> Session<'a> {
             self.measure_gradient_norm()?;
             self.check_edge(&batch, lr)?;
             let start = Instant::now();
-            let (masking, executed) = (self.state.mask_seconds, executed_flops());
+            let (masking, executed) = (self.state.mask_seconds, self.trainer.flops_executed());
             let loss = self.step(epoch, step, &batch, lr)?;
-            self.state.flops_executed += executed_flops() - executed;
+            self.state.flops_executed += self.trainer.flops_executed() - executed;
             let seconds = (waited + start.elapsed()).as_secs_f64();
             self.state.step_seconds.push(seconds - (self.state.mask_seconds - masking));
             if !loss.is_finite() {
@@ -280,7 +280,7 @@ impl<'a> Session<'a> {
         let mut fisher = None;
         if let (Some(masks), Some(Refresh { score: Score::Fisher { samples, mode }, .. })) = (masks, due) {
             let (settings, place) = ((*samples, *mode), (self.cell.seed, epoch));
-            let scores = fisher_scores(self.trainer.network(), self.data, &self.cell.augment, settings, place)?;
+            let scores = fisher_scores(self.trainer.counted_network(), self.data, &self.cell.augment, settings, place)?;
             next = Some(masks.next_by_fisher(epoch, &scores));
             fisher = Some(scores);
         }

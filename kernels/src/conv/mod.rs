@@ -1,0 +1,317 @@
+//! 2-D convolution on channels-last images [batch, h, w, c] (docs/kernels.md): Winograd's minimal filtering for 3x3
+//! kernels of stride 1, direct register-tiled kernels for all others.
+//!
+//! Inputs are [`Source`]s, so a batch normalisation before or after a convolution costs no pass over memory of its own;
+//! outputs can be measured ([`Moments`]) while they are in the cache.
+
+mod direct;
+mod grouped;
+#[cfg(test)]
+mod tests;
+mod winograd;
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::flops::FlopCount;
+use super::gather::gather;
+use super::moments::{Measure, Moments};
+use super::output::{pieces, write};
+use super::scratch::with_scratch;
+use super::simd::{Scalar, arch, load_some, store_some};
+use super::source::Source;
+use direct::Direct;
+use winograd::Winograd;
+
+/// The geometry of one convolution: square kernel, equal stride and zero padding on both axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Images.
+    pub batch: usize,
+    /// Input channels.
+    pub c_in: usize,
+    /// Input height.
+    pub height: usize,
+    /// Input width.
+    pub width: usize,
+    /// Output channels.
+    pub c_out: usize,
+    /// Height and width of the kernel.
+    pub kernel: usize,
+    /// Input pixels from an output pixel to the next.
+    pub stride: usize,
+    /// Zeros around the images.
+    pub padding: usize,
+    /// Groups of channels that do not see one another; they divide both numbers of channels.
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// Output height.
+    pub fn out_height(&self) -> usize {
+        self.out_length(self.height)
+    }
+
+    /// Output width.
+    pub fn out_width(&self) -> usize {
+        self.out_length(self.width)
+    }
+
+    /// Output length of an axis.
+    ///
+    /// # Panics
+    /// When the kernel is larger than the padded image, or the stride 0. The kernels' unchecked loads rely on this.
+    fn out_length(&self, length: usize) -> usize {
+        let padded = length + 2 * self.padding;
+        assert!(self.stride > 0 && self.kernel > 0 && self.kernel <= padded, "impossible convolution {self:?}");
+        (padded - self.kernel) / self.stride + 1
+    }
+
+    fn frame(&self) -> Frame {
+        Frame {
+            channels: self.c_in,
+            size: (self.height, self.width),
+            out_channels: self.c_out,
+            out: (self.out_height(), self.out_width()),
+        }
+    }
+
+    fn weights(&self) -> usize {
+        self.c_out * self.c_in / self.groups * self.kernel * self.kernel
+    }
+
+    /// Fewer channels are not worth the transforms.
+    fn is_winograd(&self) -> bool {
+        let same = self.kernel == 3 && self.stride == 1 && self.padding == 1;
+        same && self.c_in.min(self.c_out) >= WINOGRAD_CHANNELS
+    }
+}
+
+/// Channels from which Winograd's filtering is used.
+const WINOGRAD_CHANNELS: usize = 8;
+
+/// The weight [c_out, c_in, k, k] as a correlation reads it: itself, or with the channels exchanged (and the taps in
+/// reverse), by which the gradient of the input is a correlation too.
+#[derive(Clone, Copy)]
+struct Filter<'a, T> {
+    w: &'a [T],
+    c_in: usize,
+    kernel: usize,
+    transposed: bool,
+}
+
+impl<T: Scalar> Filter<'_, T> {
+    /// The weight between channel `from` of what is read and channel `to` of what is written, at tap (ky, kx).
+    #[inline(always)]
+    fn at(&self, to: usize, from: usize, ky: usize, kx: usize) -> T {
+        let (co, ci) = if self.transposed { (from, to) } else { (to, from) };
+        self.w[((co * self.c_in + ci) * self.kernel + ky) * self.kernel + kx]
+    }
+}
+
+/// The images that go into a correlation and come out of it.
+#[derive(Clone, Copy)]
+struct Frame {
+    channels: usize,
+    size: (usize, usize),
+    out_channels: usize,
+    out: (usize, usize),
+}
+
+impl Frame {
+    fn image(&self) -> usize {
+        self.size.0 * self.size.1 * self.channels
+    }
+
+    fn out_image(&self) -> usize {
+        self.out.0 * self.out.1 * self.out_channels
+    }
+}
+
+/// How a convolution is computed. Tasks are groups of images; scratch memory is the thread's.
+trait Algorithm<T: Scalar>: Sync {
+    /// Images of one task of [`Algorithm::correlate`].
+    fn group(&self) -> usize;
+
+    /// The weight as the kernel wants it.
+    fn pack(&self, filter: Filter<'_, T>) -> Vec<T>;
+
+    /// Values of scratch memory that a task of so many images needs.
+    fn scratch(&self, images: usize) -> usize;
+
+    /// FLOPs of a correlation of so many images.
+    fn flops(&self, images: usize) -> usize;
+
+    /// Runs a task.
+    fn correlate<S: Simd>(&self, simd: S, task: Task<'_, Self, T>);
+}
+
+/// Some images to correlate with the packed weight.
+struct Task<'a, A: ?Sized, T> {
+    algorithm: &'a A,
+    x: &'a Source<'a, T>,
+    /// The first image.
+    first: usize,
+    weight: &'a [T],
+    /// Added to the result.
+    add: Option<&'a [T]>,
+    scratch: &'a mut [T],
+    /// As many images as this holds.
+    out: &'a mut [T],
+}
+
+impl<T: Scalar, A: Algorithm<T>> WithSimd for Task<'_, A, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.algorithm.correlate(simd, self);
+    }
+}
+
+fn correlate<T: Scalar, A: Algorithm<T>>(
+    algorithm: &A,
+    frame: &Frame,
+    x: &Source<'_, T>,
+    filter: Filter<'_, T>,
+    add: Option<&[T]>,
+    measure: Measure<'_, T>,
+    flops: &FlopCount,
+) -> (Vec<T>, Option<Moments>) {
+    let batch = x.len() / frame.image();
+    flops.add(algorithm.flops(batch));
+    let weight = algorithm.pack(filter);
+    let (image, channels) = (frame.out_image(), frame.out_channels);
+    let (group, mut parts) = (algorithm.group(), measure.parts(batch, channels));
+    let out = write(batch * image, |out| {
+        let outs = out.chunks_mut(group * image);
+        let n = outs.len();
+        let tasks: Vec<_> = outs.zip(pieces(&mut parts, group * 2 * channels, n)).enumerate().collect();
+        tasks.into_par_iter().for_each(|(i, (out, parts))| {
+            let first = i * group;
+            let add = add.map(|add| &add[first * image..][..out.len()]);
+            // Scratch is found here: code in a closure would not be compiled for the CPU that the dispatch finds.
+            with_scratch(algorithm.scratch(out.len() / image), |scratch| {
+                arch().dispatch(Task { algorithm, x, first, weight: &weight, add, scratch, out });
+            });
+            measure.pieces(first, out, image, channels, parts);
+        });
+    });
+    (out, Moments::measured(&parts, channels))
+}
+
+pub(crate) fn conv2d<T: Scalar>(
+    s: &ConvShape,
+    x: &Source<'_, T>,
+    w: &[T],
+    measure: bool,
+    flops: &FlopCount,
+) -> (Vec<T>, Option<Moments>) {
+    if s.groups > 1 {
+        return grouped::conv2d(s, x, w, measure, flops);
+    }
+    let filter = Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: false };
+    let measure = if measure { Measure::Values } else { Measure::Nothing };
+    let frame = s.frame();
+    if s.is_winograd() {
+        correlate(&Winograd::new::<T>(frame), &frame, x, filter, None, measure, flops)
+    } else {
+        correlate(&Direct::forward::<T>(frame, s.kernel, s.stride, s.padding), &frame, x, filter, None, measure, flops)
+    }
+}
+
+/// Where the gradient of a convolution's weight goes, and the input that it is taken from.
+pub struct WeightGrad<'a, T> {
+    /// The convolution's input.
+    pub x: &'a Source<'a, T>,
+    /// [c_out, c_in, k, k], or of the live output channels alone.
+    pub dw: &'a mut [T],
+    /// The output channels whose weights' gradients are wanted, in rising order, at least one; all of them where not given.
+    pub live: Option<&'a [usize]>,
+}
+
+/// How the gradient of a convolution's input is wanted.
+#[derive(Clone, Copy)]
+pub struct InputGrad<'a, T> {
+    /// The weight through which it is taken, [c_out, c_in, k, k].
+    pub weight: &'a [T],
+    /// Added to it: what other readers of the input contributed.
+    pub add: Option<&'a [T]>,
+    /// What is measured of the sum.
+    pub measure: Measure<'a, T>,
+}
+
+pub(crate) fn conv2d_backward<T: Scalar>(
+    s: &ConvShape,
+    dy: &Source<'_, T>,
+    weight: Option<WeightGrad<'_, T>>,
+    input: Option<InputGrad<'_, T>>,
+    flops: &FlopCount,
+) -> Option<(Vec<T>, Option<Moments>)> {
+    if let Some(WeightGrad { dw, live, .. }) = &weight {
+        let channels = live.map_or(s.c_out, <[usize]>::len);
+        assert_eq!(dw.len() * s.c_out, s.weights() * channels, "a weight gradient has the weight's size");
+    }
+    if s.groups > 1 {
+        return grouped::backward(s, dy, weight, input, flops);
+    }
+    let frame = s.frame();
+    let back = Frame { channels: s.c_out, size: frame.out, out_channels: s.c_in, out: frame.size };
+    let filter = |w| Filter { w, c_in: s.c_in, kernel: s.kernel, transposed: true };
+    match weight {
+        Some(weight) if s.is_winograd() => {
+            let (forward, back) = (Winograd::new::<T>(frame), Winograd::new::<T>(back));
+            let input = input.map(|input| (filter(input.weight), input));
+            return winograd::backward((&forward, &back), s.batch, dy, weight, input, flops);
+        }
+        Some(WeightGrad { x, dw, live: None }) => {
+            direct::weight_grad(&Direct::forward::<T>(frame, s.kernel, s.stride, s.padding), s.batch, x, dy, dw, flops);
+        }
+        Some(WeightGrad { x, dw, live: Some(live) }) => {
+            let few = gather(dy, s.c_out, live);
+            let frame = Frame { out_channels: live.len(), ..frame };
+            let forward = Direct::forward::<T>(frame, s.kernel, s.stride, s.padding);
+            direct::weight_grad(&forward, s.batch, x, &Source::Plain(&few), dw, flops);
+        }
+        None => {}
+    }
+    input.map(|InputGrad { weight, add, measure }| {
+        if s.is_winograd() {
+            correlate(&Winograd::new::<T>(back), &back, dy, filter(weight), add, measure, flops)
+        } else {
+            let direct = Direct::input_grad::<T>(back, s.kernel, s.stride, s.padding);
+            correlate(&direct, &back, dy, filter(weight), add, measure, flops)
+        }
+    })
+}
+
+/// Writes the channels of a pixel to their place, `add`'s added.
+#[inline(always)]
+fn put<S: Simd, T: Scalar>(
+    simd: S,
+    value: T::Vector<S>,
+    add: Option<&[T]>,
+    out: &mut [T],
+    place: std::ops::Range<usize>,
+) {
+    let value = match add {
+        Some(add) => T::plus(simd, value, load_some(simd, &add[place.clone()])),
+        None => value,
+    };
+    store_some(simd, value, &mut out[place]);
+}
+
+/// Values of one task of [`sum_parts`].
+const SUMMED: usize = 4096;
+
+/// The sum of the parts of `size` values, in their order.
+fn sum_parts<T: Scalar>(mut parts: Vec<T>, size: usize) -> Vec<T> {
+    let (total, rest) = parts.split_at_mut(size);
+    total.par_chunks_mut(SUMMED).enumerate().for_each(|(i, total)| {
+        for part in rest.chunks_exact(size) {
+            total.iter_mut().zip(&part[i * SUMMED..]).for_each(|(t, p)| *t += *p);
+        }
+    });
+    parts.truncate(size);
+    parts
+}

@@ -1,0 +1,60 @@
+//! Instruction sets, which no caller can choose. Other tests of convolutions compare them with candle's.
+
+use pulp::Arch;
+
+use super::*;
+use crate::simd::FORCED;
+
+/// Values between -1 and 1 without a pattern.
+fn values(n: usize, seed: u32) -> Vec<f64> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(state >> 8) / f64::from(1u32 << 23) - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// The three products of a convolution: y, dX and dW.
+fn products<T: Scalar>(s: &ConvShape, [x, w, dy]: [&[T]; 3]) -> [Vec<T>; 3] {
+    let (x, dy, flops) = (Source::Plain(x), Source::Plain(dy), FlopCount::default());
+    let mut dw = vec![T::zero(); w.len()];
+    let wanted = InputGrad { weight: w, add: None, measure: Measure::Nothing };
+    let weight = WeightGrad { x: &x, dw: &mut dw, live: None };
+    let (dx, _) = conv2d_backward(s, &dy, Some(weight), Some(wanted), &flops).expect("the input's gradient");
+    [conv2d(s, &x, w, false, &flops).0, dx, dw]
+}
+
+fn assert_rounded(found: &[Vec<f32>; 3], expected: &[Vec<f64>; 3]) {
+    for (found, expected) in found.iter().zip(expected) {
+        let scale = expected.iter().fold(1f64, |m, e| m.max(e.abs()));
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-5 * scale, "{found} against {expected}");
+        }
+    }
+}
+
+/// Every instruction set gives the right sums, and those that fuse multiply-adds the same bits: the order of sums does
+/// not depend on the width of vectors.
+#[test]
+fn convolution_is_right_on_cpus_with_less() {
+    let with = |arch: Arch, s: &ConvShape, operands: [&[f32]; 3]| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(move |_| FORCED.set(Some(arch)));
+        pool.build().expect("a pool").install(|| products(s, operands))
+    };
+    // A strided convolution and one of Winograd's, channels not a multiple of any vector.
+    let strided =
+        ConvShape { batch: 37, c_in: 18, height: 9, width: 7, c_out: 35, kernel: 3, stride: 2, padding: 1, groups: 1 };
+    for s in [strided, ConvShape { stride: 1, ..strided }] {
+        let y = s.batch * s.out_height() * s.out_width() * s.c_out;
+        let operands = [s.batch * s.c_in * s.height * s.width, s.weights(), y].map(|n| values(n, n as u32));
+        let rounded = operands.each_ref().map(|values| values.iter().map(|v| *v as f32).collect::<Vec<f32>>());
+        let rounded = rounded.each_ref().map(Vec::as_slice);
+        let expected = products(&s, operands.each_ref().map(Vec::as_slice));
+        assert_rounded(&with(Arch::Scalar, &s, rounded), &expected);
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = pulp::x86::V3::try_new() {
+            assert_eq!(with(Arch::V3(avx2), &s, rounded), with(Arch::new(), &s, rounded));
+        }
+    }
+}

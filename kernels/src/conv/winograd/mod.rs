@@ -1,0 +1,357 @@
+//! Winograd's minimal filtering F(2x2, 3x3) for 3x3 kernels of stride 1 and padding 1 (Lavin and Gray 2016, section 4.1): 16
+//! multiplications by channel pair in place of 36 for each 2x2 tile of the output, forward and in both gradients.
+//!
+//! A tile of the input, 4x4 pixels that overlap their neighbours by 2, is transformed to 16 points, V = B' d B; the weight
+//! to U = G g G'. At each point the channels are multiplied as matrices, M = V U, and a tile of the output is A' M A.
+//! The weight's gradient is G' (sum over tiles of V' (A dy A')) G. The transforms add, subtract and halve: in f32 the
+//! result is about as exact as the direct sum.
+
+mod product;
+mod transform;
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{Algorithm, Filter, Frame, InputGrad, Task, WeightGrad, sum_parts};
+use crate::flops::FlopCount;
+use crate::moments::{Measure, Moments};
+use crate::output::{pieces, write};
+use crate::scratch::with_scratch;
+use crate::simd::{Scalar, arch, many_registers, registers};
+use crate::source::Source;
+
+use product::{ROWS, accumulate, accumulate_rows, multiply, with_constants};
+use transform::{expand, gather};
+
+/// Points of a transformed tile.
+const POINTS: usize = 16;
+/// Channels of a block: a tile's channels of one block lie side by side.
+const BLOCK: usize = 16;
+/// Tiles of the output multiplied together; a multiple of every register tile.
+const TILES: usize = 32;
+
+/// A correlation with a 3x3 kernel; the output has the input's size.
+pub(super) struct Winograd {
+    frame: Frame,
+    /// Tiles of an image down and across.
+    tiles: (usize, usize),
+    /// Output channels of a register tile.
+    panel: usize,
+    /// Vectors of a panel, 1 or 2.
+    vectors: usize,
+}
+
+impl Winograd {
+    pub(super) fn new<T: Scalar>(frame: Frame) -> Self {
+        let lanes = registers::<T>().lanes;
+        let vectors = if frame.out_channels.div_ceil(lanes).is_multiple_of(2) { 2 } else { 1 };
+        Self { frame, tiles: (frame.out.0.div_ceil(2), frame.out.1.div_ceil(2)), panel: vectors * lanes, vectors }
+    }
+
+    fn image_tiles(&self) -> usize {
+        self.tiles.0 * self.tiles.1
+    }
+
+    /// FLOPs of one product of so many images: its multiplications, and for each tile 32 additions by input channel and
+    /// `additions` by output channel for the transforms.
+    fn product_flops(&self, images: usize, additions: usize) -> usize {
+        let (c_in, c_out) = (self.frame.channels, self.frame.out_channels);
+        images * self.image_tiles() * (2 * POINTS * c_in * c_out + 32 * c_in + additions * c_out)
+    }
+
+    fn blocks(&self) -> usize {
+        self.frame.channels.div_ceil(BLOCK)
+    }
+
+    fn panels(&self) -> usize {
+        self.frame.out_channels.div_ceil(self.panel)
+    }
+
+    /// Rows and columns of the scratch of one image.
+    fn padded(&self) -> (usize, usize) {
+        (2 * self.tiles.0 + 2, 2 * self.tiles.1 + 2)
+    }
+
+    fn scratch_image(&self) -> usize {
+        self.padded().0 * self.padded().1 * self.blocks() * BLOCK
+    }
+
+    /// Values of one point of V [blocks, tiles, BLOCK]. One line more than needed: points a power of two apart would
+    /// share few sets of the cache.
+    fn v_point(&self) -> usize {
+        self.blocks() * TILES * BLOCK + BLOCK
+    }
+
+    /// Values of one point of M [panels, tiles, panel].
+    fn m_point(&self) -> usize {
+        self.panels() * TILES * self.panel + BLOCK
+    }
+
+    /// Values of one point of U [c_in, panel].
+    fn u_point(&self) -> usize {
+        self.frame.channels * self.panel
+    }
+}
+
+impl<T: Scalar> Algorithm<T> for Winograd {
+    fn group(&self) -> usize {
+        TILES.div_ceil(self.image_tiles())
+    }
+
+    /// U, as [panels, POINTS, c_in, panel].
+    fn pack(&self, filter: Filter<'_, T>) -> Vec<T> {
+        let (c_in, c_out) = (self.frame.channels, self.frame.out_channels);
+        let tap = |t: usize| if filter.transposed { 2 - t } else { t };
+        let mut packed = vec![T::zero(); self.panels() * POINTS * self.u_point()];
+        packed.par_chunks_mut(POINTS * self.u_point()).enumerate().for_each(|(p, packed)| {
+            for ci in 0..c_in {
+                for (lane, co) in (p * self.panel..c_out).take(self.panel).enumerate() {
+                    let g: [[T; 3]; 3] =
+                        std::array::from_fn(|y| std::array::from_fn(|x| filter.at(co, ci, tap(y), tap(x))));
+                    let columns: [[T; 4]; 3] = std::array::from_fn(|x| expand([g[0][x], g[1][x], g[2][x]]));
+                    for y in 0..4 {
+                        let row = expand([columns[0][y], columns[1][y], columns[2][y]]);
+                        for x in 0..4 {
+                            packed[(4 * y + x) * self.u_point() + ci * self.panel + lane] = row[x];
+                        }
+                    }
+                }
+            }
+        });
+        packed
+    }
+
+    fn scratch(&self, images: usize) -> usize {
+        images * self.scratch_image() + POINTS * (self.v_point() + self.m_point())
+    }
+
+    fn flops(&self, images: usize) -> usize {
+        self.product_flops(images, 24)
+    }
+
+    #[inline(always)]
+    fn correlate<S: Simd>(&self, simd: S, task: Task<'_, Self, T>) {
+        let Task { x, first, weight, add, scratch, out, .. } = task;
+        let images = out.len() / self.frame.out_image();
+        let (padded, rest) = scratch.split_at_mut(images * self.scratch_image());
+        let (v, m) = rest.split_at_mut(POINTS * self.v_point());
+        for (i, padded) in padded.chunks_exact_mut(self.scratch_image()).enumerate() {
+            self.fill(simd, x, first + i, padded);
+        }
+        self.correlate_padded(simd, padded, weight, add, (v, m), out);
+    }
+}
+
+impl Winograd {
+    /// Copies image `index` of `x` to its scratch [rows, columns, channels in whole blocks], with zeros around it.
+    #[inline(always)]
+    fn fill<S: Simd, T: Scalar>(&self, simd: S, x: &Source<'_, T>, index: usize, scratch: &mut [T]) {
+        let (channels, stride, (height, width)) = (self.frame.channels, self.blocks() * BLOCK, self.frame.size);
+        if stride != channels {
+            scratch.fill(T::zero());
+        }
+        for (row, scratch) in scratch.chunks_exact_mut(self.padded().1 * stride).enumerate() {
+            if row == 0 || row > height {
+                scratch.fill(T::zero());
+                continue;
+            }
+            let (left, rest) = scratch.split_at_mut(stride);
+            let (inside, right) = rest.split_at_mut(width * stride);
+            left.fill(T::zero());
+            right.fill(T::zero());
+            x.read(simd, ((index * height + row - 1) * width * channels, width, channels), inside, stride);
+        }
+    }
+
+    /// Correlates the images in `padded`; `v` and `m` are scratch.
+    #[inline(always)]
+    fn correlate_padded<S: Simd, T: Scalar>(
+        &self,
+        simd: S,
+        padded: &[T],
+        weight: &[T],
+        add: Option<&[T]>,
+        (v, m): (&mut [T], &mut [T]),
+        out: &mut [T],
+    ) {
+        let total = out.len() / self.frame.out_image() * self.image_tiles();
+        for start in (0..total).step_by(TILES) {
+            let tiles = start..(start + TILES).min(total);
+            self.transform_input(simd, padded, tiles.clone(), v);
+            for (panel, weight) in weight.chunks_exact(POINTS * self.u_point()).enumerate() {
+                for point in 0..POINTS {
+                    let v = &v[point * self.v_point()..][..self.v_point()];
+                    let m = &mut m[point * self.m_point() + panel * TILES * self.panel..][..TILES * self.panel];
+                    let weight = &weight[point * self.u_point()..][..self.u_point()];
+                    with_constants!(self, multiply(simd, tiles.len(), v, weight, m));
+                }
+            }
+            self.transform_output(simd, m, tiles, add, out);
+        }
+    }
+}
+
+/// The backward pass of some images.
+struct Backward<'a, T> {
+    /// The forward correlation and that of the output's gradient.
+    forward: &'a Winograd,
+    back: &'a Winograd,
+    x: &'a Source<'a, T>,
+    dy: &'a Source<'a, T>,
+    images: std::ops::Range<usize>,
+    scratch: &'a mut [T],
+    /// Where the live output channels lie in a point of M, whole groups of [`ROWS`]; none where all are wanted.
+    rows: &'a [usize],
+    /// The transformed weight gradient, S [panels, POINTS, c_in in whole blocks, panel]; of rows, [blocks, POINTS, rows,
+    /// BLOCK].
+    sums: &'a mut [T],
+    /// The packed weight of the correlation back, and what is added to its output.
+    weight: &'a [T],
+    add: Option<&'a [T]>,
+    /// The input's gradient; empty if nobody wants it.
+    dx: &'a mut [T],
+}
+
+impl<T: Scalar> WithSimd for Backward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { forward, back, x, dy, images, scratch, rows, sums, weight, add, dx } = self;
+        let group = Algorithm::<T>::group(forward).min(images.len());
+        let (x_padded, rest) = scratch.split_at_mut(group * forward.scratch_image());
+        let (dy_padded, rest) = rest.split_at_mut(group * back.scratch_image());
+        let (v, m) = rest.split_at_mut(POINTS * forward.v_point().max(back.v_point()));
+        let image = back.frame.out_image();
+        for first in images.clone().step_by(group) {
+            let count = group.min(images.end - first);
+            let x_padded = &mut x_padded[..count * forward.scratch_image()];
+            let dy_padded = &mut dy_padded[..count * back.scratch_image()];
+            let (x_images, dy_images) =
+                (x_padded.chunks_exact_mut(forward.scratch_image()), dy_padded.chunks_exact_mut(back.scratch_image()));
+            for (i, (x_padded, dy_padded)) in x_images.zip(dy_images).enumerate() {
+                forward.fill(simd, x, first + i, x_padded);
+                back.fill(simd, dy, first + i, dy_padded);
+            }
+            let total = count * forward.image_tiles();
+            for start in (0..total).step_by(TILES) {
+                let tiles = start..(start + TILES).min(total);
+                forward.transform_input(simd, x_padded, tiles.clone(), v);
+                forward.transform_grad(simd, dy_padded, tiles.clone(), m);
+                if rows.is_empty() {
+                    for (i, s) in sums.chunks_exact_mut(forward.s_point()).enumerate() {
+                        let (panel, point) = (i / POINTS, i % POINTS);
+                        let v = &v[point * forward.v_point()..][..forward.v_point()];
+                        let m = &m[point * forward.m_point() + panel * TILES * forward.panel..];
+                        with_constants!(forward, accumulate(simd, tiles.len(), v, &m[..TILES * forward.panel], s));
+                    }
+                } else {
+                    for (i, s) in sums.chunks_exact_mut(rows.len() * BLOCK).enumerate() {
+                        let (block, point) = (i / POINTS, i % POINTS);
+                        let v = &v[point * forward.v_point() + block * TILES * BLOCK..][..TILES * BLOCK];
+                        let m = &m[point * forward.m_point()..][..forward.m_point()];
+                        accumulate_rows(simd, tiles.len(), v, (m, forward.panel), rows, s);
+                    }
+                }
+            }
+            if !dx.is_empty() {
+                let place = (first - images.start) * image..(first - images.start + count) * image;
+                let add = add.map(|add| &add[place.clone()]);
+                back.correlate_padded(simd, dy_padded, weight, add, (&mut *v, &mut *m), &mut dx[place]);
+            }
+        }
+    }
+}
+
+impl Winograd {
+    /// Values of one point and panel of S.
+    fn s_point(&self) -> usize {
+        self.blocks() * BLOCK * self.panel
+    }
+
+    /// Where an output channel lies in a point of M.
+    fn row(&self, channel: usize) -> usize {
+        channel / self.panel * TILES * self.panel + channel % self.panel
+    }
+
+    /// FLOPs of the weight gradient that dead output channels save.
+    fn left_out_flops(&self, images: usize, live: &[usize]) -> usize {
+        let dead = if live.is_empty() { 0 } else { self.frame.out_channels - live.len() };
+        2 * images * self.image_tiles() * POINTS * self.frame.channels * dead
+    }
+
+    /// Images of one task of the backward pass. It depends on shapes alone, so the order of sums never depends on
+    /// threads; the sums of all tasks together stay small.
+    fn backward_images(&self) -> usize {
+        if POINTS * self.frame.channels * self.frame.out_channels <= 1 << 18 { 8 } else { 32 }
+    }
+}
+
+/// The weight's gradient, and with it the input's (see [`super::conv2d_backward`]) by the correlations forward and back.
+pub(super) fn backward<T: Scalar>(
+    (forward, back): (&Winograd, &Winograd),
+    batch: usize,
+    dy: &Source<'_, T>,
+    WeightGrad { x, dw, live }: WeightGrad<'_, T>,
+    input: Option<(Filter<'_, T>, InputGrad<'_, T>)>,
+    flops: &FlopCount,
+) -> Option<(Vec<T>, Option<Moments>)> {
+    let (c_in, images) = (forward.frame.channels, forward.backward_images());
+    let live = live.unwrap_or_default();
+    let mut rows: Vec<usize> = live.iter().map(|channel| forward.row(*channel)).collect();
+    rows.resize(rows.len().next_multiple_of(ROWS), 0);
+    flops.add(forward.product_flops(batch, 12) - forward.left_out_flops(batch, live));
+    let (image, tasks) = (back.frame.out_image(), batch.div_ceil(images));
+    let (mut weight, mut measure, mut add, mut dx_len) = (Vec::new(), Measure::Nothing, None, 0);
+    if let Some((filter, input)) = input {
+        flops.add(Algorithm::<T>::flops(back, batch));
+        (weight, measure, add, dx_len) = (back.pack(filter), input.measure, input.add, batch * image);
+    }
+    let size = if live.is_empty() {
+        forward.panels() * POINTS * forward.s_point()
+    } else {
+        forward.blocks() * POINTS * rows.len() * BLOCK
+    };
+    let group = Algorithm::<T>::group(forward);
+    let scratch = group * (forward.scratch_image() + back.scratch_image())
+        + POINTS * (forward.v_point().max(back.v_point()) + forward.m_point().max(back.m_point()));
+    let mut partials = vec![T::zero(); tasks * size];
+    let mut parts = measure.parts(batch, c_in);
+    let dx = write(dx_len, |dx| {
+        let outs = pieces(dx, images * image, tasks).zip(pieces(&mut parts, images * 2 * c_in, tasks));
+        let tasks: Vec<_> = partials.chunks_exact_mut(size).zip(outs).enumerate().collect();
+        tasks.into_par_iter().for_each(|(i, (sums, (dx, parts)))| {
+            let images = i * images..((i + 1) * images).min(batch);
+            let first = images.start;
+            let (weight, add) = (weight.as_slice(), add.map(|add| &add[first * image..][..dx.len()]));
+            let rows = rows.as_slice();
+            with_scratch(scratch, |scratch| {
+                let dx = &mut *dx;
+                arch().dispatch(Backward { forward, back, x, dy, images, scratch, rows, sums, weight, add, dx });
+            });
+            measure.pieces(first, dx, image, c_in, parts);
+        });
+    });
+    let sums = sum_parts(partials, size);
+    // Where the first point of a weight lies in S, and the distance to the next.
+    let place = |co: usize, ci: usize| {
+        if live.is_empty() {
+            let (s_point, panel) = (forward.s_point(), forward.panel);
+            (co / panel * POINTS * s_point + ci * panel + co % panel, s_point)
+        } else {
+            let point = rows.len() * BLOCK;
+            (ci / BLOCK * POINTS * point + co * BLOCK + ci % BLOCK, point)
+        }
+    };
+    dw.par_chunks_mut(c_in * 9).enumerate().for_each(|(co, dw)| {
+        for (ci, dw) in dw.chunks_exact_mut(9).enumerate() {
+            let (first, step) = place(co, ci);
+            let at = |point: usize| sums[first + point * step];
+            let columns: [[T; 3]; 4] = std::array::from_fn(|x| gather(std::array::from_fn(|y| at(4 * y + x))));
+            for y in 0..3 {
+                dw[3 * y..3 * y + 3].copy_from_slice(&gather(columns.map(|c| c[y])));
+            }
+        }
+    });
+    input.map(|_| (dx, Moments::measured(&parts, c_in)))
+}

@@ -1,0 +1,56 @@
+//! CPU kernels on contiguous slices, images channels-last, for f32 (training) and f64 (gradient checks).
+//!
+//! Slices go in, slices come out; nothing here knows of tensors, models or training. Every reduction runs in an order
+//! fixed by the shapes alone, so results are the same bits for any number of threads. This is the only package that may
+//! contain `unsafe`.
+//!
+//! # No other package compiles a kernel
+//!
+//! A generic function is compiled by the package that calls it, at that package's optimization level. Kernels are fast
+//! only at the highest level and in one codegen unit, so this package compiles each of them itself, for both types:
+//! whatever loops over data is `pub(crate)` and has a line in `instances.rs`, which makes the public function, a call of
+//! code that is already compiled. Public methods of public types either are not generic or touch no data.
+#![allow(
+    unsafe_code,
+    reason = "calls into the gemm crate and unchecked loads in inner loops; each has a SAFETY comment"
+)]
+
+mod activation;
+mod attention;
+mod batch_norm;
+mod conv;
+mod diagonal;
+mod dropout;
+mod embedding;
+mod flops;
+mod gather;
+mod gemm;
+mod instances;
+mod layer_norm;
+mod linear;
+mod loss;
+mod math;
+mod moments;
+mod output;
+mod pool;
+mod scratch;
+mod shape;
+mod simd;
+mod source;
+mod vector;
+mod windows;
+
+pub use attention::AttentionShape;
+pub use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm_backward, normalisation};
+pub use conv::{ConvShape, InputGrad, WeightGrad};
+pub use flops::FlopCount;
+pub use gemm::peak;
+pub use instances::*;
+pub use layer_norm::{LayerNormGrad, RowStats};
+pub use linear::LinearShape;
+pub use moments::{Measure, Moments};
+pub use pool::{GeometryError, PoolShape};
+pub use simd::Scalar;
+pub use source::{Line, Source};
+pub use vector::{SgdStep, dot, masked_norm, norm, perturb, sgd_step};
+pub use windows::Windows;

@@ -1,0 +1,57 @@
+//! Losses of logits and integer labels, in f64 inside. libm in place of the platform's functions: the same bits
+//! with every C library.
+
+use rayon::prelude::*;
+
+use super::output::write;
+use super::simd::Scalar;
+
+/// Rows of one task, at least.
+const ROWS: usize = 64;
+
+pub(crate) fn cross_entropy<T: Scalar>(logits: &[T], labels: &[u32], classes: usize) -> Vec<f64> {
+    let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
+    rows.map(|(row, &label)| log_sum_exp(row) - row[label as usize].wide()).collect()
+}
+
+pub(crate) fn cross_entropy_backward<T: Scalar>(logits: &[T], labels: &[u32], classes: usize, scale: f64) -> Vec<T> {
+    write(logits.len(), |grad| {
+        let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
+        grad.par_chunks_mut(classes).zip(rows).for_each(|(grad, (row, &label))| {
+            let norm = log_sum_exp(row);
+            for (class, (grad, logit)) in grad.iter_mut().zip(row).enumerate() {
+                *grad = T::narrow(scale * (libm::exp(logit.wide() - norm) - one_hot(class, label)));
+            }
+        });
+    })
+}
+
+pub(crate) fn squared_error<T: Scalar>(logits: &[T], labels: &[u32], classes: usize) -> Vec<f64> {
+    let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
+    rows.map(|(row, &label)| {
+        let squares = row.iter().enumerate().map(|(class, logit)| (logit.wide() - one_hot(class, label)).powi(2));
+        squares.sum::<f64>() / classes as f64
+    })
+    .collect()
+}
+
+pub(crate) fn squared_error_backward<T: Scalar>(logits: &[T], labels: &[u32], classes: usize, scale: f64) -> Vec<T> {
+    let scale = 2.0 * scale / classes as f64;
+    write(logits.len(), |grad| {
+        let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
+        grad.par_chunks_mut(classes).zip(rows).for_each(|(grad, (row, &label))| {
+            for (class, (grad, logit)) in grad.iter_mut().zip(row).enumerate() {
+                *grad = T::narrow(scale * (logit.wide() - one_hot(class, label)));
+            }
+        });
+    })
+}
+
+fn one_hot(class: usize, label: u32) -> f64 {
+    if class == label as usize { 1.0 } else { 0.0 }
+}
+
+fn log_sum_exp<T: Scalar>(row: &[T]) -> f64 {
+    let max = row.iter().map(|v| v.wide()).fold(f64::NEG_INFINITY, f64::max);
+    max + libm::log(row.iter().map(|v| libm::exp(v.wide() - max)).sum::<f64>())
+}

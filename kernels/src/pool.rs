@@ -1,0 +1,180 @@
+//! Pooling and the parameter-free shortcut: channels-last images [batch, h, w, c].
+
+use rayon::prelude::*;
+
+use super::output::write;
+use super::simd::Scalar;
+use super::windows::Windows;
+
+/// The geometry of a pooling.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolShape {
+    batch: usize,
+    channels: usize,
+    /// The windows over one image.
+    pub windows: Windows,
+}
+
+/// Says why a layer with these settings cannot read these images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeometryError(String);
+
+impl std::fmt::Display for GeometryError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for GeometryError {}
+
+impl PoolShape {
+    /// The pooling of images [batch, height, width, channels].
+    ///
+    /// # Errors
+    /// When the window is larger than the padded image, or the padding more than half of it.
+    pub fn new(
+        (batch, height, width, channels): (usize, usize, usize, usize),
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self, GeometryError> {
+        let fits = kernel <= height.min(width) + 2 * padding;
+        // Every window must hold a pixel, and the place of a winner must fit a byte.
+        if stride == 0 || !(1..=15).contains(&kernel) || 2 * padding > kernel || !fits {
+            return Err(GeometryError(format!(
+                "impossible pooling: windows of {kernel}, stride {stride}, padding {padding} on images of \
+                 {height} x {width}"
+            )));
+        }
+        Ok(Self { batch, channels, windows: Windows { height, width, kernel, stride, padding } })
+    }
+
+    /// [batch, out height, out width, channels].
+    pub fn out_dims(&self) -> [usize; 4] {
+        let (out_height, out_width) = self.windows.out();
+        [self.batch, out_height, out_width, self.channels]
+    }
+
+    fn image(&self) -> usize {
+        self.windows.height * self.windows.width * self.channels
+    }
+
+    fn out_image(&self) -> usize {
+        self.out_dims()[1..].iter().product()
+    }
+}
+
+pub(crate) fn max_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> (Vec<T>, Vec<u8>) {
+    let (c, image, out_image) = (s.channels, s.image(), s.out_image());
+    let mut winners = vec![0u8; s.batch * out_image];
+    let y = write(winners.len(), |y| {
+        let outs = y.par_chunks_mut(out_image).zip(winners.par_chunks_mut(out_image));
+        outs.zip(x.par_chunks(image)).for_each(|((y, winners), x)| {
+            y.fill(T::narrow(f64::NEG_INFINITY));
+            for (out, place, pixel) in s.windows.pairs() {
+                let best = y[out * c..][..c].iter_mut().zip(&mut winners[out * c..][..c]);
+                for ((best, winner), x) in best.zip(&x[pixel * c..][..c]) {
+                    // NaN wins, so that a diverged run is seen.
+                    if *x > *best || x.wide().is_nan() {
+                        (*best, *winner) = (*x, place as u8);
+                    }
+                }
+            }
+        });
+    });
+    (y, winners)
+}
+
+pub(crate) fn max_pool2d_backward<T: Scalar>(s: &PoolShape, winners: &[u8], dy: &[T]) -> Vec<T> {
+    let (c, image, out_image) = (s.channels, s.image(), s.out_image());
+    write(s.batch * image, |dx| {
+        let grads = dy.par_chunks(out_image).zip(winners.par_chunks(out_image));
+        dx.par_chunks_mut(image).zip(grads).for_each(|(dx, (dy, winners))| {
+            dx.fill(T::zero());
+            for (out, place, pixel) in s.windows.pairs() {
+                let grads = dy[out * c..][..c].iter().zip(&winners[out * c..][..c]);
+                for (dx, (dy, winner)) in dx[pixel * c..][..c].iter_mut().zip(grads) {
+                    if usize::from(*winner) == place {
+                        *dx += *dy;
+                    }
+                }
+            }
+        });
+    })
+}
+
+pub(crate) fn avg_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> Vec<T> {
+    let (c, scale) = (s.channels, T::narrow(1.0 / (s.windows.kernel * s.windows.kernel) as f64));
+    write(s.batch * s.out_image(), |y| {
+        y.par_chunks_mut(s.out_image()).zip(x.par_chunks(s.image())).for_each(|(y, x)| {
+            y.fill(T::zero());
+            for (out, _, pixel) in s.windows.pairs() {
+                y[out * c..][..c].iter_mut().zip(&x[pixel * c..][..c]).for_each(|(y, x)| *y += *x);
+            }
+            y.iter_mut().for_each(|y| *y *= scale);
+        });
+    })
+}
+
+pub(crate) fn avg_pool2d_backward<T: Scalar>(s: &PoolShape, dy: &[T]) -> Vec<T> {
+    let (c, scale) = (s.channels, T::narrow(1.0 / (s.windows.kernel * s.windows.kernel) as f64));
+    write(s.batch * s.image(), |dx| {
+        dx.par_chunks_mut(s.image()).zip(dy.par_chunks(s.out_image())).for_each(|(dx, dy)| {
+            dx.fill(T::zero());
+            for (out, _, pixel) in s.windows.pairs() {
+                dx[pixel * c..][..c].iter_mut().zip(&dy[out * c..][..c]).for_each(|(dx, dy)| *dx += *dy * scale);
+            }
+        });
+    })
+}
+
+pub(crate) fn global_avg_pool<T: Scalar>(x: &[T], pixels: usize, channels: usize) -> Vec<T> {
+    let mut y = Vec::with_capacity(x.len() / pixels);
+    for image in x.chunks(pixels * channels) {
+        let mut sums = vec![0f64; channels];
+        for pixel in image.chunks(channels) {
+            sums.iter_mut().zip(pixel).for_each(|(s, x)| *s += x.wide());
+        }
+        y.extend(sums.iter().map(|s| T::narrow(s / pixels as f64)));
+    }
+    y
+}
+
+pub(crate) fn global_avg_pool_backward<T: Scalar>(dy: &[T], pixels: usize, channels: usize) -> Vec<T> {
+    let mut dx = Vec::with_capacity(dy.len() * pixels);
+    for dy in dy.chunks(channels) {
+        let pixel: Vec<T> = dy.iter().map(|d| T::narrow(d.wide() / pixels as f64)).collect();
+        (0..pixels).for_each(|_| dx.extend_from_slice(&pixel));
+    }
+    dx
+}
+
+/// Pairs (input pixel, output pixel) of a subsampling by two.
+fn subsampled(height: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
+    let out_width = width.div_ceil(2);
+    (0..height.div_ceil(2)).flat_map(move |y| (0..out_width).map(move |x| (2 * y * width + 2 * x, y * out_width + x)))
+}
+
+pub(crate) fn shortcut<T: Scalar>(x: &[T], dims: [usize; 4], c_out: usize) -> Vec<T> {
+    let [batch, h, w, c_in] = dims;
+    let (image, pad) = (h.div_ceil(2) * w.div_ceil(2) * c_out, (c_out - c_in) / 2);
+    let mut y = vec![T::zero(); batch * image];
+    y.par_chunks_mut(image).zip(x.par_chunks(h * w * c_in)).for_each(|(y, x)| {
+        for (from, to) in subsampled(h, w) {
+            y[to * c_out + pad..][..c_in].copy_from_slice(&x[from * c_in..][..c_in]);
+        }
+    });
+    y
+}
+
+pub(crate) fn shortcut_backward<T: Scalar>(dy: &[T], dims: [usize; 4], c_out: usize) -> Vec<T> {
+    let [batch, h, w, c_in] = dims;
+    let (image, pad) = (h.div_ceil(2) * w.div_ceil(2) * c_out, (c_out - c_in) / 2);
+    let mut dx = vec![T::zero(); batch * h * w * c_in];
+    dx.par_chunks_mut(h * w * c_in).zip(dy.par_chunks(image)).for_each(|(dx, dy)| {
+        for (from, to) in subsampled(h, w) {
+            dx[from * c_in..][..c_in].copy_from_slice(&dy[to * c_out + pad..][..c_in]);
+        }
+    });
+    dx
+}

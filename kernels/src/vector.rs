@@ -1,0 +1,120 @@
+//! Arithmetic of flat vectors: what optimizers do with weights and gradients.
+
+use rayon::prelude::*;
+
+use super::simd::Scalar;
+
+/// Values of one task. Fixed, so that the order of sums never depends on threads.
+const CHUNK: usize = 1 << 14;
+/// Sums of a piece of a product that run side by side.
+const LANES: usize = 16;
+
+/// Inner product, in f64.
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    let products = |(a, b): (&[f32], &[f32])| {
+        let mut sums = [0f64; LANES];
+        for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
+            sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
+        }
+        sums.iter().sum::<f64>()
+    };
+    let pieces: Vec<f64> = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).map(products).collect();
+    pieces.iter().sum()
+}
+
+/// Euclidean norm, in f64.
+pub fn norm(values: &[f32]) -> f64 {
+    dot(values, values).sqrt()
+}
+
+/// Euclidean norm over the values that are `live`, in f64.
+pub fn masked_norm(values: &[f32], live: &[bool]) -> f64 {
+    let squares = |(values, live): (&[f32], &[bool])| {
+        let mut sums = [0f64; LANES];
+        for (values, live) in values.chunks(LANES).zip(live.chunks(LANES)) {
+            for (sum, (v, live)) in sums.iter_mut().zip(values.iter().zip(live)) {
+                *sum += if *live { f64::from(*v) * f64::from(*v) } else { 0.0 };
+            }
+        }
+        sums.iter().sum::<f64>()
+    };
+    let pieces: Vec<f64> = values.par_chunks(CHUNK).zip(live.par_chunks(CHUNK)).map(squares).collect();
+    pieces.iter().sum::<f64>().sqrt()
+}
+
+/// Writes `weights + scale direction` to `out`; where there is a mask, `weights` alone at the scalars that are not live.
+pub fn perturb(weights: &[f32], direction: &[f32], scale: f32, live: Option<&[bool]>, out: &mut [f32]) {
+    let pieces = out.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK)).zip(direction.par_chunks(CHUNK));
+    match live {
+        None => pieces.for_each(|((out, weights), direction)| {
+            let pairs = weights.iter().zip(direction);
+            out.iter_mut().zip(pairs).for_each(|(out, (w, d))| *out = w + scale * d);
+        }),
+        Some(live) => pieces.zip(live.par_chunks(CHUNK)).for_each(|(((out, weights), direction), live)| {
+            let triples = weights.iter().zip(direction).zip(live);
+            for (out, ((w, d), live)) in out.iter_mut().zip(triples) {
+                let moved = w + scale * d;
+                *out = if *live { moved } else { *w };
+            }
+        }),
+    }
+}
+
+/// Settings of a step of SGD, in PyTorch's semantics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdStep {
+    /// Step size.
+    pub lr: f32,
+    /// Momentum mu; 0 for none.
+    pub momentum: f32,
+    /// Step with g + mu v in place of v.
+    pub nesterov: bool,
+    /// Added to the gradient times the weight.
+    pub weight_decay: f32,
+}
+
+/// v <- mu v + (g + wd w); w <- w - lr v, or with Nesterov w <- w - lr (g + wd w + mu v).
+pub fn sgd_step(step: SgdStep, weights: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
+    let SgdStep { lr, momentum, nesterov, weight_decay } = step;
+    let pieces = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+    pieces.zip(velocity.par_chunks_mut(CHUNK)).for_each(|((weights, gradient), velocity)| {
+        for ((w, g), v) in weights.iter_mut().zip(gradient).zip(velocity) {
+            let g = g + weight_decay * *w;
+            *v = momentum * *v + g;
+            *w -= lr * if nesterov { g + momentum * *v } else { *v };
+        }
+    });
+}
+
+pub(crate) fn accumulate<T: Scalar>(sum: &mut [T], values: &[T]) {
+    sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += *v);
+}
+
+pub(crate) fn accumulate_scaled<T: Scalar>(sum: &mut [T], values: &[T], scale: T) {
+    sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += scale * *v);
+}
+
+pub(crate) fn accumulate_squares<T: Scalar>(sum: &mut [T], values: &[T]) {
+    sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += *v * *v);
+}
+
+pub(crate) fn scale<T: Scalar>(values: &mut [T], scale: T) {
+    values.iter_mut().for_each(|v| *v *= scale);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_and_norms_are_the_definitions() {
+        let a: Vec<f32> = (0..20_000).map(|i| (i % 7) as f32 - 3.0).collect();
+        let b: Vec<f32> = (0..20_000).map(|i| (i % 5) as f32).collect();
+        let expected: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        assert_eq!(dot(&a, &b), expected);
+        let live: Vec<bool> = b.iter().map(|b| *b > 2.0).collect();
+        let squares = a.iter().zip(&live).filter(|(_, live)| **live).map(|(a, _)| f64::from(a * a));
+        assert_eq!(masked_norm(&a, &live), squares.sum::<f64>().sqrt());
+        assert_eq!(masked_norm(&a, &vec![true; a.len()]), norm(&a));
+    }
+}
