@@ -12,7 +12,7 @@ step() {
 
 step cmp ci/github-workflow.yml .github/workflows/ci.yml
 step cmp ci/regression-workflow.yml .github/workflows/regression.yml
-step cargo fmt --check
+step cargo fmt --all --check
 step cargo clippy --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --locked
 step cargo test --locked # the README's test command

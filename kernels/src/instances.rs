@@ -103,7 +103,7 @@ kernels! {
     /// With xhat the normalised row and d = gamma dy: dx = (d - mean(d) - xhat mean(d xhat)) / sqrt(variance + eps).
     layer_norm::layer_norm_backward(x: &[T], dy: &[T], gamma: &[T], rows: &[RowStats]) -> LayerNormGrad<T>;
 
-    /// `y = x W^T + b` of `x` [rows, d_in], `weight` [d_out, d_in] and `bias` [d_out].
+    /// `y = x W^T + b` of `x` [rows, d_in], `weight` [d_out, d_in] and `bias` `[d_out]`.
     linear::linear(s: &LinearShape, x: &[T], weight: &[T], bias: &[T], flops: &FlopCount) -> Vec<T>;
     /// Writes the gradient of [`linear`]'s weight, [d_out, d_in], or of the rows of the output channels `live` alone.
     linear::linear_weight_grad(

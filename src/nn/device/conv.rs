@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use sharpbench_kernels::{ConvShape, FlopCount, Windows};
 
-use super::window::Table;
+use super::windows::Table;
 use super::{product, rows, select};
 use crate::error::Result;
 use crate::nn::params::ParamId;

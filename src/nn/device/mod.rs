@@ -5,22 +5,32 @@
 //! a pass sends the weights, and its gradient comes back. So a GPU starts from the CPU's bits, everything outside the
 //! passes is the same code, and a pass has ended when its gradient has come: times are of finished work.
 
+mod activation;
 mod attention;
+mod batch_norm;
+mod bias;
 mod conv;
-mod elementwise;
+mod diagonal;
+mod dropout;
 mod embedding;
+mod layer_norm;
 mod linear;
-mod norm;
 mod pool;
-mod window;
+mod shape;
+mod windows;
 
+pub(super) use activation::{add, gelu, relu};
 pub(super) use attention::attention;
+pub(super) use batch_norm::{BatchNormParams, batch_norm};
+pub(super) use bias::bias;
 pub(super) use conv::conv2d;
-pub(super) use elementwise::{add, bias, channels_last, diagonal, dropout, gelu, relu};
+pub(super) use diagonal::diagonal;
+pub(super) use dropout::dropout;
 pub(super) use embedding::{embedding, positions};
+pub(super) use layer_norm::layer_norm;
 pub(super) use linear::linear;
-pub(super) use norm::{BatchNormParams, batch_norm, layer_norm};
 pub(super) use pool::{avg_pool2d, global_avg_pool, max_pool2d, shortcut};
+pub(super) use shape::channels_last;
 
 use std::time::Instant;
 

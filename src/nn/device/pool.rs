@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 use sharpbench_kernels::{PoolShape, Windows};
 
 use super::select;
-use super::window::Table;
+use super::windows::Table;
 use crate::error::Result;
 use crate::nn::tape::{Node, Pass};
 
