@@ -1,8 +1,7 @@
 //! The pre-LN blocks of a Transformer (Xiong et al. 2020): x + attention(norm1(x)), then x + mlp(norm2(x)).
 
 use super::ModelSpec;
-use crate::flops::{attention_macs, linear_macs};
-use crate::nn::{LayerNorm, Linear, Node, ParamLayout, ParamsBuilder, Pass, add, attention, gelu};
+use crate::nn::{Attention, LayerNorm, Linear, Node, ParamsBuilder, Pass, SampleShape, add, gelu};
 
 /// The geometry of a stack of blocks, named `blocks.0`, `blocks.1`, ...
 #[derive(Clone, Copy)]
@@ -20,6 +19,7 @@ pub(super) struct BlocksPlan {
 struct Block {
     norm1: LayerNorm,
     qkv: Linear,
+    attention: Attention,
     proj: Linear,
     norm2: LayerNorm,
     fc1: Linear,
@@ -30,52 +30,31 @@ struct Block {
 pub(super) struct Blocks {
     blocks: Vec<Block>,
     norm: LayerNorm,
-    plan: BlocksPlan,
 }
 
 impl BlocksPlan {
-    fn inner(&self) -> usize {
-        self.heads * self.size
-    }
-
     pub(super) fn spec(&self, spec: &ModelSpec) -> ModelSpec {
         ModelSpec { width: Some(self.width), depth: Some(self.depth), heads: Some(self.heads), ..spec.clone() }
     }
 
-    pub(super) fn declare(&self, params: &mut ParamsBuilder) {
-        let Self { width, hidden, .. } = *self;
-        for i in 0..self.depth {
-            let name = |part: &str| format!("blocks.{i}.{part}");
-            LayerNorm::declare(params, &name("norm1"), width);
-            Linear::declare(params, &name("attn.qkv"), width, 3 * self.inner());
-            Linear::declare(params, &name("attn.proj"), self.inner(), width);
-            LayerNorm::declare(params, &name("norm2"), width);
-            Linear::declare(params, &name("mlp.fc1"), width, hidden);
-            Linear::declare(params, &name("mlp.fc2"), hidden, width);
+    /// The blocks for tokens or pixels of shape `x`, which they keep.
+    pub(super) fn build(self, params: &mut ParamsBuilder, mut x: SampleShape) -> Blocks {
+        let blocks = (0..self.depth).map(|i| self.block(params, i, &mut x)).collect();
+        Blocks { blocks, norm: LayerNorm::new(params, "norm", self.width) }
+    }
+
+    fn block(self, params: &mut ParamsBuilder, index: usize, x: &mut SampleShape) -> Block {
+        let Self { width, heads, size, hidden, causal, .. } = self;
+        let name = |part: &str| format!("blocks.{index}.{part}");
+        Block {
+            norm1: LayerNorm::new(params, &name("norm1"), width),
+            qkv: Linear::new(params, &name("attn.qkv"), x, 3 * heads * size),
+            attention: Attention::new(params, x, heads, causal),
+            proj: Linear::new(params, &name("attn.proj"), x, width),
+            norm2: LayerNorm::new(params, &name("norm2"), width),
+            fc1: Linear::new(params, &name("mlp.fc1"), x, hidden),
+            fc2: Linear::new(params, &name("mlp.fc2"), x, width),
         }
-        LayerNorm::declare(params, "norm", width);
-    }
-
-    /// Multiply-adds for a sample of so many tokens.
-    pub(super) fn macs(&self, tokens: usize) -> u64 {
-        let Self { width, hidden, .. } = *self;
-        let linear = linear_macs(width, 4 * self.inner()) + linear_macs(width, 2 * hidden);
-        self.depth as u64 * (tokens as u64 * linear + attention_macs(tokens, self.inner()))
-    }
-
-    pub(super) fn build(self, layout: &ParamLayout) -> Blocks {
-        let block = |i: usize| {
-            let name = |part: &str| format!("blocks.{i}.{part}");
-            Block {
-                norm1: LayerNorm::new(layout, &name("norm1")),
-                qkv: Linear::new(layout, &name("attn.qkv")),
-                proj: Linear::new(layout, &name("attn.proj")),
-                norm2: LayerNorm::new(layout, &name("norm2")),
-                fc1: Linear::new(layout, &name("mlp.fc1")),
-                fc2: Linear::new(layout, &name("mlp.fc2")),
-            }
-        };
-        Blocks { blocks: (0..self.depth).map(block).collect(), norm: LayerNorm::new(layout, "norm"), plan: self }
     }
 }
 
@@ -85,7 +64,7 @@ impl Blocks {
         let mut x = x;
         for block in &self.blocks {
             let y = block.qkv.forward(&block.norm1.forward(&x, pass)?, pass)?;
-            let y = attention(&y, self.plan.heads, self.plan.causal, pass)?;
+            let y = block.attention.forward(&y, pass)?;
             x = add(&block.proj.forward(&y, pass)?, &x, pass)?;
             let y = block.fc1.forward(&block.norm2.forward(&x, pass)?, pass)?;
             x = add(&block.fc2.forward(&gelu(&y, pass)?, pass)?, &x, pass)?;

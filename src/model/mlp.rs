@@ -1,19 +1,14 @@
 //! `mlp`: flatten, then fully connected layers with ReLU between them (`fc1`, `fc2`, ...). `edge-mlp` is the one of Long
 //! and Bartlett (2024), section 4: three hidden layers of 1000 units, Glorot normal weights, no initial bias.
 
-use std::sync::Arc;
-
 use candle_nn::Init;
 
-use super::{Built, Model, ModelSpec, Task};
-use crate::flops::linear_macs;
-use crate::nn::{Linear, Node, ParamLayout, ParamsBuilder, Pass, default_init, flatten, relu};
+use super::network::{Layers, network};
+use super::{Built, ModelSpec, Task};
+use crate::nn::{Linear, Node, ParamsBuilder, Pass, default_init, flatten, relu};
 
 struct Mlp {
-    spec: ModelSpec,
-    layout: Arc<ParamLayout>,
     layers: Vec<Linear>,
-    macs: u64,
 }
 
 /// Weight and bias of a layer from its widths.
@@ -34,30 +29,17 @@ pub(super) fn build_edge(spec: &ModelSpec, task: Task) -> Built {
 
 fn with_init(spec: &ModelSpec, task: Task, hidden: &[usize], init: InitOf) -> Built {
     let hidden = spec.hidden(hidden)?;
-    let spec = ModelSpec { hidden: Some(hidden.clone()), ..spec.clone() };
-    let mut widths = vec![task.image(&spec)?.iter().product()];
-    widths.extend(hidden);
-    widths.push(task.classes);
-    let names: Vec<String> = (1..widths.len()).map(|i| format!("fc{i}")).collect();
+    let mut x = task.image(spec)?.flattened();
     let mut params = ParamsBuilder::default();
-    for (name, pair) in names.iter().zip(widths.windows(2)) {
-        Linear::declare_init(&mut params, name, pair[0], pair[1], init(pair[0], pair[1]));
-    }
-    let layout = Arc::new(params.build());
-    let layers = names.iter().map(|name| Linear::new(&layout, name)).collect();
-    let macs = widths.windows(2).map(|pair| linear_macs(pair[0], pair[1])).sum();
-    Ok(Box::new(Mlp { spec, layout, layers, macs }))
+    let layer = |(i, units): (usize, &usize)| {
+        let init = init(x.channels, *units);
+        Linear::with_init(&mut params, &format!("fc{}", i + 1), &mut x, *units, init)
+    };
+    let layers = hidden.iter().chain([&task.classes]).enumerate().map(layer).collect();
+    Ok(network(ModelSpec { hidden: Some(hidden), ..spec.clone() }, params, Mlp { layers }))
 }
 
-impl Model for Mlp {
-    fn spec(&self) -> ModelSpec {
-        self.spec.clone()
-    }
-
-    fn layout(&self) -> &Arc<ParamLayout> {
-        &self.layout
-    }
-
+impl Layers for Mlp {
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
         let mut x = flatten(x, pass)?;
         for (i, layer) in self.layers.iter().enumerate() {
@@ -67,9 +49,5 @@ impl Model for Mlp {
             }
         }
         Ok(x)
-    }
-
-    fn forward_macs(&self) -> u64 {
-        self.macs
     }
 }

@@ -6,6 +6,7 @@ mod bottleneck_resnet;
 mod cifar_resnet;
 mod edge_cnn;
 mod mlp;
+mod network;
 mod quadratic;
 mod residual;
 mod speednet;
@@ -21,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{DataSpec, Input};
-use crate::nn::{Node, ParamLayout, Pass};
+use crate::nn::{Node, ParamLayout, Pass, SampleShape};
 
 /// What a suite says about the model. Which keys a model reads, and what it takes where they are not given, `list` tells.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -88,7 +89,7 @@ pub trait Model: Send + Sync {
 type Built = Result<Box<dyn Model>, String>;
 
 /// A name, a line of documentation, what it reads, and how to build it.
-pub struct Entry {
+pub struct ModelEntry {
     /// The name a suite uses.
     pub name: &'static str,
     /// One line for people.
@@ -99,86 +100,86 @@ pub struct Entry {
 }
 
 /// Every model.
-pub const MODELS: &[Entry] = &[
-    Entry {
+pub const MODELS: &[ModelEntry] = &[
+    ModelEntry {
         name: "mlp",
         about: "fully connected layers with ReLU (hidden = [256, 128])",
         keys: &["hidden"],
         build: mlp::build,
     },
-    Entry {
+    ModelEntry {
         name: "resnet8",
         about: "CIFAR ResNet with one block per stage (width = 16)",
         keys: &["width"],
         build: |s, t| cifar_resnet::build(1, s, t),
     },
-    Entry {
+    ModelEntry {
         name: "resnet20",
         about: "CIFAR ResNet of He et al. (2016), three blocks per stage (width = 16)",
         keys: &["width"],
         build: |s, t| cifar_resnet::build(3, s, t),
     },
-    Entry {
+    ModelEntry {
         name: "resnet18",
         about: "ResNet-18 with a stem for small images (width = 64)",
         keys: &["width"],
         build: |s, t| basic_resnet::build([2, 2, 2, 2], s, t),
     },
-    Entry {
+    ModelEntry {
         name: "resnet34",
         about: "ResNet-34 with a stem for small images (width = 64)",
         keys: &["width"],
         build: |s, t| basic_resnet::build([3, 4, 6, 3], s, t),
     },
-    Entry {
+    ModelEntry {
         name: "resnet50",
         about: "ResNet-50 with the ImageNet stem, stride on the 3x3 convolutions (width = 64)",
         keys: &["width"],
         build: |s, t| bottleneck_resnet::build([3, 4, 6, 3], s, t),
     },
-    Entry {
+    ModelEntry {
         name: "wideresnet",
         about: "wide ResNet of Zagoruyko and Komodakis (2016), pre-activation (depth = 28, width = 10)",
         keys: &["depth", "width"],
         build: wide_resnet::build,
     },
-    Entry {
+    ModelEntry {
         name: "vgg11-bn",
         about: "VGG-11 with BatchNorm on 32x32 (width = 64, hidden = [4096, 4096], dropout = 0.5)",
         keys: &["width", "hidden", "dropout"],
         build: vgg::build,
     },
-    Entry {
+    ModelEntry {
         name: "vit",
         about: "small vision Transformer, patches of 4x4 (width = 192, depth = 9, heads = 12)",
         keys: &["width", "depth", "heads"],
         build: vit::build,
     },
-    Entry {
+    ModelEntry {
         name: "speednet",
         about: "eight layers that reach the most accuracy per second on a CPU (width = 64)",
         keys: &["width"],
         build: speednet::build,
     },
-    Entry {
+    ModelEntry {
         name: "edge-mlp",
         about: "the MLP of Long and Bartlett (2024), Glorot normal (hidden = [1000, 1000, 1000])",
         keys: &["hidden"],
         build: mlp::build_edge,
     },
-    Entry {
+    ModelEntry {
         name: "edge-cnn",
         about: "the CNN with LayerNorm of Long and Bartlett (2024) (width = 16)",
         keys: &["width"],
         build: edge_cnn::build,
     },
-    Entry {
+    ModelEntry {
         name: "transformer",
         about: "pre-LN character Transformer of Long and Bartlett (2024) (width = 128, depth = 6, heads = 8)",
         keys: &["width", "depth", "heads"],
         build: transformer::build,
     },
-    Entry {
+    ModelEntry {
         name: "quadratic",
         about: "a quadratic function of the weights alone, for edges in closed form (curvatures = [10.0, 4.0, 1.0])",
         keys: &["curvatures"],
@@ -251,10 +252,10 @@ impl ModelSpec {
 }
 
 impl Task {
-    /// Channels, height and width, for a model that reads images.
-    fn image(&self, spec: &ModelSpec) -> Result<[usize; 3], String> {
+    /// Shape of a sample, for a model that reads images.
+    fn image(&self, spec: &ModelSpec) -> Result<SampleShape, String> {
         match self.input {
-            Input::Image(shape) => Ok(shape),
+            Input::Image(shape) => Ok(SampleShape::image(shape)),
             Input::Tokens { .. } => {
                 Err(format!("model {} reads images, the data are text; use model.name = \"transformer\"", spec.name))
             }

@@ -2,16 +2,13 @@
 //! (docs/edge.md). It looks at no sample: with `objective = "squared-error"`, class c > 0 of C has the logit `sqrt(h C / 2) w`, so
 //! that its part of the loss is `h w^2 / 2`. Class 0, that of the sample, has the logit 0 and its weight no curvature.
 
-use std::sync::Arc;
-
 use candle_nn::Init;
 
-use super::{Built, Model, ModelSpec, Task};
-use crate::nn::{Node, ParamId, ParamLayout, ParamsBuilder, Pass, diagonal};
+use super::network::{Layers, network};
+use super::{Built, ModelSpec, Task};
+use crate::nn::{Node, ParamId, ParamsBuilder, Pass, diagonal};
 
 struct Quadratic {
-    spec: ModelSpec,
-    layout: Arc<ParamLayout>,
     weight: ParamId,
     factors: Vec<f64>,
 }
@@ -33,26 +30,14 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
     let factors = curvatures.iter().map(|h| (h * classes as f64 / 2.0).sqrt());
     let factors = std::iter::once(0.0).chain(factors).collect();
     let mut params = ParamsBuilder::default();
-    params.param("weight", &[classes], Init::Const(1.0));
-    let layout = Arc::new(params.build());
+    let weight = params.param("weight", &[classes], Init::Const(1.0));
+    params.count_macs(classes as u64);
     let spec = ModelSpec { curvatures: Some(curvatures), ..spec.clone() };
-    Ok(Box::new(Quadratic { spec, weight: layout.id("weight"), layout, factors }))
+    Ok(network(spec, params, Quadratic { weight, factors }))
 }
 
-impl Model for Quadratic {
-    fn spec(&self) -> ModelSpec {
-        self.spec.clone()
-    }
-
-    fn layout(&self) -> &Arc<ParamLayout> {
-        &self.layout
-    }
-
+impl Layers for Quadratic {
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
         diagonal(self.weight, &self.factors, x.dims()[0], pass)
-    }
-
-    fn forward_macs(&self) -> u64 {
-        self.factors.len() as u64
     }
 }

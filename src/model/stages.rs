@@ -1,11 +1,9 @@
 //! A ResNet of four stages of residual blocks: stem, `layer1` to `layer4`, global average pooling, `fc`.
 
-use std::sync::Arc;
-
-use super::residual::{Block, BlockPlan, ConvNorm, ConvPlan};
-use super::{Built, Model, ModelSpec, Task};
-use crate::flops::linear_macs;
-use crate::nn::{Linear, Node, ParamLayout, ParamsBuilder, Pass, channels_last, global_avg_pool, max_pool2d};
+use super::network::{Layers, network};
+use super::residual::{Block, ConvNorm};
+use super::{Built, ModelSpec, Task};
+use crate::nn::{Kernel, Linear, Node, ParamsBuilder, Pass, channels_last, global_avg_pool, max_pool2d};
 
 /// What comes before the stages.
 #[derive(Clone, Copy, PartialEq)]
@@ -17,83 +15,51 @@ pub(super) enum Stem {
 }
 
 struct StagedResNet {
-    spec: ModelSpec,
-    layout: Arc<ParamLayout>,
-    pool: bool,
     stem: ConvNorm,
+    pool: Option<Kernel>,
     blocks: Vec<Block>,
     fc: Linear,
-    macs: u64,
 }
 
-/// Builds a ResNet; `plan(name, input channels, width of the stage, stride)` describes a block, whose output has
-/// `expansion` times the width.
+/// Builds a ResNet; `convs(width of the stage, stride)` are output channels and kernels of a block's convolutions.
 pub(super) fn build_stages(
     spec: &ModelSpec,
     task: Task,
     stem: Stem,
     blocks: [usize; 4],
-    expansion: usize,
-    plan: impl Fn(&str, usize, usize, usize) -> BlockPlan,
+    convs: impl Fn(usize, usize) -> Vec<(usize, Kernel)>,
 ) -> Built {
     let width = spec.width(64)?;
-    let [channels, height, image_width] = task.image(spec)?;
-    let (kernel, stride) = if stem == Stem::ImageNet { (7, 2) } else { (3, 1) };
-    let stem_plan = ConvPlan::numbered("", 1, (channels, width), kernel).stride(stride);
-    let mut plans = Vec::new();
-    let mut c_in = width;
+    let mut x = task.image(spec)?;
+    let (kernel, pool) = match stem {
+        Stem::Small => (Kernel::centred(3), None),
+        Stem::ImageNet => (Kernel::centred(7).stride(2), Some(Kernel::centred(3).stride(2))),
+    };
+    let mut params = ParamsBuilder::default();
+    let stem = ConvNorm::numbered(&mut params, ("", 1), &mut x, width, kernel, true);
+    x = pool.map_or(x, |kernel| x.windows(kernel));
+    let mut layers = Vec::new();
     for (stage, blocks) in blocks.into_iter().enumerate() {
         for block in 0..blocks {
             let stride = if stage > 0 && block == 0 { 2 } else { 1 };
-            plans.push(plan(&format!("layer{}.{block}", stage + 1), c_in, width << stage, stride));
-            c_in = expansion * (width << stage);
+            let name = format!("layer{}.{block}", stage + 1);
+            layers.push(Block::new(&mut params, &name, &mut x, &convs(width << stage, stride)));
         }
     }
-
-    let mut params = ParamsBuilder::default();
-    stem_plan.declare(&mut params);
-    plans.iter().for_each(|plan| plan.declare(&mut params));
-    Linear::declare(&mut params, "fc", c_in, task.classes);
-    let layout = Arc::new(params.build());
-
-    let mut size = (height, image_width);
-    let mut macs = stem_plan.macs(&mut size);
-    if stem == Stem::ImageNet {
-        size = (size.0.div_ceil(2), size.1.div_ceil(2));
-    }
-    macs += plans.iter().map(|plan| plan.macs(&mut size)).sum::<u64>() + linear_macs(c_in, task.classes);
-    Ok(Box::new(StagedResNet {
-        spec: ModelSpec { width: Some(width), ..spec.clone() },
-        pool: stem == Stem::ImageNet,
-        stem: stem_plan.build(&layout),
-        blocks: plans.iter().map(|plan| plan.build(&layout)).collect(),
-        fc: Linear::new(&layout, "fc"),
-        layout,
-        macs,
-    }))
+    let fc = Linear::new(&mut params, "fc", &mut x.pooled_globally(), task.classes);
+    let spec = ModelSpec { width: Some(width), ..spec.clone() };
+    Ok(network(spec, params, StagedResNet { stem, pool, blocks: layers, fc }))
 }
 
-impl Model for StagedResNet {
-    fn spec(&self) -> ModelSpec {
-        self.spec.clone()
-    }
-
-    fn layout(&self) -> &Arc<ParamLayout> {
-        &self.layout
-    }
-
+impl Layers for StagedResNet {
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
         let mut x = self.stem.forward(&channels_last(x, pass)?, pass)?;
-        if self.pool {
-            x = max_pool2d(&x, 3, 2, 1, pass)?;
+        if let Some(kernel) = self.pool {
+            x = max_pool2d(&x, kernel, pass)?;
         }
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
         self.fc.forward(&global_avg_pool(&x, pass)?, pass)
-    }
-
-    fn forward_macs(&self) -> u64 {
-        self.macs
     }
 }

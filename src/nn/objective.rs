@@ -8,7 +8,7 @@ use sharpbench_kernels as kernels;
 use super::scalar::Scalar;
 use super::slices::{tensor, with_slice};
 use super::tape::{Gradient, Node, Pass};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The function of a sample's logits and label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,12 +51,36 @@ impl Pass<'_> {
         let mean = per_sample.iter().sum::<f64>() / per_sample.len() as f64;
         Ok(Loss { mean, per_sample, objective, logits: host, slot, device, labels: labels.to_vec() })
     }
+
+    /// Writes the gradient of the mean loss to `flat`, in name order; where a plan requires nothing, zeros or the gradient.
+    /// Consumes the tape; activations are freed on the way.
+    ///
+    /// # Errors
+    /// When a parameter took no part in the loss, or a tensor operation fails.
+    pub fn backward<T: Scalar>(self, loss: &Loss, flat: &mut Vec<T>) -> Result<()> {
+        flat.resize(self.weights.layout().len(), T::zero());
+        self.backward_from(loss.gradient::<T>(1)?, None, flat)
+    }
+
+    /// Adds to `squares`, in name order, the sums over the batch's `samples` of the squared gradients of their own mean losses
+    /// (over the tokens of a text): one pass for all of them, in evaluation mode, where samples do not see one another.
+    ///
+    /// # Errors
+    /// In training mode, on a device, when a parameter is used twice, or a tensor operation fails.
+    pub fn backward_by_sample<T: Scalar>(self, loss: &Loss, samples: usize, squares: &mut [T]) -> Result<()> {
+        if !self.is_evaluation() || self.device.is_some() {
+            return Err(Error::Usage(
+                "gradients of single samples are taken at once in evaluation mode and on the CPU only".into(),
+            ));
+        }
+        self.backward_from(loss.gradient::<T>(samples)?, Some(samples), squares)
+    }
 }
 
 impl Loss {
-    /// The slot of the logits and the gradient of `parts` times the mean: of the mean itself, or of the sum of the means of so
+    /// Slot of the logits, and the gradient of `parts` times the mean: of the mean itself, or of the sum of the means of so
     /// many equal parts of the batch.
-    pub(super) fn backward<T: Scalar>(&self, parts: usize) -> Result<(Option<usize>, Gradient)> {
+    fn gradient<T: Scalar>(&self, parts: usize) -> Result<(Option<usize>, Gradient)> {
         let (batch, classes) = self.logits.dims2()?;
         let (labels, scale) = (&self.labels, parts as f64 / batch as f64);
         let grad = with_slice::<T, _>(&self.logits, |l| match self.objective {

@@ -1,31 +1,26 @@
-//! Parameters by name: their layout as one flat vector in name order, initialisation, running statistics.
+//! Parameters by name: declared once by the layers of a model, laid out as one flat vector in name order.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::{Index, IndexMut};
 
-use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::Init;
-use candle_nn::init::NormalOrUniform;
-use rand_chacha::ChaCha8Rng;
 
-use super::scalar::Scalar;
-use crate::error::Result;
-use crate::random::{Stream, normal_pair, stream, unit};
+use super::init::draw;
+use crate::random::{Stream, stream};
 
-/// Running statistics move by this fraction per batch (PyTorch's default).
-const BATCH_NORM_MOMENTUM: f32 = 0.1;
-
-/// Handle of a parameter (its place in name order).
+/// Handle of a parameter. Handles count declarations, tensors lie in name order: only [`ParamLayout`] and [`ByParam`]
+/// lead from one to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParamId(pub(super) usize);
+pub struct ParamId(usize);
 
-/// Handle of a BatchNorm layer's running statistics.
+/// Handle of a BatchNorm layer's running statistics, which count declarations as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunningId(pub(super) usize);
+pub struct RunningId(usize);
 
 /// One trainable tensor.
 #[derive(Clone, Debug)]
 pub struct ParamSpec {
+    /// Its handle.
+    pub id: ParamId,
     /// PyTorch-like name, such as `layer1.0.conv1.weight`.
     pub name: String,
     /// Shape.
@@ -55,52 +50,85 @@ impl ParamSpec {
     }
 }
 
-/// All trainable tensors of a model, in name order.
-#[derive(Debug)]
-pub struct ParamLayout {
-    specs: Vec<ParamSpec>,
-    running: Vec<(String, usize)>,
-}
-
-/// What a model declares before it can be built: names must be known before handles, since handles follow name
-/// order.
-#[derive(Default)]
+/// What the layers of a model declare when they are constructed: parameters, running statistics, multiply-adds.
+#[derive(Debug, Default)]
 pub struct ParamsBuilder {
-    params: BTreeMap<String, ParamSpec>,
-    running: BTreeMap<String, usize>,
+    params: Vec<ParamSpec>,
+    running: Vec<(String, usize)>,
+    forward_macs: u64,
 }
 
 impl ParamsBuilder {
     /// Declares a trainable tensor.
-    pub fn param(&mut self, name: &str, shape: &[usize], init: Init) {
-        let spec = ParamSpec { name: name.into(), shape: shape.into(), init, normalisation: false, offset: 0 };
-        self.params.insert(name.into(), spec);
+    pub fn param(&mut self, name: &str, shape: &[usize], init: Init) -> ParamId {
+        self.declare(name.into(), shape, init, false)
     }
 
     /// Declares the scale `name.weight` (1) and the shift `name.bias` (0) of a normalisation, both `[features]`.
-    pub fn normalisation(&mut self, name: &str, features: usize) {
-        for (part, value) in [("weight", 1.0), ("bias", 0.0)] {
-            let (name, init) = (format!("{name}.{part}"), Init::Const(value));
-            let spec = ParamSpec { name: name.clone(), shape: vec![features], init, normalisation: true, offset: 0 };
-            self.params.insert(name, spec);
-        }
+    pub fn normalisation(&mut self, name: &str, features: usize) -> [ParamId; 2] {
+        [("weight", 1.0), ("bias", 0.0)]
+            .map(|(part, value)| self.declare(format!("{name}.{part}"), &[features], Init::Const(value), true))
+    }
+
+    fn declare(&mut self, name: String, shape: &[usize], init: Init, normalisation: bool) -> ParamId {
+        let id = ParamId(self.params.len());
+        self.params.push(ParamSpec { id, name, shape: shape.into(), init, normalisation, offset: 0 });
+        id
     }
 
     /// Declares the running mean and variance of the BatchNorm layer `name`.
-    pub fn running(&mut self, name: &str, channels: usize) {
-        self.running.insert(name.to_string(), channels);
+    pub fn running(&mut self, name: &str, channels: usize) -> RunningId {
+        self.running.push((name.into(), channels));
+        RunningId(self.running.len() - 1)
+    }
+
+    /// Counts multiply-adds of the forward pass on one sample.
+    pub fn count_macs(&mut self, macs: u64) {
+        self.forward_macs += macs;
+    }
+
+    /// Multiply-adds counted so far.
+    pub fn forward_macs(&self) -> u64 {
+        self.forward_macs
     }
 
     /// The finished layout.
+    ///
+    /// # Panics
+    /// When a name was declared twice (an error of the model's file).
     pub fn build(self) -> ParamLayout {
+        let (mut specs, places) = by_name(self.params, |spec| &spec.name);
         let mut offset = 0;
-        let specs = self.params.into_values().map(|spec| {
-            let spec = ParamSpec { offset, ..spec };
+        for spec in &mut specs {
+            spec.offset = offset;
             offset += spec.len();
-            spec
-        });
-        ParamLayout { specs: specs.collect(), running: self.running.into_iter().collect() }
+        }
+        let (running, running_places) = by_name(self.running, |(name, _)| name);
+        ParamLayout { specs, places, running, running_places }
     }
+}
+
+/// Sorts declarations by name, and says where each of them went.
+fn by_name<T>(declared: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Vec<usize>) {
+    let mut sorted: Vec<(usize, T)> = declared.into_iter().enumerate().collect();
+    sorted.sort_by(|(_, a), (_, b)| name(a).cmp(name(b)));
+    for pair in sorted.windows(2) {
+        assert!(name(&pair[0].1) != name(&pair[1].1), "{} was declared twice", name(&pair[0].1));
+    }
+    let mut places = vec![0; sorted.len()];
+    sorted.iter().enumerate().for_each(|(place, (declaration, _))| places[*declaration] = place);
+    (sorted.into_iter().map(|(_, declared)| declared).collect(), places)
+}
+
+/// All trainable tensors of a model, in name order.
+#[derive(Debug)]
+pub struct ParamLayout {
+    specs: Vec<ParamSpec>,
+    /// By handle, the place in `specs`.
+    places: Vec<usize>,
+    running: Vec<(String, usize)>,
+    /// By handle, the place in `running`.
+    running_places: Vec<usize>,
 }
 
 impl ParamLayout {
@@ -109,9 +137,24 @@ impl ParamLayout {
         &self.specs
     }
 
+    /// The tensor of a handle.
+    pub(super) fn spec(&self, id: ParamId) -> &ParamSpec {
+        &self.specs[self.places[id.0]]
+    }
+
+    /// A value for each tensor.
+    pub(super) fn by_param<T>(&self, value: impl Fn(&ParamSpec) -> T) -> ByParam<T> {
+        ByParam(self.places.iter().map(|place| value(&self.specs[*place])).collect())
+    }
+
     /// Names and channel counts of the BatchNorm layers, in name order.
     pub fn running(&self) -> &[(String, usize)] {
         &self.running
+    }
+
+    /// Where a layer's running statistics lie in name order.
+    pub(super) fn running_place(&self, id: RunningId) -> usize {
+        self.running_places[id.0]
     }
 
     /// N: the number of trainable scalars.
@@ -122,24 +165,6 @@ impl ParamLayout {
     /// Whether there is nothing to train.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// The handle of a declared parameter.
-    ///
-    /// # Panics
-    /// When no such parameter was declared (an error of the model's file).
-    pub fn id(&self, name: &str) -> ParamId {
-        let found = self.specs.binary_search_by(|s| s.name.as_str().cmp(name));
-        ParamId(found.unwrap_or_else(|_| panic!("parameter {name} was not declared")))
-    }
-
-    /// The handle of a declared BatchNorm layer's statistics.
-    ///
-    /// # Panics
-    /// When no such layer was declared (an error of the model's file).
-    pub fn running_id(&self, name: &str) -> RunningId {
-        let found = self.running.binary_search_by(|(n, _)| n.as_str().cmp(name));
-        RunningId(found.unwrap_or_else(|_| panic!("running statistics of {name} were not declared")))
     }
 
     /// Initial weights: each tensor from its own stream of `seed`, so they do not depend on one another.
@@ -153,153 +178,59 @@ impl ParamLayout {
     }
 }
 
-/// PyTorch's default for convolutions, linear layers and their biases: uniform within 1/sqrt(fan_in), which is
-/// Kaiming uniform with a = sqrt 5.
-pub(crate) fn default_init(fan_in: usize) -> Init {
-    let up = 1.0 / (fan_in as f64).sqrt();
-    Init::Uniform { lo: -up, up }
-}
+/// A value for each parameter, by handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ByParam<T>(Vec<T>);
 
-/// One value of an initial distribution, from our own stream (candle's initialisers cannot be seeded on a CPU).
-fn draw(init: &Init, shape: &[usize], rng: &mut ChaCha8Rng) -> f32 {
-    let uniform = |lo: f64, up: f64, rng: &mut ChaCha8Rng| lo as f32 + (up - lo) as f32 * unit(rng);
-    let normal = |mean: f64, stdev: f64, rng: &mut ChaCha8Rng| (mean + stdev * normal_pair(rng).0) as f32;
-    match *init {
-        Init::Const(value) => value as f32,
-        Init::Randn { mean, stdev } => normal(mean, stdev, rng),
-        Init::Uniform { lo, up } => uniform(lo, up, rng),
-        Init::Kaiming { dist, fan, non_linearity } => {
-            let stdev = non_linearity.gain() / (fan.for_shape(&Shape::from(shape)) as f64).sqrt();
-            match dist {
-                NormalOrUniform::Normal => normal(0.0, stdev, rng),
-                NormalOrUniform::Uniform => uniform(-stdev * 3f64.sqrt(), stdev * 3f64.sqrt(), rng),
-            }
-        }
+impl<T> ByParam<T> {
+    /// A value for each of these values.
+    pub(super) fn map<U>(&self, f: impl Fn(&T) -> U) -> ByParam<U> {
+        ByParam(self.0.iter().map(f).collect())
     }
 }
 
-/// Weights as the layers read them: a flat vector in name order, borrowed, of f32 for training or f64 for gradient checks.
-#[derive(Clone, Copy, Debug)]
-pub struct Weights<'a> {
-    layout: &'a ParamLayout,
-    bytes: &'a [u8],
-    dtype: DType,
-}
+impl<T> Index<ParamId> for ByParam<T> {
+    type Output = T;
 
-impl<'a> Weights<'a> {
-    /// Weights in `flat`.
-    ///
-    /// # Panics
-    /// When the vector has another length than the layout.
-    pub fn new<T: Scalar>(layout: &'a ParamLayout, flat: &'a [T]) -> Self {
-        assert_eq!(flat.len(), layout.len(), "as many weights as the layout has");
-        Self { layout, bytes: bytemuck::cast_slice(flat), dtype: T::DTYPE }
-    }
-
-    /// The layout.
-    pub fn layout(&self) -> &'a ParamLayout {
-        self.layout
-    }
-
-    /// Their type.
-    pub(super) fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    /// The values of a parameter.
-    ///
-    /// # Panics
-    /// When the weights are of another type.
-    pub(super) fn get<T: Scalar>(&self, id: ParamId) -> &'a [T] {
-        assert_eq!(self.dtype, T::DTYPE, "layers compute in the type of the weights");
-        &bytemuck::cast_slice(self.bytes)[self.layout.specs[id.0].range()]
-    }
-
-    /// A parameter as a tensor on `device`.
-    pub(super) fn to_device(self, id: ParamId, device: &Device) -> Result<Tensor> {
-        let shape = self.layout.specs[id.0].shape.as_slice();
-        Ok(match self.dtype {
-            DType::F64 => Tensor::from_slice(self.get::<f64>(id), shape, device)?,
-            _ => Tensor::from_slice(self.get::<f32>(id), shape, device)?,
-        })
-    }
-
-    /// The values of a parameter by channel, for sums in f64.
-    pub(super) fn get_f64<T: Scalar>(&self, id: ParamId) -> Vec<f64> {
-        self.get::<T>(id).iter().map(|v| v.to_f64()).collect()
+    fn index(&self, id: ParamId) -> &T {
+        &self.0[id.0]
     }
 }
 
-/// Running mean and (unbiased) variance of every BatchNorm layer; not trained, used in evaluation.
-#[derive(Clone, Debug)]
-pub struct RunningStats {
-    layout: Arc<ParamLayout>,
-    /// Means by layer and channel.
-    pub mean: Vec<Vec<f32>>,
-    /// Variances by layer and channel.
-    pub variance: Vec<Vec<f32>>,
-}
-
-impl PartialEq for RunningStats {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.mean, &self.variance) == (&other.mean, &other.variance)
-    }
-}
-
-impl RunningStats {
-    /// Mean 0 and variance 1.
-    pub fn new(layout: &Arc<ParamLayout>) -> Self {
-        let filled = |value| layout.running.iter().map(|(_, channels)| vec![value; *channels]).collect();
-        Self { layout: layout.clone(), mean: filled(0.0), variance: filled(1.0) }
-    }
-
-    /// Moves a layer's statistics towards the means and unbiased variances of a batch.
-    pub(super) fn learn(&mut self, id: RunningId, statistics: &[[f32; 2]]) {
-        let running = self.mean[id.0].iter_mut().zip(&mut self.variance[id.0]);
-        for ((mean, variance), [batch_mean, batch_variance]) in running.zip(statistics) {
-            *mean += BATCH_NORM_MOMENTUM * (batch_mean - *mean);
-            *variance += BATCH_NORM_MOMENTUM * (batch_variance - *variance);
-        }
-    }
-
-    /// Tensors under PyTorch's names (`bn1.running_mean`, `bn1.running_var`).
-    pub fn named(&self) -> impl Iterator<Item = (String, &[f32])> {
-        self.layout.running.iter().enumerate().flat_map(|(i, (name, _))| {
-            [
-                (format!("{name}.running_mean"), self.mean[i].as_slice()),
-                (format!("{name}.running_var"), self.variance[i].as_slice()),
-            ]
-        })
+impl<T> IndexMut<ParamId> for ByParam<T> {
+    fn index_mut(&mut self, id: ParamId) -> &mut T {
+        &mut self.0[id.0]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_nn::init::{DEFAULT_KAIMING_NORMAL, DEFAULT_KAIMING_UNIFORM};
-
     use super::*;
 
-    /// Every initialiser has the moments its definition gives: Kaiming's variance is gain^2 / fan_in, ReLU's gain
-    /// sqrt 2.
+    /// Handles in the order of declaration lead to tensors in name order.
     #[test]
-    fn initial_values_have_the_moments_of_their_distribution() {
-        let shape = [50, 40];
-        for (init, mean, variance) in [
-            (Init::Const(3.0), 3.0, 0.0),
-            (Init::Randn { mean: 1.0, stdev: 0.5 }, 1.0, 0.25),
-            (Init::Uniform { lo: -1.0, up: 3.0 }, 1.0, 16.0 / 12.0),
-            (default_init(100), 0.0, 4e-2 / 12.0),
-            (DEFAULT_KAIMING_NORMAL, 0.0, 2.0 / 40.0),
-            (DEFAULT_KAIMING_UNIFORM, 0.0, 2.0 / 40.0),
-        ] {
-            let rng = &mut stream(1, Stream::Init("weight"));
-            let values: Vec<f64> = (0..20_000).map(|_| f64::from(draw(&init, &shape, rng))).collect();
-            let m = values.iter().sum::<f64>() / 20_000.0;
-            let v = values.iter().map(|x| (x - m).powi(2)).sum::<f64>() / 20_000.0;
-            assert!(
-                (m - mean).abs() < 0.02 * (1.0 + variance) && (v - variance).abs() <= 0.04 * variance,
-                "{init:?}: {m} {v}"
-            );
+    fn handles_lead_to_their_tensors() {
+        let mut params = ParamsBuilder::default();
+        let fc = params.param("fc", &[2, 3], Init::Const(0.0));
+        let [weight, bias] = params.normalisation("bn", 4);
+        let running = ["z", "a"].map(|name| params.running(name, 1));
+        let layout = params.build();
+        let names: Vec<_> = layout.specs().iter().map(|spec| (spec.name.as_str(), spec.offset)).collect();
+        assert_eq!(names, [("bn.bias", 0), ("bn.weight", 4), ("fc", 8)]);
+        assert_eq!(layout.len(), 14);
+        let by_param = layout.by_param(|spec| spec.name.clone());
+        for (id, name) in [(fc, "fc"), (weight, "bn.weight"), (bias, "bn.bias")] {
+            assert_eq!((layout.spec(id).name.as_str(), by_param[id].as_str(), layout.spec(id).id), (name, name, id));
         }
+        assert_eq!(running.map(|id| layout.running()[layout.running_place(id)].0.as_str()), ["z", "a"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "fc was declared twice")]
+    fn a_name_is_declared_once() {
+        let mut params = ParamsBuilder::default();
+        params.param("fc", &[1], Init::Const(0.0));
+        params.param("fc", &[2], Init::Const(0.0));
+        params.build();
     }
 }

@@ -1,6 +1,6 @@
-//! What a backward pass owes: the parameters whose gradients somebody will read.
+//! What is required of a backward pass: the parameters whose gradients somebody will read.
 
-use super::params::{ParamId, ParamLayout};
+use super::params::{ByParam, ParamId, ParamLayout};
 
 /// The part of a parameter's gradient that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,12 +13,12 @@ pub(super) enum Owed {
     Everything,
 }
 
-/// For each parameter, what a backward pass owes of its gradient. From this follows all that can be left out: weight
+/// For each parameter, what is required of its gradient. From this follows all that can be left out: weight
 /// gradients of tensors or output channels without a live entry, everything below the shallowest live tensor, and the
 /// activations kept for those. Worked out once for a mask, read by every layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackwardPlan {
-    owed: Vec<Owed>,
+    owed: ByParam<Owed>,
 }
 
 /// Kernels take single output channels in groups of so many.
@@ -33,7 +33,7 @@ impl BackwardPlan {
     /// When there are not as many flags as the layout has scalars.
     pub fn of_scalars(layout: &ParamLayout, live: &[bool]) -> Self {
         assert_eq!(live.len(), layout.len(), "a flag for each scalar");
-        let owed = layout.specs().iter().map(|spec| {
+        let owed = layout.by_param(|spec| {
             let channels = spec.shape.first().copied().unwrap_or(1).max(1);
             let slices = live[spec.range()].chunks((spec.len() / channels).max(1));
             let alive: Vec<usize> =
@@ -46,15 +46,15 @@ impl BackwardPlan {
                 Owed::Everything
             }
         });
-        Self { owed: owed.collect() }
+        Self { owed }
     }
 
-    /// Which parameters it owes nothing of, in name order.
-    pub(super) fn owes_nothing(&self) -> Vec<bool> {
-        self.owed.iter().map(|owed| *owed == Owed::Nothing).collect()
+    /// The parameters of whose gradients it requires nothing.
+    pub(super) fn not_required(&self) -> ByParam<bool> {
+        self.owed.map(|owed| *owed == Owed::Nothing)
     }
 
     pub(super) fn owed(&self, id: ParamId) -> &Owed {
-        &self.owed[id.0]
+        &self.owed[id]
     }
 }

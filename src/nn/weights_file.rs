@@ -6,7 +6,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::params::{ParamLayout, RunningStats};
+use super::params::ParamLayout;
+use super::running::RunningStats;
 use crate::error::{Error, Result};
 
 /// All parameters and running statistics as one safetensors file in f32.

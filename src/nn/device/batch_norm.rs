@@ -25,7 +25,8 @@ pub(in crate::nn) fn batch_norm(layer: &BatchNormParams, x: &Node, pass: &mut Pa
     let fixed = pass.batch_norm == BatchNormMode::Eval;
     let (mean, variance) = if fixed {
         let of = |values: &[f32]| Tensor::new(values, &device)?.to_dtype(dtype);
-        (of(&pass.running.mean[running.0])?, of(&pass.running.variance[running.0])?)
+        let [mean, variance] = pass.running.of(running);
+        (of(mean)?, of(variance)?)
     } else {
         let mean = (sum_rows(&value)? / count)?;
         let variance = (sum_rows(&value.broadcast_sub(&mean)?.sqr()?)? / count)?;

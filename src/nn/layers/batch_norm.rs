@@ -6,10 +6,10 @@ use std::rc::Rc;
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::device::{self, BatchNormParams};
-use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, RunningId};
+use crate::nn::params::{ParamId, ParamsBuilder, RunningId};
 use crate::nn::scalar::Scalar;
 use crate::nn::slices::with_slice;
-use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Part, Pass, Through, round};
+use crate::nn::tape::{BatchNormMode, BatchPart, Gradient, Node, Normalised, Pass, Through, round};
 
 /// Added to the variance (PyTorch's default).
 const BATCH_NORM_EPS: f64 = 1e-5;
@@ -24,19 +24,9 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// Declares `name.weight`, `name.bias` and the running statistics.
-    pub fn declare(params: &mut ParamsBuilder, name: &str, channels: usize) {
-        params.normalisation(name, channels);
-        params.running(name, channels);
-    }
-
-    /// The layer over a finished layout.
-    pub fn new(layout: &ParamLayout, name: &str, relu: bool) -> Self {
-        Self {
-            weight: layout.id(&format!("{name}.weight")),
-            bias: layout.id(&format!("{name}.bias")),
-            running: layout.running_id(name),
-            relu,
-        }
+    pub fn new(params: &mut ParamsBuilder, name: &str, channels: usize, relu: bool) -> Self {
+        let [weight, bias] = params.normalisation(name, channels);
+        Self { weight, bias, running: params.running(name, channels), relu }
     }
 
     /// [batch, h, w, channels] -> the same shape.
@@ -57,8 +47,8 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
     let count = (x.raw.elem_count() / channels) as f64;
     let fixed = pass.batch_norm == BatchNormMode::Eval;
     let stats: Vec<ChannelStats> = if fixed {
-        let pairs = pass.running.mean[layer.running.0].iter().zip(&pass.running.variance[layer.running.0]);
-        pairs.map(|(m, v)| ChannelStats { mean: f64::from(*m), variance: f64::from(*v) }).collect()
+        let [mean, variance] = pass.running.of(layer.running);
+        mean.iter().zip(variance).map(|(m, v)| ChannelStats { mean: f64::from(*m), variance: f64::from(*v) }).collect()
     } else {
         match &x.moments {
             Some(moments) => ChannelStats::of_batch(moments, count),
@@ -84,7 +74,7 @@ fn batch_norm<T: Scalar>(layer: &BatchNorm, x: &Node, pass: &mut Pass<'_>) -> Re
             with_slice::<T, _>(&value, |x| {
                 with_slice(&dy, |dy| {
                     seen.with_gate(|gate| {
-                        let of = |part: Part| {
+                        let of = |part: BatchPart| {
                             let moments = kernels::gradient_moments(part.values(dy), part.values(x), channels, gate);
                             kernels::batch_norm_backward(&moments, (&stats, statistics), &gamma, BATCH_NORM_EPS, count)
                         };

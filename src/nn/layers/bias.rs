@@ -8,7 +8,7 @@ use sharpbench_kernels as kernels;
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::device;
-use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
+use crate::nn::params::{ParamId, ParamsBuilder};
 use crate::nn::scalar::Scalar;
 use crate::nn::slices::with_slice;
 use crate::nn::tape::{Gradient, Node, Normalised, Pass, Through, round};
@@ -22,13 +22,8 @@ pub struct Bias {
 
 impl Bias {
     /// Declares `name.bias` `[channels]`.
-    pub fn declare(params: &mut ParamsBuilder, name: &str, channels: usize, init: Init) {
-        params.param(&format!("{name}.bias"), &[channels], init);
-    }
-
-    /// The layer over a finished layout.
-    pub fn new(layout: &ParamLayout, name: &str, relu: bool) -> Self {
-        Self { bias: layout.id(&format!("{name}.bias")), relu }
+    pub fn new(params: &mut ParamsBuilder, name: &str, channels: usize, init: Init, relu: bool) -> Self {
+        Self { bias: params.param(&format!("{name}.bias"), &[channels], init), relu }
     }
 
     /// [..., channels] -> the same shape.

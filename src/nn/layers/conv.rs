@@ -8,8 +8,11 @@ use sharpbench_kernels::{self as kernels, ConvShape, InputGrad, Measure, WeightG
 
 use super::by_dtype;
 use crate::error::{Error, Result};
+use crate::flops::conv2d_macs;
 use crate::nn::device;
-use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
+use crate::nn::init::default_init;
+use crate::nn::params::{ParamId, ParamsBuilder};
+use crate::nn::sample_shape::{Kernel, SampleShape};
 use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Pass};
@@ -21,32 +24,31 @@ pub struct Conv2d {
     c_out: usize,
     /// Input channels of one group.
     c_in: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
+    kernel: Kernel,
 }
 
 impl Conv2d {
-    /// Declares `name.weight` [c_out, c_in, kernel, kernel], `c_in` the input channels of one group.
-    pub fn declare(params: &mut ParamsBuilder, name: &str, c_in: usize, c_out: usize, kernel: usize) {
-        Self::declare_init(params, name, (c_in, c_out, kernel), default_init(c_in * kernel * kernel));
+    /// Declares `name.weight` [c_out, c_in, kernel, kernel], with PyTorch's initial values, for images of shape `x`, which
+    /// becomes the output's. For groups, `x` has the channels of one group.
+    pub fn new(params: &mut ParamsBuilder, name: &str, x: &mut SampleShape, c_out: usize, kernel: Kernel) -> Self {
+        let init = default_init(x.channels * kernel.size * kernel.size);
+        Self::with_init(params, name, x, c_out, kernel, init)
     }
 
-    /// The same with an initial value, for (c_in, c_out, kernel).
-    pub fn declare_init(
+    /// [`Conv2d::new`] with another initial value.
+    pub fn with_init(
         params: &mut ParamsBuilder,
         name: &str,
-        (c_in, c_out, kernel): (usize, usize, usize),
+        x: &mut SampleShape,
+        c_out: usize,
+        kernel: Kernel,
         init: Init,
-    ) {
-        params.param(&format!("{name}.weight"), &[c_out, c_in, kernel, kernel], init);
-    }
-
-    /// The layer over a finished layout.
-    pub fn new(layout: &ParamLayout, name: &str, stride: usize, padding: usize) -> Self {
-        let weight = layout.id(&format!("{name}.weight"));
-        let shape = &layout.specs()[weight.0].shape;
-        Self { weight, c_out: shape[0], c_in: shape[1], kernel: shape[2], stride, padding }
+    ) -> Self {
+        let c_in = x.channels;
+        *x = SampleShape { channels: c_out, ..x.windows(kernel) };
+        params.count_macs(conv2d_macs(c_in, c_out, kernel.size, x.positions()));
+        let weight = params.param(&format!("{name}.weight"), &[c_out, c_in, kernel.size, kernel.size], init);
+        Self { weight, c_out, c_in, kernel }
     }
 
     /// [batch, h, w, c_in] -> [batch, oh, ow, c_out].
@@ -61,10 +63,10 @@ impl Conv2d {
     /// The geometry on these images.
     fn shape(&self, x: &Node, pass: &Pass<'_>) -> Result<ConvShape> {
         let (batch, height, width, c_in) = x.raw.dims4()?;
-        let Self { weight, c_out, kernel, stride, padding, .. } = *self;
+        let Self { weight, c_out, kernel: Kernel { size: kernel, stride, padding }, .. } = *self;
         let groups = c_in / self.c_in;
         if groups * self.c_in != c_in || !c_out.is_multiple_of(groups.max(1)) {
-            let (reads, weight) = (self.c_in, &pass.weights.layout().specs()[weight.0].name);
+            let (reads, weight) = (self.c_in, &pass.weights.layout().spec(weight).name);
             return Err(Error::Usage(format!("{weight} reads {reads} channels in each group, the images have {c_in}")));
         }
         Ok(ConvShape { batch, c_in, height, width, c_out, kernel, stride, padding, groups })

@@ -6,7 +6,8 @@ use sharpbench_kernels as kernels;
 
 use crate::error::{Error, Result};
 use crate::nn::device;
-use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
+use crate::nn::params::{ParamId, ParamsBuilder};
+use crate::nn::sample_shape::SampleShape;
 use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
@@ -20,15 +21,9 @@ pub struct Embedding {
 
 impl Embedding {
     /// Declares `name.weight` [vocabulary, width].
-    pub fn declare(params: &mut ParamsBuilder, name: &str, vocabulary: usize, width: usize, init: Init) {
-        params.param(&format!("{name}.weight"), &[vocabulary, width], init);
-    }
-
-    /// The layer over a finished layout.
-    pub fn new(layout: &ParamLayout, name: &str) -> Self {
-        let weight = layout.id(&format!("{name}.weight"));
-        let shape = &layout.specs()[weight.0].shape;
-        Self { weight, vocabulary: shape[0], width: shape[1] }
+    pub fn new(params: &mut ParamsBuilder, name: &str, vocabulary: usize, width: usize, init: Init) -> Self {
+        let weight = params.param(&format!("{name}.weight"), &[vocabulary, width], init);
+        Self { weight, vocabulary, width }
     }
 
     /// Tokens [batch, length], u32, -> [batch, length, width].
@@ -70,14 +65,9 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// Declares `name` [positions, width].
-    pub fn declare(params: &mut ParamsBuilder, name: &str, positions: usize, width: usize, init: Init) {
-        params.param(name, &[positions, width], init);
-    }
-
-    /// The layer over a finished layout.
-    pub fn new(layout: &ParamLayout, name: &str) -> Self {
-        Self { id: layout.id(name) }
+    /// Declares `name` [positions, channels], one vector for each position of `x`.
+    pub fn new(params: &mut ParamsBuilder, name: &str, x: &SampleShape, init: Init) -> Self {
+        Self { id: params.param(name, &[x.positions(), x.channels], init) }
     }
 
     /// [batch, ..., width], as many positions as were declared, -> the same shape.

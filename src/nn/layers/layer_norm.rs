@@ -5,10 +5,10 @@ use sharpbench_kernels as kernels;
 use super::by_dtype;
 use crate::error::Result;
 use crate::nn::device;
-use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder};
+use crate::nn::params::{ParamId, ParamsBuilder};
 use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
-use crate::nn::tape::{Gradient, Node, Part, Pass, round};
+use crate::nn::tape::{BatchPart, Gradient, Node, Pass, round};
 
 /// Added to the variance (PyTorch's default).
 const LAYER_NORM_EPS: f64 = 1e-5;
@@ -22,13 +22,9 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// Declares `name.weight` and `name.bias`, both `[features]`.
-    pub fn declare(params: &mut ParamsBuilder, name: &str, features: usize) {
-        params.normalisation(name, features);
-    }
-
-    /// The layer over a finished layout.
-    pub fn new(layout: &ParamLayout, name: &str) -> Self {
-        Self { weight: layout.id(&format!("{name}.weight")), bias: layout.id(&format!("{name}.bias")) }
+    pub fn new(params: &mut ParamsBuilder, name: &str, features: usize) -> Self {
+        let [weight, bias] = params.normalisation(name, features);
+        Self { weight, bias }
     }
 
     /// [..., features] -> the same shape.
@@ -57,7 +53,7 @@ fn layer_norm<T: Scalar>(layer: &LayerNorm, x: &Node, pass: &mut Pass<'_>) -> Re
         if gradients.is_by_sample() {
             with_slice::<T, _>(&value, |x| {
                 with_slice(&dy, |dy| {
-                    let of = |part: Part| {
+                    let of = |part: BatchPart| {
                         kernels::layer_norm_backward(part.values(x), part.values(dy), gamma, part.values(&rows))
                     };
                     gradients.param::<T>(weight_id, |part, grad| round(&of(part).gamma, grad))?;

@@ -5,8 +5,11 @@ use sharpbench_kernels::{self as kernels, LinearShape};
 
 use super::by_dtype;
 use crate::error::{Error, Result};
+use crate::flops::linear_macs;
 use crate::nn::device;
-use crate::nn::params::{ParamId, ParamLayout, ParamsBuilder, default_init};
+use crate::nn::init::default_init;
+use crate::nn::params::{ParamId, ParamsBuilder};
+use crate::nn::sample_shape::SampleShape;
 use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
@@ -18,20 +21,25 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Declares `name.weight` `[d_out, d_in]` and `name.bias` `[d_out]`, both with PyTorch's initial values.
-    pub fn declare(params: &mut ParamsBuilder, name: &str, d_in: usize, d_out: usize) {
-        Self::declare_init(params, name, d_in, d_out, [default_init(d_in); 2]);
+    /// Declares `name.weight` `[d_out, d_in]` and `name.bias` `[d_out]`, both with PyTorch's initial values, for the features
+    /// of each position of `x`, which become `d_out`.
+    pub fn new(params: &mut ParamsBuilder, name: &str, x: &mut SampleShape, d_out: usize) -> Self {
+        let init = [default_init(x.channels); 2];
+        Self::with_init(params, name, x, d_out, init)
     }
 
-    /// The same with initial values of weight and bias.
-    pub fn declare_init(params: &mut ParamsBuilder, name: &str, d_in: usize, d_out: usize, init: [Init; 2]) {
-        params.param(&format!("{name}.weight"), &[d_out, d_in], init[0]);
-        params.param(&format!("{name}.bias"), &[d_out], init[1]);
-    }
-
-    /// The layer over a finished layout.
-    pub fn new(layout: &ParamLayout, name: &str) -> Self {
-        Self { weight: layout.id(&format!("{name}.weight")), bias: layout.id(&format!("{name}.bias")) }
+    /// [`Linear::new`] with other initial values of weight and bias.
+    pub fn with_init(
+        params: &mut ParamsBuilder,
+        name: &str,
+        x: &mut SampleShape,
+        d_out: usize,
+        init: [Init; 2],
+    ) -> Self {
+        let d_in = std::mem::replace(&mut x.channels, d_out);
+        params.count_macs(x.positions() as u64 * linear_macs(d_in, d_out));
+        let weight = params.param(&format!("{name}.weight"), &[d_out, d_in], init[0]);
+        Self { weight, bias: params.param(&format!("{name}.bias"), &[d_out], init[1]) }
     }
 
     /// [..., d_in] -> [..., d_out].
@@ -39,7 +47,7 @@ impl Linear {
     /// # Errors
     /// When the last axis has another length.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
-        let spec = &pass.weights.layout().specs()[self.weight.0];
+        let spec = &pass.weights.layout().spec(self.weight);
         if x.channels() != spec.shape[1] {
             let (name, d_in) = (&spec.name, spec.shape[1]);
             return Err(Error::Usage(format!("{name} reads {d_in} values, {:?} has another last axis", x.dims())));

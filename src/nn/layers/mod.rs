@@ -1,4 +1,5 @@
-//! Layers: each declares its parameters, computes forward, and records how to go back.
+//! Layers: each declares its parameters and multiply-adds when it is constructed, computes forward, and records how to go
+//! back.
 
 mod activation;
 mod attention;
@@ -14,7 +15,7 @@ mod pool;
 mod shape;
 
 pub use activation::{add, add_relu, gelu, relu};
-pub use attention::attention;
+pub use attention::Attention;
 pub use batch_norm::BatchNorm;
 pub use bias::Bias;
 pub use conv::Conv2d;

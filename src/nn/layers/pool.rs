@@ -5,6 +5,7 @@ use sharpbench_kernels::{self as kernels, PoolShape};
 use super::{by_dtype, flatten};
 use crate::error::Result;
 use crate::nn::device;
+use crate::nn::sample_shape::Kernel;
 use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
@@ -50,7 +51,7 @@ pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
 ///
 /// # Errors
 /// When the window is larger than the padded image, or the padding more than half of it.
-pub fn max_pool2d(x: &Node, kernel: usize, stride: usize, padding: usize, pass: &mut Pass<'_>) -> Result<Node> {
+pub fn max_pool2d(x: &Node, kernel: Kernel, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, s: PoolShape, pass: &mut Pass<'_>) -> Result<Node> {
         let (y, winners) = with_slice::<T, _>(&x.value::<T>()?, |x| kernels::max_pool2d(&s, x))?;
         let (slot, dims) = (x.slot, x.dims().to_vec());
@@ -59,7 +60,7 @@ pub fn max_pool2d(x: &Node, kernel: usize, stride: usize, padding: usize, pass: 
             gradients.add::<T>(slot, Gradient::plain(tensor(dx, &dims)?))
         }))
     }
-    let s = PoolShape::new(x.raw.dims4()?, kernel, stride, padding)?;
+    let s = PoolShape::new(x.raw.dims4()?, kernel.size, kernel.stride, kernel.padding)?;
     pass.layer([x], &[], |[x], pass| match pass.device {
         Some(_) => device::max_pool2d(s, x, pass),
         None => by_dtype!(x, run(x, s, pass)),
@@ -72,7 +73,7 @@ pub fn max_pool2d(x: &Node, kernel: usize, stride: usize, padding: usize, pass: 
 /// When the image is not a square.
 pub fn global_max_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let side = x.raw.dims4()?.1;
-    flatten(&max_pool2d(x, side, 1, 0, pass)?, pass)
+    flatten(&max_pool2d(x, Kernel::tiles(side).stride(1), pass)?, pass)
 }
 
 /// The mean of each window: [batch, h, w, channels] -> [batch, oh, ow, channels].

@@ -12,9 +12,9 @@ use crate::data::Input;
 use crate::mask::Pattern;
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{
-    BackwardPlan, BatchNorm, BatchNormMode, Bias, Conv2d, LayerNorm, Linear, Loss, Node, Objective, ParamLayout,
-    ParamsBuilder, Pass, Positions, RunningStats, Weights, add, add_relu, attention, avg_pool2d, channels_last,
-    dropout, flatten, gelu, global_avg_pool, max_pool2d, relu,
+    Attention, BackwardPlan, BatchNorm, BatchNormMode, Bias, Conv2d, Kernel, LayerNorm, Linear, Loss, Node, Objective,
+    ParamLayout, ParamsBuilder, Pass, Positions, RunningStats, SampleShape, Weights, add, add_relu, avg_pool2d,
+    channels_last, dropout, flatten, gelu, global_avg_pool, max_pool2d, relu,
 };
 use crate::random::{Stream, below, stream};
 
@@ -271,6 +271,7 @@ struct EveryLayer {
     bias: [Bias; 2],
     positions: Positions,
     qkv: Linear,
+    attention: [Attention; 2],
     proj: Linear,
     fc: Linear,
 }
@@ -278,33 +279,29 @@ struct EveryLayer {
 impl EveryLayer {
     fn new() -> Self {
         let mut params = ParamsBuilder::default();
-        for (name, c_in, c_out) in [("conv0", 3, 8), ("conv1", 4, 10), ("conv2", 10, 10), ("conv3", 10, 10)] {
-            Conv2d::declare(&mut params, name, c_in, c_out, 3);
-        }
-        LayerNorm::declare(&mut params, "norm", 8);
-        for name in ["bn0", "bn1", "bn2"] {
-            BatchNorm::declare(&mut params, name, 10);
-        }
-        for (name, channels) in [("conv0", 8), ("conv2", 10)] {
-            Bias::declare(&mut params, name, channels, Init::Uniform { lo: -0.5, up: 0.5 });
-        }
-        Positions::declare(&mut params, "positions", 4, 10, Init::Uniform { lo: -1.0, up: 1.0 });
-        Linear::declare(&mut params, "qkv", 10, 36);
-        Linear::declare(&mut params, "proj", 12, 10);
-        Linear::declare(&mut params, "fc", 40, 10);
+        let mut conv = |name: &str, c_in, c_out| {
+            let mut x = SampleShape::image([c_in, 9, 9]);
+            Conv2d::new(&mut params, name, &mut x, c_out, Kernel::centred(3))
+        };
+        let conv = [conv("conv0", 3, 8), conv("conv1", 4, 10), conv("conv2", 10, 10), conv("conv3", 10, 10)];
+        let layer_norm = LayerNorm::new(&mut params, "norm", 8);
+        let batch_norm = [("bn0", true), ("bn1", false), ("bn2", true)]
+            .map(|(name, relu)| BatchNorm::new(&mut params, name, 10, relu));
+        let init = Init::Uniform { lo: -0.5, up: 0.5 };
+        let bias = [("conv0", 8, true), ("conv2", 10, false)]
+            .map(|(name, channels, relu)| Bias::new(&mut params, name, channels, init, relu));
+        let mut x = SampleShape { height: 2, width: 2, channels: 10 };
+        let positions = Positions::new(&mut params, "positions", &x, Init::Uniform { lo: -1.0, up: 1.0 });
+        let fc = Linear::new(&mut params, "fc", &mut x.flattened(), 10);
+        let qkv = Linear::new(&mut params, "qkv", &mut x, 36);
+        let attention = [(3, true), (2, false)].map(|(heads, causal)| {
+            let mut x = x;
+            Attention::new(&mut params, &mut x, heads, causal)
+        });
+        x.channels /= 3;
+        let proj = Linear::new(&mut params, "proj", &mut x, 10);
         let layout = Arc::new(params.build());
-        Self {
-            conv: ["conv0", "conv1", "conv2", "conv3"].map(|name| Conv2d::new(&layout, name, 1, 1)),
-            layer_norm: LayerNorm::new(&layout, "norm"),
-            batch_norm: [("bn0", true), ("bn1", false), ("bn2", true)]
-                .map(|(name, relu)| BatchNorm::new(&layout, name, relu)),
-            bias: [("conv0", true), ("conv2", false)].map(|(name, relu)| Bias::new(&layout, name, relu)),
-            positions: Positions::new(&layout, "positions"),
-            qkv: Linear::new(&layout, "qkv"),
-            proj: Linear::new(&layout, "proj"),
-            fc: Linear::new(&layout, "fc"),
-            layout,
-        }
+        Self { layout, conv, layer_norm, batch_norm, bias, positions, qkv, attention, proj, fc }
     }
 }
 
@@ -324,7 +321,7 @@ impl Model for EveryLayer {
         let x = add(&x, &y, pass)?;
         let x = add(&self.layer_norm.forward(&y, pass)?, &x, pass)?;
         let x = dropout(&relu(&self.layer_norm.forward(&x, pass)?, pass)?, 0.2, pass)?;
-        let x = max_pool2d(&x, 3, 2, 1, pass)?;
+        let x = max_pool2d(&x, Kernel::centred(3).stride(2), pass)?;
         // Two groups; its normalised output has three readers: a convolution, a sum and another normalisation.
         let x = self.batch_norm[0].forward(&self.conv[1].forward(&x, pass)?, pass)?;
         let y = self.bias[1].forward(&self.conv[2].forward(&x, pass)?, pass)?;
@@ -334,8 +331,9 @@ impl Model for EveryLayer {
         let x = add_relu(&self.conv[3].forward(&again, pass)?, &sum, pass)?;
         let x = dropout(&avg_pool2d(&x, 2, 2, pass)?, 0.4, pass)?;
         let x = self.positions.forward(&x, pass)?;
-        let y = attention(&self.qkv.forward(&x, pass)?, 3, true, pass)?;
-        let y = attention(&self.qkv.forward(&self.proj.forward(&gelu(&y, pass)?, pass)?, pass)?, 2, false, pass)?;
+        let y = self.attention[0].forward(&self.qkv.forward(&x, pass)?, pass)?;
+        let y = self.qkv.forward(&self.proj.forward(&gelu(&y, pass)?, pass)?, pass)?;
+        let y = self.attention[1].forward(&y, pass)?;
         let x = add(&self.proj.forward(&y, pass)?, &x, pass)?;
         self.fc.forward(&flatten(&x, pass)?, pass)
     }
@@ -355,12 +353,10 @@ struct Normalised {
 impl Normalised {
     fn new(channels: usize, relu: bool) -> Self {
         let mut params = ParamsBuilder::default();
-        BatchNorm::declare(&mut params, "bn0", channels);
-        BatchNorm::declare(&mut params, "bn1", channels);
-        Linear::declare(&mut params, "fc", channels, 10);
-        let layout = Arc::new(params.build());
-        let batch_norm = [BatchNorm::new(&layout, "bn0", relu), BatchNorm::new(&layout, "bn1", false)];
-        Self { batch_norm, fc: Linear::new(&layout, "fc"), layout }
+        let batch_norm =
+            [("bn0", relu), ("bn1", false)].map(|(name, relu)| BatchNorm::new(&mut params, name, channels, relu));
+        let fc = Linear::new(&mut params, "fc", &mut SampleShape { height: 1, width: 1, channels }, 10);
+        Self { batch_norm, fc, layout: Arc::new(params.build()) }
     }
 }
 
@@ -401,7 +397,7 @@ proptest! {
         probe.check();
         let layout = probe.model.layout();
         let param = |name: &str| {
-            let spec = &layout.specs()[layout.id(name).0];
+            let spec = layout.specs().iter().find(|spec| spec.name == name).expect("a parameter");
             let values: Vec<f64> = probe.base[spec.range()].iter().map(|v| f64::from(*v)).collect();
             Tensor::from_vec(values, spec.shape.as_slice(), &Device::Cpu)
         };
@@ -464,7 +460,7 @@ fn running_statistics_follow_the_policy() {
     assert_eq!(after(BatchNormMode::Freeze), fresh);
     assert_eq!(after(BatchNormMode::Eval), fresh);
     let updated = after(BatchNormMode::Update);
-    let first = &layout.specs()[layout.id("conv1.weight").0];
+    let first = layout.specs().iter().find(|spec| spec.name == "conv1.weight").expect("a parameter");
     let conv = Tensor::from_slice(&weights[first.range()], first.shape.as_slice(), &Device::Cpu)
         .and_then(|weight| images.conv2d(&weight, 1, 1, 1, 1))
         .and_then(|y| y.transpose(0, 1)?.flatten_from(1))

@@ -6,21 +6,22 @@ use std::collections::VecDeque;
 use candle_core::Tensor;
 use rand_chacha::ChaCha8Rng;
 
-use super::params::{ParamId, RunningId};
-use super::tape::{Backward, Node};
+use super::gradients::Backward;
+use super::node::Node;
 use crate::error::Result;
+use crate::nn::params::{ByParam, ParamId, RunningId};
 
 /// The common layers, in the order in which they were computed.
 pub struct Prefix {
-    pub(super) layers: VecDeque<Kept>,
-    /// Parameters in which the two passes' weights are the same, in name order.
-    pub(super) common: Vec<bool>,
+    pub(super) layers: VecDeque<SharedLayer>,
+    /// Parameters in which the two passes' weights are the same.
+    pub(super) common: ByParam<bool>,
     /// Slots that the first pass gave out.
     pub(super) slots: usize,
 }
 
-/// One layer.
-pub(super) struct Kept {
+/// A layer that two passes share.
+pub(super) struct SharedLayer {
     /// Its output.
     pub(super) node: Node,
     /// Whether a layer reads it that is not common.
@@ -52,7 +53,7 @@ impl Prefix {
         }
     }
 
-    /// The same without the values that nobody will read: common layers ask one another for no more than shapes. The loss may read
+    /// Drops the values that nobody will read: common layers ask one another for no more than shapes. The loss may read
     /// the last.
     pub(super) fn without_unread(mut self) -> Result<Self> {
         let last = self.layers.len().saturating_sub(1);
@@ -69,7 +70,7 @@ impl Sharing {
     pub(super) fn is_common(&self, params: &[ParamId]) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Keep(prefix) | Self::Take(prefix) => params.iter().all(|id| prefix.common[id.0]),
+            Self::Keep(prefix) | Self::Take(prefix) => params.iter().all(|id| prefix.common[*id]),
         }
     }
 }
