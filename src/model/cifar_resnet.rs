@@ -1,7 +1,7 @@
 //! `resnet8`, `resnet20`: the CIFAR ResNets of He et al. (2016), section 4.2: a 3x3 stem, three stages of n
 //! basic blocks with widths w, 2w, 4w, parameter-free shortcuts (option A), global average pooling.
 
-use super::network::{Layers, network};
+use super::layered::{Layers, layered};
 use super::residual::ConvNorm;
 use super::{Built, ModelSpec, Task};
 use crate::nn::{Kernel, Linear, Node, ParamsBuilder, Pass, add_relu, channels_last, global_avg_pool, shortcut};
@@ -43,7 +43,7 @@ pub(super) fn build(blocks_per_stage: usize, spec: &ModelSpec, task: Task) -> Bu
     }
     let fc = Linear::new(&mut params, "fc", &mut x.pooled_globally(), task.classes);
     let spec = ModelSpec { width: Some(width), ..spec.clone() };
-    Ok(network(spec, params, ResNet { stem, blocks, fc }))
+    Ok(layered(spec, params, ResNet { stem, blocks, fc }))
 }
 
 impl Layers for ResNet {

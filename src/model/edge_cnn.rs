@@ -4,8 +4,8 @@
 
 use candle_nn::Init;
 
+use super::layered::{Layers, layered};
 use super::mlp::glorot_normal;
-use super::network::{Layers, network};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{
     Bias, Conv2d, Kernel, LayerNorm, Linear, Node, ParamsBuilder, Pass, channels_last, flatten, max_pool2d,
@@ -47,7 +47,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
     x = x.flattened();
     let init = [glorot_normal(x.channels, task.classes), Init::Const(0.0)];
     let fc = Linear::with_init(&mut params, "fc", &mut x, task.classes, init);
-    Ok(network(ModelSpec { width: Some(width), ..spec.clone() }, params, EdgeCnn { blocks, fc }))
+    Ok(layered(ModelSpec { width: Some(width), ..spec.clone() }, params, EdgeCnn { blocks, fc }))
 }
 
 impl Layers for EdgeCnn {

@@ -3,7 +3,7 @@
 
 use candle_nn::Init;
 
-use super::network::{Layers, network};
+use super::layered::{Layers, layered};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{Linear, Node, ParamsBuilder, Pass, default_init, flatten, relu};
 
@@ -36,7 +36,7 @@ fn with_init(spec: &ModelSpec, task: Task, hidden: &[usize], init: InitOf) -> Bu
         Linear::with_init(&mut params, &format!("fc{}", i + 1), &mut x, *units, init)
     };
     let layers = hidden.iter().chain([&task.classes]).enumerate().map(layer).collect();
-    Ok(network(ModelSpec { hidden: Some(hidden), ..spec.clone() }, params, Mlp { layers }))
+    Ok(layered(ModelSpec { hidden: Some(hidden), ..spec.clone() }, params, Mlp { layers }))
 }
 
 impl Layers for Mlp {

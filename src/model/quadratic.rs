@@ -4,7 +4,7 @@
 
 use candle_nn::Init;
 
-use super::network::{Layers, network};
+use super::layered::{Layers, layered};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{Node, ParamId, ParamsBuilder, Pass, diagonal};
 
@@ -33,7 +33,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
     let weight = params.param("weight", &[classes], Init::Const(1.0));
     params.count_macs(classes as u64);
     let spec = ModelSpec { curvatures: Some(curvatures), ..spec.clone() };
-    Ok(network(spec, params, Quadratic { weight, factors }))
+    Ok(layered(spec, params, Quadratic { weight, factors }))
 }
 
 impl Layers for Quadratic {

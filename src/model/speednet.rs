@@ -1,7 +1,7 @@
 //! `speednet`: much accuracy in little time on a CPU (docs/models.md): a 3x3 stem, three groups of two 3x3 convolutions
 //! with 2x2 max-pooling before the first normalisation, global max-pooling, a linear layer.
 
-use super::network::{Layers, network};
+use super::layered::{Layers, layered};
 use super::residual::ConvNorm;
 use super::{Built, ModelSpec, Task};
 use crate::nn::{
@@ -48,7 +48,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
         }
     });
     let fc = Linear::new(&mut params, "fc", &mut x.pooled_globally(), task.classes);
-    Ok(network(ModelSpec { width: Some(width), ..spec.clone() }, params, SpeedNet { stem, groups, fc }))
+    Ok(layered(ModelSpec { width: Some(width), ..spec.clone() }, params, SpeedNet { stem, groups, fc }))
 }
 
 impl Layers for SpeedNet {

@@ -1,6 +1,6 @@
 //! A ResNet of four stages of residual blocks: stem, `layer1` to `layer4`, global average pooling, `fc`.
 
-use super::network::{Layers, network};
+use super::layered::{Layers, layered};
 use super::residual::{Block, ConvNorm};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{Kernel, Linear, Node, ParamsBuilder, Pass, channels_last, global_avg_pool, max_pool2d};
@@ -48,7 +48,7 @@ pub(super) fn build_stages(
     }
     let fc = Linear::new(&mut params, "fc", &mut x.pooled_globally(), task.classes);
     let spec = ModelSpec { width: Some(width), ..spec.clone() };
-    Ok(network(spec, params, StagedResNet { stem, pool, blocks: layers, fc }))
+    Ok(layered(spec, params, StagedResNet { stem, pool, blocks: layers, fc }))
 }
 
 impl Layers for StagedResNet {

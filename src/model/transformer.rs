@@ -4,7 +4,7 @@
 use candle_nn::Init;
 
 use super::blocks::{Blocks, BlocksPlan};
-use super::network::{Layers, network};
+use super::layered::{Layers, layered};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{Embedding, Linear, Node, ParamsBuilder, Pass, Positions, SampleShape, rows};
 
@@ -31,7 +31,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
         blocks: plan.build(&mut params, x),
         head: Linear::new(&mut params, "head", &mut x, task.classes),
     };
-    Ok(network(plan.spec(spec), params, layers))
+    Ok(layered(plan.spec(spec), params, layers))
 }
 
 impl Layers for Transformer {

@@ -1,7 +1,7 @@
 //! `vgg11-bn`: configuration A of Simonyan and Zisserman (2015) with BatchNorm and torchvision's names, on 32x32 images,
 //! which five poolings bring down to one pixel; then two hidden layers with dropout.
 
-use super::network::{Layers, network};
+use super::layered::{Layers, layered};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{
     BatchNorm, Bias, Conv2d, Kernel, Linear, Node, ParamsBuilder, Pass, channels_last, default_init, dropout, flatten,
@@ -61,7 +61,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
         |(i, units): (usize, &usize)| Linear::new(&mut params, &format!("classifier.{}", 3 * i), &mut x, *units);
     let classifier = hidden.iter().chain([&task.classes]).enumerate().map(linear).collect();
     let spec = ModelSpec { width: Some(width), hidden: Some(hidden), dropout: Some(dropout), ..spec.clone() };
-    Ok(network(spec, params, Vgg { features, classifier, dropout: dropout as f32 }))
+    Ok(layered(spec, params, Vgg { features, classifier, dropout: dropout as f32 }))
 }
 
 impl Layers for Vgg {

@@ -5,7 +5,7 @@
 use candle_nn::Init;
 
 use super::blocks::{Blocks, BlocksPlan};
-use super::network::{Layers, network};
+use super::layered::{Layers, layered};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{
     Bias, Conv2d, Kernel, Linear, Node, ParamsBuilder, Pass, Positions, channels_last, default_init, global_avg_pool,
@@ -50,7 +50,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
         blocks: plan.build(&mut params, x),
         head: Linear::new(&mut params, "head", &mut x.pooled_globally(), task.classes),
     };
-    Ok(network(plan.spec(spec), params, layers))
+    Ok(layered(plan.spec(spec), params, layers))
 }
 
 impl Layers for Vit {

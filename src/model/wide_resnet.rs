@@ -1,7 +1,7 @@
 //! `wideresnet`: the wide ResNets of Zagoruyko and Komodakis (2016), without dropout: three stages of (depth - 4) / 6
 //! pre-activation blocks with 16, 32 and 64 times the widening factor channels.
 
-use super::network::{Layers, network};
+use super::layered::{Layers, layered};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{
     BatchNorm, Conv2d, Kernel, Linear, Node, ParamsBuilder, Pass, SampleShape, add, channels_last, global_avg_pool,
@@ -46,7 +46,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
         bn: BatchNorm::new(&mut params, "bn", x.channels, true),
         fc: Linear::new(&mut params, "fc", &mut x.pooled_globally(), task.classes),
     };
-    Ok(network(ModelSpec { depth: Some(depth), width: Some(width), ..spec.clone() }, params, layers))
+    Ok(layered(ModelSpec { depth: Some(depth), width: Some(width), ..spec.clone() }, params, layers))
 }
 
 impl Block {

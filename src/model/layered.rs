@@ -11,7 +11,7 @@ pub(super) trait Layers: Send + Sync {
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node>;
 }
 
-struct Network<L> {
+struct LayeredModel<L> {
     spec: ModelSpec,
     layout: Arc<ParamLayout>,
     forward_macs: u64,
@@ -19,12 +19,12 @@ struct Network<L> {
 }
 
 /// The model of these layers, which declared `params`; `spec` with every default filled in.
-pub(super) fn network(spec: ModelSpec, params: ParamsBuilder, layers: impl Layers + 'static) -> Box<dyn Model> {
+pub(super) fn layered(spec: ModelSpec, params: ParamsBuilder, layers: impl Layers + 'static) -> Box<dyn Model> {
     let forward_macs = params.forward_macs();
-    Box::new(Network { spec, layout: Arc::new(params.build()), forward_macs, layers })
+    Box::new(LayeredModel { spec, layout: Arc::new(params.build()), forward_macs, layers })
 }
 
-impl<L: Layers> Model for Network<L> {
+impl<L: Layers> Model for LayeredModel<L> {
     fn spec(&self) -> ModelSpec {
         self.spec.clone()
     }
