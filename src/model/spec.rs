@@ -1,0 +1,112 @@
+//! What a model is built from: the suite's keys and the data's shape.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::data::{DataSpec, Input};
+use crate::nn::SampleShape;
+
+/// What a suite says about the model. Which keys a model reads, and what it takes where they are not given, `list` tells.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Name of the model (see `list`).
+    pub name: String,
+    /// Channels of the first stage, or the widening factor of a wide ResNet, or the width of a Transformer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
+    /// Layers of a wide ResNet, or blocks of a Transformer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<usize>,
+    /// Heads of a Transformer's attention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// Widths of hidden fully connected layers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Vec<usize>>,
+    /// Probability with which dropout zeroes a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// Curvatures of a quadratic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curvatures: Option<Vec<f64>>,
+}
+
+/// What goes in and what comes out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Task {
+    /// A sample.
+    pub input: Input,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+impl TryFrom<&DataSpec> for Task {
+    type Error = String;
+
+    fn try_from(data: &DataSpec) -> Result<Self, String> {
+        Ok(Self { input: data.input()?, classes: data.class_count()? })
+    }
+}
+
+impl ModelSpec {
+    /// The value of a key, or its default, checked.
+    pub(super) fn number(key: &str, value: Option<usize>, default: usize, most: usize) -> Result<usize, String> {
+        match value.unwrap_or(default) {
+            n if (1..=most).contains(&n) => Ok(n),
+            n => Err(format!("model.{key} = {n} must be from 1 to {most}")),
+        }
+    }
+
+    pub(super) fn width(&self, default: usize) -> Result<usize, String> {
+        Self::number("width", self.width, default, 4096)
+    }
+
+    pub(super) fn depth(&self, default: usize) -> Result<usize, String> {
+        Self::number("depth", self.depth, default, 1000)
+    }
+
+    /// Widths of hidden layers.
+    pub(super) fn hidden(&self, default: &[usize]) -> Result<Vec<usize>, String> {
+        let hidden = self.hidden.clone().unwrap_or_else(|| default.to_vec());
+        if let Some(units) = hidden.iter().find(|units| !(1..=65_536).contains(*units)) {
+            return Err(format!("model.hidden has a layer of {units} units; use from 1 to 65536"));
+        }
+        if hidden.len() > 9 {
+            return Err(format!("model.hidden has {} layers; use at most 9", hidden.len()));
+        }
+        Ok(hidden)
+    }
+
+    /// Heads that divide `width`.
+    pub(super) fn heads(&self, default: usize, width: usize) -> Result<usize, String> {
+        let heads = Self::number("heads", self.heads, default, width)?;
+        if width.is_multiple_of(heads) {
+            Ok(heads)
+        } else {
+            Err(format!("model.heads = {heads} does not divide model.width = {width}; use a divisor"))
+        }
+    }
+}
+
+impl Task {
+    /// Shape of a sample, for a model that reads images.
+    pub(super) fn image(&self, spec: &ModelSpec) -> Result<SampleShape, String> {
+        match self.input {
+            Input::Image(shape) => Ok(SampleShape::image(shape)),
+            Input::Tokens { .. } => {
+                Err(format!("model {} reads images, the data are text; use model.name = \"transformer\"", spec.name))
+            }
+        }
+    }
+
+    /// Length and vocabulary, for a model that reads text.
+    pub(super) fn tokens(&self, spec: &ModelSpec) -> Result<[usize; 2], String> {
+        match self.input {
+            Input::Tokens { length, vocabulary } => Ok([length, vocabulary]),
+            Input::Image(_) => {
+                Err(format!("model {} reads text, the data are images; use data.name = \"shakespeare\"", spec.name))
+            }
+        }
+    }
+}
