@@ -46,8 +46,8 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Convolutions `name.conv1`, `name.conv2`, ..., all rectified but the last; where they change the shape, a 1x1
-    /// convolution projects their input, `name.downsample`.
+    /// Convolutions `name.conv1`, `name.conv2`, ... of these output channels and kernels, all rectified but the last. Where
+    /// they change the shape, a 1x1 convolution projects their input, `name.downsample`.
     pub(super) fn new(params: &mut ParamsBuilder, name: &str, x: &mut SampleShape, convs: &[(usize, Kernel)]) -> Self {
         let mut input = *x;
         let prefix = format!("{name}.");
