@@ -7,8 +7,8 @@ use candle_nn::Init;
 use super::init::draw;
 use crate::random::{Stream, stream};
 
-/// Handle of a parameter. Handles count declarations, tensors lie in name order: only [`ParamLayout`] and [`ByParam`]
-/// lead from one to the other.
+/// Handle of a parameter. Handles count declarations, tensors lie in name order; a [`ParamLayout`] leads from one to the
+/// other, so nothing else may index by a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParamId(usize);
 
