@@ -35,6 +35,15 @@ pub enum Pattern {
 }
 
 impl Pattern {
+    /// One of each pattern, of groups two.
+    pub const EXAMPLES: [Self; 5] = [
+        Self::Unstructured,
+        Self::Tensor,
+        Self::Channel,
+        Self::LiveOf { live: 2, of: 4 },
+        Self::LiveOf { live: 1, of: 2 },
+    ];
+
     /// The fraction of scalars not perturbed that the pattern itself fixes.
     pub fn fixed_sparsity(self) -> Option<f64> {
         match self {

@@ -411,11 +411,6 @@ fn bench_measures_a_step_and_its_parts() {
     ");
 }
 
-#[test]
-fn completions_are_printed_for_a_shell() {
-    Place::new().sharpbench("completions bash").assert().success().stdout(predicate::str::contains("_sharpbench"));
-}
-
 /// Cells keep their ids, so that kept runs stay readable: each reference run is complete by its own plan.
 #[test]
 fn reference_runs_are_still_read() {

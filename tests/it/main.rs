@@ -12,6 +12,7 @@ mod hub;
 mod jobs;
 mod page;
 mod parity;
+mod registries;
 mod security;
 mod seeds;
 mod slurm;
