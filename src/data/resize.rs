@@ -1,8 +1,9 @@
 //! From a photograph of any size to pixels of the size that a model reads: torchvision's RandomResizedCrop, Resize and
 //! CenterCrop, with the antialiased bilinear filter of Pillow.
 
-use fast_image_resize::images::Image;
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use image::imageops::crop_imm;
 use rand_chacha::ChaCha8Rng;
@@ -86,10 +87,12 @@ fn resized(
         Error::Data(format!("a photograph of {width}x{height} cannot be resized to {to_width}x{to_height}: {e}"))
     };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    let mut out = Image::new(to_width, to_height, PixelType::U8x3);
-    let crop = Image::from_vec_u8(width, height, crop.into_raw(), PixelType::U8x3).map_err(|e| failed(&e))?;
-    Resizer::new().resize(&crop, &mut out, &options).map_err(|e| failed(&e))?;
-    RgbImage::from_raw(to_width, to_height, out.into_vec()).ok_or_else(|| failed(&"too few bytes"))
+    // Of one type of pixel: of any, all fifteen are compiled.
+    let mut out = vec![0; to_width as usize * to_height as usize * 3];
+    let from = TypedImageRef::<U8x3>::from_buffer(width, height, crop.as_raw()).map_err(|e| failed(&e))?;
+    let mut to = TypedImage::<U8x3>::from_buffer(to_width, to_height, &mut out).map_err(|e| failed(&e))?;
+    Resizer::new().resize_typed(&from, &mut to, &options).map_err(|e| failed(&e))?;
+    RgbImage::from_raw(to_width, to_height, out).ok_or_else(|| failed(&"too few bytes"))
 }
 
 #[cfg(test)]
