@@ -10,7 +10,7 @@ use crate::mask::Mask;
 use crate::nn::{BackwardPlan, ParamLayout, ParamsBuilder};
 
 /// The loss of sample i is `sum over j of curvature[i][j] (w[j] - centre[i][j])^2 / 2`.
-struct Quadratics {
+pub(super) struct Quadratics {
     layout: Arc<ParamLayout>,
     curvature: Vec<[f64; N]>,
     centre: Vec<[f64; N]>,
@@ -18,11 +18,11 @@ struct Quadratics {
     asked: Vec<(bool, usize)>,
 }
 
-const N: usize = 5;
+pub(super) const N: usize = 5;
 const SAMPLES: usize = 4;
 
 impl Quadratics {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = ParamsBuilder::default();
         params.param("fc.weight", &[3, 1], Init::Const(0.0));
         params.normalisation("norm", 1);
@@ -48,12 +48,12 @@ impl Quadratics {
         })
     }
 
-    fn all_slope(&self, w: &[f64; N]) -> [f64; N] {
+    pub(super) fn all_slope(&self, w: &[f64; N]) -> [f64; N] {
         self.slope(&[0, 1, 2, 3], w)
     }
 }
 
-fn wide(w: &[f32]) -> [f64; N] {
+pub(super) fn wide(w: &[f32]) -> [f64; N] {
     std::array::from_fn(|j| f64::from(w[j]))
 }
 
@@ -82,12 +82,12 @@ impl Landscape for Quadratics {
 }
 
 /// The start of a step at `weights`, with no momentum.
-fn from(weights: &[f32]) -> Iterate<'_> {
+pub(super) fn from(weights: &[f32]) -> Iterate<'_> {
     Iterate { weights, velocity: &[0.0; N] }
 }
 
-const START: [f32; N] = [0.7, -0.4, 1.5, 0.2, -1.1];
-const RHO: f64 = 0.3;
+pub(super) const START: [f32; N] = [0.7, -0.4, 1.5, 0.2, -1.1];
+pub(super) const RHO: f64 = 0.3;
 
 /// The method's directions in `steps` steps, each from where a plain step of .05 along the last one leads; and the points.
 fn walk(method: &mut dyn Method, batch: &mut Quadratics, steps: usize) -> Vec<([f64; N], [f64; N])> {
@@ -114,7 +114,7 @@ fn length(a: &[f64; N]) -> f64 {
 }
 
 /// `a + scale b`.
-fn moved(a: &[f64; N], scale: f64, b: &[f64; N]) -> [f64; N] {
+pub(super) fn moved(a: &[f64; N], scale: f64, b: &[f64; N]) -> [f64; N] {
     std::array::from_fn(|j| a[j] + scale * b[j])
 }
 
@@ -123,7 +123,7 @@ fn sharp(batch: &Quadratics, w: &[f64; N], v: &[f64; N]) -> [f64; N] {
     batch.all_slope(&moved(w, RHO / length(v), v))
 }
 
-fn assert_close(found: &[f64; N], expected: &[f64; N]) {
+pub(super) fn assert_close(found: &[f64; N], expected: &[f64; N]) {
     let close = found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 2e-5 * e.abs().max(1.0));
     assert!(close, "{found:?} against {expected:?}");
 }

@@ -122,7 +122,7 @@ impl Kind {
             (Self::Pair, _) => Err(format!("{key} = {} must be two numbers, such as [1.0, -1.0]", value.quoted())),
             (Self::Word(words), Value::Word(text)) => match (words.check)(text) {
                 Ok(()) => Ok(value.clone()),
-                Err(e) => Err(format!("{key} = \"{text}\": {e}")),
+                Err(e) => Err(format!("{key}: {e}")),
             },
             (Self::Word(_), _) => Err(format!("{key} = {} must be a word", value.quoted())),
         }

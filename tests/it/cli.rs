@@ -156,42 +156,25 @@ fn refused(from: &str, to: &str) -> String {
 
 #[test]
 fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
-    insta::assert_snapshot!(refused("rho = 0.05", "rho = 0.05\nsparcity = 0.9"), @"
-    error: suite tiny.toml: TOML parse error at line 20, column 1
-       |
-    20 | sparcity = 0.9
-       | ^^^^^^^^
-    unknown field `sparcity`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `lr`, `epochs_factor`, `rho`, `rho_decay`, `batch_norm`, `sparsity`, `pattern`, `mask`, `refresh`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`, `norm`, `perturbation`, `eta`, `alpha`, `sam_interval`, `beta`, `gamma`, `delta`, `threshold`, `lambda`, `sigma`, `shard`
-    ");
+    insta::assert_snapshot!(refused("rho = 0.05", "rho = 0.05\nsparcity = 0.9"), @"TODO1");
     insta::assert_snapshot!(refused("rho = 0.05", "rho = -0.1"), @"error: suite tiny.toml: profile quick: grid[1].rho = -0.1 must be 0 or more");
     insta::assert_snapshot!(refused("rho = 0.05", ""), @"error: suite tiny.toml: profile quick: grid[1].rho is missing for ssam-f; add rho = 0.1");
     insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = 1.5"), @"error: suite tiny.toml: profile quick: grid[1].sparsity = 1.5 must be from 0 to 1");
     insta::assert_snapshot!(refused("sparsity = 0.9", "sparsity = [0.9, 0.5, 0.9]"), @"error: suite tiny.toml: profile quick: grid[1] repeats a cell of grid[1] (ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 lr=0.05 weight_decay=0.0005 epochs=2 seed=1); remove one of them");
-    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"adam\""), @r#"
-    error: suite tiny.toml: TOML parse error at line 15, column 13
-       |
-    15 | optimizer = "adam"
-       |             ^^^^^^
-    unknown variant `adam`, expected one of `sgd`, `sam`, `ssam-f`, `ssam-d`, `ssam`, `asam`, `gsam`, `looksam`, `esam`, `ae-sam`, `f-sam`, `sam-on`, `m-sam`
-    "#);
+    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"adam\""), @"error: suite tiny.toml: profile quick: grid[0].optimizer: there is no optimizer adam; use one of sgd, sam, ssam-f, ssam-d, ssam, asam, gsam, looksam, esam, ae-sam, f-sam, sam-on, m-sam");
+    insta::assert_snapshot!(refused("rho = 0.05", "rho = \"far\""), @r#"error: suite tiny.toml: profile quick: grid[1].rho = "far" must be a number"#);
     insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"sgd\"\nrho = 0.1"), @"error: suite tiny.toml: profile quick: grid[0].rho does not apply to sgd, only to sam, ssam-f, ssam-d, ssam, asam, gsam, looksam, esam, ae-sam, f-sam, sam-on, m-sam; remove it");
     let ssam = |keys: &str| refused("optimizer = \"ssam-f\"", &format!("optimizer = \"ssam\"\n{keys}"));
-    insta::assert_snapshot!(ssam("refresh = \"dynamic\""), @r#"error: suite tiny.toml: profile quick: grid[1].refresh = "dynamic" drops and grows by the scores of the current batch, which fisher is not; use mask = "gradient", "weight" or "random", or refresh = "interval""#);
+    insta::assert_snapshot!(ssam("refresh = \"dynamic\""), @r#"error: suite tiny.toml: profile quick: grid[1].refresh = "dynamic" drops and grows by the scores of the current batch, and fisher is not a per-batch score; use mask = "gradient", "weight" or "random", or refresh = "interval""#);
     insta::assert_snapshot!(ssam("pattern = \"2:4\""), @r#"error: suite tiny.toml: profile quick: grid[1].sparsity does not apply to pattern = "2:4", which fixes it; give the pattern an entry of its own"#);
-    insta::assert_snapshot!(ssam("pattern = \"4:2\""), @r#"
-    error: suite tiny.toml: TOML parse error at line 19, column 11
-       |
-    19 | pattern = "4:2"
-       |           ^^^^^
-    unknown pattern "4:2"; use unstructured, tensor, channel or N:M with N < M <= 64, such as 2:4
-    "#);
+    insta::assert_snapshot!(ssam("pattern = \"4:2\""), @r#"error: suite tiny.toml: profile quick: grid[1].pattern: unknown pattern "4:2"; use unstructured, tensor, channel or N:M with N < M <= 64, such as 2:4"#);
     insta::assert_snapshot!(ssam("perturbation = \"implicit\"\nnorm = \"masked\""), @r#"error: suite tiny.toml: profile quick: grid[1].perturbation = "implicit" perturbs all weights, so that its norm is the full gradient's; remove norm"#);
     insta::assert_snapshot!(ssam("refresh = \"static\"\nmask_interval = 2"), @r#"error: suite tiny.toml: profile quick: grid[1].mask_interval does not apply to refresh = "static"; remove it"#);
-    insta::assert_snapshot!(ssam("mask = \"weight\""), @r#"error: suite tiny.toml: profile quick: grid[1].fisher_samples is read with mask = "fisher" alone, which this entry has not; remove it"#);
-    insta::assert_snapshot!(ssam("drop_rate = 0.3"), @r#"error: suite tiny.toml: profile quick: grid[1].drop_rate is read with refresh = "dynamic" alone, which this entry has not; remove it"#);
+    insta::assert_snapshot!(ssam("mask = \"weight\""), @r#"error: suite tiny.toml: profile quick: grid[1].fisher_samples requires mask = "fisher", which this entry lacks; remove it"#);
+    insta::assert_snapshot!(ssam("drop_rate = 0.3"), @r#"error: suite tiny.toml: profile quick: grid[1].drop_rate requires refresh = "dynamic", which this entry lacks; remove it"#);
     insta::assert_snapshot!(refused("optimizer = \"ssam-f\"", "optimizer = \"ssam-f\"\nmask = \"random\""), @r#"error: suite tiny.toml: profile quick: grid[1].mask = "random" cannot be used with ssam-f; use fisher, or optimizer ssam"#);
     insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"m-sam\"\nrho = 0.1\nshard = 3"), @"error: suite tiny.toml: profile quick: grid[0].shard = 3 must divide schedule.batch_size = 10");
-    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"esam\"\nrho = 0.1\nbeta = 0"), @"error: suite tiny.toml: profile quick: grid[0].beta = 0 must be a number above 0");
+    insta::assert_snapshot!(refused("optimizer = \"sgd\"", "optimizer = \"esam\"\nrho = 0.1\nbeta = 0"), @"error: suite tiny.toml: profile quick: grid[0].beta = 0 must be above 0 and at most 1");
     insta::assert_snapshot!(refused("width = 4", "width = 5"), @"error: suite tiny.toml: profile quick: model.width = 5 must be even and from 2 to 1024 (channels are padded on both sides)");
     insta::assert_snapshot!(refused("train = 40", "train = 60000"), @"error: suite tiny.toml: profile quick: data.train = 60000 must be from 1 to 50000, the samples cifar10 has");
     insta::assert_snapshot!(refused("batch_size = 10", "batch_size = 50"), @"error: suite tiny.toml: profile quick: schedule.batch_size = 50 must be from 1 to 40");
@@ -402,7 +385,7 @@ fn bench_measures_a_step_and_its_parts() {
         .success()
         .stdout(predicate::str::contains("ssam over sgd: step").and(predicate::str::contains("executed FLOPs")));
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,sparsity=0.5")), @"error: --optimizer sam,sparsity=0.5: sparsity does not apply to sam, only to ssam-f, ssam-d, ssam; remove it");
-    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,colour=red")), @"error: --optimizer sam,colour=red: unknown field `colour`, expected one of `optimizer`, `momentum`, `nesterov`, `weight_decay`, `lr`, `epochs_factor`, `rho`, `rho_decay`, `batch_norm`, `sparsity`, `pattern`, `mask`, `refresh`, `mask_interval`, `fisher_samples`, `fisher_mode`, `grow`, `drop_rate`, `norm`, `perturbation`, `eta`, `alpha`, `sam_interval`, `beta`, `gamma`, `delta`, `threshold`, `lambda`, `sigma`, `shard`");
+    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,colour=red")), @"TODO2");
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer ssam --live nothing")), @"error: no parameter's name starts with nothing");
     insta::assert_snapshot!(error(place.sharpbench("bench --input 32x32")), @"
     error: invalid value '32x32' for '--input <CxHxW|64>': 32x32 is not of the form CxHxW with 1 to 3 channels, such as 3x32x32, nor 64

@@ -5,6 +5,7 @@ mod cli;
 mod compare;
 mod data;
 mod edge;
+mod examples;
 mod executed_flops;
 mod fault_driver;
 mod faults;
