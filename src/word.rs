@@ -19,3 +19,8 @@ pub(crate) fn word<T: Serialize>(value: &T) -> String {
 pub(crate) fn value<T: DeserializeOwned>(word: &str) -> Result<T, String> {
     T::deserialize(StrDeserializer::<Error>::new(word)).map_err(|e| e.to_string())
 }
+
+/// Whether a name can be a part of a file's or a folder's, and leads nowhere else.
+pub fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+}

@@ -52,7 +52,7 @@ pub enum Score {
 pub enum When {
     /// Chosen once, in the first step. The mask is empty until then.
     Static {
-        /// Epochs of the training.
+        /// The interval that it is stored with: epochs of the training, or more.
         epochs: usize,
     },
     /// Chosen again in the first step of every so many epochs. The mask is empty until the first choice.
@@ -151,14 +151,17 @@ impl Refresh {
         self.score == Score::Gradient || matches!(self.when, When::Dynamic { grow: Grow::Gradient, .. })
     }
 
-    /// The refresh in a training of `epochs` epochs: an interval as long as the training is a static mask.
+    /// The refresh in a training of `epochs` epochs: a mask that is chosen once there is static, and every mask of a single epoch
+    /// is one of an interval.
     pub(crate) fn normalised(self, epochs: usize) -> Self {
-        match self.when {
-            When::Interval { epochs: interval } if interval == epochs && epochs > 1 => {
-                Self { when: When::Static { epochs }, ..self }
+        let when = match self.when {
+            When::Static { epochs: interval } | When::Interval { epochs: interval } if interval >= epochs.max(2) => {
+                When::Static { epochs: interval }
             }
-            _ => self,
-        }
+            When::Static { epochs: interval } => When::Interval { epochs: interval },
+            when => when,
+        };
+        Self { when, ..self }
     }
 }
 

@@ -52,6 +52,17 @@ impl TryFrom<StoredMask> for MaskSpec {
         if interval == 0 {
             return Err("a mask is refreshed every 0 epochs; the interval must be 1 or more".into());
         }
+        if !(0.0..=1.0).contains(&sparsity) {
+            return Err(format!("a mask has the sparsity {sparsity}, which must be from 0 to 1"));
+        }
+        if let StoredRefresh::Fisher { samples: 0, .. } = refresh {
+            return Err("a mask has Fisher scores of 0 samples; it must be 1 or more".into());
+        }
+        if let StoredRefresh::Dynamic { drop_rate, .. } = refresh
+            && (!(0.0..=1.0).contains(&drop_rate) || pattern.fixed_sparsity().is_some())
+        {
+            return Err(format!("a dynamic mask of pattern {pattern} cannot drop a fraction of {drop_rate}"));
+        }
         let by = match (score, &refresh) {
             (MaskScore::Fisher, StoredRefresh::Fisher { samples, mode, .. }) => {
                 Score::Fisher { samples: *samples, mode: *mode }

@@ -1,8 +1,8 @@
 //! AE-SAM (Jiang et al. 2023): SAM's step where the gradient is larger than it has lately been, a plain step elsewhere.
 
 use super::ascent::dot;
+use super::entry::{Key, KeyDefault, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Kept, Landscape, Method};
-use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
 use super::value::{Bounds, Kind};
 use crate::error::Result;
@@ -14,13 +14,13 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
             name: "delta",
             about: "Part of the old averages kept at each step",
             kind: Kind::Number(Bounds::BelowOne),
-            default: Default::Number(0.9),
+            default: KeyDefault::Number(0.9),
         },
         Key {
             name: "threshold",
             about: "Standard deviations above the mean from which a gradient is large, at the start and at the end of the training",
             kind: Kind::Pair,
-            default: Default::Pair([1.0, -1.0]),
+            default: KeyDefault::Pair([1.0, -1.0]),
         },
     ],
     ..OptimizerEntry::new(

@@ -3,8 +3,8 @@
 
 use super::ascent::{Perturbed, combine};
 use super::ascent_step::AscentStep;
+use super::entry::{Key, KeyDefault, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Landscape, Method};
-use super::registry::{Default, Key, OptimizerEntry};
 use super::value::{Bounds, Kind};
 use crate::error::Result;
 
@@ -13,7 +13,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
         name: "eta",
         about: "Added to |w|",
         kind: Kind::Number(Bounds::NonNegative),
-        default: Default::Number(0.01),
+        default: KeyDefault::Number(0.01),
     }],
     ..OptimizerEntry::new("asam", "adaptive SAM (Kwon et al. 2021): the radius in units of the weights", |ascent, _| {
         Ok(Box::new(Asam::new(ascent.rho, ascent.number("eta")?)))

@@ -1,7 +1,7 @@
 //! The ascent step `eps = rho m g / (D + epsilon)`, said once for training and for the edge of stability.
 
 use super::ascent::{Perturbed, masked_norm, norm};
-use super::sam::Norm;
+use super::norm::Norm;
 use crate::mask::Mask;
 
 /// Added to the gradient norm in SAM's divisor.

@@ -3,9 +3,9 @@
 
 use super::ascent::Perturbed;
 use super::ascent_step::AscentStep;
+use super::entry::{Key, KeyDefault, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Landscape, Method};
-use super::registry::{Default, Key, OptimizerEntry};
-use super::sam::Norm;
+use super::norm::Norm;
 use super::value::{Bounds, Kind};
 use crate::error::Result;
 use crate::flops::StepCost;
@@ -19,13 +19,13 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
             name: "beta",
             about: "Probability with which a tensor is perturbed",
             kind: Kind::Number(Bounds::PositiveFraction),
-            default: Default::Number(0.6),
+            default: KeyDefault::Number(0.6),
         },
         Key {
             name: "gamma",
             about: "Part of the samples in the second gradient",
             kind: Kind::Number(Bounds::PositiveFraction),
-            default: Default::Number(0.5),
+            default: KeyDefault::Number(0.5),
         },
     ],
     cost: |ascent| Ok(StepCost::part_of_samples(ascent.number("beta")?, ascent.number("gamma")?)),

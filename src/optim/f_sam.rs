@@ -1,8 +1,8 @@
 //! F-SAM, friendly SAM (Li et al. 2024): the ascent step follows what is new in a gradient, less its running mean.
 
 use super::ascent::combine;
+use super::entry::{Key, KeyDefault, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Kept, Landscape, Method};
-use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
 use super::value::{Bounds, Kind};
 use crate::error::Result;
@@ -13,13 +13,13 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
             name: "lambda",
             about: "Part of the old mean kept at each step",
             kind: Kind::Number(Bounds::BelowOne),
-            default: Default::Number(0.9),
+            default: KeyDefault::Number(0.9),
         },
         Key {
             name: "sigma",
             about: "How much of the mean is taken away",
             kind: Kind::Number(Bounds::NonNegative),
-            default: Default::Number(1.0),
+            default: KeyDefault::Number(1.0),
         },
     ],
     ..OptimizerEntry::new("f-sam", "friendly SAM (Li et al. 2024): along what is new in the gradient", |ascent, _| {

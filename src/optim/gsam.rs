@@ -2,8 +2,8 @@
 //! the gap between the perturbed and the plain loss.
 
 use super::ascent::{combine, dot, ratio};
+use super::entry::{Key, KeyDefault, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Landscape, Method};
-use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
 use super::value::{Bounds, Kind};
 use crate::error::Result;
@@ -13,7 +13,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
         name: "alpha",
         about: "Weight of the orthogonal part that is taken away",
         kind: Kind::Number(Bounds::NonNegative),
-        default: Default::Number(0.1),
+        default: KeyDefault::Number(0.1),
     }],
     ..OptimizerEntry::new("gsam", "surrogate gap guided SAM (Zhuang et al. 2022)", |ascent, _| {
         Ok(Box::new(Gsam::new(ascent.rho, ascent.number("alpha")?)))

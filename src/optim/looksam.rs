@@ -2,8 +2,8 @@
 //! slowly and is used again in the steps between.
 
 use super::ascent::{combine, dot, norm, ratio};
+use super::entry::{Key, KeyDefault, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Kept, Landscape, Method};
-use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
 use super::value::{Bounds, Kind, Most};
 use crate::error::Result;
@@ -15,13 +15,13 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
             name: "alpha",
             about: "Weight of the orthogonal part that is used again",
             kind: Kind::Number(Bounds::NonNegative),
-            default: Default::Number(0.7),
+            default: KeyDefault::Number(0.7),
         },
         Key {
             name: "sam_interval",
             about: "Steps from one SAM gradient to the next",
             kind: Kind::Count(1, Most::Fixed(100_000)),
-            default: Default::Count(5),
+            default: KeyDefault::Count(5),
         },
     ],
     cost: |ascent| Ok(StepCost::every_nth(ascent.count("sam_interval")?)),

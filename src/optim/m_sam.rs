@@ -2,8 +2,8 @@
 //! its own, as if it were on a device of its own.
 
 use super::ascent::combine;
+use super::entry::{Key, KeyDefault, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Landscape, Method};
-use super::registry::{Default, Key, OptimizerEntry};
 use super::sam::Ascent;
 use super::value::{Kind, Most};
 use crate::error::Result;
@@ -13,7 +13,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
         name: "shard",
         about: "Samples of a shard; they divide the batch",
         kind: Kind::Count(1, Most::BatchSize),
-        default: Default::Required("32"),
+        default: KeyDefault::Required("32"),
     }],
     check: |ascent, shape| {
         let shard = ascent.count("shard")?;

@@ -104,7 +104,7 @@ pub struct ActiveMask<'a> {
 /// What lasts from one step to the next, by name: all that a training is resumed from.
 #[derive(Default)]
 pub struct Kept<'a> {
-    /// Vectors, empty where nothing is known yet.
+    /// Vectors with a value for each weight; empty where nothing is known yet.
     pub vectors: Vec<(String, &'a mut Vec<f32>)>,
     /// Numbers.
     pub numbers: Vec<(String, &'a mut f64)>,

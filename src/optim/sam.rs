@@ -8,46 +8,22 @@
 //! `implicit` sparse SAM perturbs all weights, along a gradient in whose backward pass inputs' gradients were taken through
 //! the masked weights (the code of Mi et al. 2025).
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::ascent::{Perturbed, norm};
 use super::ascent_step::AscentStep;
+use super::entry::{Form, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Kept, Landscape, Method};
-use super::registry::OptimizerEntry;
+use super::norm::{Norm, Perturbation};
 use crate::error::Result;
 use crate::mask::Mask;
-use crate::nn::{BackwardPlan, ParamLayout};
 
-pub(super) const ENTRY: OptimizerEntry = OptimizerEntry::new(
-    "sam",
-    "sharpness-aware minimization (Foret et al. 2021): two gradients a step",
-    |ascent, _| Ok(Box::new(Sam::new(ascent.rho))),
-);
-
-/// Which norm a masked ascent step is divided by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Norm {
-    /// That of the whole gradient (the papers).
-    #[default]
-    Full,
-    /// That of the masked gradient.
-    Masked,
-    /// That of the previous step's second gradient; the first step, which has none before it, uses the full norm.
-    Lagged,
-}
-
-/// What a mask is applied to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Perturbation {
-    /// The ascent step.
-    #[default]
-    Explicit,
-    /// The weights through which the first backward pass goes.
-    Implicit,
-}
+pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
+    form: Form::Ascent,
+    ..OptimizerEntry::new(
+        "sam",
+        "sharpness-aware minimization (Foret et al. 2021): two gradients a step",
+        |ascent, _| Ok(Box::new(Sam::new(ascent.rho))),
+    )
+};
 
 /// SAM's step, sparse where there is a mask.
 #[derive(Clone, Debug)]
@@ -65,13 +41,6 @@ pub struct Sam {
     masked_weights: Vec<f32>,
     /// Norm of the last step's second gradient; 0 before there was one.
     last_norm: f64,
-}
-
-impl Norm {
-    /// What the first backward pass owes under `mask`; nothing is left out where the whole gradient is read.
-    pub fn plan(self, layout: &ParamLayout, mask: &Mask) -> Option<BackwardPlan> {
-        (self != Self::Full).then(|| BackwardPlan::of_scalars(layout, mask.flags()))
-    }
 }
 
 impl Sam {

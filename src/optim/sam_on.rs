@@ -1,9 +1,10 @@
 //! SAM-ON (Mueller et al. 2023): only the weights and biases of normalisation layers are perturbed. A sparse SAM whose mask
 //! is known in advance; its first pass owes hardly any weight gradient.
 
+use super::entry::OptimizerEntry;
 use super::method::{ActiveMask, Context, Iterate, Landscape, Method};
-use super::registry::OptimizerEntry;
-use super::sam::{Norm, Sam};
+use super::norm::Norm;
+use super::sam::Sam;
 use crate::error::Result;
 use crate::flops::StepCost;
 use crate::mask::Mask;

@@ -2,13 +2,14 @@
 
 use sharpbench_kernels::{SgdStep, sgd_step};
 
+use super::entry::{Form, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Landscape, Method};
-use super::registry::OptimizerEntry;
 use crate::error::Result;
 use crate::flops::StepCost;
 
 pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     reads: &[],
+    form: Form::BaseStep,
     cost: |_| Ok(StepCost::ONE),
     ..OptimizerEntry::new("sgd", "stochastic gradient descent, momentum, coupled weight decay", |_, _| {
         Ok(Box::new(Plain))

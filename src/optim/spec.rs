@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ascent_step::AscentStep;
-use super::sam::{Norm, Perturbation};
+use super::norm::{Norm, Perturbation};
 use super::value::Value;
 use crate::mask::{Mask, MaskSpec};
 
@@ -85,8 +85,8 @@ pub struct Variant {
     pub settings: Vec<(String, Value)>,
 }
 
-/// LookSAM's `sam_interval` has had this name in records from the start.
-const STORED: (&str, &str) = ("sam_interval", "interval");
+/// A method's key, and its name in records from before the two were one.
+const STORED: (&str, &str, &str) = ("looksam", "sam_interval", "interval");
 
 impl RhoDecay {
     /// Factor of rho in a step, counted from 0 over the whole training.
@@ -148,18 +148,20 @@ impl Serialize for Variant {
         if self.settings.is_empty() {
             return serializer.serialize_str(&self.name);
         }
-        struct Settings<'v>(&'v [(String, Value)]);
+        struct Settings<'v>(&'v Variant);
         impl Serialize for Settings<'_> {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut map = serializer.serialize_map(Some(self.0.len()))?;
-                for (key, value) in self.0 {
-                    map.serialize_entry(if key == STORED.0 { STORED.1 } else { key }, value)?;
+                let Variant { name, settings } = self.0;
+                let mut map = serializer.serialize_map(Some(settings.len()))?;
+                for (key, value) in settings {
+                    let old = (name.as_str(), key.as_str()) == (STORED.0, STORED.1);
+                    map.serialize_entry(if old { STORED.2 } else { key }, value)?;
                 }
                 map.end()
             }
         }
         let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(&self.name, &Settings(&self.settings))?;
+        map.serialize_entry(&self.name, &Settings(self))?;
         map.end()
     }
 }
@@ -181,7 +183,6 @@ impl<'de> Deserialize<'de> for Variant {
                     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Settings, A::Error> {
                         let mut settings: Vec<(String, Value)> = Vec::new();
                         while let Some((key, value)) = map.next_entry::<String, Value>()? {
-                            let key = if key == STORED.1 { STORED.0.to_string() } else { key };
                             if settings.iter().any(|(other, _)| *other == key) {
                                 return Err(A::Error::custom(format!("{key} stands twice")));
                             }
@@ -207,7 +208,10 @@ impl<'de> Deserialize<'de> for Variant {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Variant, A::Error> {
                 let entry = map.next_entry::<String, Settings>()?;
-                let (name, Settings(settings)) = entry.ok_or_else(|| A::Error::custom("a method without a name"))?;
+                let (name, Settings(mut settings)) =
+                    entry.ok_or_else(|| A::Error::custom("a method without a name"))?;
+                let old = settings.iter_mut().filter(|(key, _)| (name.as_str(), key.as_str()) == (STORED.0, STORED.2));
+                old.for_each(|(key, _)| *key = STORED.1.into());
                 if map.next_key::<String>()?.is_some() {
                     return Err(A::Error::custom("two methods where one is wanted"));
                 }

@@ -1,6 +1,6 @@
 //! Sparse SAM as suites name it: SAM's step under a mask (Mi et al. 2022, 2025). The step itself is [`Sam`]'s.
 
-use super::registry::{Masks, OptimizerEntry};
+use super::entry::{Form, Masks, OptimizerEntry};
 use super::sam::Sam;
 use crate::flops::StepCost;
 use crate::mask::{MaskScore, RefreshName};
@@ -28,6 +28,7 @@ pub(super) const SSAM: OptimizerEntry = sparse(
 
 const fn sparse(name: &'static str, about: &'static str, masks: Masks) -> OptimizerEntry {
     OptimizerEntry {
+        form: Form::Ascent,
         masks: Some(masks),
         cost: |ascent| Ok(ascent.mask.as_ref().map_or(StepCost::TWO, |mask| StepCost::sparse(mask.sparsity))),
         ..OptimizerEntry::new(name, about, |ascent, _| {

@@ -1,6 +1,6 @@
-//! The axes: every setting that a grid can vary. A row here is all that a new one needs, beside the field of the cell that
-//! holds it: from the rows follow the keys of a grid entry with their defaults and errors, the schema, filters, labels and the
-//! columns of reports.
+//! The axes: every setting that a grid can vary. From the rows follow the keys of a grid entry with their defaults and errors, the
+//! schema, filters, labels and the columns of reports. A new one is a row here, the field of the cell that holds it, and the line
+//! of [`super::choices`] that fills the field.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::cell::Cell;
 use super::choices::Choices;
 use crate::mask::{FisherMode, Grow, MaskScore, MaskSpec, Pattern, RefreshName, Score, When};
 use crate::optim::{
-    AscentSpec, BatchNormPass2, Bounds, Default, Kind, Most, Norm, OptimizerEntry, Perturbation, RhoDecay, Value,
+    AscentSpec, BatchNormPass2, Bounds, Kind, Most, Norm, OptimizerEntry, Perturbation, RhoDecay, Value,
 };
 use crate::word::word;
 
@@ -43,7 +43,9 @@ pub(super) struct GridKey {
 /// What a key is worth next to choices already made.
 pub(super) enum Worth {
     /// What is given, else a default.
-    Given(Default),
+    Default(Value),
+    /// What is given; an example for the error where nothing is.
+    Required(&'static str),
     /// This value, and nothing may be given: the reason.
     Fixed(Value, String),
     /// Nothing: what it requires.
@@ -67,7 +69,7 @@ pub(super) const AXES: &[Axis] = &[
             rank: 7,
             read_by: masked,
             worth: |choices| match choices.parsed::<Pattern>("pattern").and_then(Pattern::fixed_sparsity) {
-                None => Worth::Given(Default::Required("0.9")),
+                None => Worth::Required("0.9"),
                 Some(fixed) => Worth::Fixed(
                     fixed.into(),
                     format!(
@@ -89,13 +91,8 @@ pub(super) const AXES: &[Axis] = &[
             rank: 8,
             read_by: masked,
             worth: |choices| {
-                let scores = choices.optimizer().masks.map_or(&[][..], |masks| masks.scores);
-                match scores.first() {
-                    Some(MaskScore::Fisher) | None => Worth::Given(Default::Word("fisher")),
-                    Some(MaskScore::Gradient) => Worth::Given(Default::Word("gradient")),
-                    Some(MaskScore::Weight) => Worth::Given(Default::Word("weight")),
-                    Some(MaskScore::Random) => Worth::Given(Default::Word("random")),
-                }
+                let first = choices.optimizer.masks.and_then(|masks| masks.scores.first());
+                Worth::Default(Value::Word(word(first.unwrap_or(&MaskScore::Fisher))))
             },
         }),
         unsaid: None,
@@ -109,7 +106,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::word::<Pattern>(),
             rank: 6,
             read_by: masked,
-            worth: |_| Worth::Given(Default::Word("unstructured")),
+            worth: |_| Worth::Default(Value::Word("unstructured".into())),
         }),
         unsaid: Some("unstructured"),
         get: |cell| Some(Value::Word(mask(cell)?.pattern.to_string())),
@@ -123,12 +120,8 @@ pub(super) const AXES: &[Axis] = &[
             rank: 9,
             read_by: |optimizer| optimizer.masks.is_some_and(|masks| masks.refreshes.len() > 1),
             worth: |choices| {
-                let refreshes = choices.optimizer().masks.map_or(&[][..], |masks| masks.refreshes);
-                match refreshes.first() {
-                    Some(RefreshName::Interval) | None => Worth::Given(Default::Word("interval")),
-                    Some(RefreshName::Static) => Worth::Given(Default::Word("static")),
-                    Some(RefreshName::Dynamic) => Worth::Given(Default::Word("dynamic")),
-                }
+                let first = choices.optimizer.masks.and_then(|masks| masks.refreshes.first());
+                Worth::Default(Value::Word(word(first.unwrap_or(&RefreshName::Interval))))
             },
         }),
         unsaid: Some("interval"),
@@ -144,7 +137,7 @@ pub(super) const AXES: &[Axis] = &[
             read_by: masked,
             worth: |choices| match choices.parsed("refresh") {
                 Some(RefreshName::Static) => Worth::Nothing("does not apply to refresh = \"static\"; remove it".into()),
-                Some(RefreshName::Interval | RefreshName::Dynamic) | None => Worth::Given(Default::Count(1)),
+                Some(RefreshName::Interval | RefreshName::Dynamic) | None => Worth::Default(Value::Count(1)),
             },
         }),
         unsaid: Some("1"),
@@ -161,7 +154,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::Count(1, Most::TrainingSamples),
             rank: 11,
             read_by: by_fisher,
-            worth: |choices| with_fisher(choices, Default::Count(128.min(choices.shape().train as u64))),
+            worth: |choices| with_fisher(choices, Value::Count(128.min(choices.shape.train as u64))),
         }),
         unsaid: Some("128"),
         get: |cell| match mask(cell)?.refresh.score {
@@ -177,7 +170,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::word::<FisherMode>(),
             rank: 12,
             read_by: by_fisher,
-            worth: |choices| with_fisher(choices, Default::Word("clean")),
+            worth: |choices| with_fisher(choices, Value::Word("clean".into())),
         }),
         unsaid: Some("clean"),
         get: |cell| match &mask(cell)?.refresh.score {
@@ -193,7 +186,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::Number(Bounds::Fraction),
             rank: 13,
             read_by: dynamic,
-            worth: |choices| while_dynamic(choices, Default::Number(0.5)),
+            worth: |choices| while_dynamic(choices, Value::Number(0.5)),
         }),
         unsaid: Some("0.5"),
         get: |cell| match mask(cell)?.refresh.when {
@@ -209,7 +202,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::word::<Grow>(),
             rank: 14,
             read_by: dynamic,
-            worth: |choices| while_dynamic(choices, Default::Word("random")),
+            worth: |choices| while_dynamic(choices, Value::Word("random".into())),
         }),
         unsaid: Some("random"),
         get: |cell| match &mask(cell)?.refresh.when {
@@ -225,7 +218,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::Number(Bounds::NonNegative),
             rank: 4,
             read_by: |optimizer| optimizer.reads.contains(&"rho"),
-            worth: |_| Worth::Given(Default::Required("0.1")),
+            worth: |_| Worth::Required("0.1"),
         }),
         unsaid: None,
         get: |cell| Some(ascent(cell)?.rho.into()),
@@ -238,7 +231,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::word::<Norm>(),
             rank: 15,
             read_by: masked,
-            worth: |_| Worth::Given(Default::Word("full")),
+            worth: |_| Worth::Default(Value::Word("full".into())),
         }),
         unsaid: Some("full"),
         get: |cell| mask(cell).and(ascent(cell)).map(|ascent| Value::Word(word(&ascent.norm))),
@@ -251,7 +244,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::word::<Perturbation>(),
             rank: 16,
             read_by: masked,
-            worth: |_| Worth::Given(Default::Word("explicit")),
+            worth: |_| Worth::Default(Value::Word("explicit".into())),
         }),
         unsaid: Some("explicit"),
         get: |cell| mask(cell).and(ascent(cell)).map(|ascent| Value::Word(word(&ascent.perturbation))),
@@ -264,7 +257,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::word::<RhoDecay>(),
             rank: 17,
             read_by: |optimizer| optimizer.reads.contains(&"rho_decay"),
-            worth: |_| Worth::Given(Default::Word("constant")),
+            worth: |_| Worth::Default(Value::Word("constant".into())),
         }),
         unsaid: Some("constant"),
         get: |cell| Some(Value::Word(word(&ascent(cell)?.rho_decay))),
@@ -277,7 +270,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::word::<BatchNormPass2>(),
             rank: 18,
             read_by: |optimizer| optimizer.reads.contains(&"batch_norm"),
-            worth: |_| Worth::Given(Default::Word("update")),
+            worth: |_| Worth::Default(Value::Word("update".into())),
         }),
         unsaid: Some("update"),
         get: |cell| Some(Value::Word(word(&ascent(cell)?.batch_norm))),
@@ -290,7 +283,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::Number(Bounds::Positive),
             rank: 1,
             read_by: any,
-            worth: |choices| Worth::Given(Default::Number(choices.lr())),
+            worth: |choices| Worth::Default(Value::Number(choices.lr)),
         }),
         unsaid: None,
         get: |cell| Some(cell.lr.into()),
@@ -303,7 +296,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::Number(Bounds::BelowOne),
             rank: 2,
             read_by: any,
-            worth: |_| Worth::Given(Default::Number(0.9)),
+            worth: |_| Worth::Default(Value::Number(0.9)),
         }),
         unsaid: Some("0.9"),
         get: |cell| Some(cell.optimizer.momentum.into()),
@@ -316,7 +309,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::Flag,
             rank: 19,
             read_by: any,
-            worth: |_| Worth::Given(Default::Flag(false)),
+            worth: |_| Worth::Default(Value::Flag(false)),
         }),
         unsaid: Some("false"),
         get: |cell| Some(cell.optimizer.nesterov.into()),
@@ -329,7 +322,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::Number(Bounds::NonNegative),
             rank: 3,
             read_by: any,
-            worth: |_| Worth::Given(Default::Number(5e-4)),
+            worth: |_| Worth::Default(Value::Number(5e-4)),
         }),
         unsaid: None,
         get: |cell| Some(cell.optimizer.weight_decay.into()),
@@ -342,7 +335,7 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::Count(1, Most::Fixed(100)),
             rank: 0,
             read_by: any,
-            worth: |_| Worth::Given(Default::Count(1)),
+            worth: |_| Worth::Default(Value::Count(1)),
         }),
         unsaid: None,
         get: |cell| Some(cell.epochs.into()),
@@ -372,16 +365,16 @@ fn dynamic(optimizer: &OptimizerEntry) -> bool {
     optimizer.masks.is_some_and(|masks| masks.refreshes.contains(&RefreshName::Dynamic))
 }
 
-fn with_fisher(choices: &Choices<'_>, default: Default) -> Worth {
+fn with_fisher(choices: &Choices<'_>, default: Value) -> Worth {
     match choices.parsed("mask") {
-        Some(MaskScore::Fisher) => Worth::Given(default),
+        Some(MaskScore::Fisher) => Worth::Default(default),
         _ => Worth::Nothing("requires mask = \"fisher\", which this entry lacks; remove it".into()),
     }
 }
 
-fn while_dynamic(choices: &Choices<'_>, default: Default) -> Worth {
+fn while_dynamic(choices: &Choices<'_>, default: Value) -> Worth {
     match choices.refresh() {
-        RefreshName::Dynamic => Worth::Given(default),
+        RefreshName::Dynamic => Worth::Default(default),
         RefreshName::Static | RefreshName::Interval => {
             Worth::Nothing("requires refresh = \"dynamic\", which this entry lacks; remove it".into())
         }

@@ -13,11 +13,15 @@ use crate::digest::sha256_text;
 use crate::mask::MaskSpec;
 use crate::model::ModelSpec;
 use crate::nn::Objective;
-use crate::optim::{Decay, OptimizerSpec, Schedule};
+use crate::optim::{Decay, OptimizerSpec, Schedule, Value};
+use crate::word::is_plain;
 
 /// Raised by every release in which a cell's numbers change for reasons its settings do not show (kernels, streams,
 /// data preparation): records of older numerics are then other cells.
 pub const NUMERICS: u32 = 1;
+
+/// Epochs of the longest training: the schedule's and a factor.
+const MOST_EPOCHS: usize = 100_000 * 100;
 
 /// One training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -170,6 +174,7 @@ impl Serialize for Cell {
 impl<'de> Deserialize<'de> for Cell {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut cell = Self::deserialize(deserializer)?;
+        cell.check().map_err(de::Error::custom)?;
         if let Some(mask) = cell.optimizer.ascent.as_mut().and_then(|ascent| ascent.mask.as_mut()) {
             mask.refresh = mask.refresh.clone().normalised(cell.epochs);
         }
@@ -179,12 +184,31 @@ impl<'de> Deserialize<'de> for Cell {
 
 impl Cell {
     /// First 16 hexadecimal digits of the SHA-256 of the canonical form (compact JSON in declaration order).
-    ///
-    /// # Panics
-    /// Never: a cell has nothing that JSON cannot hold.
     pub fn id(&self) -> String {
-        let canonical = serde_json::to_string(self).expect("a cell is JSON");
+        let canonical = serde_json::to_string(self).expect("keys of a cell are strings, as JSON wants them");
         sha256_text(&canonical)[..16].to_string()
+    }
+
+    /// Checks what a cell from a file may hold and one from a suite cannot: counts of 0, and names that would lead elsewhere as parts
+    /// of file names or steer a terminal.
+    fn check(&self) -> Result<(), String> {
+        if !(1..=MOST_EPOCHS).contains(&self.epochs) || self.batch_size == 0 {
+            return Err(format!("a cell has {} epochs and batches of {} samples", self.epochs, self.batch_size));
+        }
+        let variant = self.optimizer.ascent.as_ref().and_then(|ascent| ascent.variant.as_ref());
+        let settings = variant.map_or(&[][..], |variant| &variant.settings);
+        let words =
+            settings.iter().filter_map(|(_, value)| if let Value::Word(word) = value { Some(word) } else { None });
+        let names = [&self.data.name, &self.optimizer.name].into_iter().chain(settings.iter().map(|(key, _)| key));
+        if let Some(name) = names.chain(words).find(|name| !is_plain(name)) {
+            return Err(format!("the name {name:?} does not consist of letters, digits, - and _"));
+        }
+        match variant {
+            Some(variant) if variant.name != self.optimizer.name => {
+                Err(format!("a cell of {} has the settings of {}", self.optimizer.name, variant.name))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The mask, where there is one.

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::cell::{Cell, Measure, NUMERICS, SharpnessAt};
-use super::choices::{self, Base, Checked};
+use super::choices::Checked;
+use super::combinations::{self, Base};
 use super::file::Settings;
 use crate::data::augment::Augment;
 use crate::data::{self, DataSpec, Input};
@@ -43,7 +44,7 @@ pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Che
     if grid.is_empty() {
         return Err("grid is missing or empty; add [[base.grid]] with an optimizer".into());
     }
-    let combinations = grid.iter().fold(0, |sum: usize, entry| sum.saturating_add(entry.combinations()));
+    let combinations = grid.iter().fold(0, |sum: usize, entry| sum.saturating_add(entry.combinations(registry)));
     if combinations.saturating_mul(seeds.len()) > MOST_CELLS {
         return Err(format!(
             "the grid describes more than {MOST_CELLS} cells ({combinations} settings, {} seeds); shorten its lists",
@@ -59,7 +60,7 @@ pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Che
         for (index, entry) in grid.iter().enumerate() {
             let place = format!("grid[{index}]");
             let template = Cell { seed, ..template.clone() };
-            let found = choices::cells(entry, &template, base, registry).map_err(|e| format!("{place}.{e}"))?;
+            let found = combinations::cells(entry, &template, base, registry).map_err(|e| format!("{place}.{e}"))?;
             for cell in found {
                 check_edge(&cell).map_err(|e| format!("{place}.{e}"))?;
                 if let Some(first) = seen.insert(cell.id(), place.clone()) {

@@ -36,13 +36,6 @@ impl Given {
             Self::Many(values) => values.clone(),
         }
     }
-
-    fn length(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Many(values) => values.len(),
-        }
-    }
 }
 
 impl GridEntry {
@@ -63,8 +56,12 @@ impl GridEntry {
     }
 
     /// How many cells it describes with one seed, at most: what does not apply is refused later.
-    pub fn combinations(&self) -> usize {
-        self.keys().map(|(_, given)| given.length()).fold(1, usize::saturating_mul)
+    pub fn combinations(&self, registry: &Registry) -> usize {
+        let is_list = |key: &str| {
+            let own = registry.entries().iter().flat_map(|optimizer| optimizer.keys);
+            own.filter(|own| own.name == key).any(|own| own.kind.is_list())
+        };
+        self.keys().map(|(key, given)| given.values(is_list(key)).len()).fold(1, usize::saturating_mul)
     }
 }
 
@@ -168,10 +165,7 @@ pub(super) fn schema(registry: &Registry, generator: &mut SchemaGenerator) -> Sc
     for key in registry.entries().iter().flat_map(|optimizer| optimizer.keys) {
         let readers = registry.entries().iter().filter_map(|optimizer| {
             let own = optimizer.keys.iter().find(|other| other.name == key.name)?;
-            Some(match own.default.value() {
-                Ok(value) => format!("{}: {}, default {}", optimizer.name, own.about, value.quoted()),
-                Err(example) => format!("{}: {}, such as {example}", optimizer.name, own.about),
-            })
+            Some(format!("{}: {}", optimizer.name, own.about))
         });
         property(key.name, readers.collect::<Vec<_>>().join("\n"), key.kind);
     }

@@ -4,6 +4,7 @@
 mod axes;
 pub mod cell;
 mod choices;
+mod combinations;
 mod embedded;
 mod expand;
 pub mod file;
@@ -15,7 +16,7 @@ use std::path::Path;
 
 pub use axes::{Column, axis_names, columns};
 pub use cell::Cell;
-pub use choices::one_optimizer;
+pub use combinations::one_optimizer;
 pub use embedded::{embedded_names, embedded_text};
 pub use filter::Filter;
 pub use grid::{Given, GridEntry};
@@ -24,6 +25,7 @@ use crate::bounded;
 use crate::data::DataSpec;
 use crate::error::{Error, Result};
 use crate::optim::Registry;
+pub use crate::word::is_plain;
 use file::SuiteFile;
 
 /// Bytes of the longest suite file that is read.
@@ -31,11 +33,6 @@ const LONGEST: u64 = 1 << 20;
 
 /// The profile used where none is named.
 pub const DEFAULT_PROFILE: &str = "quick";
-
-/// Whether a name can be a part of a file's or a folder's, and leads nowhere else.
-pub fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
-}
 
 /// A suite as read: still the user's words, with the place they came from.
 pub struct Suite {
@@ -139,12 +136,25 @@ impl Suite {
     /// # Errors
     /// Names the file, the key, the value and the remedy.
     pub fn plan(&self, profile: &str, data: &str) -> Result<Plan> {
+        self.check_keys()?;
         let settings = self.settings(profile)?;
         let cells = expand::cells(&settings, data, &self.registry).map_err(|message| self.error(profile, message))?;
         let (suite, profile, checkpoint) = (self.file.name.clone(), profile.into(), settings.checkpoint);
         let (origin, registry) = (self.origin.clone(), self.registry.clone());
         let source = Source { origin, settings, registry, data: data.into() };
         Ok(Plan { suite, profile, cells, checkpoint, source })
+    }
+
+    /// Refuses keys of grid entries that no optimizer reads, in every profile: a misspelt one is found before its profile is run.
+    fn check_keys(&self) -> Result<()> {
+        let profiles = self.file.profiles.iter().map(|(name, settings)| (name.as_str(), settings));
+        for (profile, settings) in std::iter::once(("base", &self.file.base)).chain(profiles) {
+            for (index, entry) in settings.grid.iter().flatten().enumerate() {
+                let check = combinations::check_keys(entry, &self.registry);
+                check.map_err(|message| self.error(profile, format!("grid[{index}].{message}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// Names become folder names, so they must not lead elsewhere.

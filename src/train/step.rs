@@ -6,7 +6,9 @@ use super::landscape::{BatchLandscape, Network, Problem};
 use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::nn::{BatchNormMode, FlopCount, ParamLayout, RunningStats};
-use crate::optim::{BatchNormPass2, Context, Iterate, Kept, Method, OptimizerSpec, Plain, Registry, Sgd, SgdState};
+use crate::optim::{
+    BatchNormPass2, Context, Form, Iterate, Kept, Method, OptimizerSpec, Plain, Registry, Sgd, SgdState,
+};
 
 /// Everything a training changes: weights, running statistics, momentum, what the method keeps; and the step that changes
 /// it.
@@ -58,6 +60,10 @@ impl Optimizer {
         let sgd =
             Sgd { momentum: spec.momentum as f32, nesterov: spec.nesterov, weight_decay: spec.weight_decay as f32 };
         let entry = registry.find(&spec.name)?;
+        let mask = spec.ascent.as_ref().is_some_and(|ascent| ascent.mask.is_some());
+        if spec.ascent.is_some() == (entry.form == Form::BaseStep) || mask != entry.masks.is_some() {
+            return Err(format!("optimizer {} has the settings of another", spec.name));
+        }
         let Some(ascent) = &spec.ascent else { return Ok(Self::plain(sgd)) };
         let method = (entry.build)(ascent, layout).map_err(|e| format!("optimizer {}: {e}", spec.name))?;
         let second = match ascent.batch_norm {

@@ -1,0 +1,38 @@
+//! What a sparse ascent step is divided by, and what its mask is applied to.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::mask::Mask;
+use crate::nn::{BackwardPlan, ParamLayout};
+
+/// Which norm a masked ascent step is divided by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    /// That of the whole gradient (the papers).
+    #[default]
+    Full,
+    /// That of the masked gradient.
+    Masked,
+    /// That of the previous step's second gradient; the first step, which has none before it, uses the full norm.
+    Lagged,
+}
+
+/// What a mask is applied to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Perturbation {
+    /// The ascent step.
+    #[default]
+    Explicit,
+    /// The weights through which the first backward pass goes.
+    Implicit,
+}
+
+impl Norm {
+    /// What the first backward pass owes under `mask`; nothing is left out where the whole gradient is read.
+    pub fn plan(self, layout: &ParamLayout, mask: &Mask) -> Option<BackwardPlan> {
+        (self != Self::Full).then(|| BackwardPlan::of_scalars(layout, mask.flags()))
+    }
+}

@@ -1,0 +1,198 @@
+//! From an entry of the grid to cells: every combination of its values, checked.
+
+use std::collections::HashSet;
+
+use super::axes::{AXES, GridKey, OWN_RANK, Worth};
+use super::cell::Cell;
+use super::choices::{Checked, Choices};
+use super::grid::GridEntry;
+use crate::optim::{Key, KeyDefault, Kind, OptimizerEntry, OptimizerSpec, Registry, TrainingShape, Value};
+
+/// A key in force for an optimizer: a shared one, or one of its own.
+enum KeyInForce<'k> {
+    Shared(&'k GridKey),
+    Own(&'k Key),
+}
+
+impl KeyInForce<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Shared(key) => key.name,
+            Self::Own(key) => key.name,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Shared(key) => key.kind,
+            Self::Own(key) => key.kind,
+        }
+    }
+
+    fn worth(&self, choices: &Choices<'_>) -> Worth {
+        match self {
+            Self::Shared(key) => (key.worth)(choices),
+            Self::Own(key) => match key.default {
+                KeyDefault::Required(example) => Worth::Required(example),
+                KeyDefault::Number(n) => Worth::Default(Value::Number(n)),
+                KeyDefault::Count(n) => Worth::Default(Value::Count(n)),
+                KeyDefault::Flag(flag) => Worth::Default(Value::Flag(flag)),
+                KeyDefault::Pair(pair) => Worth::Default(Value::Numbers(pair.to_vec())),
+                KeyDefault::Word(word) => Worth::Default(Value::Word(word.into())),
+            },
+        }
+    }
+}
+
+/// The training that entries of a grid are for, and the learning rate of its schedule.
+#[derive(Clone, Copy)]
+pub(super) struct Base {
+    pub(super) shape: TrainingShape,
+    pub(super) lr: f64,
+}
+
+/// The cells like `template` that an entry describes.
+pub(super) fn cells(grid: &GridEntry, template: &Cell, base: Base, registry: &Registry) -> Checked<Vec<Cell>> {
+    let mut cells = Vec::new();
+    for optimizer in optimizers(grid, registry)? {
+        for choices in combinations(grid, optimizer, base, registry)? {
+            cells.push(choices.cell(template)?);
+        }
+    }
+    Ok(cells)
+}
+
+/// The one optimizer that an entry without lists describes.
+///
+/// # Errors
+/// Names the key, the value and the remedy.
+pub fn one_optimizer(grid: &GridEntry, shape: TrainingShape, registry: &Registry) -> Checked<OptimizerSpec> {
+    for key in ["epochs_factor", "lr", "rho_decay"] {
+        if grid.get(key).is_some() {
+            return Err(format!("{key} is of whole trainings; remove it"));
+        }
+    }
+    let mut found = Vec::new();
+    for optimizer in optimizers(grid, registry)? {
+        for choices in combinations(grid, optimizer, Base { shape, lr: 1.0 }, registry)? {
+            found.push(choices.spec()?);
+        }
+    }
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        several => Err(format!("{} optimizers are described where one is wanted", several.len())),
+    }
+}
+
+/// The optimizers that an entry names.
+fn optimizers<'r>(grid: &GridEntry, registry: &'r Registry) -> Checked<Vec<&'r OptimizerEntry>> {
+    let given = grid.get("optimizer").ok_or("optimizer is missing; add optimizer = \"sgd\"")?;
+    let names = given.values(false);
+    if names.is_empty() {
+        return Err("optimizer = [] has no value; give one".into());
+    }
+    let find = |name: Value| match &name {
+        Value::Word(text) => registry.find(text).map_err(|e| format!("optimizer: {e}")),
+        other => Err(format!("optimizer = {} must be a name", other.quoted())),
+    };
+    names.into_iter().map(find).collect()
+}
+
+/// The keys that an optimizer reads, outermost loop first.
+fn keys(optimizer: &OptimizerEntry) -> Vec<KeyInForce<'_>> {
+    let shared = AXES.iter().filter_map(|axis| axis.key.as_ref()).filter(|key| (key.read_by)(optimizer));
+    let mut keys: Vec<(u8, KeyInForce<'_>)> = shared.map(|key| (key.rank, KeyInForce::Shared(key))).collect();
+    keys.extend(optimizer.keys.iter().map(|key| (OWN_RANK, KeyInForce::Own(key))));
+    keys.sort_by_key(|(rank, _)| *rank);
+    keys.into_iter().map(|(_, key)| key).collect()
+}
+
+/// Every combination of an entry's values for an optimizer.
+fn combinations<'r>(
+    grid: &GridEntry,
+    optimizer: &'r OptimizerEntry,
+    base: Base,
+    registry: &Registry,
+) -> Checked<Vec<Choices<'r>>> {
+    let keys = keys(optimizer);
+    let mut names = HashSet::new();
+    if let Some(double) = keys.iter().map(KeyInForce::name).find(|name| !names.insert(*name)) {
+        return Err(format!("{double} is declared twice for {}; rename the optimizer's own key", optimizer.name));
+    }
+    for (given, _) in grid.keys() {
+        if given != "optimizer" && !keys.iter().any(|key| key.name() == given) {
+            check_keys(grid, registry)?;
+            let readers = readers(given, registry).join(", ");
+            return Err(format!("{given} does not apply to {}, only to {readers}; remove it", optimizer.name));
+        }
+    }
+    let Base { shape, lr } = base;
+    let mut all = vec![Choices { optimizer, shape, lr, values: Vec::new() }];
+    for key in &keys {
+        all = with_key(grid, key, all)?;
+    }
+    Ok(all)
+}
+
+/// The choices with each of the values of one more key.
+fn with_key<'r>(grid: &GridEntry, key: &KeyInForce<'_>, all: Vec<Choices<'r>>) -> Checked<Vec<Choices<'r>>> {
+    let (name, kind) = (key.name(), key.kind());
+    let given = grid.get(name).map(|given| given.values(kind.is_list()));
+    if given.as_ref().is_some_and(Vec::is_empty) {
+        return Err(format!("{name} = [] has no value; give one or remove the key"));
+    }
+    let mut next = Vec::with_capacity(all.len());
+    let mut unused = None;
+    let mut used = false;
+    for choices in all {
+        let values = match (key.worth(&choices), &given) {
+            (Worth::Default(_) | Worth::Required(_), Some(given)) => {
+                used = true;
+                given.clone()
+            }
+            (Worth::Default(default), None) => vec![default],
+            (Worth::Required(example), None) => {
+                return Err(format!("{name} is missing for {}; add {name} = {example}", choices.optimizer.name));
+            }
+            (Worth::Fixed(_, why), Some(_)) => return Err(format!("{name} {why}")),
+            (Worth::Fixed(value, _), None) => vec![value],
+            (Worth::Nothing(why), _) => {
+                unused = Some(why);
+                next.push(choices);
+                continue;
+            }
+        };
+        for value in values {
+            let mut choices = choices.clone();
+            let value = kind.check(name, &value, choices.shape)?;
+            if let (KeyInForce::Shared(GridKey { name: "epochs_factor", .. }), Some(factor)) = (key, value.count()) {
+                choices.shape.epochs *= factor;
+            }
+            choices.values.push((name, value));
+            next.push(choices);
+        }
+    }
+    match unused {
+        Some(why) if given.is_some() && !used => Err(format!("{name} {why}")),
+        _ => Ok(next),
+    }
+}
+
+/// Checks that some optimizer reads each key of an entry.
+pub(super) fn check_keys(grid: &GridEntry, registry: &Registry) -> Checked<()> {
+    match grid.keys().find(|(key, _)| *key != "optimizer" && readers(key, registry).is_empty()) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let mut known = HashSet::new();
+            let all = registry.entries().iter().flat_map(|optimizer| keys(optimizer)).map(|key| key.name());
+            let all: Vec<&str> = std::iter::once("optimizer").chain(all).filter(|key| known.insert(*key)).collect();
+            Err(format!("{key} is not a key; use {}", all.join(", ")))
+        }
+    }
+}
+
+/// Names of the optimizers that read a key.
+fn readers<'r>(key: &str, registry: &'r Registry) -> Vec<&'r str> {
+    let reads = |optimizer: &&OptimizerEntry| keys(optimizer).iter().any(|other| other.name() == key);
+    registry.entries().iter().filter(reads).map(|optimizer| optimizer.name).collect()
+}
