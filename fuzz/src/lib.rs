@@ -21,26 +21,6 @@ use sharpbench::suite::file::Settings;
 use sharpbench::suite::{Cell, Filter, Plan, Suite};
 use sharpbench::train::{Checkpoint, KeepNothing, Observer, Setup, identity, train_from};
 
-/// A parser by the name of its fuzzer and of its folder of seeds.
-pub type Parser = (&'static str, fn(&[u8]));
-
-/// Every parser.
-pub const ALL: &[Parser] = &[
-    ("suite", suite),
-    ("filter", filter),
-    ("gate", gate),
-    ("record", record),
-    ("plan", plan),
-    ("idx", idx),
-    ("cifar", cifar),
-    ("parquet", parquet),
-    ("photograph", photograph),
-    ("weights", weights),
-    ("checkpoint", checkpoint),
-    ("parity", parity),
-    ("squeue", squeue),
-];
-
 /// Cells that are expanded at most, so that a fuzzer tries more than a suite a second.
 const MOST_CELLS: usize = 256;
 

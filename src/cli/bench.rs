@@ -120,8 +120,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
             depth: args.depth,
             heads: args.heads,
             hidden: args.hidden.clone(),
-            dropout: None,
-            curvatures: None,
+            ..ModelSpec::default()
         },
         input: args.input,
         batch_size,

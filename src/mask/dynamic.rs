@@ -34,8 +34,8 @@ impl DropAndGrow<'_> {
     pub fn update(&self, pattern: Pattern, layout: &ParamLayout, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
         match pattern {
             Pattern::Unstructured => self.scalars(mask, rng),
-            Pattern::Tensor | Pattern::Channel => self.units(&pattern.units(layout), mask, rng),
             Pattern::LiveOf { .. } => panic!("{pattern} fixes how many of a group are live"),
+            _ => self.units(&pattern.units(layout), mask, rng),
         }
     }
 

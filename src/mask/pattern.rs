@@ -46,10 +46,7 @@ impl Pattern {
 
     /// The fraction of scalars not perturbed that the pattern itself fixes.
     pub fn fixed_sparsity(self) -> Option<f64> {
-        match self {
-            Self::LiveOf { live, of } => Some(1.0 - live as f64 / of as f64),
-            Self::Unstructured | Self::Tensor | Self::Channel => None,
-        }
+        if let Self::LiveOf { live, of } = self { Some(1.0 - live as f64 / of as f64) } else { None }
     }
 
     /// The mask of the best `scores` (a unit's score is the mean of its scalars'; ties go to the lower index), or of a
@@ -60,13 +57,19 @@ impl Pattern {
             (Self::Unstructured, Some(scores)) => Mask::top(scores, keep),
             (Self::Unstructured, None) => Mask::random(n, keep, rng),
             (Self::LiveOf { live, of }, _) => of_groups(layout, (live, of), scores, rng),
-            (Self::Tensor | Self::Channel, _) => {
+            _ => {
                 let units = self.units(layout);
                 let mut mask = Mask::empty(n);
                 take(&mut mask, &units, ranked((0..units.len()).collect(), &units, scores, rng), (0, keep));
                 mask
             }
         }
+    }
+
+    /// Words that name a pattern each.
+    fn words() -> Vec<String> {
+        let named = Self::EXAMPLES.iter().filter(|pattern| !matches!(pattern, Self::LiveOf { .. }));
+        named.map(ToString::to_string).collect()
     }
 
     /// The units of a pattern of whole units, in order.
@@ -169,16 +172,11 @@ impl FromStr for Pattern {
             let (live, of) = (live.parse().ok()?, of.parse().ok()?);
             (0 < live && live < of && of <= 64).then_some(Self::LiveOf { live, of })
         };
-        match text {
-            "unstructured" => Ok(Self::Unstructured),
-            "tensor" => Ok(Self::Tensor),
-            "channel" => Ok(Self::Channel),
-            _ => groups().ok_or_else(|| {
-                format!(
-                    "unknown pattern \"{text}\"; use unstructured, tensor, channel or N:M with N < M <= 64, such as 2:4"
-                )
-            }),
-        }
+        let example = Self::EXAMPLES.into_iter().find(|pattern| pattern.to_string() == text);
+        example.or_else(groups).ok_or_else(|| {
+            let words = Self::words().join(", ");
+            format!("unknown pattern \"{text}\"; use {words} or N:M with N < M <= 64, such as 2:4")
+        })
     }
 }
 
@@ -200,10 +198,12 @@ impl JsonSchema for Pattern {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words = Self::words();
+        let about = format!("Granularity of a mask: {}, or N of every M consecutive, such as 2:4.", words.join(", "));
         json_schema!({
-            "description": "Granularity of a mask: unstructured, tensor, channel, or N of every M consecutive, such as 2:4.",
+            "description": about,
             "type": "string",
-            "pattern": "^(unstructured|tensor|channel|[0-9]+:[0-9]+)$"
+            "pattern": format!("^({}|[0-9]+:[0-9]+)$", words.join("|"))
         })
     }
 }
@@ -294,9 +294,10 @@ mod tests {
 
     #[test]
     fn patterns_are_read_and_written_as_words() {
-        for word in ["unstructured", "tensor", "channel", "2:4", "1:2"] {
-            assert_eq!(word.parse::<Pattern>().expect("a pattern").to_string(), word);
+        for (pattern, word) in Pattern::EXAMPLES.into_iter().zip(["unstructured", "tensor", "channel", "2:4", "1:2"]) {
+            assert_eq!((pattern.to_string().as_str(), word.parse()), (word, Ok(pattern)));
         }
+        assert_eq!("3:8".parse(), Ok(Pattern::LiveOf { live: 3, of: 8 }));
         for wrong in ["4:2", "2:2", "0:4", "1:100", "filter", "1:2:3"] {
             assert!(wrong.parse::<Pattern>().is_err(), "{wrong}");
         }

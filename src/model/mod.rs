@@ -152,15 +152,10 @@ pub fn build(spec: &ModelSpec, task: Task) -> Built {
         let names: Vec<_> = MODELS.iter().map(|m| m.name).collect();
         format!("model.name = \"{}\" is not known; use one of {}", spec.name, names.join(", "))
     })?;
-    let given = [
-        ("width", spec.width.is_some()),
-        ("depth", spec.depth.is_some()),
-        ("heads", spec.heads.is_some()),
-        ("hidden", spec.hidden.is_some()),
-        ("dropout", spec.dropout.is_some()),
-        ("curvatures", spec.curvatures.is_some()),
-    ];
-    if let Some((key, _)) = given.iter().find(|(key, given)| *given && !entry.keys.contains(key)) {
+    // Keys that are not given are left out of the JSON form.
+    let given = serde_json::to_value(spec).unwrap_or_default();
+    let mut given = given.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).filter(|key| *key != "name");
+    if let Some(key) = given.find(|key| !entry.keys.contains(key)) {
         let keys: Vec<_> = entry.keys.iter().map(|key| format!("model.{key}")).collect();
         return Err(format!("model.{key} does not apply to {}; use {}", spec.name, keys.join(", ")));
     }

@@ -3,7 +3,6 @@
 
 use super::entry::OptimizerEntry;
 use super::spec::OptimizerSpec;
-use super::{ae_sam, asam, esam, f_sam, gsam, looksam, m_sam, sam, sam_on, sgd, ssam};
 use crate::flops::StepCost;
 use crate::word::is_plain;
 
@@ -15,19 +14,19 @@ impl Registry {
     /// The optimizers that come with the program.
     pub fn standard() -> Self {
         Self(vec![
-            sgd::ENTRY,
-            sam::ENTRY,
-            ssam::SSAM_F,
-            ssam::SSAM_D,
-            ssam::SSAM,
-            asam::ENTRY,
-            gsam::ENTRY,
-            looksam::ENTRY,
-            esam::ENTRY,
-            ae_sam::ENTRY,
-            f_sam::ENTRY,
-            sam_on::ENTRY,
-            m_sam::ENTRY,
+            super::sgd::ENTRY,
+            super::sam::ENTRY,
+            super::ssam::SSAM_F,
+            super::ssam::SSAM_D,
+            super::ssam::SSAM,
+            super::asam::ENTRY,
+            super::gsam::ENTRY,
+            super::looksam::ENTRY,
+            super::esam::ENTRY,
+            super::ae_sam::ENTRY,
+            super::f_sam::ENTRY,
+            super::sam_on::ENTRY,
+            super::m_sam::ENTRY,
         ])
     }
 

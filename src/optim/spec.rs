@@ -11,7 +11,7 @@ use super::value::Value;
 use crate::mask::{Mask, MaskSpec};
 
 /// Base step and, for SAM and its relatives, the ascent step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerSpec {
     /// Name in the registry.
     pub name: String,

@@ -4,11 +4,17 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
 use super::exporter::Exporter;
-use super::{csv, html, json, latex, parquet, table};
 
 /// Every exporter, in the order of the command line's help.
-pub const EXPORTERS: &[&Exporter] =
-    &[&table::TERMINAL, &table::MARKDOWN, &csv::CSV, &json::JSON, &html::HTML, &latex::LATEX, &parquet::PARQUET];
+pub const EXPORTERS: &[&Exporter] = &[
+    &super::table::TERMINAL,
+    &super::table::MARKDOWN,
+    &super::csv::CSV,
+    &super::json::JSON,
+    &super::html::HTML,
+    &super::latex::LATEX,
+    &super::parquet::PARQUET,
+];
 
 impl ValueEnum for &'static Exporter {
     fn value_variants<'a>() -> &'a [Self] {

@@ -1,6 +1,6 @@
-//! The axes: every setting that a grid can vary. From the rows follow the keys of a grid entry with their defaults and errors, the
-//! schema, filters, labels and the columns of reports. A new one is a row here, the field of the cell that holds it, and the line
-//! of [`super::choices`] that fills the field.
+//! The axes: every setting that a grid can vary. A new one needs a row here, a field of the cell that holds it, and the
+//! line of `choices.rs` that fills the field. From the rows follow the keys of a grid entry with their defaults and errors,
+//! the schema, filters, labels and the columns of reports.
 
 use std::borrow::Cow;
 

@@ -133,8 +133,6 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         return Err("data.centre_pixels takes images as they are; remove augment".into());
     }
     check_quadratic(settings, &data, &model)?;
-    let optimizer =
-        OptimizerSpec { name: "sgd".into(), momentum: 0.9, nesterov: false, weight_decay: 5e-4, ascent: None };
     let cell = Cell {
         numerics: NUMERICS,
         data,
@@ -147,7 +145,8 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         decay,
         warmup_epochs,
         augment,
-        optimizer,
+        // Every entry of the grid has its own.
+        optimizer: OptimizerSpec::default(),
         measure,
         seed: 0,
     };
