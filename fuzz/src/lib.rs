@@ -56,7 +56,7 @@ fn most_cells(suite: &Suite) -> usize {
     let all = || suite.file.profiles.values().chain([&suite.file.base]);
     let seeds = |s: &Settings| s.seeds.as_ref().map_or(0, Vec::len);
     let settings = |s: &Settings| {
-        let grid = s.grid.iter().flatten().map(|entry| entry.combinations());
+        let grid = s.grid.iter().flatten().map(|entry| entry.combinations(&Registry::standard()));
         grid.fold(0, usize::saturating_add)
     };
     let most = |of: &dyn Fn(&Settings) -> usize| all().map(of).max().unwrap_or(0);

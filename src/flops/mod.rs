@@ -39,6 +39,11 @@ impl StepCost {
     /// Two gradients: SAM.
     pub const TWO: Self = Self { nominal: 6.0, theoretical: 6.0 };
 
+    /// So many gradients in the mean of all steps.
+    pub fn gradients(mean: f64) -> Self {
+        Self { nominal: 3.0 * mean, theoretical: 3.0 * mean }
+    }
+
     /// Two gradients, the first for a perturbation of a fraction `1 - sparsity` of the weights alone.
     pub fn sparse(sparsity: f64) -> Self {
         Self { nominal: 6.0, theoretical: 5.0 + (1.0 - sparsity) }
@@ -87,6 +92,7 @@ mod tests {
         assert!((ratio(StepCost::sparse(0.9)) - 1.7).abs() < 1e-12);
         // LookSAM: 1 + 1/k gradients.
         assert!((ratio(StepCost::every_nth(5)) - 1.2).abs() < 1e-12);
+        assert!((ratio(StepCost::gradients(1.5)) - 1.5).abs() < 1e-12);
         // ESAM with all tensors and all samples is SAM and a forward pass.
         assert!((ratio(StepCost::part_of_samples(1.0, 1.0)) - 7.0 / 3.0).abs() < 1e-12);
     }

@@ -1,4 +1,4 @@
-//! The ascent step `eps = rho m g / (D + epsilon)`, said once for training and for the edge of stability.
+//! The ascent step `eps = rho m g / (D + epsilon)`, which training takes and the edge of stability depends on.
 
 use super::ascent::{Perturbed, masked_norm, norm};
 use super::norm::Norm;

@@ -43,7 +43,7 @@ impl Filter {
     pub fn apply(&self, plan: &mut Plan) -> Result<()> {
         let names = axis_names(&plan.cells);
         if let Some((key, _)) = self.0.iter().find(|(key, _)| !names.contains(key)) {
-            return Err(Error::Usage(format!("there is no axis {key}; use {}", names.join(", "))));
+            return Err(Error::Usage(format!("there is no axis {key} in this plan; use {}", names.join(", "))));
         }
         let all = plan.cells.clone();
         plan.cells.retain(|cell| self.matches(cell));

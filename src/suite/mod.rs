@@ -147,11 +147,13 @@ impl Suite {
 
     /// Refuses keys of grid entries that no optimizer reads, in every profile: a misspelt one is found before its profile is run.
     fn check_keys(&self) -> Result<()> {
-        let profiles = self.file.profiles.iter().map(|(name, settings)| (name.as_str(), settings));
-        for (profile, settings) in std::iter::once(("base", &self.file.base)).chain(profiles) {
+        let profiles = self.file.profiles.iter().map(|(name, settings)| (format!("profile {name}"), settings));
+        for (place, settings) in std::iter::once(("base".to_string(), &self.file.base)).chain(profiles) {
             for (index, entry) in settings.grid.iter().flatten().enumerate() {
-                let check = combinations::check_keys(entry, &self.registry);
-                check.map_err(|message| self.error(profile, format!("grid[{index}].{message}")))?;
+                if let Err(message) = combinations::check_keys(entry, &self.registry) {
+                    let message = format!("{place}: grid[{index}].{message}");
+                    return Err(Error::Suite { file: self.origin.clone(), message });
+                }
             }
         }
         Ok(())

@@ -10,7 +10,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Algorithm, Filter, Frame, Task, put, sum_parts};
+use super::{Algorithm, ConvTask, Filter, Frame, put, sum_parts};
 use crate::flops::FlopCount;
 use crate::scratch::with_scratch;
 use crate::simd::{
@@ -301,8 +301,8 @@ impl<T: Scalar> Algorithm<T> for Direct {
     }
 
     #[inline(always)]
-    fn correlate<S: Simd>(&self, simd: S, task: Task<'_, Self, T>) {
-        let Task { x, first, weight, add, scratch, out, .. } = task;
+    fn correlate<S: Simd>(&self, simd: S, task: ConvTask<'_, Self, T>) {
+        let ConvTask { x, first, weight, add, scratch, out, .. } = task;
         let image = self.frame.out_image();
         let (scratch, rest) = scratch.split_at_mut(self.image_scratch());
         let (row, sums) = rest.split_at_mut(self.row_scratch());

@@ -143,11 +143,11 @@ trait Algorithm<T: Scalar>: Sync {
     fn flops(&self, images: usize) -> usize;
 
     /// Runs a task.
-    fn correlate<S: Simd>(&self, simd: S, task: Task<'_, Self, T>);
+    fn correlate<S: Simd>(&self, simd: S, task: ConvTask<'_, Self, T>);
 }
 
 /// Some images to correlate with the packed weight.
-struct Task<'a, A: ?Sized, T> {
+struct ConvTask<'a, A: ?Sized, T> {
     algorithm: &'a A,
     x: &'a Source<'a, T>,
     /// The first image.
@@ -160,7 +160,7 @@ struct Task<'a, A: ?Sized, T> {
     out: &'a mut [T],
 }
 
-impl<T: Scalar, A: Algorithm<T>> WithSimd for Task<'_, A, T> {
+impl<T: Scalar, A: Algorithm<T>> WithSimd for ConvTask<'_, A, T> {
     type Output = ();
 
     #[inline(always)]
@@ -192,7 +192,7 @@ fn correlate<T: Scalar, A: Algorithm<T>>(
             let add = add.map(|add| &add[first * image..][..out.len()]);
             // Scratch is found here: code in a closure would not be compiled for the CPU that the dispatch finds.
             with_scratch(algorithm.scratch(out.len() / image), |scratch| {
-                arch().dispatch(Task { algorithm, x, first, weight: &weight, add, scratch, out });
+                arch().dispatch(ConvTask { algorithm, x, first, weight: &weight, add, scratch, out });
             });
             measure.pieces(first, out, image, channels, parts);
         });

@@ -12,7 +12,7 @@ mod transform;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{Algorithm, Filter, Frame, InputGrad, Task, WeightGrad, sum_parts};
+use super::{Algorithm, ConvTask, Filter, Frame, InputGrad, WeightGrad, sum_parts};
 use crate::flops::FlopCount;
 use crate::moments::{Measure, Moments};
 use crate::output::{pieces, write};
@@ -130,8 +130,8 @@ impl<T: Scalar> Algorithm<T> for Winograd {
     }
 
     #[inline(always)]
-    fn correlate<S: Simd>(&self, simd: S, task: Task<'_, Self, T>) {
-        let Task { x, first, weight, add, scratch, out, .. } = task;
+    fn correlate<S: Simd>(&self, simd: S, task: ConvTask<'_, Self, T>) {
+        let ConvTask { x, first, weight, add, scratch, out, .. } = task;
         let images = out.len() / self.frame.out_image();
         let (padded, rest) = scratch.split_at_mut(images * self.scratch_image());
         let (v, m) = rest.split_at_mut(POINTS * self.v_point());
