@@ -53,7 +53,7 @@ impl Moments {
     }
 
     /// Adds another set of sums.
-    pub fn add(mut self, other: &Self) -> Self {
+    pub fn plus(mut self, other: &Self) -> Self {
         self.plain.iter_mut().zip(&other.plain).for_each(|(a, b)| *a += b);
         self.product.iter_mut().zip(&other.product).for_each(|(a, b)| *a += b);
         self

@@ -53,7 +53,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train the cells of a suite that have no record yet, then print the table.
-    Suite(suite::Args),
+    Suite(Box<suite::Args>),
     /// Tell how the cells of a run stand: finished, at work on a cluster, failed, lost.
     Status(status::Args),
     /// End the cells of a run that are on a cluster.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Pattern;
 use crate::word::word;
 
-/// A sparse perturbation's mask. Its JSON form is [`super::stored`]'s.
+/// A sparse perturbation's mask. `stored.rs` has its JSON form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "super::stored::StoredMask", into = "super::stored::StoredMask")]
 pub struct MaskSpec {

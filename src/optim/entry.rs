@@ -7,6 +7,13 @@ use crate::flops::StepCost;
 use crate::mask::{MaskScore, RefreshName};
 use crate::nn::ParamLayout;
 
+/// Makes a method from its settings, for a model with these parameters; `Err` where a setting is missing.
+pub type Build = fn(&AscentSpec, &ParamLayout) -> Result<Box<dyn Method>, String>;
+/// Checks what single keys cannot tell; `Err` names what is wrong and the remedy.
+pub type Check = fn(&AscentSpec, TrainingShape) -> Result<(), String>;
+/// The cost of a step; `Err` where a setting is missing.
+pub type Cost = fn(&AscentSpec) -> Result<StepCost, String>;
+
 /// Everything the program knows of an optimizer: what a suite may say about it, what it costs, and how it is built.
 #[derive(Clone, Copy)]
 pub struct OptimizerEntry {
@@ -22,12 +29,12 @@ pub struct OptimizerEntry {
     pub keys: &'static [Key],
     /// The masks it can have.
     pub masks: Option<Masks>,
-    /// Checks what single keys cannot tell; `Err` names what is wrong and the remedy.
-    pub check: fn(&AscentSpec, TrainingShape) -> Result<(), String>,
-    /// The cost of a step; `Err` where a setting is missing.
-    pub cost: fn(&AscentSpec) -> Result<StepCost, String>,
-    /// The method, for a model with these parameters; `Err` where a setting is missing.
-    pub build: fn(&AscentSpec, &ParamLayout) -> Result<Box<dyn Method>, String>,
+    /// The checks of its settings together.
+    pub check: Check,
+    /// The cost of a step.
+    pub cost: Cost,
+    /// The method itself.
+    pub build: Build,
 }
 
 /// How a cell holds an optimizer's settings. Ids are hashes of cells, so the first methods keep their forms.
@@ -86,13 +93,8 @@ impl OptimizerEntry {
 
     /// An entry that reads [`OptimizerEntry::ASCENT`], takes two full gradients a step and has no keys of its own; a starting point
     /// for others.
-    pub const fn new(
-        name: &'static str,
-        about: &'static str,
-        build: fn(&AscentSpec, &ParamLayout) -> Result<Box<dyn Method>, String>,
-    ) -> Self {
-        let (check, cost): (fn(&AscentSpec, TrainingShape) -> _, fn(&AscentSpec) -> _) =
-            (|_, _| Ok(()), |_| Ok(StepCost::TWO));
+    pub const fn new(name: &'static str, about: &'static str, build: Build) -> Self {
+        let (check, cost): (Check, Cost) = (|_, _| Ok(()), |_| Ok(StepCost::TWO));
         Self { name, about, reads: Self::ASCENT, form: Form::Variant, keys: &[], masks: None, check, cost, build }
     }
 }

@@ -28,7 +28,7 @@ pub use ae_sam::AeSam;
 pub use asam::Asam;
 pub use ascent::{Perturbed, combine, dot, masked_norm, norm};
 pub use ascent_step::AscentStep;
-pub use entry::{Form, Key, KeyDefault, Masks, OptimizerEntry};
+pub use entry::{Build, Check, Cost, Form, Key, KeyDefault, Masks, OptimizerEntry};
 pub use esam::Esam;
 pub use f_sam::FSam;
 pub use gsam::Gsam;

@@ -366,8 +366,11 @@ fn dynamic(optimizer: &OptimizerEntry) -> bool {
 }
 
 fn with_fisher(choices: &Choices<'_>, default: Value) -> Worth {
+    let other = |score| choices.optimizer.masks.is_some_and(|masks| masks.scores.contains(&score));
     match choices.parsed("mask") {
         Some(MaskScore::Fisher) => Worth::Default(default),
+        // The score itself is refused, once all keys are known.
+        Some(score) if !other(score) => Worth::Default(default),
         _ => Worth::Nothing("requires mask = \"fisher\", which this entry lacks; remove it".into()),
     }
 }

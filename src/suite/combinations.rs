@@ -184,7 +184,7 @@ pub(super) fn check_keys(grid: &GridEntry, registry: &Registry) -> Checked<()> {
         None => Ok(()),
         Some((key, _)) => {
             let mut known = HashSet::new();
-            let all = registry.entries().iter().flat_map(|optimizer| keys(optimizer)).map(|key| key.name());
+            let all = registry.entries().iter().flat_map(keys).map(|key| key.name());
             let all: Vec<&str> = std::iter::once("optimizer").chain(all).filter(|key| known.insert(*key)).collect();
             Err(format!("{key} is not a key; use {}", all.join(", ")))
         }

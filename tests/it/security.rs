@@ -62,17 +62,23 @@ fn names_of_a_record_lead_nowhere_else() {
     let place = Place::new();
     place.sharpbench(&format!("{RUN} --filter seed=1")).assert().success();
     let path = place.a_record("run");
-    let text = std::fs::read_to_string(&path).expect("a record");
-    let mut record: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    record["cell"]["data"]["name"] = "../../elsewhere".into();
-    let cell: sharpbench::suite::Cell = serde_json::from_value(record["cell"].clone()).expect("a cell");
-    record["id"] = cell.id().into();
-    std::fs::write(&path, record.to_string()).expect("written");
-    place
-        .sharpbench("report run")
-        .assert()
-        .code(3)
-        .stderr(predicate::str::contains("it is a copy: the record of its cell"));
+    let plan = place.path("run/run.json");
+    let [record, manifest] = [&path, &plan].map(|path| {
+        let text = std::fs::read_to_string(path).expect("a file");
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    });
+    for part in ["data", "optimizer"] {
+        let reason = || predicate::str::contains("does not consist of letters, digits, - and _");
+        let mut elsewhere = record.clone();
+        elsewhere["cell"][part]["name"] = "../../elsewhere".into();
+        std::fs::write(&path, elsewhere.to_string()).expect("written");
+        place.sharpbench("report run").assert().code(3).stderr(reason());
+        let mut elsewhere = manifest.clone();
+        elsewhere["cells"][0][part]["name"] = "../../elsewhere".into();
+        std::fs::write(&plan, elsewhere.to_string()).expect("written");
+        place.sharpbench("report run").assert().code(2).stderr(reason());
+        std::fs::write(&plan, manifest.to_string()).expect("written");
+    }
     place.sharpbench(RUN).assert().success();
     assert_eq!(place.fingerprints("run").len(), 4);
     let top: Vec<_> =

@@ -132,7 +132,7 @@ impl<'a> Gradients<'a> {
             Some(other) => {
                 let (a, b) = (other.value::<T>()?, grad.value::<T>()?);
                 let sum = with_slice::<T, _>(&a, |a| with_slice(&b, |b| kernels::add(a, b)))??;
-                let moments = other.moments.zip(grad.moments).map(|(a, b)| a.add(&b));
+                let moments = other.moments.zip(grad.moments).map(|(a, b)| a.plus(&b));
                 Gradient { moments, ..Gradient::plain(tensor(sum, a.dims())?) }
             }
         };
