@@ -12,6 +12,7 @@ mod gsam;
 mod looksam;
 mod m_sam;
 mod method;
+mod momentum_sam;
 mod norm;
 mod registry;
 mod sam;

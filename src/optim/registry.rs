@@ -27,6 +27,7 @@ impl Registry {
             super::f_sam::ENTRY,
             super::sam_on::ENTRY,
             super::m_sam::ENTRY,
+            super::momentum_sam::ENTRY,
         ])
     }
 

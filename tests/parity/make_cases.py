@@ -105,6 +105,7 @@ for (spec, shape), name, seed, optimizer in (
     (RESNET, "sam-on", 47, {"optimizer": "sam-on", "rho": 0.3}),
     (VIT, "sam-on", 10, {"optimizer": "sam-on", "rho": 0.3}),
     (RESNET, "m-sam", 18, {"optimizer": "m-sam", "shard": 4}),
+    (RESNET, "momentum-sam", 24, {"optimizer": "momentum-sam", "rho": 0.05}),
 ):
     unmasked = "layer2.0.conv1.weight" if spec["name"] == "resnet8" else "fc2.weight"
     CASES[f"{spec['name']}-{name}"] = Case(spec, SAM | optimizer, seed, shape, unmasked=unmasked)
@@ -329,8 +330,17 @@ def m_sam(batch, opt, kept):
     return d
 
 
+def momentum_sam(batch, opt, kept):
+    """Becker et al. 2024: one gradient, rho away against the momentum, which is 0 in the first step."""
+    buffers = [kept["state"][p].get("momentum_buffer", torch.zeros_like(p)) for p in batch.params]
+    v = torch.cat([buffer.flatten() for buffer in buffers])
+    with batch.moved(v * (-opt["rho"] / (batch.norm(v) + 1e-12))):
+        return batch.first()
+
+
 DIRECTIONS = {"sgd": sgd, "sam": sam, "ssam": ssam, "asam": asam, "gsam": gsam, "looksam": looksam, "esam": esam,
-              "ae-sam": ae_sam, "f-sam": f_sam, "sam-on": sam_on, "m-sam": m_sam}
+              "ae-sam": ae_sam, "f-sam": f_sam, "sam-on": sam_on, "m-sam": m_sam,
+              "momentum-sam": momentum_sam}
 
 
 def train(model, batches, opt, lrs, masks):
@@ -339,7 +349,7 @@ def train(model, batches, opt, lrs, masks):
     base = torch.optim.SGD(params, lr=lrs[0], momentum=opt["momentum"],
                            weight_decay=opt["weight_decay"], nesterov=opt["nesterov"])
     model.train()
-    losses, kept = [], {"masks": masks, "steps": len(lrs)}
+    losses, kept = [], {"masks": masks, "steps": len(lrs), "state": base.state}
     for step, ((x, y), lr) in enumerate(zip(batches, lrs, strict=True)):
         base.param_groups[0]["lr"], kept["step"] = lr, step
         batch = Batch(model, x, y, opt.get("batch_norm") == "freeze")

@@ -340,8 +340,16 @@ def m_sam(batch, opt, old):
     return loss, d
 
 
+def momentum_sam(batch, opt, old):
+    v = old["velocity"]
+    w = batch.w if old["step"] == 0 else batch.w - opt["rho"] * v / v.norm()
+    losses, g = Batch(batch.see, w, None, opt, batch.rows).first()
+    return losses.mean(), g
+
+
 DIRECTIONS = {"sgd": sgd, "sam": sam, "ssam": ssam, "asam": asam, "gsam": gsam, "looksam": looksam, "esam": esam,
-              "ae-sam": ae_sam, "f-sam": f_sam, "sam-on": sam_on, "m-sam": m_sam}
+              "ae-sam": ae_sam, "f-sam": f_sam, "sam-on": sam_on, "m-sam": m_sam,
+              "momentum-sam": momentum_sam}
 
 
 # ---- the curvature --------------------------------------------------------------------------------
@@ -419,7 +427,7 @@ def oracle(tensors, meta, noise=0.0):
             out |= {f"product.{k}": part for k, part in apart(curve(x, y, w, v)).items()}
             if not noise:
                 out["eigenvalue"] = top_eigenvalue(partial(curve, x, y, w), v).reshape(1)
-        old |= {"step": k, "progress": k / len(lrs)}
+        old |= {"step": k, "progress": k / len(lrs), "velocity": velocity}
         batch = Batch(partial(see, x, y), w, mask, opt, list(range(len(y))))
         loss, d = DIRECTIONS[opt["optimizer"]](batch, opt, old)
         out[f"loss.{k}"] = loss.reshape(1)
