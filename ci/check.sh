@@ -16,8 +16,8 @@ step cargo fmt --all --check
 step cargo clippy --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --locked
 step cargo test --locked # the README's test command
-# The main job and every other suite, in small, by the program that the tests have built; and the gate: beside the committed baseline.
-SHARPBENCH="${CARGO_TARGET_DIR:-target}/debug/sharpbench" step ci/regression.sh
+# The main job as typed, and every other suite, in small; and the gate: beside the committed baseline, whose times are the dev profile's.
+step ci/regression.sh
 if cargo deny --version >/dev/null 2>&1; then
   step cargo deny --offline check bans licenses sources
 else
