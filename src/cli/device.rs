@@ -7,7 +7,7 @@ use crate::error::Result;
 pub(super) struct RunDevice {
     /// What this process computes on.
     pub(super) compute: Compute,
-    /// What other processes of the run are told to compute on.
+    /// The device option that other processes of the run receive.
     pub(super) choice: DeviceChoice,
 }
 

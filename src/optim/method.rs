@@ -97,7 +97,7 @@ impl Context<'_> {
 pub struct ActiveMask<'a> {
     /// The live scalars.
     pub mask: &'a Mask,
-    /// What the first backward pass owes under it, where the ascent step reads nothing else.
+    /// The gradients that the first backward pass must compute under it, where the ascent step reads no others.
     pub plan: Option<&'a BackwardPlan>,
 }
 

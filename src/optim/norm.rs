@@ -31,7 +31,7 @@ pub enum Perturbation {
 }
 
 impl Norm {
-    /// What the first backward pass owes under `mask`; nothing is left out where the whole gradient is read.
+    /// The gradients that the first backward pass must compute under `mask`; `None`, for all of them, where the whole gradient is read.
     pub fn plan(self, layout: &ParamLayout, mask: &Mask) -> Option<BackwardPlan> {
         (self != Self::Full).then(|| BackwardPlan::of_scalars(layout, mask.flags()))
     }

@@ -28,7 +28,7 @@ impl RunFolder {
                 "it holds {other} and no run.json, so it is no run folder; choose a new or empty folder with --out"
             )));
         }
-        // A stranger's folder must not have files written or removed elsewhere.
+        // An untrusted folder must not lead to files written or removed elsewhere.
         for part in SUBFOLDERS {
             if self.subfolder(part).is_symlink() {
                 return Err(self.error(format!(

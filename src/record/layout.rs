@@ -6,7 +6,7 @@
 //! weights/<data>-<optimizer>-<id>.safetensors   final weights, where asked for
 //! failed/<data>-<optimizer>-<id>.json   why a cell's process ended without a record, where that happened
 //! slurm/<submission>/               plan, script, program and logs of an array of jobs
-//! checkpoints/<data>-<optimizer>-<id>.safetensors   a cell that is at work, or was when its process ended
+//! checkpoints/<data>-<optimizer>-<id>.safetensors   a cell that is running, or was when its process ended
 //! locks/<id>                        held by the process that trains the cell
 //! run.lock                          held by every process that works on the run
 //! report-<suite>-<profile>-<data>.<format>   the reports of the finished run
@@ -16,7 +16,7 @@ use crate::suite::Cell;
 
 /// The plan.
 pub(super) const MANIFEST: &str = "run.json";
-/// The lock of all processes that work on the run.
+/// The lock that every process of the run holds.
 pub(super) const LOCK: &str = "run.lock";
 /// Prefix of reports.
 pub(super) const REPORT: &str = "report-";
