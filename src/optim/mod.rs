@@ -42,6 +42,7 @@ pub use sam::Sam;
 pub use sam_on::SamOn;
 pub use schedule::{Decay, Schedule};
 pub use sgd::{Plain, Sgd, SgdState};
+pub(crate) use spec::is_default;
 pub use spec::{AscentSpec, BatchNormPass2, OptimizerSpec, RhoDecay, Variant};
 pub use value::{Bounds, Kind, Most, TrainingShape, Value};
 

@@ -51,7 +51,7 @@ pub struct AscentSpec {
 }
 
 /// Leaves defaults out of the JSON form, so that cells from before a setting existed keep their ids.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -87,6 +87,14 @@ pub struct Variant {
 
 /// A method's key, and its name in records from before the two were one.
 const STORED: (&str, &str, &str) = ("looksam", "sam_interval", "interval");
+
+impl OptimizerSpec {
+    /// The settings of the method's own by key, in the order in which it declares them; empty for SAM and sparse SAM.
+    pub fn own_settings(&self) -> &[(String, Value)] {
+        let variant = self.ascent.as_ref().and_then(|ascent| ascent.variant.as_ref());
+        variant.map_or(&[], |variant| &variant.settings)
+    }
+}
 
 impl RhoDecay {
     /// Factor of rho in a step, counted from 0 over the whole training.

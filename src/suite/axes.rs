@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::cell::Cell;
 use super::choices::Choices;
-use crate::mask::{FisherMode, Grow, MaskScore, MaskSpec, Pattern, RefreshName, Score, When};
+use crate::mask::{FisherMode, Grow, MaskScore, Pattern, RefreshName, Score, When};
 use crate::optim::{
     AscentSpec, BatchNormPass2, Bounds, Kind, Most, Norm, OptimizerEntry, Perturbation, RhoDecay, Value,
 };
@@ -80,7 +80,7 @@ pub(super) const AXES: &[Axis] = &[
             },
         }),
         unsaid: None,
-        get: |cell| Some(mask(cell)?.sparsity.into()),
+        get: |cell| Some(cell.mask()?.sparsity.into()),
     },
     Axis {
         name: "mask",
@@ -96,7 +96,7 @@ pub(super) const AXES: &[Axis] = &[
             },
         }),
         unsaid: None,
-        get: |cell| Some(Value::Word(word(&mask(cell)?.refresh.score.name()))),
+        get: |cell| Some(Value::Word(word(&cell.mask()?.refresh.score.name()))),
     },
     Axis {
         name: "pattern",
@@ -109,7 +109,7 @@ pub(super) const AXES: &[Axis] = &[
             worth: |_| Worth::Default(Value::Word("unstructured".into())),
         }),
         unsaid: Some("unstructured"),
-        get: |cell| Some(Value::Word(mask(cell)?.pattern.to_string())),
+        get: |cell| Some(Value::Word(cell.mask()?.pattern.to_string())),
     },
     Axis {
         name: "refresh",
@@ -125,7 +125,7 @@ pub(super) const AXES: &[Axis] = &[
             },
         }),
         unsaid: Some("interval"),
-        get: |cell| Some(Value::Word(word(&mask(cell)?.refresh.when.name()))),
+        get: |cell| Some(Value::Word(word(&cell.mask()?.refresh.when.name()))),
     },
     Axis {
         name: "mask_interval",
@@ -141,7 +141,7 @@ pub(super) const AXES: &[Axis] = &[
             },
         }),
         unsaid: Some("1"),
-        get: |cell| match mask(cell)?.refresh.when {
+        get: |cell| match cell.mask()?.refresh.when {
             When::Static { .. } => None,
             When::Interval { epochs } | When::Dynamic { epochs, .. } => Some(epochs.into()),
         },
@@ -157,7 +157,7 @@ pub(super) const AXES: &[Axis] = &[
             worth: |choices| with_fisher(choices, Value::Count(128.min(choices.shape.train as u64))),
         }),
         unsaid: Some("128"),
-        get: |cell| match mask(cell)?.refresh.score {
+        get: |cell| match cell.mask()?.refresh.score {
             Score::Fisher { samples, .. } => Some(samples.into()),
             Score::Gradient | Score::Weight | Score::Random => None,
         },
@@ -173,7 +173,7 @@ pub(super) const AXES: &[Axis] = &[
             worth: |choices| with_fisher(choices, Value::Word("clean".into())),
         }),
         unsaid: Some("clean"),
-        get: |cell| match &mask(cell)?.refresh.score {
+        get: |cell| match &cell.mask()?.refresh.score {
             Score::Fisher { mode, .. } => Some(Value::Word(word(mode))),
             Score::Gradient | Score::Weight | Score::Random => None,
         },
@@ -189,7 +189,7 @@ pub(super) const AXES: &[Axis] = &[
             worth: |choices| while_dynamic(choices, Value::Number(0.5)),
         }),
         unsaid: Some("0.5"),
-        get: |cell| match mask(cell)?.refresh.when {
+        get: |cell| match cell.mask()?.refresh.when {
             When::Dynamic { drop_rate, .. } => Some(drop_rate.into()),
             When::Static { .. } | When::Interval { .. } => None,
         },
@@ -205,7 +205,7 @@ pub(super) const AXES: &[Axis] = &[
             worth: |choices| while_dynamic(choices, Value::Word("random".into())),
         }),
         unsaid: Some("random"),
-        get: |cell| match &mask(cell)?.refresh.when {
+        get: |cell| match &cell.mask()?.refresh.when {
             When::Dynamic { grow, .. } => Some(Value::Word(word(grow))),
             When::Static { .. } | When::Interval { .. } => None,
         },
@@ -234,7 +234,7 @@ pub(super) const AXES: &[Axis] = &[
             worth: |_| Worth::Default(Value::Word("full".into())),
         }),
         unsaid: Some("full"),
-        get: |cell| mask(cell).and(ascent(cell)).map(|ascent| Value::Word(word(&ascent.norm))),
+        get: |cell| cell.mask().and(ascent(cell)).map(|ascent| Value::Word(word(&ascent.norm))),
     },
     Axis {
         name: "perturbation",
@@ -247,7 +247,7 @@ pub(super) const AXES: &[Axis] = &[
             worth: |_| Worth::Default(Value::Word("explicit".into())),
         }),
         unsaid: Some("explicit"),
-        get: |cell| mask(cell).and(ascent(cell)).map(|ascent| Value::Word(word(&ascent.perturbation))),
+        get: |cell| cell.mask().and(ascent(cell)).map(|ascent| Value::Word(word(&ascent.perturbation))),
     },
     Axis {
         name: "rho_decay",
@@ -388,14 +388,10 @@ fn ascent(cell: &Cell) -> Option<&AscentSpec> {
     cell.optimizer.ascent.as_ref()
 }
 
-fn mask(cell: &Cell) -> Option<&MaskSpec> {
-    ascent(cell)?.mask.as_ref()
-}
-
 impl Cell {
     /// Every axis that applies to the cell, with its value, in the order of reports.
     pub fn axes(&self) -> Vec<(Cow<'static, str>, Value)> {
-        let own = ascent(self).and_then(|ascent| ascent.variant.as_ref()).map_or(&[][..], |variant| &variant.settings);
+        let own = self.optimizer.own_settings();
         let mut axes = Vec::with_capacity(AXES.len() + own.len());
         for axis in AXES {
             if axis.name == OWN_BEFORE {
@@ -428,7 +424,7 @@ impl Cell {
 /// Names of the axes of cells, in the order of reports: those that every program knows, and keys of the cells' optimizers' own.
 pub fn axis_names<'c>(cells: impl IntoIterator<Item = &'c Cell>) -> Vec<String> {
     let mut own: Vec<&str> = Vec::new();
-    for (name, _) in cells.into_iter().filter_map(|cell| ascent(cell)?.variant.as_ref()).flat_map(|v| &v.settings) {
+    for (name, _) in cells.into_iter().flat_map(|cell| cell.optimizer.own_settings()) {
         if !own.contains(&name.as_str()) {
             own.push(name);
         }
@@ -465,8 +461,8 @@ impl Column {
         match self.axis {
             Some(axis) => (axis.get)(cell),
             None => {
-                let own = &ascent(cell)?.variant.as_ref()?.settings;
-                let texts: Vec<String> = own.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let texts: Vec<String> =
+                    cell.optimizer.own_settings().iter().map(|(name, value)| format!("{name}={value}")).collect();
                 Some(texts.join(" ")).filter(|text| !text.is_empty()).map(Value::Word)
             }
         }

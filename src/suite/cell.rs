@@ -13,7 +13,7 @@ use crate::digest::sha256_text;
 use crate::mask::MaskSpec;
 use crate::model::ModelSpec;
 use crate::nn::Objective;
-use crate::optim::{Decay, OptimizerSpec, Schedule, Value};
+use crate::optim::{Decay, OptimizerSpec, Schedule, Value, is_default};
 use crate::word::is_plain;
 
 /// Raised by every release in which a cell's numbers change for reasons its settings do not show (kernels, streams,
@@ -160,11 +160,6 @@ impl SharpnessAt {
     }
 }
 
-/// What is left out of a canonical form, so that cells of before a setting existed keep their ids.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 impl Serialize for Cell {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Self::serialize(self, serializer)
@@ -196,7 +191,7 @@ impl Cell {
             return Err(format!("a cell has {} epochs and batches of {} samples", self.epochs, self.batch_size));
         }
         let variant = self.optimizer.ascent.as_ref().and_then(|ascent| ascent.variant.as_ref());
-        let settings = variant.map_or(&[][..], |variant| &variant.settings);
+        let settings = self.optimizer.own_settings();
         let words =
             settings.iter().filter_map(|(_, value)| if let Value::Word(word) = value { Some(word) } else { None });
         let names = [&self.data.name, &self.optimizer.name].into_iter().chain(settings.iter().map(|(key, _)| key));
