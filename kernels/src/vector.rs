@@ -60,6 +60,23 @@ pub fn perturb(weights: &[f32], direction: &[f32], scale: f32, live: Option<&[bo
     }
 }
 
+/// Writes `alpha a + beta b`.
+pub fn combine([alpha, beta]: [f32; 2], a: &[f32], b: &[f32], out: &mut [f32]) {
+    let pieces = out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK));
+    pieces.for_each(|((out, a), b)| {
+        out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = alpha * a + beta * b);
+    });
+}
+
+/// Writes `(|weight| + eta) value`.
+pub fn scale_by_magnitude(weights: &[f32], eta: f32, values: &[f32], out: &mut [f32]) {
+    let pieces = out.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK)).zip(values.par_chunks(CHUNK));
+    pieces.for_each(|((out, weights), values)| {
+        let pairs = weights.iter().zip(values);
+        out.iter_mut().zip(pairs).for_each(|(out, (w, v))| *out = (w.abs() + eta) * v);
+    });
+}
+
 /// Settings of a step of SGD, in PyTorch's semantics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SgdStep {
@@ -91,7 +108,8 @@ pub(crate) fn accumulate<T: Scalar>(sum: &mut [T], values: &[T]) {
 }
 
 pub(crate) fn accumulate_scaled<T: Scalar>(sum: &mut [T], values: &[T], scale: T) {
-    sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += scale * *v);
+    let pieces = sum.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
+    pieces.for_each(|(sum, values)| sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += scale * *v));
 }
 
 pub(crate) fn accumulate_squares<T: Scalar>(sum: &mut [T], values: &[T]) {

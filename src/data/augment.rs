@@ -5,6 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sharpbench_kernels::PaddedCrop;
 
 use super::{Input, Normalise};
 use crate::random::{below, unit};
@@ -58,8 +59,7 @@ pub struct Cutout {
 /// prepared on any thread.
 #[derive(Clone, Debug)]
 pub struct Draw {
-    crop: [usize; 2],
-    mirror: bool,
+    crop: PaddedCrop,
     cutout: Option<[usize; 2]>,
     resized: Option<ChaCha8Rng>,
     later: f32,
@@ -80,7 +80,7 @@ impl Draw {
 impl Augment {
     /// Draws what will be done to a sample. The number of draws depends on the settings and the kind of data alone.
     pub fn draw(&self, input: Input, rng: &mut ChaCha8Rng) -> Draw {
-        let mut draw = Draw { crop: [self.crop; 2], mirror: false, cutout: None, resized: None, later: 0.0 };
+        let mut draw = Draw { crop: PaddedCrop::default(), cutout: None, resized: None, later: 0.0 };
         let [height, width] = match input {
             Input::Image([_, height, width]) => [height, width],
             Input::Tokens { .. } => {
@@ -92,9 +92,10 @@ impl Augment {
             draw.resized = Some(ChaCha8Rng::from_rng(rng));
         }
         if self.crop > 0 {
-            draw.crop = [below(rng, 2 * self.crop + 1), below(rng, 2 * self.crop + 1)];
+            draw.crop.padding = self.crop;
+            draw.crop.at = [below(rng, 2 * self.crop + 1), below(rng, 2 * self.crop + 1)];
         }
-        draw.mirror = self.flip && unit(rng) < 0.5;
+        draw.crop.mirror = self.flip && unit(rng) < 0.5;
         if let Some(cutout) = &self.cutout {
             let (cut, centre) = (unit(rng), [below(rng, height), below(rng, width)]);
             draw.cutout = (f64::from(cut) < cutout.p).then_some(centre);
@@ -104,24 +105,9 @@ impl Augment {
 
     /// Augments one image into `out` [channels, height, width], as drawn.
     pub(super) fn image(&self, pixels: &[u8], shape: [usize; 3], normalise: &Normalise, draw: &Draw, out: &mut [f32]) {
-        let ([channels, height, width], [dy, dx], pad) = (shape, draw.crop, self.crop);
-        for c in 0..channels {
-            // Padding is black before normalisation, as torchvision's RandomCrop pads before Normalize.
-            let black = normalise.apply(c, 0);
-            for y in 0..height {
-                let row = &mut out[(c * height + y) * width..][..width];
-                let source = (y + dy).wrapping_sub(pad);
-                if source >= height {
-                    row.fill(black);
-                    continue;
-                }
-                let line = &pixels[(c * height + source) * width..][..width];
-                for (x, o) in row.iter_mut().enumerate() {
-                    let x = if draw.mirror { width - 1 - x } else { x };
-                    *o = line.get((x + dx).wrapping_sub(pad)).map_or(black, |p| normalise.apply(c, *p));
-                }
-            }
-        }
+        // Padding is black before normalisation, as torchvision's RandomCrop pads before Normalize.
+        normalise.crop(pixels, shape, draw.crop, out);
+        let [channels, height, width] = shape;
         if let (Some(cutout), Some([cy, cx])) = (&self.cutout, draw.cutout) {
             let half = cutout.size / 2;
             let rows = cy.saturating_sub(half)..(cy + cutout.size - half).min(height);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 use image::RgbImage;
 use sha2::{Digest, Sha256};
+use sharpbench_kernels::{self as kernels, PaddedCrop};
 
 use super::Samples;
 use super::augment::{Augment, Draw};
@@ -59,17 +60,14 @@ pub struct Normalise {
 }
 
 impl Normalise {
-    /// A pixel's normalised value.
-    pub(super) fn apply(&self, channel: usize, pixel: u8) -> f32 {
-        (f32::from(pixel) / 255.0 - self.mean[channel]) / self.std[channel]
+    /// Normalises an image into `out`, both [channels, height, width].
+    pub fn image(&self, pixels: &[u8], shape: [usize; 3], out: &mut [f32]) {
+        self.crop(pixels, shape, PaddedCrop::default(), out);
     }
 
-    /// Normalises a whole image into `out`.
-    pub fn image(&self, pixels: &[u8], shape: [usize; 3], out: &mut [f32]) {
-        let plane = shape[1] * shape[2];
-        for (c, (out, pixels)) in out.chunks_mut(plane).zip(pixels.chunks(plane)).enumerate() {
-            out.iter_mut().zip(pixels).for_each(|(o, p)| *o = self.apply(c, *p));
-        }
+    /// Normalises a crop of an image into `out`, both [channels, height, width].
+    pub(super) fn crop(&self, pixels: &[u8], [_, height, width]: [usize; 3], crop: PaddedCrop, out: &mut [f32]) {
+        kernels::normalise(pixels, [height, width], [&self.mean, &self.std], crop, out);
     }
 
     /// Augments an image as drawn, or normalises it as it is.
@@ -110,10 +108,7 @@ impl Samples for ImageSet {
             let pixels = self.images.image(index as usize);
             match &self.centre {
                 None => self.normalise.prepare(pixels, self.images.shape, augmented, out),
-                Some(centre) => {
-                    let centred = pixels.iter().zip(centre.iter()).map(|(p, mean)| f32::from(*p) / 256.0 - mean);
-                    out.iter_mut().zip(centred).for_each(|(out, value)| *out = value);
-                }
+                Some(means) => kernels::centre(pixels, means, out),
             }
         }
         let labels = indices.iter().map(|&i| u32::from(self.images.labels[i as usize])).collect();

@@ -1,7 +1,9 @@
 //! ASAM, adaptive SAM (Kwon et al. 2021): the radius is measured in units of the weights, T = |w| + eta, so that rescaling
 //! layers against one another changes nothing.
 
-use super::ascent::{Perturbed, combine};
+use sharpbench_kernels as kernels;
+
+use super::ascent::Perturbed;
 use super::ascent_step::AscentStep;
 use super::entry::{Key, KeyDefault, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Landscape, Method};
@@ -49,9 +51,10 @@ impl Method for Asam {
     ) -> Result<f64> {
         let loss = batch.gradient(weights, Ask::FIRST, &mut self.gradient)?.mean;
         let eta = self.eta as f32;
-        combine(weights, &self.gradient, &mut self.scaled, |w, g| (w.abs() + eta) * g);
+        self.scaled.resize(weights.len(), 0.0);
+        kernels::scale_by_magnitude(weights, eta, &self.gradient, &mut self.scaled);
         let scale = AscentStep::dense(self.rho * context.rho_factor).scale(&self.scaled);
-        combine(weights, &self.scaled, &mut self.gradient, |w, scaled| (w.abs() + eta) * scaled);
+        kernels::scale_by_magnitude(weights, eta, &self.scaled, &mut self.gradient);
         self.perturbed.set(weights, &self.gradient, scale, None);
         batch.gradient(self.perturbed.weights(), Ask::SECOND, direction)?;
         Ok(loss)

@@ -1,10 +1,8 @@
 //! The pieces of which ascent steps are made: norms, products, and weights moved along a direction.
 
-use rayon::prelude::*;
 use sharpbench_kernels as kernels;
 pub use sharpbench_kernels::{dot, norm};
 
-use super::CHUNK;
 use crate::mask::Mask;
 
 /// Weights after an ascent step: gradients can be taken there, but no optimizer can step from there, so the
@@ -31,11 +29,10 @@ pub fn masked_norm(gradient: &[f32], mask: &Mask) -> f64 {
     kernels::masked_norm(gradient, mask.flags())
 }
 
-/// Writes `f` of each pair to `out`.
-pub fn combine(a: &[f32], b: &[f32], out: &mut Vec<f32>, f: impl Fn(f32, f32) -> f32 + Sync) {
+/// Writes `alpha a + beta b` to `out`.
+pub fn combine(coefficients: [f32; 2], a: &[f32], b: &[f32], out: &mut Vec<f32>) {
     out.resize(a.len(), 0.0);
-    let pieces = out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK));
-    pieces.for_each(|((out, a), b)| out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = f(*a, *b)));
+    kernels::combine(coefficients, a, b, out);
 }
 
 /// `a / b`, or 0 where b is 0.

@@ -63,9 +63,9 @@ impl Method for FSam {
         let loss = batch.gradient(weights, Ask::FIRST, &mut self.gradient)?.mean;
         self.mean.resize(weights.len(), 0.0);
         let (lambda, sigma) = (self.lambda as f32, self.sigma as f32);
-        combine(&self.mean, &self.gradient, direction, |m, g| lambda * m + (1.0 - lambda) * g);
+        combine([lambda, 1.0 - lambda], &self.mean, &self.gradient, direction);
         std::mem::swap(&mut self.mean, direction);
-        combine(&self.gradient, &self.mean, direction, |g, m| g - sigma * m);
+        combine([1.0, -sigma], &self.gradient, &self.mean, direction);
         std::mem::swap(&mut self.gradient, direction);
         self.ascent.gradient((weights, &self.gradient), self.rho * context.rho_factor, batch, direction)?;
         Ok(loss)

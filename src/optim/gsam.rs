@@ -29,13 +29,14 @@ pub struct Gsam {
     pub alpha: f64,
     gradient: Vec<f32>,
     second: Vec<f32>,
+    orthogonal: Vec<f32>,
     ascent: Ascent,
 }
 
 impl Gsam {
     /// With nothing allocated yet.
     pub fn new(rho: f64, alpha: f64) -> Self {
-        Self { rho, alpha, gradient: Vec::new(), second: Vec::new(), ascent: Ascent::default() }
+        Self { rho, alpha, gradient: Vec::new(), second: Vec::new(), orthogonal: Vec::new(), ascent: Ascent::default() }
     }
 }
 
@@ -52,7 +53,8 @@ impl Method for Gsam {
         self.ascent.gradient((weights, &self.gradient), rho, batch, &mut self.second)?;
         let along = ratio(dot(&self.gradient, &self.second), dot(&self.second, &self.second));
         let (alpha, along) = (self.alpha as f32, along as f32);
-        combine(&self.gradient, &self.second, direction, |g, g2| g2 - alpha * (g - along * g2));
+        combine([1.0, -along], &self.gradient, &self.second, &mut self.orthogonal);
+        combine([1.0, -alpha], &self.second, &self.orthogonal, direction);
         Ok(loss)
     }
 }

@@ -71,10 +71,10 @@ impl Method for LookSam {
         if context.step.is_multiple_of(self.interval) {
             self.ascent.gradient((weights, g), self.rho * context.rho_factor, batch, direction)?;
             let along = ratio(dot(g, direction), dot(g, g)) as f32;
-            combine(direction, g, &mut self.orthogonal, |g2, g| g2 - along * g);
+            combine([1.0, -along], direction, g, &mut self.orthogonal);
         } else {
             let scale = (self.alpha * ratio(norm(g), norm(&self.orthogonal))) as f32;
-            combine(g, &self.orthogonal, direction, |g, orthogonal| g + scale * orthogonal);
+            combine([1.0, scale], g, &self.orthogonal, direction);
         }
         Ok(loss)
     }

@@ -1,7 +1,8 @@
 //! m-SAM (Foret et al. 2021, section 4.1; Andriushchenko and Flammarion 2022): each shard of m samples has an ascent step of
 //! its own, as if it were on a device of its own.
 
-use super::ascent::combine;
+use sharpbench_kernels as kernels;
+
 use super::entry::{Key, KeyDefault, OptimizerEntry};
 use super::method::{Ask, Context, Iterate, Landscape, Method};
 use super::sam::Ascent;
@@ -65,9 +66,7 @@ impl Method for MSam {
             loss += part * batch.gradient(weights, Ask { samples, ..Ask::FIRST }, &mut self.gradient)?.mean;
             let (rho, ask) = (self.rho * context.rho_factor, Ask { samples, ..Ask::SECOND });
             self.ascent.ask((weights, &self.gradient), rho, batch, ask, &mut self.second)?;
-            let part = part as f32;
-            combine(direction, &self.second, &mut self.gradient, |sum, g2| sum + part * g2);
-            std::mem::swap(&mut self.gradient, direction);
+            kernels::accumulate_scaled(direction, &self.second, part as f32);
         }
         Ok(loss)
     }

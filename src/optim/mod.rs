@@ -45,6 +45,3 @@ pub use sgd::{Plain, Sgd, SgdState};
 pub(crate) use spec::is_default;
 pub use spec::{AscentSpec, BatchNormPass2, OptimizerSpec, RhoDecay, Variant};
 pub use value::{Bounds, Kind, Most, TrainingShape, Value};
-
-/// Scalars of one task of a pass over a flat vector; fixed, so that the order of sums never depends on threads.
-const CHUNK: usize = 1 << 14;
