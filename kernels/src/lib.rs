@@ -54,5 +54,5 @@ pub use pixels::{PaddedCrop, centre, normalise};
 pub use pool::{GeometryError, PoolShape};
 pub use simd::Scalar;
 pub use source::{Line, Source};
-pub use vector::{SgdStep, combine, dot, masked_norm, norm, perturb, scale_by_magnitude, sgd_step};
+pub use vector::{SgdStep, combine, dot, dot_f64, masked_norm, norm, perturb, scale_by_magnitude, sgd_step};
 pub use windows::Windows;

@@ -20,10 +20,11 @@ pub fn normalise(
     out: &mut [f32],
 ) {
     let PaddedCrop { padding, at: [top, left], mirror } = crop;
-    // The columns that come from the image, as the crop counts them; they start `left - padding` later in the image.
+    // The columns of the crop that come from the image, and those of the image that they read.
     let end = (width + padding).saturating_sub(left).min(width);
     let inside = padding.saturating_sub(left).min(end)..end;
-    let read = inside.start + left - padding..inside.end + left - padding;
+    let column = |x: usize| (x + left).saturating_sub(padding).min(width);
+    let read = column(inside.start)..column(inside.end);
     let written = if mirror { width - inside.end..width - inside.start } else { inside };
     let planes = out.chunks_mut(height * width).zip(pixels.chunks(height * width));
     for ((out, pixels), (mean, std)) in planes.zip(mean.iter().zip(std)) {

@@ -22,6 +22,17 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     pieces.iter().sum()
 }
 
+/// Inner product of vectors of f64, in the order of nalgebra's.
+pub fn dot_f64(a: &[f64], b: &[f64]) -> f64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0f64; 8];
+    for (a, b) in a.iter().zip(b) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    let sum = (0..4).fold(0.0, |sum, i| sum + (sums[i] + sums[i + 4]));
+    a_rest.iter().zip(b_rest).fold(sum, |sum, (a, b)| sum + a * b)
+}
+
 /// Euclidean norm, in f64.
 pub fn norm(values: &[f32]) -> f64 {
     dot(values, values).sqrt()
@@ -108,8 +119,7 @@ pub(crate) fn accumulate<T: Scalar>(sum: &mut [T], values: &[T]) {
 }
 
 pub(crate) fn accumulate_scaled<T: Scalar>(sum: &mut [T], values: &[T], scale: T) {
-    let pieces = sum.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK));
-    pieces.for_each(|(sum, values)| sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += scale * *v));
+    sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += scale * *v);
 }
 
 pub(crate) fn accumulate_squares<T: Scalar>(sum: &mut [T], values: &[T]) {

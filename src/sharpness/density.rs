@@ -5,7 +5,7 @@
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rand_chacha::ChaCha8Rng;
 
-use super::operator::{Operator, noise, orthonormal, restricted};
+use super::operator::{Operator, dot, noise, orthonormal, restricted};
 use crate::error::Result;
 
 /// A density as a sum of point masses.
@@ -33,12 +33,12 @@ pub fn density(operator: &mut dyn Operator, probes: usize, steps: usize, rng: &m
             products += 1;
             let k = basis.len();
             h = h.resize(k + 1, k + 1, 0.0);
-            h[(k, k)] = v.dot(&image);
+            h[(k, k)] = dot(&v, &image);
             basis.push(v);
             next = orthonormal(image.clone(), &basis);
             if let Some(next) = next.as_ref().filter(|_| k + 1 < steps) {
                 h = h.resize(k + 2, k + 2, 0.0);
-                let beta = next.dot(&image);
+                let beta = dot(next, &image);
                 (h[(k, k + 1)], h[(k + 1, k)]) = (beta, beta);
             }
         }

@@ -3,7 +3,7 @@
 use candle_core::DType;
 use nalgebra::DVector;
 
-use super::operator::Operator;
+use super::operator::{Operator, add_scaled, dot, norm};
 use crate::error::Result;
 use crate::nn::Scalar;
 
@@ -69,7 +69,7 @@ impl<T: Scalar> Operator for Hessian<'_, T> {
     fn apply(&mut self, v: &DVector<f64>) -> Result<DVector<f64>> {
         let mut direction = v.clone();
         self.restrict(&mut direction);
-        let length = direction.norm();
+        let length = norm(&direction);
         if length == 0.0 {
             return Ok(direction);
         }
@@ -110,7 +110,8 @@ impl AscentOperator<'_> {
     /// When the product cannot be taken.
     pub fn parts(&mut self, u: &DVector<f64>) -> Result<[f64; 2]> {
         let image = self.hessian.apply(u)?;
-        Ok([u.dot(&image), self.scale * masked(&image, self.live).norm_squared()])
+        let live = masked(&image, self.live);
+        Ok([dot(u, &image), self.scale * dot(&live, &live)])
     }
 }
 
@@ -122,7 +123,7 @@ impl Operator for AscentOperator<'_> {
     fn apply(&mut self, v: &DVector<f64>) -> Result<DVector<f64>> {
         let mut image = self.hessian.apply(v)?;
         let masked = masked(&image, self.live);
-        image.axpy(self.scale, &self.hessian.apply(&masked)?, 1.0);
+        add_scaled(&mut image, self.scale, &self.hessian.apply(&masked)?);
         Ok(image)
     }
 

@@ -6,7 +6,7 @@
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
-use super::operator::{Operator, orthonormal, restricted};
+use super::operator::{Operator, add_scaled, dot, norm, orthonormal, restricted};
 use crate::error::Result;
 
 /// Products before anything may count as converged: a start that is nearly an eigenvector must not hide a larger one.
@@ -131,7 +131,7 @@ impl Subspace {
         self.h = std::mem::replace(&mut self.h, DMatrix::zeros(0, 0)).resize(k + 1, k + 1, 0.0);
         for i in 0..=k {
             // The same twice but for rounding and the error of the products; the mean is symmetric.
-            let entry = (self.v[i].dot(&self.w[k]) + self.v[k].dot(&self.w[i])) / 2.0;
+            let entry = (dot(&self.v[i], &self.w[k]) + dot(&self.v[k], &self.w[i])) / 2.0;
             (self.h[(i, k)], self.h[(k, i)]) = (entry, entry);
         }
     }
@@ -154,8 +154,8 @@ impl Subspace {
         let pairs = ritz.map(|(value, s)| {
             let vector = combination(&self.v, &s);
             let mut residual = combination(&self.w, &s);
-            residual.axpy(-value, &vector, 1.0);
-            (Eigenpair { value, vector, residual: residual.norm() }, residual)
+            add_scaled(&mut residual, -value, &vector);
+            (Eigenpair { value, vector, residual: norm(&residual) }, residual)
         });
         pairs.unzip()
     }
@@ -174,7 +174,7 @@ impl Subspace {
 fn combination(v: &[DVector<f64>], s: &DVector<f64>) -> DVector<f64> {
     let mut sum = DVector::zeros(v.first().map_or(0, DVector::len));
     for (v, s) in v.iter().zip(s.iter()) {
-        sum.axpy(*s, v, 1.0);
+        add_scaled(&mut sum, *s, v);
     }
     sum
 }

@@ -3,6 +3,7 @@
 use nalgebra::DVector;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use sharpbench_kernels as kernels;
 
 use crate::error::Result;
 use crate::random::normal_pair;
@@ -38,17 +39,32 @@ pub fn signs(n: usize, rng: &mut ChaCha8Rng) -> DVector<f64> {
     DVector::from_fn(n, |_, _| if rng.next_u32() & 1 == 0 { 1.0 } else { -1.0 })
 }
 
+/// Inner product.
+pub(super) fn dot(a: &DVector<f64>, b: &DVector<f64>) -> f64 {
+    kernels::dot_f64(a.as_slice(), b.as_slice())
+}
+
+/// Euclidean norm.
+pub(super) fn norm(v: &DVector<f64>) -> f64 {
+    dot(v, v).sqrt()
+}
+
+/// Adds `scale v` to `sum`.
+pub(super) fn add_scaled(sum: &mut DVector<f64>, scale: f64, v: &DVector<f64>) {
+    kernels::accumulate_scaled(sum.as_mut_slice(), v.as_slice(), scale);
+}
+
 /// What of `x` is orthogonal to an orthonormal `basis`, of length 1; none where rounding is all that is left. Classical
 /// Gram-Schmidt, twice, which is enough (Giraud et al. 2005).
 pub(super) fn orthonormal(mut x: DVector<f64>, basis: &[DVector<f64>]) -> Option<DVector<f64>> {
-    let before = x.norm();
+    let before = norm(&x);
     for _ in 0..2 {
-        let along: Vec<f64> = basis.iter().map(|v| v.dot(&x)).collect();
+        let along: Vec<f64> = basis.iter().map(|v| dot(v, &x)).collect();
         for (v, along) in basis.iter().zip(along) {
-            x.axpy(-along, v, 1.0);
+            add_scaled(&mut x, -along, v);
         }
     }
-    let after = x.norm();
+    let after = norm(&x);
     // Also refuses NaN.
     (after > 1e-12 * before).then(|| x / after)
 }

@@ -4,7 +4,7 @@
 use nalgebra::DVector;
 use rand_chacha::ChaCha8Rng;
 
-use super::operator::{Operator, orthonormal, restricted, signs};
+use super::operator::{Operator, add_scaled, dot, orthonormal, restricted, signs};
 use crate::error::Result;
 
 /// An estimate of a trace.
@@ -34,7 +34,7 @@ pub fn trace(operator: &mut dyn Operator, k: usize, rng: &mut ChaCha8Rng) -> Res
     }
     let mut exact = 0.0;
     for q in &basis {
-        exact += q.dot(&operator.apply(q)?);
+        exact += dot(q, &operator.apply(q)?);
         products += 1;
     }
     if basis.len() == n {
@@ -44,10 +44,10 @@ pub fn trace(operator: &mut dyn Operator, k: usize, rng: &mut ChaCha8Rng) -> Res
     for _ in 0..k {
         let mut g = restricted(operator, signs(n, rng));
         for q in &basis {
-            let along = q.dot(&g);
-            g.axpy(-along, q, 1.0);
+            let along = dot(q, &g);
+            add_scaled(&mut g, -along, q);
         }
-        samples.push(g.dot(&operator.apply(&g)?));
+        samples.push(dot(&g, &operator.apply(&g)?));
         products += 1;
     }
     let rest = crate::stats::summary(&samples);
