@@ -13,6 +13,7 @@ mod digest;
 mod error;
 pub mod exec;
 pub mod flops;
+mod little_endian;
 pub mod mask;
 pub mod model;
 pub mod nn;

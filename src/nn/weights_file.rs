@@ -9,19 +9,17 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::params::ParamLayout;
 use super::running::RunningStats;
 use crate::error::{Error, Result};
+use crate::little_endian::bytes;
 
 /// All parameters and running statistics as one safetensors file in f32.
 ///
 /// # Errors
 /// When serialisation fails.
 pub fn to_safetensors(layout: &ParamLayout, weights: &[f32], running: &RunningStats) -> Result<Vec<u8>> {
-    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-    let parameters = layout.specs().iter().map(|s| (s.name.clone(), s.shape.clone(), bytes(&weights[s.range()])));
-    let statistics = running.named().map(|(name, values)| (name, vec![values.len()], bytes(values)));
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = parameters.chain(statistics).collect();
-    let views = tensors
-        .iter()
-        .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?)));
+    let parameters = layout.specs().iter().map(|s| (s.name.clone(), s.shape.clone(), &weights[s.range()]));
+    let statistics = running.named().map(|(name, values)| (name, vec![values.len()], values));
+    let tensors = parameters.chain(statistics);
+    let views = tensors.map(|(name, shape, values)| Ok((name, TensorView::new(Dtype::F32, shape, bytes(values))?)));
     let views = views.collect::<std::result::Result<Vec<_>, _>>();
     views
         .and_then(|views| safetensors::serialize(views, None))

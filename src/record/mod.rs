@@ -18,7 +18,6 @@ pub(crate) mod tests;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 pub use claim::RunLock;
 pub use failure::{Failure, FailureClass, bad_nodes};
@@ -33,7 +32,8 @@ pub(crate) use settings::{SettingGroup, by_setting};
 pub use store::{CellState, Published, RunFolder, Scan};
 
 use crate::data;
-use crate::digest::hex;
+use crate::digest::sha256_bytes;
+use crate::little_endian;
 use crate::stats::{Median, median};
 use crate::suite::Cell;
 
@@ -285,10 +285,5 @@ pub struct SharpnessCheck {
 
 /// SHA-256 of weights: f32, little endian.
 pub fn fingerprint(weights: &[f32]) -> String {
-    let mut digest = Sha256::new();
-    for chunk in weights.chunks(4096) {
-        let bytes: Vec<u8> = chunk.iter().flat_map(|w| w.to_le_bytes()).collect();
-        digest.update(&bytes);
-    }
-    hex(&digest.finalize())
+    sha256_bytes(little_endian::bytes(weights))
 }

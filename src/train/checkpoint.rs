@@ -92,7 +92,7 @@ impl Checkpoint {
     pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
         let header = serde_json::to_string(&self.header).map_err(|e| e.to_string())?;
         let parts: Vec<_> = self.vectors.iter().map(|(name, vector)| (name.as_str(), vector.parts())).collect();
-        let digest = digest(&header, parts.iter().map(|(name, (.., bytes))| (*name, bytes.as_slice())));
+        let digest = digest(&header, parts.iter().map(|(name, (.., bytes))| (*name, *bytes)));
         let views = parts
             .iter()
             .map(|(name, (dtype, n, bytes))| Ok((*name, TensorView::new(*dtype, vec![*n], bytes)?)))

@@ -6,6 +6,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::masks::MaskState;
+use crate::little_endian;
 use crate::mask::Mask;
 
 /// A vector or number of a training, open to be copied into a checkpoint and replaced from one.
@@ -70,11 +71,11 @@ impl Slot<'_, '_> {
 
 impl StoredVector {
     /// Type, length and bytes of the tensor.
-    pub(super) fn parts(&self) -> (Dtype, usize, Vec<u8>) {
+    pub(super) fn parts(&self) -> (Dtype, usize, &[u8]) {
         match self {
-            Self::F32(values) => (Dtype::F32, values.len(), values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-            Self::F64(values) => (Dtype::F64, values.len(), values.iter().flat_map(|v| v.to_le_bytes()).collect()),
-            Self::Flags(flags) => (Dtype::U8, flags.len(), flags.iter().map(|flag| u8::from(*flag)).collect()),
+            Self::F32(values) => (Dtype::F32, values.len(), little_endian::bytes(values)),
+            Self::F64(values) => (Dtype::F64, values.len(), little_endian::bytes(values)),
+            Self::Flags(flags) => (Dtype::U8, flags.len(), little_endian::bytes(flags)),
         }
     }
 
@@ -82,8 +83,8 @@ impl StoredVector {
     pub(super) fn read(view: &TensorView<'_>) -> Option<Self> {
         let data = view.data();
         Some(match view.dtype() {
-            Dtype::F32 => Self::F32(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
-            Dtype::F64 => Self::F64(data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()),
+            Dtype::F32 => Self::F32(little_endian::values(data)),
+            Dtype::F64 => Self::F64(little_endian::values(data)),
             Dtype::U8 => Self::Flags(data.iter().map(|flag| *flag != 0).collect()),
             _ => return None,
         })

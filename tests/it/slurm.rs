@@ -139,7 +139,7 @@ fn await_that(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 /// Epochs of cells that take some seconds.
-const LONG: usize = 400;
+const LONG: usize = 200;
 
 /// The tiny suite of small networks, its cells so long, kept after every epoch.
 fn place(epochs: usize) -> Place {
