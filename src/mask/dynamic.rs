@@ -82,7 +82,7 @@ impl DropAndGrow<'_> {
 
 fn choose(candidates: Vec<u32>, k: usize, score: Option<&[f32]>, rng: &mut ChaCha8Rng) -> Vec<u32> {
     match score {
-        Some(score) => top_k(candidates, k, |i| score[i as usize]),
+        Some(score) => top_k(candidates, k, score),
         None => sample(rng, candidates.len(), k).into_iter().map(|j| candidates[j as usize]).collect(),
     }
 }

@@ -4,13 +4,12 @@
 mod dynamic;
 mod pattern;
 mod refresh;
-mod select;
 mod stored;
 
 pub use dynamic::{DropAndGrow, death_rate};
 pub use pattern::Pattern;
 pub use refresh::{FisherMode, Grow, MaskScore, MaskSpec, Refresh, RefreshName, Score, When};
-pub use select::top_k;
+pub use sharpbench_kernels::top_k;
 
 use std::ops::Range;
 
@@ -45,7 +44,7 @@ impl Mask {
     pub fn top(scores: &[f32], keep: usize) -> Self {
         let mut mask = Self::empty(scores.len());
         let all: Vec<u32> = (0..scores.len() as u32).collect();
-        top_k(all, keep, |i| scores[i as usize]).into_iter().for_each(|i| mask.live[i as usize] = true);
+        top_k(all, keep, scores).into_iter().for_each(|i| mask.live[i as usize] = true);
         mask
     }
 
@@ -116,8 +115,26 @@ fn floor(x: f64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::random::{Stream, stream};
+
+    proptest! {
+        /// Oracle: a full stable sort.
+        #[test]
+        fn top_k_equals_a_full_sort(scores in prop::collection::vec(-3i8..3, 0..60), k in 0usize..70) {
+            let scores: Vec<f32> = scores.into_iter().map(f32::from).collect();
+            let all: Vec<u32> = (0..scores.len() as u32).collect();
+            let mut sorted = all.clone();
+            sorted.sort_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]));
+            sorted.truncate(k);
+            sorted.sort_unstable();
+            let mut selected = top_k(all, k, &scores);
+            selected.sort_unstable();
+            prop_assert_eq!(selected, sorted);
+        }
+    }
 
     #[test]
     fn keep_counts_are_the_published_ones() {

@@ -9,8 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::Mask;
-use super::select::top_k;
+use super::{Mask, top_k};
 use crate::nn::{ParamLayout, ParamSpec};
 use crate::random::sample;
 
@@ -139,13 +138,13 @@ fn of_groups(layout: &ParamLayout, (live, of): (usize, usize), scores: Option<&[
             let start = spec.offset + if stride == 1 { line * length } else { line };
             for first in (0..length).step_by(of) {
                 let size = of.min(length - first);
-                let place = |i: u32| start + (first + i as usize) * stride;
+                let places: Vec<u32> = (0..size).map(|i| (start + (first + i) * stride) as u32).collect();
                 let keep = (size * live).div_ceil(of);
                 let chosen = match scores {
-                    Some(scores) => top_k((0..size as u32).collect(), keep, |i| scores[place(i)]),
-                    None => sample(rng, size, keep),
+                    Some(scores) => top_k(places, keep, scores),
+                    None => sample(rng, size, keep).into_iter().map(|i| places[i as usize]).collect(),
                 };
-                chosen.into_iter().for_each(|i| mask.set(place(i)..place(i) + 1, true));
+                chosen.into_iter().for_each(|place| mask.live[place as usize] = true);
             }
         }
     }
