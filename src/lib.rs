@@ -25,6 +25,7 @@ pub mod report;
 pub mod sharpness;
 pub mod stats;
 pub mod suite;
+mod terminal;
 pub mod train;
 mod word;
 

@@ -16,7 +16,7 @@ use sharpbench::nn::{ParamLayout, from_safetensors};
 use sharpbench::optim::Registry;
 use sharpbench::parity;
 use sharpbench::record::{EpochMeasures, Record, RunManifest};
-use sharpbench::report::{EXPORTERS, Options, Report, event_files, figures};
+use sharpbench::report::{EXPORTERS, Layout, Options, Report, event_files, figures};
 use sharpbench::suite::file::Settings;
 use sharpbench::suite::{Cell, Filter, Plan, Suite};
 use sharpbench::train::{Checkpoint, KeepNothing, Observer, Setup, identity, train_from};
@@ -149,7 +149,10 @@ fn render(manifest: &RunManifest, records: &[Record]) {
     let report = Report::new(manifest, records, &Options::default());
     let figures = figures(&Report::of_plan(manifest, records)).unwrap_or_default();
     for format in EXPORTERS {
-        report.render(format, Some(80), &figures).map(drop).unwrap_or_else(|e| assert!(!e.to_string().is_empty()));
+        report
+            .render(format, Layout { width: Some(80), ..Layout::default() }, &figures)
+            .map(drop)
+            .unwrap_or_else(|e| assert!(!e.to_string().is_empty()));
     }
 }
 

@@ -5,12 +5,10 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use tabled::builder::Builder;
-use tabled::settings::Style;
-
 use crate::data::verify::{self, Verified};
 use crate::data::{self, DATA_SETS, DataSetEntry, DataSource, Fetch, FileDigest};
 use crate::error::{Error, Result};
+use crate::terminal::{self, WIDTH, wrapped};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Args {
@@ -106,15 +104,14 @@ fn verified(entry: &DataSetEntry, source: &DataSource, offline: bool) -> Result<
 }
 
 fn list() -> String {
-    let mut builder = Builder::default();
-    builder.push_record(["data set", "what", "where from", "stand-in"]);
-    for entry in DATA_SETS {
-        let stand_in = if entry.is_embedded() { "-" } else { entry.stand_in };
-        builder.push_record([entry.name, entry.about, entry.origin, stand_in]);
-    }
-    let mut table = builder.build();
-    table.with(Style::sharp());
-    format!("{table}\n")
+    let width = terminal::width().unwrap_or(WIDTH);
+    let entry = |entry: &&DataSetEntry| {
+        let line = |text: &str| wrapped(&format!("  {text}"), width, 4);
+        let stand_in = (!entry.is_embedded()).then(|| line(&format!("stand-in: {}", entry.stand_in)));
+        let from = line(&format!("from: {}", entry.origin));
+        format!("{}\n{}{from}{}", entry.name, line(entry.about), stand_in.unwrap_or_default())
+    };
+    DATA_SETS.iter().map(|known| entry(&known)).collect()
 }
 
 fn text(found: &Verified) -> String {

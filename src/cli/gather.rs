@@ -4,26 +4,26 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::opened;
+use super::printing::Printing;
 use super::report::All;
 use crate::error::Result;
 use crate::record::{RunFolder, RunManifest, Selection};
-use crate::report::{EXPORTERS, Exporter, Options, Report, figures};
+use crate::report::{EXPORTERS, Layout, Options, Report, figures};
 
 /// Needs nothing but the folder. Exit codes: 0 every cell has its record, 3 some have none, which are named.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A run folder.
     run: PathBuf,
-    /// How to print the report.
-    #[arg(long, value_enum, default_value = "table")]
-    format: &'static Exporter,
+    #[command(flatten)]
+    printing: Printing,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    super::report::refuse_binary_terminal(args.format)?;
+    args.printing.check()?;
     let folder = RunFolder::at(&args.run);
     let manifest = opened::manifest(&folder)?;
-    let code = publish(args.format, &folder, &manifest)?;
+    let code = publish(&args.printing, &folder, &manifest)?;
     for cell in Selection::all(&folder, &manifest).unfinished()? {
         let why = folder.failure(cell).map_or_else(String::new, |failure| format!(" ({})", failure.reason));
         super::tell(&format!("missing: {}{why}", cell.label()));
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Prints the report and keeps it beside the records, under names that tell what it is of.
-pub(super) fn publish(format: &Exporter, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
+pub(super) fn publish(printing: &Printing, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
     let All { report, manifest: plan, records } =
         super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
     let figures = figures(&Report::of_plan(&plan, &records)).unwrap_or_else(|e| {
@@ -41,8 +41,11 @@ pub(super) fn publish(format: &Exporter, folder: &RunFolder, manifest: &RunManif
     });
     let stem = format!("{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
     for kept in EXPORTERS.iter().filter(|exporter| exporter.is_kept) {
-        folder.write_report(&format!("{stem}.{}", kept.extension), report.render(kept, None, &figures)?)?;
+        folder
+            .write_report(&format!("{stem}.{}", kept.extension), report.render(kept, Layout::default(), &figures)?)?;
     }
-    super::report::print(&report, format, &figures)?;
+    printing.print(&report, &figures)?;
+    let run = folder.path().display();
+    super::tell(&format!("page: {run}/{stem}.html; every column: sharpbench report {run} --wide"));
     Ok(super::report::exit_code(&report))
 }

@@ -1,6 +1,5 @@
 //! `sharpbench list`.
 
-use std::fmt::Write;
 use std::process::ExitCode;
 
 use crate::data::DATA_SETS;
@@ -8,6 +7,10 @@ use crate::error::Result;
 use crate::model::MODELS;
 use crate::optim::Registry;
 use crate::suite::{Suite, embedded_names};
+use crate::terminal::{self, WIDTH, wrapped};
+
+/// Columns of the names.
+const NAME: usize = 20;
 
 pub(super) fn run(registry: &Registry) -> Result<ExitCode> {
     super::print(&text(registry)?)
@@ -32,6 +35,5 @@ fn text(registry: &Registry) -> Result<String> {
 }
 
 fn line(text: &mut String, name: &str, about: &str) {
-    // Writing to a string cannot fail.
-    writeln!(text, "  {name:<20}{about}").ok();
+    text.push_str(&wrapped(&format!("  {name:<NAME$}{about}"), terminal::width().unwrap_or(WIDTH), NAME + 2));
 }

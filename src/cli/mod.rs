@@ -14,6 +14,7 @@ mod list;
 mod opened;
 mod parity;
 mod plan;
+mod printing;
 mod progress;
 mod report;
 mod slurm;

@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use tabled::builder::Builder;
-use tabled::settings::Style;
+use indicatif::HumanDuration;
 
 use crate::data;
 use crate::error::{Error, Result};
 use crate::flops::{self, Flops, THEORETICAL_FORMULA};
 use crate::model::{self, Task};
 use crate::optim::Registry;
-use crate::record::{Record, RunFolder};
-use crate::suite::{Cell, DEFAULT_PROFILE, Filter, Plan, Suite};
+use crate::record::{Record, RunFolder, by_setting};
+use crate::suite::{Cell, DEFAULT_PROFILE, Filter, Names, Plan, Suite};
+use crate::terminal::{self, WIDTH, wrapped};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -27,6 +28,9 @@ pub(super) struct Args {
     /// Run folder to take measured times from [default: that of the suite, if it exists].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// A row per cell, with its id.
+    #[arg(long)]
+    wide: bool,
     /// Print JSON: the cells as they are recorded, each with its id and FLOPs.
     #[arg(long)]
     json: bool,
@@ -63,7 +67,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
         text.push('\n');
         return super::print(&text);
     }
-    super::print(table(&plan, &planned))
+    super::print(table(&plan, &planned, args.wide))
 }
 
 /// Records of the first folder that has any.
@@ -102,34 +106,60 @@ fn expected_seconds(cell: &Cell, nominal: f64, records: &[Record]) -> Option<f64
     (flops > 0.0).then(|| nominal * seconds / flops)
 }
 
-fn table(plan: &Plan, planned: &[Planned<'_>]) -> String {
-    let seconds = |s: Option<f64>| s.map_or_else(|| "-".to_string(), |s| format!("{s:.1}"));
-    let mut builder = Builder::default();
-    builder.push_record(["cell", "setting", "steps", "GFLOPs nominal", "GFLOPs theoretical", "expected s"]);
-    for p in planned {
-        builder.push_record([
-            p.id.clone(),
-            p.cell.label(),
-            p.steps.to_string(),
-            format!("{:.1}", p.flops_nominal / 1e9),
-            format!("{:.1}", p.flops_theoretical / 1e9),
-            seconds(p.expected_seconds),
-        ]);
-    }
-    let total: Option<f64> = planned.iter().map(|p| p.expected_seconds).sum();
-    let time = match total {
-        Some(total) => {
-            format!("about {} of training", indicatif::HumanDuration(std::time::Duration::from_secs_f64(total)))
-        }
-        None => "no time measured yet (run the suite once)".into(),
+/// A row per setting, or per cell.
+fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
+    let width = terminal::width().unwrap_or(WIDTH);
+    let settings = by_setting([(&plan.cells, &[])]);
+    let names = Names::new(settings.iter().map(|group| &group.setting));
+    let total: f64 = planned.iter().map(|p| p.flops_nominal).sum();
+    let (unit, flops) = if total < 1e12 { (1e9, "GFLOPs") } else { (1e12, "TFLOPs") };
+    let costs = |of: &[&Planned<'_>]| {
+        let sum = |flops: fn(&Planned<'_>) -> f64| format!("{:.2}", of.iter().map(|p| flops(p)).sum::<f64>() / unit);
+        [sum(|p| p.flops_nominal), sum(|p| p.flops_theoretical), duration(of)]
     };
-    let mut table = builder.build();
-    table.with(Style::sharp());
+    let header = |first: &[&str]| {
+        first.iter().chain(&[flops, "theoretical", "time"]).map(|text| text.to_string()).collect::<Vec<_>>()
+    };
+    let all: Vec<&Planned<'_>> = planned.iter().collect();
+    let (texts, mut rows) = if wide {
+        let row = |p: &Planned<'_>| [p.id.clone(), p.cell.label(), p.steps.to_string()].into_iter().chain(costs(&[p]));
+        let rows = planned.iter().map(|p| row(p).collect());
+        (2, std::iter::once(header(&["cell", "setting", "steps"])).chain(rows).collect::<Vec<Vec<String>>>())
+    } else {
+        let rows = settings.iter().zip(&names.names).map(|(group, name)| {
+            let is_of = |p: &&&Planned<'_>| group.planned[0].iter().any(|cell| std::ptr::eq(*cell, p.cell));
+            let of: Vec<&Planned<'_>> = all.iter().filter(is_of).copied().collect();
+            let steps = of.first().map_or(0, |p| p.steps);
+            [name.clone(), of.len().to_string(), steps.to_string()].into_iter().chain(costs(&of)).collect()
+        });
+        (1, std::iter::once(header(&["setting", "seeds", "steps"])).chain(rows).collect())
+    };
+    let sum = ["sum".into(), planned.len().to_string(), String::new()].into_iter().chain(costs(&all));
+    rows.push(sum.collect());
+    let note = |what: &str, of: &[String]| {
+        if of.is_empty() { String::new() } else { wrapped(&format!("{what}: {}", of.join("; ")), width, 2) }
+    };
+    let time = if planned.iter().all(|p| p.expected_seconds.is_some()) {
+        "time: of training, from measured cells"
+    } else {
+        "no time is measured yet: run the suite once"
+    };
     format!(
-        "{} {}: {} cells, {:.1} nominal TFLOPs, {time}\n{table}\ntheoretical: {THEORETICAL_FORMULA}\n",
+        "{} {}: {} cells\n{}{}\n{}\n{}{}",
         plan.suite,
         plan.profile,
         planned.len(),
-        planned.iter().map(|p| p.flops_nominal).sum::<f64>() / 1e12
+        note("shared settings", &names.shared),
+        note("by optimizer", &names.by_optimizer),
+        terminal::table(rows, texts, (!wide).then_some(width)),
+        wrapped(&format!("FLOPs: of all seeds, nominal and theoretical: {THEORETICAL_FORMULA}"), width, 2),
+        wrapped(&format!("{time}; every cell: --wide"), width, 2),
     )
+}
+
+/// The expected time of training some cells.
+fn duration(of: &[&Planned<'_>]) -> String {
+    let seconds: Option<f64> = of.iter().map(|p| p.expected_seconds).sum();
+    let duration = |seconds| HumanDuration(Duration::from_secs_f64(seconds)).to_string();
+    seconds.map_or_else(|| "-".into(), duration)
 }

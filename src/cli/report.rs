@@ -1,21 +1,20 @@
 //! `sharpbench report RUN`.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::printing::Printing;
 use crate::error::{Error, Result};
 use crate::record::{self, Record, RunFolder, RunManifest};
-use crate::report::{Exporter, File, Merged, NamedRun, Options, Report, event_files, figures, merge};
+use crate::report::{File, Merged, NamedRun, Options, Report, event_files, figures, merge};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A run folder, such as reports/cifar10-quick-photo-patches; several of one suite, profile and data set are reported as one.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
-    /// How to print it.
-    #[arg(long, value_enum, default_value = "table")]
-    format: &'static Exporter,
+    #[command(flatten)]
+    printing: Printing,
     /// The loss of accuracy that claims of "no loss" allow, in points.
     #[arg(long, value_name = "POINTS", default_value_t = 100.0 * Options::default().margin, value_parser = points)]
     margin: f64,
@@ -31,12 +30,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    refuse_binary_terminal(args.format)?;
+    args.printing.check()?;
     let options = Options { margin: args.margin / 100.0, target: args.target.map(|target| target / 100.0) };
     let all = read_all(&args.runs, &options)?;
     let records = Report::of_plan(&all.manifest, &all.records);
-    let figures = if args.format.draws || args.figures.is_some() { figures(&records)? } else { Vec::new() };
-    print(&all.report, args.format, &figures)?;
+    let figures = if args.printing.format.draws || args.figures.is_some() { figures(&records)? } else { Vec::new() };
+    args.printing.print(&all.report, &figures)?;
     if let Some(folder) = &args.figures {
         if figures.is_empty() {
             return Err(Error::Usage(
@@ -59,24 +58,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 fn points(text: &str) -> std::result::Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|points| *points > 0.0 && *points <= 100.0);
     number.ok_or_else(|| "expected a number above 0, of at most 100".into())
-}
-
-/// Refuses to print what is no text to a terminal.
-pub(super) fn refuse_binary_terminal(format: &Exporter) -> Result<()> {
-    if format.is_text || !std::io::stdout().is_terminal() {
-        return Ok(());
-    }
-    Err(Error::Usage(format!(
-        "--format {} is no text for a terminal; write it to a file: > cells.{}",
-        format.name, format.extension
-    )))
-}
-
-/// Prints a report, the table within the terminal's width where there is one.
-pub(super) fn print(report: &Report, format: &Exporter, figures: &[File]) -> Result<()> {
-    let width = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-    super::print(report.render(format, width, figures)?)?;
-    Ok(())
 }
 
 /// 0 for a complete run; 3, with a word on stderr, for one that lacks cells.

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::cluster;
 use super::opened::Opening;
+use super::printing::Printing;
 use super::status::{self, missing};
 use crate::data::DataSource;
 use crate::error::{Error, Result};
 use crate::exec::Stop;
 use crate::exec::slurm::{self, Acceptance, Resources, Slurm, Standing, SubmissionRequest, Survey, Tracker};
 use crate::record::{FailureClass, RunFolder, Selection, bad_nodes};
-use crate::report::Exporter;
 
 /// How often cells that met bad places are submitted again while this process waits.
 const ROUNDS: usize = 3;
@@ -22,7 +22,7 @@ pub(super) struct ClusterRun<'a> {
     pub(super) args: &'a cluster::Args,
     pub(super) selection: Selection<'a>,
     pub(super) opening: Opening,
-    pub(super) format: &'static Exporter,
+    pub(super) printing: &'a Printing,
     pub(super) quiet: bool,
 }
 
@@ -183,7 +183,7 @@ impl ClusterRun<'_> {
 
     /// Prints the report, and what is missing.
     fn finish(&self, survey: &Survey<'_>) -> Result<ExitCode> {
-        let code = super::gather::publish(self.format, self.selection.folder, self.selection.manifest)?;
+        let code = super::gather::publish(self.printing, self.selection.folder, self.selection.manifest)?;
         for line in missing(survey) {
             super::tell(&line);
         }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use super::cluster::{self, Executor};
 use super::device::RunDevice;
 use super::opened::Opening;
+use super::printing::Printing;
 use super::progress::Progress;
 use super::slurm::ClusterRun;
 use crate::compute::DeviceChoice;
@@ -15,7 +16,6 @@ use crate::error::{Error, Result};
 use crate::exec::{self, Ended, Jobs, LocalRun, Stop};
 use crate::optim::Registry;
 use crate::record::{RunFolder, RunLock, RunManifest, Selection};
-use crate::report::Exporter;
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
 use crate::train::Setup;
 
@@ -57,9 +57,8 @@ pub(super) struct Args {
     /// Where to train: auto (a GPU that this program was built for, if one is there), cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value = "table")]
-    format: &'static Exporter,
+    #[command(flatten)]
+    printing: Printing,
     /// No progress on stderr, only warnings.
     #[arg(long)]
     quiet: bool,
@@ -85,7 +84,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
 
 /// Refuses options that do not go together.
 fn check(args: &Args) -> Result<()> {
-    super::report::refuse_binary_terminal(args.format)?;
+    args.printing.check()?;
     if args.jobs == 0 {
         return Err(Error::Usage("--jobs 0 cannot train anything; use at least 1".into()));
     }
@@ -210,7 +209,7 @@ fn train(args: &Args, registry: &Registry, run: &OpenRun, data: DataSet) -> Resu
 
 fn report(args: &Args, run: &OpenRun, ended: Ended) -> Result<ExitCode> {
     match ended {
-        Ended::Finished => super::gather::publish(args.format, &run.folder, &run.manifest),
+        Ended::Finished => super::gather::publish(&args.printing, &run.folder, &run.manifest),
         Ended::Stopped(signal) => {
             super::tell(
                 "stopped after a step, which is kept; type the same command again (without --fresh) to go on there",
@@ -222,7 +221,7 @@ fn report(args: &Args, run: &OpenRun, ended: Ended) -> Result<ExitCode> {
 
 fn on_cluster<'r>(args: &'r Args, run: &'r OpenRun) -> ClusterRun<'r> {
     let opening = run.opening(args);
-    ClusterRun { args: &args.cluster, selection: run.selection(), opening, format: args.format, quiet: args.quiet }
+    ClusterRun { args: &args.cluster, selection: run.selection(), opening, printing: &args.printing, quiet: args.quiet }
 }
 
 /// Prints the ids of the cells that have no record.

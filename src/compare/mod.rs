@@ -14,6 +14,7 @@ pub use gate::{Gate, Rule};
 
 use crate::error::{Error, Result};
 use crate::record::{Record, RunManifest, SettingGroup, by_setting};
+use crate::suite::Names;
 
 /// What is said of a setting, or of one figure of it. From the least to the most alarming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -53,6 +54,9 @@ pub struct Check {
 pub struct SettingVerdict {
     /// The setting.
     pub setting: String,
+    /// A short name: the optimizer and what differs between settings.
+    #[serde(skip)]
+    pub name: String,
     /// The most alarming of its checks'.
     pub verdict: Verdict,
     /// Cells that both have.
@@ -147,8 +151,10 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
         usize::from(accuracy) + usize::from(times.is_some() && !pairs.is_empty())
     };
     let tests = groups.iter().map(noisy).sum::<usize>() + usize::from(times.is_some());
+    let Names { names, .. } = Names::new(groups.iter().map(|group| &group.setting));
+    let settings = groups.iter().zip(names);
     let settings: Vec<SettingVerdict> =
-        groups.iter().filter_map(|group| verdicts::setting(group, gate, alike, tests)).collect();
+        settings.filter_map(|(group, name)| verdicts::setting((group, name), gate, alike, tests)).collect();
     let all_times = times.and_then(|rule| verdicts::all_times([baseline, run], rule, tests));
     let mut notes = Vec::new();
     if !alike.data {

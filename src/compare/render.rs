@@ -6,6 +6,7 @@ use tabled::settings::Style;
 
 use super::{Check, ComparisonFormat, RunComparison, SettingVerdict, Verdict};
 use crate::error::{Error, Result};
+use crate::terminal::{self, WIDTH, wrapped};
 
 pub(super) fn render(comparison: &RunComparison, format: ComparisonFormat) -> Result<String> {
     match format {
@@ -60,6 +61,7 @@ fn sentence(check: &Check) -> String {
 fn cases(c: &RunComparison) -> Vec<SettingVerdict> {
     let all = c.all_times.iter().map(|check| SettingVerdict {
         setting: "all settings".into(),
+        name: "all settings".into(),
         verdict: check.verdict,
         cells: 0,
         same_bits: false,
@@ -73,32 +75,32 @@ fn news(setting: &SettingVerdict) -> Vec<String> {
     setting.checks.iter().filter(|c| c.verdict != Verdict::Unchanged).map(sentence).collect()
 }
 
-fn rows(c: &RunComparison) -> Builder {
+fn rows(c: &RunComparison) -> Vec<Vec<String>> {
     let header = ["setting", "cells", "figure", "baseline", "run", "change", "verdict"].map(str::to_string);
-    let mut builder = Builder::from_iter([header.to_vec()]);
+    let mut rows = vec![header.to_vec()];
     for s in &c.settings {
         if s.same_bits || s.checks.is_empty() {
             let what = if s.same_bits { "weights: same bits" } else { "nothing to judge" };
             let cells = s.cells.to_string();
-            builder.push_record([s.setting.as_str(), &cells, what, "", "", "", Verdict::Unchanged.word()]);
+            let row = [s.name.as_str(), &cells, what, "", "", "", Verdict::Unchanged.word()];
+            rows.push(row.map(str::to_string).to_vec());
         }
         for check in &s.checks {
-            let row = [&s.setting, &s.cells.to_string(), &check.what, &check.baseline, &check.run, &check.change];
-            builder.push_record(row.into_iter().cloned().chain([check.verdict.word().to_string()]));
+            let row = [&s.name, &s.cells.to_string(), &check.what, &check.baseline, &check.run, &check.change];
+            rows.push(row.into_iter().cloned().chain([check.verdict.word().to_string()]).collect());
         }
     }
     if let Some(check) = &c.all_times {
         let row = ["", "", &check.what, &check.baseline, &check.run, &check.change, check.verdict.word()];
-        builder.push_record(row);
+        rows.push(row.map(str::to_string).to_vec());
     }
-    builder
+    rows
 }
 
 fn table(c: &RunComparison) -> String {
-    let mut table = rows(c).build();
-    table.with(Style::sharp());
-    let notes: String = c.notes.iter().map(|note| format!("{note}\n")).collect();
-    format!("{} ({})\n{table}\n{notes}", title(c), counts(c))
+    let width = terminal::width().unwrap_or(WIDTH);
+    let notes: String = c.notes.iter().map(|note| wrapped(note, width, 2)).collect();
+    format!("{} ({})\n\n{}\n{notes}", title(c), counts(c), terminal::table(rows(c), 3, Some(width)))
 }
 
 /// One line without news; else the news first and everything folded below.
@@ -127,7 +129,7 @@ fn markdown(c: &RunComparison) -> String {
             "- {undecided} figures are undecided: too few measurements, or too noisy ones (in the table below)\n"
         );
     }
-    let mut table = rows(c).build();
+    let mut table = Builder::from_iter(rows(c)).build();
     table.with(Style::markdown());
     text + &format!("\n<details><summary>All settings</summary>\n\n{table}\n\n</details>\n")
 }

@@ -140,16 +140,16 @@ fn losses_slowness_and_gaps_are_called_what_they_are() {
 
     <details><summary>All settings</summary>
 
-    | setting                                                                      | cells | figure                                         | baseline | run       | change                                            | verdict   |
-    |------------------------------------------------------------------------------|-------|------------------------------------------------|----------|-----------|---------------------------------------------------|-----------|
-    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | weights: same bits                             |          |           |                                                   | unchanged |
-    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | cell, seed 1                                   | there    | no record |                                                   | missing   |
-    | sgd lr=0.05 weight_decay=0.0005 epochs=2                                     | 4     | step / reference step                          | 4.917    | 4.917     | 1.000 times the baseline's [1.000, 1.000], n = 4  | unchanged |
-    | sam rho=0.05 lr=0.05 weight_decay=0.001 epochs=2                             | 5     | weights: same bits                             |          |           |                                                   | unchanged |
-    | sam rho=0.05 lr=0.05 weight_decay=0.001 epochs=2                             | 5     | step / reference step                          | 4.997    | 4.997     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
-    | ssam-f sparsity=0.5 mask=fisher rho=0.05 lr=0.05 weight_decay=0.001 epochs=2 | 5     | weights: same bits                             |          |           |                                                   | unchanged |
-    | ssam-f sparsity=0.5 mask=fisher rho=0.05 lr=0.05 weight_decay=0.001 epochs=2 | 5     | step / reference step                          | 4.924    | 4.924     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
-    |                                                                              |       | step / reference step of all settings together | 4.948    | 4.948     | 1.000 times the baseline's [1.000, 1.000], n = 14 | unchanged |
+    | setting | cells | figure                                         | baseline | run       | change                                            | verdict   |
+    |---------|-------|------------------------------------------------|----------|-----------|---------------------------------------------------|-----------|
+    | sgd     | 4     | weights: same bits                             |          |           |                                                   | unchanged |
+    | sgd     | 4     | cell, seed 1                                   | there    | no record |                                                   | missing   |
+    | sgd     | 4     | step / reference step                          | 4.917    | 4.917     | 1.000 times the baseline's [1.000, 1.000], n = 4  | unchanged |
+    | sam     | 5     | weights: same bits                             |          |           |                                                   | unchanged |
+    | sam     | 5     | step / reference step                          | 4.997    | 4.997     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
+    | ssam-f  | 5     | weights: same bits                             |          |           |                                                   | unchanged |
+    | ssam-f  | 5     | step / reference step                          | 4.924    | 4.924     | 1.000 times the baseline's [1.000, 1.000], n = 5  | unchanged |
+    |         |       | step / reference step of all settings together | 4.948    | 4.948     | 1.000 times the baseline's [1.000, 1.000], n = 14 | unchanged |
 
     </details>
     ");
@@ -167,7 +167,7 @@ fn one_seed_decides_nothing() {
     }
     let comparison = judged(&manifest, &old, &new, &Gate { fingerprint: false, ..Gate::default() });
     assert!(comparison.settings[0].checks.iter().all(|c| c.verdict == Verdict::Undecided));
-    let text = comparison.render(ComparisonFormat::Table).expect("text");
+    let text = comparison.render(ComparisonFormat::Markdown).expect("text");
     assert!(text.contains("fewer than two seeds: no interval"), "{text}");
 }
 

@@ -13,7 +13,12 @@ pub(super) fn machines(records: &[&Record]) -> BTreeSet<String> {
 
 /// The verdict on a setting of the run and the baseline, whose noisy figures are some of `tests`; none where neither side has a cell of it or
 /// is to have one.
-pub(super) fn setting(group: &SettingGroup<'_, 2>, gate: &Gate, alike: Alike, tests: usize) -> Option<SettingVerdict> {
+pub(super) fn setting(
+    (group, name): (&SettingGroup<'_, 2>, String),
+    gate: &Gate,
+    alike: Alike,
+    tests: usize,
+) -> Option<SettingVerdict> {
     let [new, old] = &group.records;
     let find = |records: &[&Record], id: &str| records.iter().any(|r| r.id == id);
     let mut checks = Vec::new();
@@ -41,7 +46,8 @@ pub(super) fn setting(group: &SettingGroup<'_, 2>, gate: &Gate, alike: Alike, te
     }
     let verdict = checks.iter().map(|c| c.verdict).max().unwrap_or(Verdict::Unchanged);
     let same_bits = !differ && !pairs.is_empty();
-    Some(SettingVerdict { setting: group.setting.setting_label(), verdict, cells: pairs.len(), same_bits, checks })
+    let (setting, cells) = (group.setting.setting_label(), pairs.len());
+    Some(SettingVerdict { setting, name, verdict, cells, same_bits, checks })
 }
 
 /// The cells that both have, the baseline's first.

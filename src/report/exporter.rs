@@ -20,10 +20,21 @@ pub struct Exporter {
     pub(super) export: fn(&Report, &Canvas<'_>) -> Result<Vec<u8>>,
 }
 
+/// How tables are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// The terminal's width, in columns; 100 where there is none.
+    pub width: Option<usize>,
+    /// Every column.
+    pub wide: bool,
+    /// What every column means, below the table.
+    pub explain: bool,
+}
+
 /// What an exporter may use beside the report.
 pub(super) struct Canvas<'a> {
-    /// The terminal's width, in columns.
-    pub(super) width: Option<usize>,
+    /// How tables are laid out.
+    pub(super) layout: Layout,
     /// Figures of measured curvature.
     pub(super) figures: &'a [File],
 }

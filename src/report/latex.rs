@@ -28,7 +28,8 @@ fn table(report: &Report) -> String {
     };
     let alignment: String = shown.iter().map(|column| if *column < grid.texts { 'l' } else { 'r' }).collect();
     let rows: String = records.iter().map(line).collect();
-    let notes = table::notes(report, &grid);
+    let head = table::head(report, &grid).split_off(1);
+    let notes: Vec<String> = head.into_iter().chain(table::notes(report)).collect();
     let is_told = |note: &&String| !LEFT_OUT.iter().any(|column| note.starts_with(&format!("{column}: ")));
     let notes: String = notes.iter().filter(is_told).map(|note| format!("    {}\\par\n", escaped(note))).collect();
     format!(

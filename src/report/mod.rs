@@ -1,5 +1,7 @@
 //! From records to something a person or a program reads. Every exporter ([`EXPORTERS`]) is a pure function of a [`Report`].
 
+mod answer;
+mod brief;
 mod csv;
 mod edge;
 mod exporter;
@@ -23,7 +25,7 @@ mod verdicts;
 use std::collections::HashMap;
 
 use exporter::Canvas;
-pub use exporter::Exporter;
+pub use exporter::{Exporter, Layout};
 pub use figures::{File, figures};
 pub use masks::MaskStatistics;
 pub use merge::{Merged, NamedRun, merge};
@@ -35,8 +37,8 @@ pub use tensorboard::event_files;
 
 use crate::error::Result;
 use crate::record::{Measures, Record, RunManifest, SharpnessCheck, Status};
-use crate::stats::{Comparison, Interval, Median, Summary, convergence_exponent, median};
-use crate::suite::{Cell, axis_names};
+use crate::stats::{Comparison, Interval, Median, Ratio, Summary, convergence_exponent, median};
+use crate::suite::{Cell, Names, axis_names};
 
 /// What a report is to say beyond its records.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,14 +71,24 @@ pub struct Report {
     pub cells_planned: usize,
     /// Cells with a record.
     pub cells_finished: usize,
+    /// What the run shows, in sentences that can be quoted.
+    pub answer: Vec<String>,
     /// The formula of the theoretical FLOPs.
     pub flops_theoretical_formula: String,
     /// The loss of accuracy that claims of "no loss" allow, as a fraction.
     pub margin: f64,
     /// The test accuracy that trainings are timed to, as a fraction.
     pub target_accuracy: Option<f64>,
-    /// What was trained, and on what machines, in words.
+    /// What was trained.
+    pub trained: Option<String>,
+    /// What to bear in mind: what is missing or in doubt, the machines, the versions.
     pub notes: Vec<String>,
+    /// Settings that all rows share, without defaults, for tables.
+    #[serde(skip)]
+    pub shared: Vec<String>,
+    /// Settings in which optimizers differ and of which the rows' names say nothing, for tables.
+    #[serde(skip)]
+    pub by_optimizer: Vec<String>,
     /// Names of the axes of the plan's cells, for tables.
     #[serde(skip)]
     pub axes: Vec<String>,
@@ -93,6 +105,8 @@ pub struct Row {
     pub setting: Setting,
     /// The setting in words: the optimizer and what is not a default.
     pub label: String,
+    /// A short name: the optimizer and what differs between rows.
+    pub name: String,
     /// Its axes as a suite writes them, for tables.
     #[serde(skip)]
     pub axes: Vec<(String, String)>,
@@ -110,6 +124,9 @@ pub struct Row {
     pub to_sgd: Option<Comparison>,
     /// Last accuracy minus that of the reference SAM with the same seed.
     pub to_sam: Option<Comparison>,
+    /// The part of the reference SAM's gain over the reference SGD that the row has: the ratio of the two differences to
+    /// SGD, where SAM's is shown to be a gain.
+    pub gain_kept: Option<Ratio>,
     /// Last accuracy minus that of the reference SGD trained for as many epochs as make its nominal FLOPs the same.
     pub to_equal_flops: Option<Comparison>,
     /// Training time until the report's target accuracy, of the cells that reached it.
@@ -273,13 +290,22 @@ impl CellResult {
     }
 }
 
+impl Row {
+    /// The value of an axis, as a suite writes it.
+    fn axis(&self, name: &str) -> Option<&str> {
+        self.axes.iter().find(|(axis, _)| axis == name).map(|(_, value)| value.as_str())
+    }
+}
+
 impl Report {
     /// The report of a run's records. Records of cells outside the plan or of other images are left out.
     pub fn new(manifest: &RunManifest, records: &[Record], options: &Options) -> Self {
         let records = Self::of_plan(manifest, records);
         let groups = rows::groups(&manifest.cells, &records);
-        let (rows, target_accuracy) = rows::rows(&groups, options);
-        Self {
+        let (mut rows, target_accuracy) = rows::rows(&groups, options);
+        let Names { names, shared, by_optimizer } = Names::new(groups.iter().map(|group| &group.setting));
+        rows.iter_mut().zip(names).for_each(|(row, name)| row.name = name);
+        let mut report = Self {
             suite: manifest.suite.clone(),
             profile: manifest.profile.clone(),
             data: manifest.data.clone(),
@@ -289,10 +315,16 @@ impl Report {
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),
             margin: options.margin,
             target_accuracy,
+            shared,
+            by_optimizer,
             axes: axis_names(&manifest.cells),
+            answer: Vec::new(),
+            trained: rows::trained(manifest, &records),
             notes: rows::notes(manifest, &records, &groups),
             rows,
-        }
+        };
+        report.answer = answer::answer(&report);
+        report
     }
 
     /// The records of cells of the plan, in its order, on the run's data.
@@ -304,16 +336,22 @@ impl Report {
         found.into_iter().map(|(_, record)| record).collect()
     }
 
+    /// Decimals that accuracies in percent deserve: two where some setting's seeds agree within a tenth of a point.
+    fn decimals(&self) -> usize {
+        let deviations = self.rows.iter().filter_map(|row| row.test_accuracy_last?.sd);
+        if deviations.reduce(f64::min).is_some_and(|sd| sd < 0.001) { 2 } else { 1 }
+    }
+
     /// Whether every planned cell has a record.
     pub fn is_complete(&self) -> bool {
         self.cells_finished == self.cells_planned
     }
 
-    /// The report in a format. `width` is the terminal's, for the table; `figures` are those of [`figures()`], for the page.
+    /// The report in a format. `layout` is for tables; `figures` are those of [`figures()`], for the page.
     ///
     /// # Errors
     /// When a number cannot be written.
-    pub fn render(&self, format: &Exporter, width: Option<usize>, figures: &[File]) -> Result<Vec<u8>> {
-        (format.export)(self, &Canvas { width, figures })
+    pub fn render(&self, format: &Exporter, layout: Layout, figures: &[File]) -> Result<Vec<u8>> {
+        (format.export)(self, &Canvas { layout, figures })
     }
 }

@@ -6,7 +6,9 @@ use rayon::prelude::*;
 
 use super::{CellResult, MaskStatistics, Options, Row, Setting, edge, exponent, last_sharpness};
 use crate::record::{EpochMeasures, Measures, Record, RunManifest, SettingGroup, SharpnessCheck, by_setting};
-use crate::stats::{Comparison, LEVEL, Summary, bootstrap_median, holm, median, paired, pareto_front, summary};
+use crate::stats::{
+    Comparison, Difference, LEVEL, Ratio, Summary, bootstrap_median, holm, median, paired, pareto_front, summary,
+};
 use crate::suite::Cell;
 
 /// Nominal FLOPs within this part of each other count as the same.
@@ -209,6 +211,7 @@ fn row(group: &SettingGroup<'_, 1>, own: &Reference, to: &References<'_>) -> (Ro
     let row = Row {
         setting: Setting::new(setting),
         label: setting.setting_label(),
+        name: String::new(),
         axes: setting.axes().into_iter().map(|(name, value)| (name.into_owned(), value.to_string())).collect(),
         planned: planned.len(),
         diverged: records.len() - completed.len(),
@@ -217,6 +220,7 @@ fn row(group: &SettingGroup<'_, 1>, own: &Reference, to: &References<'_>) -> (Ro
         test_accuracy_by_epoch: by_epoch(&completed),
         to_sgd: sgd_other.and_then(compare),
         to_sam: sam_other.and_then(compare).map(|c| c.with_seeds(step, to.margin)),
+        gain_kept: sgd_other.zip(sam_other).and_then(|(sgd, sam)| gain_kept(own, sgd, sam, step)),
         to_equal_flops: equal_flops.and_then(compare),
         seconds_to_target: to.target.and_then(|target| {
             let timed = completed.iter().filter(|r| r.resumed == 0);
@@ -251,6 +255,23 @@ fn row(group: &SettingGroup<'_, 1>, own: &Reference, to: &References<'_>) -> (Ro
     (row, [sgd_other, sam_other, equal_flops].map(|other| other.map(|other| other.place)))
 }
 
+/// The part of SAM's gain over SGD that a setting has, over the seeds that all three have; none where SAM is not shown to gain.
+fn gain_kept(own: &Reference, sgd: &Reference, sam: &Reference, step: f64) -> Option<Ratio> {
+    let pairs: Vec<[f64; 2]> = own
+        .accuracies
+        .iter()
+        .filter_map(|(seed, own)| {
+            let of =
+                |other: &Reference| other.accuracies.iter().find(|(other, _)| other == seed).map(|(_, value)| *value);
+            let sgd = of(sgd)?;
+            Some([own - sgd, of(sam)? - sgd])
+        })
+        .collect();
+    let gain = summary(&pairs.iter().map(|[_, sam]| *sam).collect::<Vec<_>>())?;
+    let gain = Difference::paired(&gain)?.in_steps_of(step, gain.n).interval(LEVEL)?;
+    Ratio::of_pairs(&pairs, step).filter(|_| gain.low > 0.0)
+}
+
 /// Test accuracy after each epoch.
 fn by_epoch(records: &[&Record]) -> Vec<Summary> {
     let epochs = records.iter().map(|r| r.measures.epochs.len()).max().unwrap_or(0);
@@ -258,7 +279,22 @@ fn by_epoch(records: &[&Record]) -> Vec<Summary> {
     (0..epochs).filter_map(|epoch| summary(&after(epoch).collect::<Vec<f64>>())).collect()
 }
 
-/// What was trained and where, in words.
+/// What was trained, in words; none of an empty plan.
+pub(super) fn trained(manifest: &RunManifest, records: &[&Record]) -> Option<String> {
+    let cell = manifest.cells.first()?;
+    let width = cell.model.width.map_or_else(String::new, |width| format!(" width {width}"));
+    let parameters = records.first().map_or_else(String::new, |r| format!(" ({} parameters)", r.measures.parameters));
+    let batch = if cell.full_batch_steps.is_some() { "of all".into() } else { cell.batch_size.to_string() };
+    let seeds = manifest.cells.iter().map(|cell| cell.seed).collect::<HashSet<_>>().len();
+    let seeds = if seeds == 1 { "one seed".into() } else { format!("{seeds} seeds") };
+    let (model, data) = (&cell.model.name, &cell.data);
+    Some(format!(
+        "{model}{width}{parameters}, {} training and {} test samples, batch {batch}, {seeds}",
+        data.train, data.test
+    ))
+}
+
+/// What to bear in mind: what is missing or in doubt, the machines, the versions.
 pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[SettingGroup<'_, 1>]) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {
@@ -271,20 +307,6 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Setti
     if left_out > 0 {
         notes.push(format!(
             "up to {left_out} files of a cell could not be read and were left out; its record names them"
-        ));
-    }
-    if let Some(cell) = manifest.cells.first() {
-        let mut model = cell.model.name.clone();
-        if let Some(width) = cell.model.width {
-            model.push_str(&format!(" width {width}"));
-        }
-        let parameters = records.first().map(|r| format!(" ({} parameters)", r.measures.parameters));
-        notes.push(format!(
-            "{model}{}, {} training and {} test samples, batch {}",
-            parameters.unwrap_or_default(),
-            cell.data.train,
-            cell.data.test,
-            if cell.full_batch_steps.is_some() { "of all".into() } else { cell.batch_size.to_string() },
         ));
     }
     let machine = |r: &Record| {

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
-use tabled::settings::peaker::Priority;
-use tabled::settings::{Alignment, Style, Width};
+use tabled::settings::{Alignment, Style};
 
-use super::exporter::Exporter;
+use super::answer::percent_kept;
+use super::exporter::{Exporter, Layout};
 use super::verdicts::points;
-use super::{Report, Row};
+use super::{Report, Row, brief};
 use crate::stats::{ALPHA, Comparison, Median, Summary};
+use crate::terminal::{self, WIDTH, wrapped};
 
 pub(super) const TERMINAL: Exporter = Exporter {
     name: "table",
@@ -19,7 +20,7 @@ pub(super) const TERMINAL: Exporter = Exporter {
     is_text: true,
     draws: false,
     is_kept: false,
-    export: |report, canvas| Ok(terminal(report, canvas.width).into_bytes()),
+    export: |report, canvas| Ok(terminal(report, canvas.layout).into_bytes()),
 };
 
 pub(super) const MARKDOWN: Exporter = Exporter {
@@ -29,29 +30,44 @@ pub(super) const MARKDOWN: Exporter = Exporter {
     is_text: true,
     draws: false,
     is_kept: true,
-    export: |report, _| Ok(markdown(report).into_bytes()),
+    export: |report, canvas| Ok(markdown(report, canvas.layout).into_bytes()),
 };
 
-/// For the terminal; cells are wrapped where it is narrower than the table.
-fn terminal(report: &Report, width: Option<usize>) -> String {
-    let grid = grid(report);
-    let notes = lines(report, &grid, "");
-    let mut table = Builder::from_iter(grid.records).build();
-    table.with(Style::sharp()).modify(Columns::new(grid.texts..), Alignment::right());
-    if let Some(width) = width {
-        table.with(Width::wrap(width).keep_words(true).priority(Priority::max(true)));
-    }
-    format!("{}\n{table}\n{}", title(report), notes)
+/// For the terminal: what was trained, the answer, the table, notes.
+fn terminal(report: &Report, layout: Layout) -> String {
+    let width = layout.width.unwrap_or(WIDTH);
+    let (grid, notes) = laid_out(report, layout, |report| brief::terminal(report, width));
+    let paragraph = |lines: &[String]| lines.iter().map(|line| wrapped(line, width, 2)).collect::<String>();
+    let head = paragraph(&head(report, &grid));
+    let table = terminal::table(grid.records, grid.texts, (!layout.wide).then_some(width));
+    format!("{head}\n{}\n{table}\n{}", paragraph(&report.answer), paragraph(&notes))
 }
 
 /// As markdown.
-fn markdown(report: &Report) -> String {
-    let grid = grid(report);
-    let notes = inert(&lines(report, &grid, "- "));
+fn markdown(report: &Report, layout: Layout) -> String {
+    let (grid, notes) = laid_out(report, layout, brief::markdown);
+    let list = |lines: &[String]| inert(&lines.iter().map(|line| format!("- {line}\n")).collect::<String>());
     let cells = grid.records.iter().map(|record| record.iter().map(|text| inert(text).replace('|', "\\|")));
     let mut table = Builder::from_iter(cells).build();
     table.with(Style::markdown()).modify(Columns::new(grid.texts..), Alignment::right());
-    format!("## {}\n\n{table}\n\n{}", inert(&title(report)), notes)
+    let head = head(report, &grid);
+    let (title, settings) = (inert(&head[0]), inert(&head[1..].join("\n\n")));
+    format!("## {title}\n\n{settings}\n\n{}\n{table}\n\n{}", list(&report.answer), list(&notes))
+}
+
+/// The table and the notes that a layout wants: `brief`, or everything.
+fn laid_out(report: &Report, layout: Layout, brief: impl Fn(&Report) -> Grid) -> (Grid, Vec<String>) {
+    let grid = if layout.wide { grid(report) } else { brief(report) };
+    let notes = if layout.wide || layout.explain { notes(report) } else { brief::notes(report) };
+    (grid, notes)
+}
+
+/// What the report is of, and the settings that all rows share.
+pub(super) fn head(report: &Report, grid: &Grid) -> Vec<String> {
+    let line =
+        |what: &str, settings: &[String]| (!settings.is_empty()).then(|| format!("{what}: {}", settings.join("; ")));
+    let settings = [line("shared settings", &grid.shared), line("by optimizer", &grid.by_optimizer)];
+    std::iter::once(title(report)).chain(report.trained.clone()).chain(settings.into_iter().flatten()).collect()
 }
 
 /// Text in which nothing is taken for an element of HTML, a link or a picture: records may be a stranger's.
@@ -76,20 +92,20 @@ pub(super) struct Grid {
     /// Leading columns that hold words or settings; the rest are numbers.
     pub(super) texts: usize,
     /// Settings that all rows share, which need no column.
-    constants: Vec<String>,
-    /// What the columns mean that not every report has.
-    explained: Vec<String>,
+    pub(super) shared: Vec<String>,
+    /// Settings in which optimizers differ, where neither a column nor a row's name tells them.
+    pub(super) by_optimizer: Vec<String>,
 }
 
+/// Every column.
 pub(super) fn grid(report: &Report) -> Grid {
-    let value = |row: &Row, axis: &str| row.axes.iter().find(|(name, _)| *name == axis).map(|(_, value)| value.clone());
     let mut columns = Vec::new();
-    let mut constants = Vec::new();
+    let mut shared = Vec::new();
     for axis in report.axes.iter().map(String::as_str).filter(|axis| *axis != "seed") {
-        let values: BTreeSet<String> = report.rows.iter().filter_map(|row| value(row, axis)).collect();
+        let values: BTreeSet<&str> = report.rows.iter().filter_map(|row| row.axis(axis)).collect();
         match values.len() {
             0 => {}
-            1 if axis != "optimizer" => constants.extend(values.into_iter().map(|v| format!("{axis} {v}"))),
+            1 if axis != "optimizer" => shared.extend(values.into_iter().map(|value| format!("{axis} {value}"))),
             _ => columns.push(axis),
         }
     }
@@ -100,25 +116,28 @@ pub(super) fn grid(report: &Report) -> Grid {
     let header = columns.iter().copied().chain(headers(true)).chain(MEASURES).chain(headers(false));
     let header = header.map(str::to_string).collect();
     let rows = report.rows.iter().map(|row| {
-        let setting = columns.iter().map(|axis| value(row, axis).unwrap_or_else(dash));
+        let setting = columns.iter().map(|axis| row.axis(axis).map_or_else(dash, str::to_string));
         let texts = |leading| part(leading).map(|column| (column.text)(row).unwrap_or_else(dash));
         setting.chain(texts(true)).chain(measures(row)).chain(texts(false)).collect()
     });
-    let explained =
-        optional.iter().map(|column| format!("{}: {}", column.header, (column.explained)(report))).collect();
-    Grid { texts: columns.len(), records: std::iter::once(header).chain(rows).collect(), constants, explained }
+    Grid {
+        texts: columns.len(),
+        records: std::iter::once(header).chain(rows).collect(),
+        shared,
+        by_optimizer: Vec::new(),
+    }
 }
 
 /// A column that stands only where some row has something in it.
-struct Optional {
-    header: &'static str,
+pub(super) struct Optional {
+    pub(super) header: &'static str,
     /// Whether it stands before the measures that every report has.
     leading: bool,
-    text: fn(&Row) -> Option<String>,
+    pub(super) text: fn(&Row) -> Option<String>,
     explained: fn(&Report) -> String,
 }
 
-const OPTIONAL: &[Optional] = &[
+pub(super) const OPTIONAL: &[Optional] = &[
     Optional {
         header: "live %",
         leading: true,
@@ -132,6 +151,14 @@ const OPTIONAL: &[Optional] = &[
         explained: |_| {
             "the same difference to the first SGD row's setting with as many epochs as make its nominal FLOPs equal"
                 .into()
+        },
+    },
+    Optional {
+        header: "gain kept",
+        leading: false,
+        text: |row| row.gain_kept.map(|kept| percent_kept(&kept)),
+        explained: |_| {
+            "the part of SAM's gain over SGD that the row has: the ratio of the two mean differences to SGD, paired by seed [95% interval by Fieller's theorem]; only where SAM is shown to gain".into()
         },
     },
     Optional {
@@ -269,15 +296,12 @@ pub(super) fn title(report: &Report) -> String {
 }
 
 /// How many pairs there are, where they are fewer than the row's seeds.
-fn pairs(row: &Row, found: usize) -> String {
+pub(super) fn pairs(row: &Row, found: usize) -> String {
     let n = row.test_accuracy_last.map_or(0, |s| s.n);
     if found == n { String::new() } else { format!(" (n = {found})") }
 }
 
 fn measures(row: &Row) -> [String; 9] {
-    let n = row.test_accuracy_last.map_or(0, |s| s.n);
-    let diverged = if row.diverged > 0 { format!(" ({} diverged)", row.diverged) } else { String::new() };
-    let of = if n + row.diverged == row.planned { String::new() } else { format!(" of {}", row.planned) };
     let difference = |c: Option<Comparison>| c.map_or_else(dash, |c| difference(&c) + &pairs(row, c.n));
     let ratio = |m: Option<Median>| m.map_or_else(dash, |m| range(Some(m), |r| format!("{r:.2}")) + &pairs(row, m.n));
     let flops = |r: Option<f64>| r.map_or_else(dash, |r| format!("{r:.2}"));
@@ -287,7 +311,7 @@ fn measures(row: &Row) -> [String; 9] {
         flops(row.flops_executed_ratio_to_sgd),
     ];
     [
-        format!("{n}{of}{diverged}"),
+        brief::count(row),
         row.test_accuracy_last.map_or_else(dash, |s| percent(&s)),
         row.test_accuracy_best.map_or_else(dash, |s| percent(&s)),
         difference(row.to_sgd),
@@ -299,7 +323,7 @@ fn measures(row: &Row) -> [String; 9] {
     ]
 }
 
-fn dash() -> String {
+pub(super) fn dash() -> String {
     "-".into()
 }
 
@@ -348,17 +372,9 @@ fn significant(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// The notes as lines of text.
-fn lines(report: &Report, grid: &Grid, bullet: &str) -> String {
-    notes(report, grid).iter().map(|line| format!("{bullet}{line}\n")).collect()
-}
-
-/// What the reader of the table should know.
-pub(super) fn notes(report: &Report, grid: &Grid) -> Vec<String> {
+/// What the reader of the table should know, and what every column means.
+pub(super) fn notes(report: &Report) -> Vec<String> {
     let mut lines = report.notes.clone();
-    if !grid.constants.is_empty() {
-        lines.push(format!("wherever it applies: {}", grid.constants.join(", ")));
-    }
     lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
     lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; of one seed there is neither".into());
     lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
@@ -366,6 +382,7 @@ pub(super) fn notes(report: &Report, grid: &Grid) -> Vec<String> {
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included",
         report.flops_theoretical_formula
     ));
-    lines.extend(grid.explained.iter().cloned());
+    let present = OPTIONAL.iter().filter(|column| report.rows.iter().any(|row| (column.text)(row).is_some()));
+    lines.extend(present.map(|column| format!("{}: {}", column.header, (column.explained)(report))));
     lines
 }

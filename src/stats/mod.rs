@@ -5,6 +5,7 @@ mod convergence;
 mod equivalence;
 mod hypothesis;
 mod interval;
+mod ratio;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ pub use convergence::convergence_exponent;
 pub use equivalence::{Claim, Finding, Tested};
 pub use hypothesis::{Difference, holm, sign_flip};
 pub use interval::{Interval, bootstrap_mean, bootstrap_median};
+pub use ratio::Ratio;
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};

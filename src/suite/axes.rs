@@ -411,14 +411,17 @@ impl Cell {
     pub fn setting_label(&self) -> String {
         let mut label = self.optimizer.name.clone();
         for (name, value) in self.axes() {
-            let axis = AXES.iter().find(|axis| axis.name == name);
-            let unsaid = axis.and_then(|axis| axis.unsaid) == Some(value.to_string().as_str());
-            if !unsaid && !matches!(&*name, "optimizer" | "seed") {
+            if !is_unsaid(&name, &value.to_string()) && !matches!(&*name, "optimizer" | "seed") {
                 label.push_str(&format!(" {name}={value}"));
             }
         }
         label
     }
+}
+
+/// Whether labels leave out this value of an axis.
+pub(crate) fn is_unsaid(axis: &str, value: &str) -> bool {
+    AXES.iter().any(|known| known.name == axis && known.unsaid == Some(value))
 }
 
 /// Names of the axes of cells, in the order of reports: those that every program knows, and keys of the cells' optimizers' own.

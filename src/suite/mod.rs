@@ -10,6 +10,7 @@ mod expand;
 pub mod file;
 pub mod filter;
 mod grid;
+mod names;
 
 use std::fmt;
 use std::path::Path;
@@ -20,6 +21,7 @@ pub use combinations::one_optimizer;
 pub use embedded::{embedded_names, embedded_text};
 pub use filter::Filter;
 pub use grid::{Given, GridEntry};
+pub(crate) use names::Names;
 
 use crate::bounded;
 use crate::data::DataSpec;

@@ -15,7 +15,7 @@ use sharpbench::model::{self, ModelSpec, Task};
 use sharpbench::optim::Registry;
 use sharpbench::random::{Stream, stream, unit};
 use sharpbench::record::RunFolder;
-use sharpbench::report::{EXPORTERS, Options, Report, event_files, figures};
+use sharpbench::report::{EXPORTERS, Layout, Options, Report, event_files, figures};
 
 use crate::support::Place;
 
@@ -65,7 +65,8 @@ fn every_exporter_writes_every_committed_run() {
         let mut parsed = BTreeSet::new();
         for exporter in EXPORTERS {
             let name = exporter.name;
-            let bytes = report.render(exporter, None, &figures).unwrap_or_else(|e| panic!("{run}: {name}: {e}"));
+            let bytes =
+                report.render(exporter, Layout::default(), &figures).unwrap_or_else(|e| panic!("{run}: {name}: {e}"));
             if let Some(cells) = cells_in(name, &bytes) {
                 assert_eq!(cells, manifest.cells.len(), "{run}: {name}");
                 parsed.insert(name);

@@ -52,6 +52,9 @@ fn page(report: &Report, figures: &[File]) -> Result<String> {
                 @if report.stand_in {
                     p class="stand-in" { "STAND-IN: these are not results on the suite's own data set." }
                 }
+                @for line in &table::head(report, &grid)[1..] { p { (line) } }
+                h2 { "Answer" }
+                @for sentence in &report.answer { p class="answer" { (sentence) } }
                 @if !verdicts.is_empty() {
                     h2 { "Verdicts" }
                     ul { @for verdict in &verdicts { li { (verdict) } } }
@@ -60,7 +63,7 @@ fn page(report: &Report, figures: &[File]) -> Result<String> {
                 h2 { "Table" }
                 (rows(&grid))
                 h2 { "Notes" }
-                ul { @for note in table::notes(report, &grid) { li { (note) } } }
+                ul { @for note in table::notes(report) { li { (note) } } }
                 (charts(report))
                 (masks(report))
                 (drawn(figures))

@@ -1,0 +1,41 @@
+//! How a report is printed: the options that its commands share.
+
+use std::io::IsTerminal;
+
+use crate::error::{Error, Result};
+use crate::report::{Exporter, File, Layout, Report};
+use crate::terminal;
+
+#[derive(clap::Args)]
+pub(super) struct Printing {
+    /// How to print the report.
+    #[arg(long, value_enum, default_value = "table")]
+    pub(super) format: &'static Exporter,
+    /// Every column of a table, not only those that fit 80 columns of text.
+    #[arg(long)]
+    wide: bool,
+    /// What each column means, below the table.
+    #[arg(long)]
+    explain: bool,
+}
+
+impl Printing {
+    /// Refuses to print what is no text to a terminal.
+    pub(super) fn check(&self) -> Result<()> {
+        let format = self.format;
+        if format.is_text || !std::io::stdout().is_terminal() {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "--format {} is no text for a terminal; write it to a file: > cells.{}",
+            format.name, format.extension
+        )))
+    }
+
+    /// Prints a report, the table within the terminal's width where there is one.
+    pub(super) fn print(&self, report: &Report, figures: &[File]) -> Result<()> {
+        let layout = Layout { width: terminal::width(), wide: self.wide, explain: self.explain };
+        super::print(report.render(self.format, layout, figures)?)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! The answer that a report gives, in sentences that can be quoted.
+
+use super::{Report, Row};
+use crate::stats::{Comparison, Interval, Ratio};
+
+/// Sentences on single rows; the table has the others.
+const ROWS: usize = 4;
+/// How far from its edge of stability an optimizer may be and still train at it: a part of the edge.
+const AT_EDGE: f64 = 0.15;
+
+/// At most five sentences: whether SAM gains anything, what sparse SAM keeps of it, and at what cost; or what a suite measured
+/// in place of that, edges of stability or rates of convergence.
+pub(super) fn answer(report: &Report) -> Vec<String> {
+    let edges = of_rows(report, |row| {
+        let ratio = row.eigenvalue_over_edge?;
+        let (low, high) = (1.0 - AT_EDGE, 1.0 + AT_EDGE);
+        let side = if ratio.median < low {
+            "below"
+        } else if ratio.median > high {
+            "above"
+        } else {
+            "at"
+        };
+        Some(format!(
+            "{} trains {side} its edge of stability: the Hessian norm is {:.2} times the edge (median; {:.2} to {:.2}).",
+            row.name, ratio.median, ratio.min, ratio.max
+        ))
+    });
+    if !edges.is_empty() {
+        return edges;
+    }
+    let exponents = of_rows(report, |row| {
+        let exponent = row.convergence_exponent?;
+        let interval = exponent.half_interval(crate::stats::LEVEL);
+        let interval = interval
+            .map_or(String::new(), |half| format!(" [{:.2}, {:.2}]", exponent.mean - half, exponent.mean + half));
+        Some(format!("{}: the mean squared gradient falls as T^{:.2}{interval}.", row.name, exponent.mean))
+    });
+    if !exponents.is_empty() {
+        return exponents;
+    }
+    on_accuracy(report)
+}
+
+/// Sentences on the first rows that have one, and how many more there are.
+fn of_rows(report: &Report, sentence: impl Fn(&Row) -> Option<String>) -> Vec<String> {
+    let mut sentences: Vec<String> = report.rows.iter().filter_map(sentence).collect();
+    if let more @ 1.. = sentences.len().saturating_sub(ROWS) {
+        sentences.truncate(ROWS);
+        sentences.push(format!("The table has {more} more."));
+    }
+    sentences
+}
+
+fn on_accuracy(report: &Report) -> Vec<String> {
+    let row = |name: &str| report.rows.iter().find(|row| row.setting.optimizer == name);
+    let (Some(_), Some(sam)) = (row("sgd"), row("sam")) else {
+        return vec!["There is no row of both SGD and SAM, so SAM's gain cannot be said.".into()];
+    };
+    let Some(gain) = &sam.to_sgd else {
+        return vec!["SGD and SAM have not finished a seed in common yet, so SAM's gain cannot be said.".into()];
+    };
+    let mut sentences = vec![of_sam(gain)];
+    sentences.extend(of_sparse(report));
+    sentences.extend(sam.to_equal_flops.as_ref().map(at_equal_flops));
+    sentences.extend(on_the_clock(report, sam));
+    sentences
+}
+
+fn of_sam(gain: &Comparison) -> String {
+    let points = format!("{:.1} points", 100.0 * gain.mean.abs());
+    match gain.interval {
+        None => {
+            format!("On one seed SAM differs from SGD by {:+.1} points; one seed decides nothing.", 100.0 * gain.mean)
+        }
+        Some(i) if i.low > 0.0 => format!("SAM gains {points} over SGD {}, {} seeds.", interval(i), gain.n),
+        Some(i) if i.high < 0.0 => {
+            let i = Interval { low: -i.high, high: -i.low };
+            format!("SAM loses {points} to SGD {}, {} seeds: sparse SAM has no gain to keep.", interval(i), gain.n)
+        }
+        Some(i) => format!(
+            "SAM shows no gain over SGD ({:+.1} points {}, {} seeds), so what sparse SAM keeps of it cannot be said.",
+            100.0 * gain.mean,
+            interval(i),
+            gain.n
+        ),
+    }
+}
+
+/// Such as `[5.5, 7.9]`, in points.
+fn interval(i: Interval) -> String {
+    format!("[{:.1}, {:.1}]", 100.0 * i.low, 100.0 * i.high)
+}
+
+fn of_sparse(report: &Report) -> Option<String> {
+    let kept = report.rows.iter().filter(|row| is_sparse(row)).filter_map(|row| Some((row, row.gain_kept?)));
+    let kept: Vec<String> = kept.map(|(row, kept)| format!("{} {}", row.name, percent_kept(&kept))).collect();
+    let more = kept.len().saturating_sub(ROWS);
+    let rest = if more > 0 { format!("; {more} more are in the table") } else { String::new() };
+    let first = &kept[..kept.len() - more];
+    (!first.is_empty()).then(|| format!("Of that gain, sparse SAM keeps: {}{rest}.", first.join(", ")))
+}
+
+/// Such as `76% [60, 93]`.
+pub(super) fn percent_kept(kept: &Ratio) -> String {
+    let interval = kept.interval.map(|i| format!(" [{:.0}, {:.0}]", 100.0 * i.low, 100.0 * i.high));
+    format!("{:.0}%{}", 100.0 * kept.value, interval.unwrap_or_default())
+}
+
+fn is_sparse(row: &Row) -> bool {
+    row.axis("sparsity").is_some()
+}
+
+fn at_equal_flops(sam: &Comparison) -> String {
+    let around = sam.interval.map(|i| format!(" {}", interval(Interval { low: -i.high, high: -i.low })));
+    format!(
+        "At equal FLOPs, SGD trained for longer differs from SAM by {:+.1} points{}.",
+        -100.0 * sam.mean,
+        around.unwrap_or_default()
+    )
+}
+
+fn on_the_clock(report: &Report, sam: &Row) -> Option<String> {
+    let dense = sam.step_ratio_to_sgd?.median;
+    let sparse: Vec<f64> =
+        report.rows.iter().filter(|row| is_sparse(row)).filter_map(|row| Some(row.step_ratio_to_sgd?.median)).collect();
+    let range = sparse.iter().copied().reduce(f64::min).zip(sparse.iter().copied().reduce(f64::max));
+    let range = range.map(|(low, high)| {
+        let range = if high - low < 0.005 { format!("{low:.2}") } else { format!("{low:.2} to {high:.2}") };
+        format!(", of sparse SAM {range} times")
+    });
+    Some(format!("On the clock a step of SAM takes {dense:.2} times SGD's{}.", range.unwrap_or_default()))
+}

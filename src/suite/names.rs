@@ -1,0 +1,184 @@
+//! Short names of settings, made of what differs between them.
+
+use super::Cell;
+use super::axes::is_unsaid;
+
+/// Axes whose name needs no saying: their values are words.
+const BARE: &[&str] = &["mask", "pattern", "refresh", "norm", "perturbation", "fisher_mode", "batch_norm", "rho_decay"];
+/// Names that are shorter in a setting's name.
+const SHORT: &[(&str, &str)] =
+    &[("weight_decay", "wd"), ("momentum", "mu"), ("mask_interval", "interval"), ("fisher_samples", "samples")];
+/// Axes that no name of an optimizer implies.
+const NEVER_IMPLIED: &[&str] = &["pattern", "norm", "perturbation"];
+/// Optimizers that are not listed one by one.
+const MANY: usize = 2;
+
+/// Settings under names, and what the names leave out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Names {
+    /// A name for each setting: the optimizer, its sparsity where there are several, and what else differs from the first
+    /// setting of that optimizer.
+    pub(crate) names: Vec<String>,
+    /// The settings that all share, without defaults, such as `lr 0.1`.
+    pub(crate) shared: Vec<String>,
+    /// The axes in which the first settings of the optimizers differ, such as `weight_decay 0.0005 (sgd), 0.001 (sam)`.
+    pub(crate) by_optimizer: Vec<String>,
+}
+
+/// A setting by axis.
+struct Axes {
+    optimizer: String,
+    label: String,
+    axes: Vec<(String, String)>,
+}
+
+impl Axes {
+    fn of(cell: &Cell) -> Self {
+        let axes = cell.axes().into_iter().filter(|(axis, _)| !matches!(&**axis, "optimizer" | "seed"));
+        Self {
+            optimizer: cell.optimizer.name.clone(),
+            label: cell.setting_label(),
+            axes: axes.map(|(axis, value)| (axis.into_owned(), value.to_string())).collect(),
+        }
+    }
+
+    fn get(&self, axis: &str) -> Option<&str> {
+        self.axes.iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Names {
+    /// Of settings, whose seeds do not matter.
+    pub(crate) fn new<'c>(settings: impl IntoIterator<Item = &'c Cell>) -> Self {
+        let settings: Vec<Axes> = settings.into_iter().map(Axes::of).collect();
+        let names: Vec<String> = settings.iter().map(|setting| name(&settings, setting)).collect();
+        let is_double = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
+        // Where that says too little, everything is said.
+        let named = names.iter().zip(&settings).map(|(name, s)| if is_double(name) { &s.label } else { name });
+        let (mut shared, mut by_optimizer, mut axes) = (Vec::new(), Vec::new(), Vec::new());
+        for (axis, value) in settings.iter().flat_map(|setting| &setting.axes) {
+            if axes.contains(&axis) {
+                continue;
+            }
+            axes.push(axis);
+            if settings.iter().filter_map(|setting| setting.get(axis)).all(|other| other == value) {
+                shared.extend((!is_unsaid(axis, value)).then(|| format!("{axis} {value}")));
+            } else if axis != "sparsity" && !NEVER_IMPLIED.contains(&axis.as_str()) {
+                by_optimizer.extend(values_by_optimizer(&settings, axis));
+            }
+        }
+        Self { names: named.cloned().collect(), shared, by_optimizer }
+    }
+}
+
+fn name(settings: &[Axes], setting: &Axes) -> String {
+    let mut name = setting.optimizer.clone();
+    let Some(first) = first_of(settings, &name) else { return name };
+    for (axis, value) in &setting.axes {
+        let of_all = || settings.iter().filter_map(|setting| setting.get(axis));
+        let differs = match axis.as_str() {
+            "sparsity" => of_all().any(|other| other != value),
+            axis if NEVER_IMPLIED.contains(&axis) => of_all().next() != Some(value),
+            axis => first.get(axis) != Some(value),
+        };
+        if differs {
+            name.push(' ');
+            name.push_str(&part(axis, value, first.get(axis)));
+        }
+    }
+    name
+}
+
+/// The first setting of an optimizer, with which names compare the others.
+fn first_of<'s>(settings: &'s [Axes], optimizer: &str) -> Option<&'s Axes> {
+    settings.iter().find(|setting| setting.optimizer == optimizer)
+}
+
+/// What a name says of an axis, such as `.9`, `random`, `2x epochs` or `lr .1`; `first` is the first setting's value.
+fn part(axis: &str, value: &str, first: Option<&str>) -> String {
+    let number = |text: &str| text.parse::<f64>().ok();
+    let bare = value.strip_prefix("0.").map_or(value.into(), |digits| format!(".{digits}"));
+    if axis == "sparsity" || BARE.contains(&axis) {
+        return bare;
+    }
+    if let ("epochs", Some(epochs), Some(first)) = (axis, number(value), first.and_then(number)) {
+        let times = epochs / first;
+        if times > 1.0 && times.fract() == 0.0 {
+            return format!("{times}x epochs");
+        }
+    }
+    let axis = SHORT.iter().find(|(long, _)| *long == axis).map_or(axis, |(_, short)| short);
+    format!("{axis} {bare}")
+}
+
+/// The values of an axis in the first settings of the optimizers, where there are several.
+fn values_by_optimizer(settings: &[Axes], axis: &str) -> Option<String> {
+    let mut values: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (i, setting) in settings.iter().enumerate() {
+        let optimizer = setting.optimizer.as_str();
+        let is_first = settings[..i].iter().all(|before| before.optimizer != optimizer);
+        let Some(value) = setting.get(axis).filter(|_| is_first) else { continue };
+        match values.iter_mut().find(|(other, _)| *other == value) {
+            Some((_, of)) => of.push(optimizer),
+            None => values.push((value, vec![optimizer])),
+        }
+    }
+    // The most common value last, of the others where there are many.
+    values.sort_by_key(|(_, of)| of.len());
+    let texts = values.iter().enumerate().map(|(i, (value, of))| {
+        let rest = i + 1 == values.len() && of.len() > MANY;
+        format!("{value} ({})", if rest { "the others".into() } else { of.join(", ") })
+    });
+    (values.len() > 1).then(|| format!("{axis} {}", texts.collect::<Vec<_>>().join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{Suite, embedded_names};
+
+    fn names(suite: &str, profile: &str) -> Names {
+        let suite = Suite::read(suite).expect("a suite");
+        let data = suite.data(profile).expect("a data set");
+        let mut cells = suite.plan(profile, &data.name).expect("a plan").cells;
+        let seed = cells[0].seed;
+        cells.retain(|cell| cell.seed == seed);
+        Names::new(&cells)
+    }
+
+    #[test]
+    fn names_say_what_differs() {
+        let cifar10 = names("cifar10", "quick");
+        insta::assert_snapshot!(cifar10.names.join("\n"), @"
+        sgd
+        sgd wd .001
+        sgd 2x epochs
+        sam
+        ssam-f .5
+        ssam-f .9
+        ssam-d .5
+        ssam-d .9
+        ssam-d .9 random
+        ssam .9 tensor masked
+        ");
+        assert_eq!(cifar10.shared, ["lr 0.1", "rho 0.05"]);
+        assert_eq!(
+            cifar10.by_optimizer.first().map(String::as_str),
+            Some("weight_decay 0.0005 (sgd), 0.001 (the others)")
+        );
+    }
+
+    /// Whatever a suite varies, no two of its settings have the same name, and a name is short.
+    #[test]
+    fn every_setting_of_every_suite_has_a_short_name_of_its_own() {
+        for suite in embedded_names() {
+            for profile in Suite::read(&suite).expect("a suite").file.profiles.keys() {
+                let names = names(&suite, profile).names;
+                for (i, name) in names.iter().enumerate() {
+                    assert!(!names[..i].contains(name), "{suite} {profile}: {name} twice");
+                    assert!(name.chars().count() <= 45, "{suite} {profile}: {name}");
+                }
+            }
+        }
+    }
+}
