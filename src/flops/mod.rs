@@ -4,8 +4,8 @@
 //! gradient (dW) each cost one GEMM of the layer's size, a *unit*. An SGD step is 3 units, a SAM
 //! step 6.
 //! - **nominal**: everything dense.
-//! - **theoretical**: the papers' counting, with pass-1 dW scaled by the mask's density: 5 + (1 -
-//!   s) units.
+//! - **theoretical**: the papers' counting, with pass-1 dW scaled by the mask's density:
+//!   5 + (1 - s) units.
 //! - **executed**: what the kernels actually ran, counted by [`crate::nn::FlopCount`].
 
 use serde::{Deserialize, Serialize};

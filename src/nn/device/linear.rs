@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::nn::params::ParamId;
 use crate::nn::tape::{Node, Pass};
 
-/// Maps [..., d_in] to [..., d_out] with a weight [d_out, d_in] and a bias [d_out].
+/// Maps [..., d_in] to [..., d_out] with a weight [d_out, d_in] and a bias `[d_out]`.
 pub(in crate::nn) fn linear(weight: ParamId, bias: ParamId, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let value = rows(&x.raw)?;
     let w = pass.device_param(weight)?;

@@ -9,8 +9,8 @@ use crate::nn::{BatchNormMode, ParamsBuilder, Pass, RunningStats, Weights, dropo
 use crate::random::{Stream, sample, stream};
 
 proptest! {
-    /// Compares forward with candle's pooling, which has no padding. The mean is linear: <dy,
-    /// pool(x)> = <backward(dy), x>. So is the maximum near an x without ties, so a perturbation
+    /// Compares forward with candle's pooling, which has no padding. The mean is linear:
+    /// <dy, pool(x)> = <backward(dy), x>. So is the maximum near an x without ties, so a perturbation
     /// tests its gradient.
     #[test]
     fn pooling_matches_candle_and_its_adjoints(
