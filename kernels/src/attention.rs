@@ -181,8 +181,8 @@ impl<T: Scalar> WithSimd for Softmax<'_, T> {
     }
 }
 
-/// Converts the gradient of the weights to that of the unscaled scores, row by row: scale p (dp -
-/// sum(p dp)).
+/// Converts the gradient of the weights to that of the unscaled scores, row by row:
+/// scale p (dp - sum(p dp)).
 struct SoftmaxBackward<'a, T> {
     shape: &'a AttentionShape,
     weights: &'a [T],

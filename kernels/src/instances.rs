@@ -105,8 +105,8 @@ kernels! {
     /// Computes `gamma (x - mean) / sqrt(variance + eps) + beta` for rows of gamma's length, and
     /// the row statistics.
     layer_norm::layer_norm(x: &[T], gamma: &[T], beta: &[T], eps: f64) -> (Vec<T>, Vec<RowStats>);
-    /// Gradients of `layer_norm`. With xhat the normalised row and d = gamma dy: dx = (d -
-    /// mean(d) - xhat mean(d xhat)) / sqrt(variance + eps).
+    /// Gradients of `layer_norm`. With xhat the normalised row and d = gamma dy:
+    /// dx = (d - mean(d) - xhat mean(d xhat)) / sqrt(variance + eps).
     layer_norm::layer_norm_backward(x: &[T], dy: &[T], gamma: &[T], rows: &[RowStats]) -> LayerNormGrad<T>;
 
     /// Computes `y = x W^T + b` for `x` [rows, d_in], `weight` [d_out, d_in] and `bias` `[d_out]`.

@@ -102,8 +102,8 @@ pub struct SgdStep {
     pub weight_decay: f32,
 }
 
-/// Updates v <- mu v + (g + wd w) and w <- w - lr v, or with Nesterov w <- w - lr (g + wd w + mu
-/// v).
+/// Updates v <- mu v + (g + wd w) and w <- w - lr v, or with Nesterov
+/// w <- w - lr (g + wd w + mu v).
 pub fn sgd_step(step: SgdStep, weights: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
     let SgdStep { lr, momentum, nesterov, weight_decay } = step;
     let pieces = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));

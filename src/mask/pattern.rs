@@ -24,8 +24,8 @@ pub enum Pattern {
     /// linear layer, scalars of a one-dimensional tensor.
     Channel,
     /// `live` of every `of` consecutive scalars, along the output channels of a convolution or the
-    /// rows of a matrix (a linear layer's d_in). An incomplete last group of r has ceil(r live /
-    /// of). One-dimensional tensors are entirely live.
+    /// rows of a matrix (a linear layer's d_in). An incomplete last group of r has
+    /// ceil(r live / of). One-dimensional tensors are entirely live.
     LiveOf {
         /// Live scalars per group.
         live: usize,

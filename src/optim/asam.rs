@@ -1,5 +1,5 @@
-//! ASAM, adaptive SAM (Kwon et al. 2021). The radius is measured in units of the weights, T = |w| +
-//! eta, which makes it invariant to rescaling layers against one another.
+//! ASAM, adaptive SAM (Kwon et al. 2021). The radius is measured in units of the weights,
+//! T = |w| + eta, which makes it invariant to rescaling layers against one another.
 
 use sharpbench_kernels as kernels;
 

@@ -47,8 +47,8 @@ impl SgdState {
 }
 
 impl Sgd {
-    /// Updates v <- mu v + (g + wd w) and w <- w - lr v, or with Nesterov w <- w - lr (g + wd w +
-    /// mu v).
+    /// Updates v <- mu v + (g + wd w) and w <- w - lr v, or with Nesterov
+    /// w <- w - lr (g + wd w + mu v).
     pub fn step(&self, state: &mut SgdState, weights: &mut [f32], gradient: &[f32], lr: f32) {
         let &Self { momentum, nesterov, weight_decay } = self;
         sgd_step(SgdStep { lr, momentum, nesterov, weight_decay }, weights, gradient, &mut state.velocity);

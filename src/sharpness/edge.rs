@@ -10,8 +10,8 @@ pub fn gradient_descent_edge(eta: f64) -> f64 {
 /// largest eigenvalue is below it, a SAM step lowers a convex quadratic loss. With rho = 0 it is 2
 /// / eta; with G = 0 it is 0.
 ///
-/// Written to avoid cancellation: with q = 8 rho / (eta G), the paper's `G/(2 rho) (sqrt(1 + q) -
-/// 1)` is `(4 / eta) / (sqrt(1 + q) + 1)`.
+/// Written to avoid cancellation: with q = 8 rho / (eta G), the paper's
+/// `G/(2 rho) (sqrt(1 + q) - 1)` is `(4 / eta) / (sqrt(1 + q) + 1)`.
 pub fn sam_edge(eta: f64, rho: f64, gradient_norm: f64) -> f64 {
     if rho == 0.0 {
         return gradient_descent_edge(eta);

@@ -128,8 +128,8 @@ mod tests {
     use crate::nn::{FlopCount, Objective, RunningStats};
     use crate::optim::Norm;
 
-    /// Uses diag(10, 4, 1), where all terms of a masked step are diagonal, at w = (1, 1, 1): g =
-    /// (10, 4, 1). The model's first weight has no curvature.
+    /// Uses diag(10, 4, 1), where all terms of a masked step are diagonal, at w = (1, 1, 1):
+    /// g = (10, 4, 1). The model's first weight has no curvature.
     #[test]
     fn masked_edges_are_those_of_the_quadratic() {
         let spec: ModelSpec = serde_json::from_str(r#"{"name": "quadratic"}"#).expect("a specification");

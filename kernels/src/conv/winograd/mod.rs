@@ -2,9 +2,9 @@
 //! Gray 2016, section 4.1): 16 multiplications per channel pair instead of 36 for each 2x2 output
 //! tile, forward and in both gradients.
 //!
-//! An input tile of 4x4 pixels, overlapping its neighbours by 2, is transformed to 16 points, V =
-//! B' d B, and the weight to U = G g G'. At each point the channels are multiplied as matrices, M =
-//! V U. An output tile is A' M A. The weight gradient is G' (sum over tiles of V' (A dy A')) G. The
+//! An input tile of 4x4 pixels, overlapping its neighbours by 2, is transformed to 16 points,
+//! V = B' d B, and the weight to U = G g G'. At each point the channels are multiplied as matrices,
+//! M = V U. An output tile is A' M A. The weight gradient is G' (sum over tiles of V' (A dy A')) G. The
 //! transforms add, subtract and halve; in f32 the result is about as exact as the direct sum.
 
 mod product;
