@@ -1,4 +1,5 @@
-//! Times of a training step, its parts and its executed FLOPs, beside the machine's matrix-product peak.
+//! Benchmark of a training step: times of the step and its parts, executed FLOPs, and the machine's
+//! matrix product peak.
 
 use std::time::Instant;
 
@@ -19,108 +20,110 @@ use crate::train::{Optimizer, Problem, StepParts, Trainer, fisher_scores, peak_m
 
 /// Classes of the synthetic samples.
 const CLASSES: usize = 10;
-/// Small enough that no training on random labels diverges.
+/// Small enough that training on random labels does not diverge.
 const LR: f64 = 1e-3;
-/// Samples by which masks are chosen, the default of a suite.
+/// Samples for Fisher scores, the default of a suite.
 pub const FISHER_SAMPLES: usize = 128;
 
-/// What to measure.
+/// Settings of a benchmark.
 #[derive(Clone, Debug)]
 pub struct Bench {
-    /// The model.
+    /// Model to train.
     pub model: ModelSpec,
-    /// What a sample is.
+    /// Type and shape of a sample.
     pub input: Input,
-    /// Images of a step.
+    /// Samples per step.
     pub batch_size: usize,
-    /// The optimizer.
+    /// Optimizer to measure.
     pub optimizer: OptimizerSpec,
-    /// Another, whose steps alternate with its steps on the same batches.
+    /// Second optimizer for comparison. Its steps alternate with the first one's, on the same
+    /// batches.
     pub against: Option<OptimizerSpec>,
-    /// Tensors whose names start so are live, in place of a mask by the optimizer's score and pattern.
+    /// Prefix of the names of live tensors, instead of a mask from the optimizer's score and
+    /// pattern.
     pub live: Option<String>,
-    /// Seed of images, weights and masks: with one seed the work is the same in every run.
+    /// Seed of samples, weights and masks: with one seed the work is identical in every run.
     pub seed: u64,
-    /// Where to compute.
+    /// Compute device.
     pub compute: Compute,
-    /// Steps measured.
+    /// Number of steps to measure.
     pub steps: usize,
-    /// Steps before them, not measured.
+    /// Number of warm-up steps.
     pub warmup: usize,
 }
 
-/// What was measured. Times are seconds per step, FLOPs per step.
+/// Result of a benchmark. Times are seconds per step, FLOPs are per step.
 #[derive(Clone, Debug, Serialize)]
 pub struct BenchReport {
     /// Model name.
     pub model: String,
-    /// Its width, where it has one.
+    /// Width of the model, if any.
     pub width: Option<usize>,
-    /// Its depth, where it has one.
+    /// Depth of the model, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<usize>,
-    /// Heads of its attention, where it has one.
+    /// Attention heads of the model, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heads: Option<usize>,
-    /// Its hidden layers, where it has them.
+    /// Hidden layers of the model, if any.
     pub hidden: Option<Vec<usize>>,
-    /// Channels x height x width, or characters.
+    /// Channels x height x width, or number of characters.
     pub input: String,
-    /// Images of a step.
+    /// Samples per step.
     pub batch_size: usize,
-    /// The GPU that computed, where the CPU did not.
+    /// GPU used; `None` for the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
-    /// Threads that computed.
+    /// Number of compute threads.
     pub threads: usize,
     /// Steps measured.
     pub steps: usize,
-    /// The optimizer's steps.
+    /// Measurements of the optimizer.
     #[serde(flatten)]
     pub own: Measured,
-    /// Steps of the optimizer it is compared with.
+    /// Measurements of the second optimizer.
     pub against: Option<Measured>,
-    /// Step times over the other's, step by step.
+    /// Ratio of step times to the second optimizer's, step by step.
     pub step_ratio: Option<Median>,
-    /// The same of all steps together, for optimizers whose steps differ.
+    /// Ratio of total times to the second optimizer's, for optimizers whose steps differ.
     pub time_ratio: Option<f64>,
-    /// Executed FLOPs over the other's.
+    /// Ratio of executed FLOPs to the second optimizer's.
     pub flops_ratio: Option<f64>,
-    /// The best rate of a large matrix product there, on the CPU on as many threads.
+    /// Best rate of a large matrix product on the same device, on the CPU with as many threads.
     pub gemm_peak_gflops_per_second: f64,
-    /// Executed FLOPs per second over that.
+    /// Rate of executed FLOPs as a fraction of the peak.
     pub fraction_of_peak: Option<f64>,
-    /// Peak resident memory, in bytes, of both optimizers and the choice of their masks.
+    /// Peak resident memory in bytes, for both optimizers and the selection of their masks.
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// Steps of one optimizer.
+/// Measurements of an optimizer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
-    /// The optimizer.
+    /// Name of the optimizer.
     pub optimizer: String,
-    /// Its settings, as a cell has them.
+    /// Settings of the optimizer, in the form of a cell.
     pub settings: OptimizerSpec,
-    /// Fraction of weights live, where there is a mask.
+    /// Fraction of weights live, if there is a mask.
     pub live_fraction: Option<f64>,
-    /// Whole steps, mask refresh excluded.
+    /// Time of whole steps, mask refreshes excluded.
     pub step_seconds: Option<Median>,
-    /// Where they went.
+    /// Breakdown of the step time.
     pub parts: Parts,
-    /// One mask refresh by Fisher scores.
+    /// Time of a mask refresh with Fisher scores.
     pub mask_refresh_seconds: Option<f64>,
-    /// FLOPs the kernels executed in a step, mean over steps.
+    /// FLOPs executed by the kernels, averaged over the steps.
     pub flops_executed: f64,
-    /// The same per second.
+    /// Executed FLOPs per second, in billions.
     pub gflops_per_second: Option<f64>,
 }
 
-/// Parts of a step. There is no restore: perturbed weights are a copy.
+/// Parts of a step. Nothing needs to be restored, since perturbed weights are a copy.
 #[derive(Clone, Debug, Serialize)]
 pub struct Parts {
     /// First gradients, at w.
     pub pass1: Option<Median>,
-    /// The ascent step and all that a method computes beside gradients.
+    /// Ascent step and all other computations of the method besides gradients.
     pub perturb: Option<Median>,
     /// Second gradients, at w + eps.
     pub pass2: Option<Median>,
@@ -128,7 +131,7 @@ pub struct Parts {
     pub update: Option<Median>,
 }
 
-/// One optimizer at work.
+/// State of an optimizer during the benchmark.
 struct Subject<'m> {
     spec: OptimizerSpec,
     seed: u64,
@@ -136,7 +139,7 @@ struct Subject<'m> {
     mask: Option<(Mask, Option<BackwardPlan>)>,
     seconds: Vec<f64>,
     parts: Vec<StepParts>,
-    /// Of all measured steps.
+    /// FLOPs of all measured steps.
     flops: u64,
 }
 
@@ -228,7 +231,7 @@ impl<'m> Subject<'m> {
 }
 
 impl Bench {
-    /// Trains a few steps on synthetic images and measures them.
+    /// Trains some steps on synthetic samples and measures them.
     ///
     /// # Errors
     /// When the model cannot be built or a tensor operation fails.
@@ -301,18 +304,18 @@ impl Bench {
     }
 }
 
-/// Fisher scores of the first samples.
+/// Fisher scores from the first samples.
 fn fisher(trainer: &mut Trainer<'_>, data: &DataSet, samples: usize, seed: u64) -> Result<Vec<f32>> {
     fisher_scores(trainer.network(), data, &Augment::default(), (samples, FisherMode::Clean), (seed, 0))
 }
 
-/// The mask of the best scores, or a random one.
+/// Mask of the best scores, or a random one.
 fn choose(spec: &MaskSpec, layout: &ParamLayout, scores: Option<&[f32]>, seed: u64) -> Mask {
     let keep = fisher_keep(layout.len(), spec.sparsity);
     spec.pattern.choose(layout, keep, scores, &mut stream(seed, Stream::InitialMask))
 }
 
-/// The mask of the tensors whose names start with `prefix`.
+/// Mask of the tensors whose names start with `prefix`.
 fn live_tensors(layout: &ParamLayout, prefix: &str) -> Result<Mask> {
     let mut mask = Mask::empty(layout.len());
     for spec in layout.specs().iter().filter(|spec| spec.name.starts_with(prefix)) {

@@ -1,24 +1,24 @@
-//! Reading files that may be a stranger's: no more of one than makes sense, whatever it is.
+//! Reading of untrusted files, with a limit on their size.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// A whole file of at most `limit` bytes.
+/// Reads a text file of at most `limit` bytes.
 ///
 /// # Errors
-/// Those of the system; or says that the file is longer, or no text.
+/// An error of the system, or an error that the file is too long or not text.
 pub(crate) fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
     String::from_utf8(read(path, limit)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no text (UTF-8)"))
 }
 
-/// The same of any bytes.
+/// Reads a binary file of at most `limit` bytes.
 ///
 /// # Errors
-/// Those of the system; or says that the file is longer.
+/// An error of the system, or an error that the file is too long.
 pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // Not by the length that the system tells: a device has none.
+    // The size reported by the system is not used, since devices report none.
     File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(

@@ -1,4 +1,5 @@
-//! Where trainings compute: on the CPU, by this program's kernels, or on a GPU, by candle's operations.
+//! Compute device of trainings: the CPU with this program's kernels, or a GPU with candle
+//! operations.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,15 +8,15 @@ use candle_core::Device;
 
 use crate::error::{Error, Result};
 
-/// What is asked for.
+/// Requested device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// A GPU where there is one that this program was built for, else the CPU.
+    /// A GPU if one is available and supported by this build, otherwise the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// An NVIDIA GPU, by its number among those that the process sees.
+    /// An NVIDIA GPU, by its index among those visible to the process.
     Cuda(usize),
     /// An Apple GPU.
     Metal,
@@ -49,7 +50,7 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// Where trainings compute.
+/// Compute device of trainings.
 #[derive(Clone, Debug, Default)]
 pub struct Compute {
     gpu: Option<Gpu>,
@@ -69,7 +70,8 @@ impl Compute {
     /// Opens a device.
     ///
     /// # Errors
-    /// When the one asked for is not there, or this program was built without it. [`DeviceChoice::Auto`] always finds one.
+    /// When the requested device is not available, or this program was built without support for
+    /// it. [`DeviceChoice::Auto`] always succeeds.
     pub fn open(choice: DeviceChoice) -> Result<Self> {
         match choice {
             DeviceChoice::Cpu => Ok(Self::default()),
@@ -81,28 +83,28 @@ impl Compute {
         }
     }
 
-    /// The CPU by candle's operations: by what a GPU does, for tests where there is none.
+    /// The CPU with candle operations, as a stand-in for a GPU in tests.
     pub fn candle_on_cpu() -> Self {
         Self { gpu: Some(Gpu { device: Device::Cpu, choice: DeviceChoice::Cpu, name: "candle on the CPU".into() }) }
     }
 
-    /// Every way to compute that there is here, with candle's operations: on the CPU, and on a GPU if there is one.
+    /// All available devices with candle operations: the CPU, and a GPU if there is one.
     pub fn all_by_candle() -> Vec<Self> {
         let gpu = Self::open(DeviceChoice::Auto).ok().filter(|found| found.gpu.is_some());
         std::iter::once(Self::candle_on_cpu()).chain(gpu).collect()
     }
 
-    /// The device for candle's operations; none where this program's kernels compute, on the CPU.
+    /// Device for candle operations; `None` for this program's kernels on the CPU.
     pub fn device(&self) -> Option<&Device> {
         self.gpu.as_ref().map(|gpu| &gpu.device)
     }
 
-    /// The choice that finds it again.
+    /// Choice that opens the same device.
     pub fn choice(&self) -> DeviceChoice {
         self.gpu.as_ref().map_or(DeviceChoice::Cpu, |gpu| gpu.choice)
     }
 
-    /// The GPU's name, such as `NVIDIA H100 80GB HBM3`; none for the CPU.
+    /// Name of the GPU, such as `NVIDIA H100 80GB HBM3`; `None` for the CPU.
     pub fn gpu(&self) -> Option<&str> {
         self.gpu.as_ref().map(|gpu| gpu.name.as_str())
     }
@@ -125,7 +127,7 @@ impl Gpu {
             _ => Device::new_metal(0),
         };
         let device = opened.map_err(|e| {
-            // candle's message has a backtrace of its own below.
+            // The message only: candle appends a backtrace below it.
             let reason = e.to_string();
             let reason = reason.lines().next().unwrap_or_default().trim_end_matches(':');
             Error::Device(format!("{choice} cannot be used ({reason}); use --device cpu, or look with doctor"))
@@ -135,7 +137,7 @@ impl Gpu {
     }
 }
 
-/// What the driver calls it.
+/// Name of the device as reported by the driver.
 fn name(device: &Device) -> Option<String> {
     match device {
         #[cfg(feature = "cuda")]

@@ -1,43 +1,43 @@
-//! The one error type of the library: every message names the thing that failed and the remedy.
+//! Error type of the library. Every message names what failed and the remedy.
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong, in words a user can act on.
+/// Errors, in words that a user can act on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A suite file that cannot be run as written.
     #[error("suite {file}: {message}")]
     Suite {
-        /// The file, or the name of an embedded suite.
+        /// File, or name of an embedded suite.
         file: String,
         /// Key, value and remedy.
         message: String,
     },
-    /// Data that is missing, damaged or not what it claims to be.
+    /// Data that is missing, damaged or invalid.
     #[error("data: {0}")]
     Data(String),
-    /// A device that is not there or cannot be used.
+    /// A device that is missing or unusable.
     #[error("device {0}")]
     Device(String),
-    /// The hub could not serve a data set.
+    /// The hub could not provide a data set.
     #[error("hub: {0}")]
     Hub(String),
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}{remedy}", path = path.display(), remedy = remedy(source))]
     Io {
-        /// What was tried: `read`, `write`, `create`, ...
+        /// Attempted action: `read`, `write`, `create`, ...
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// The operating system's answer.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A run folder that cannot be used for what was asked.
+    /// A run folder that cannot be used as requested.
     #[error("run {path}: {message}", path = path.display())]
     Run {
         /// The run folder.
         path: PathBuf,
-        /// What is wrong with it and the remedy.
+        /// Problem and remedy.
         message: String,
     },
     /// A parity case that cannot be read.
@@ -45,13 +45,13 @@ pub enum Error {
     Parity {
         /// The case file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Problem with the case.
         message: String,
     },
-    /// A report that cannot be made.
+    /// A report that cannot be generated.
     #[error("report: {0}")]
     Report(String),
-    /// Wrong use of the command line that the parser cannot see.
+    /// Invalid use of the command line that the parser cannot detect.
     #[error("{0}")]
     Usage(String),
     /// A tensor operation failed.
@@ -65,11 +65,11 @@ impl From<sharpbench_kernels::GeometryError> for Error {
     }
 }
 
-/// The library's result.
+/// Result type of the library.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Wraps an I/O error with the path and the action that met it.
+    /// Wraps an I/O error with its path and the attempted action.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { action, path, source }

@@ -1,7 +1,8 @@
 //! Reproducible benchmarks of SGD, SAM and sparse SAM on candle models: accuracy, wall-clock and FLOPs.
 //!
-//! Data flows one way: a suite file ([`suite`]) becomes a plan of cells, [`exec`] runs them, [`train`] trains
-//! one, [`record`] keeps what was measured, [`stats`] and [`report`] turn records into tables, [`compare`] into verdicts.
+//! Data flows one way. A suite file ([`suite`]) becomes a plan of cells, [`exec`] runs them,
+//! [`train`] trains each one, and [`record`] stores the measurements. [`stats`] and [`report`] turn
+//! records into tables, [`compare`] into verdicts.
 
 pub mod bench;
 mod bounded;
@@ -35,9 +36,11 @@ use std::process::ExitCode;
 
 use optim::Registry;
 
-/// The program: parses the command line, runs the command and prints its error. Suites may name the optimizers of `registry`.
+/// Runs the program: parses the command line, runs the command and prints its error. Suites may
+/// name the optimizers in `registry`.
 ///
-/// A program with a method of its own is a `main` that calls this with [`Registry::with`] (`examples/own_optimizer.rs`).
+/// A program with its own method is a `main` that calls this with [`Registry::with`]
+/// (`examples/own_optimizer.rs`).
 pub fn run(registry: &Registry) -> ExitCode {
     match cli::run(registry) {
         Ok(code) => code,

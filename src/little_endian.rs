@@ -1,16 +1,16 @@
-//! Vectors as the little-endian bytes of files and digests.
+//! Conversion of vectors to and from the little-endian bytes of files and digests.
 
 use bytemuck::{AnyBitPattern, NoUninit, cast_slice, pod_collect_to_vec};
 
-// Then both are copies of memory, whatever the optimization level.
+// On little-endian machines both conversions are plain memory copies at any optimization level.
 const _: () = assert!(cfg!(target_endian = "little"), "sharpbench runs on little-endian machines");
 
-/// The bytes of `values`.
+/// Bytes of `values`.
 pub(crate) fn bytes<T: NoUninit>(values: &[T]) -> &[u8] {
     cast_slice(values)
 }
 
-/// The values whose bytes these are, aligned or not.
+/// Values from their bytes, which need not be aligned.
 pub(crate) fn values<T: NoUninit + AnyBitPattern>(bytes: &[u8]) -> Vec<T> {
     pod_collect_to_vec(bytes)
 }

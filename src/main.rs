@@ -1,4 +1,4 @@
-//! The command line: everything is in the library.
+//! The command line program; the library contains all code.
 
 use std::process::ExitCode;
 

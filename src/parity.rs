@@ -1,4 +1,4 @@
-//! Parity cases: a few training steps of a reference implementation, to be repeated and compared.
+//! Parity cases: training steps of a reference implementation, replayed and compared.
 //!
 //! The format is described in docs/parity.md; `tests/parity/make_cases.py` makes cases with PyTorch.
 
@@ -25,33 +25,34 @@ use crate::sharpness::{First, Hessian, Lanczos, Operator};
 use crate::suite::{GridEntry, one_optimizer};
 use crate::train::{BatchProblem, Optimizer, Problem, Trainer};
 
-/// The value of the `format` entry.
+/// Value of the `format` entry.
 const FORMAT: &str = "sharpbench-parity-1";
-/// Bytes of the longest case that is read.
+/// Maximum bytes of a case.
 const LONGEST: u64 = 1 << 30;
 /// Classes of images.
 const CLASSES: usize = 10;
-/// Residual at which an eigenvalue is compared, over it, and products until then at most.
+/// Relative residual at which an eigenvalue is compared, and the maximum number of products to
+/// reach it.
 const RESIDUAL: f64 = 1e-4;
 const PRODUCTS: usize = 1000;
-/// Training samples that a grid entry may ask for; a case asks for none.
+/// Number of training samples for the checks of a grid entry; a case does not specify it.
 const TRAIN: usize = 128;
 
-/// The result of one case.
+/// Result of a case.
 #[derive(Debug)]
 pub struct ParityComparison {
-    /// The program that made the case.
+    /// Program that made the case.
     pub generator: String,
-    /// Largest relative error allowed.
+    /// Maximum relative error.
     pub tolerance: f64,
-    /// Steps replayed.
+    /// Number of steps replayed.
     pub steps: usize,
-    /// By tensor: max |found - expected| / max |expected|.
+    /// Error by tensor: max |found - expected| / max |expected|.
     pub errors: BTreeMap<String, f64>,
 }
 
 impl ParityComparison {
-    /// The tensor with the largest error.
+    /// Tensor with the largest error.
     pub fn worst(&self) -> Option<(&str, f64)> {
         self.errors.iter().max_by(|a, b| a.1.total_cmp(b.1)).map(|(name, error)| (name.as_str(), *error))
     }
@@ -62,7 +63,7 @@ impl ParityComparison {
     }
 }
 
-/// A case as read.
+/// Contents of a case.
 struct Case<'p> {
     path: &'p Path,
     metadata: HashMap<String, String>,
@@ -72,7 +73,7 @@ struct Case<'p> {
 /// Replays a case.
 ///
 /// # Errors
-/// When the file is no parity case or its tensors do not fit its model.
+/// When the file is not a parity case, or its tensors do not fit its model.
 pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<ParityComparison> {
     let case = Case::read(path)?;
     let spec: ModelSpec = case.json("model")?;
@@ -136,7 +137,7 @@ fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
     }
     let scale = expected.iter().fold(0f64, |m, e| m.max(f64::from(e.abs()))).max(f64::from(f32::MIN_POSITIVE));
     let errors = found.iter().zip(expected).map(|(f, e)| (f64::from(*f) - f64::from(*e)).abs());
-    // A NaN must win, which f64::max would not let it.
+    // NaN must win, but f64::max ignores it.
     errors.fold(0f64, |m, e| if e.is_nan() || m.is_nan() { f64::NAN } else { m.max(e) }) / scale
 }
 
@@ -178,7 +179,7 @@ impl<'p> Case<'p> {
         Ok(self.tensor(name)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
-    /// The tensors `kind.NAME` of all parameters, flat in name order.
+    /// Tensors `kind.NAME` of all parameters, flat in name order.
     fn flat(&self, kind: &str, layout: &ParamLayout) -> Result<Vec<f32>> {
         let mut flat = Vec::with_capacity(layout.len());
         for spec in layout.specs() {
@@ -196,7 +197,8 @@ impl<'p> Case<'p> {
         Ok(flat)
     }
 
-    /// What a sample of a batch is: images [batch, channels, height, width] or characters [batch, length].
+    /// Type and shape of a batch's samples: images [batch, channels, height, width] or characters
+    /// [batch, length].
     fn input(&self, name: &str) -> Result<Input> {
         match *self.tensor(name)?.dims() {
             [batch, channels, height, width] if batch * channels * height * width > 0 => {
@@ -230,8 +232,8 @@ impl<'p> Case<'p> {
         Ok(Batch { input, labels, dropout: None })
     }
 
-    /// Errors of the Hessian of the first batch's loss at `weights`, in f64: its product with a direction, and its eigenvalue of
-    /// largest magnitude.
+    /// Errors of the Hessian of the first batch's loss at `weights`, in f64: of its product with a
+    /// direction, and of its eigenvalue of largest magnitude.
     fn curvature(&self, problem: Problem<'_>, weights: &[f32], task: Task) -> Result<BTreeMap<String, f64>> {
         let layout = problem.model.layout();
         let batch = self.batch(0, task)?;
@@ -253,14 +255,14 @@ impl<'p> Case<'p> {
         Ok(errors)
     }
 
-    /// The optimizer, written as an entry of a suite's grid, and the pattern of its mask, if that is compared too.
+    /// Optimizer, given as a suite's grid entry, and the pattern of its mask if it is compared too.
     fn optimizer(&self, samples: usize, registry: &Registry) -> Result<(OptimizerSpec, Option<Pattern>)> {
         let mut grid: GridEntry = self.json("optimizer")?;
         let shape = TrainingShape { epochs: 1, batch_size: samples, train: TRAIN, normalised: true };
         let named = grid.get("pattern").is_some();
         let is_sparse = grid.get("optimizer").is_some_and(|given| given.values(false) == [Value::Word("ssam".into())]);
         if is_sparse && !named {
-            // The mask is given, so its count does not matter.
+            // The mask is given, so its live count does not matter.
             grid.set("sparsity", 0.5.into());
         }
         let optimizer = one_optimizer(&grid, shape, registry).map_err(|e| self.error(e))?;

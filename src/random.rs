@@ -1,44 +1,44 @@
-//! Named random streams. A cell's randomness comes from its seed alone: two optimizers with one seed draw the
-//! same initial weights and the same batches, whatever else they draw.
+//! Named random streams. A cell's randomness depends only on its seed: two optimizers with one seed
+//! get the same initial weights and the same batches, whatever else they draw.
 
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-/// What a stream is for. The name is part of the key, so streams never overlap.
+/// Purpose of a stream. The name is part of the key, so streams never overlap.
 #[derive(Clone, Copy, Debug)]
 pub enum Stream<'a> {
-    /// Initial value of the named parameter.
+    /// Initial values of the named parameter.
     Init(&'a str),
     /// Order of the training images in an epoch.
     Shuffle(usize),
     /// Crops, flips and Cutout of an epoch.
     Augment(usize),
-    /// Dropout in a step of an epoch; both passes of a SAM step draw the same.
+    /// Dropout in a step of an epoch, identical in both passes of a SAM step.
     Dropout(usize, usize),
-    /// The mask a dynamic method starts from.
+    /// Initial mask of a dynamic method.
     InitialMask,
-    /// Mask decisions of an epoch (samples of the Fisher score, random drop and grow).
+    /// Mask decisions in an epoch (samples of the Fisher score, random drop and grow).
     Mask(usize),
-    /// The tensors that a step of ESAM perturbs.
+    /// Tensors perturbed in a step of ESAM.
     Tensors(usize),
-    /// What a check of the edge draws before a step.
+    /// Random vectors of an edge check before a step.
     Edge(usize),
-    /// What a measurement of sharpness draws after an epoch.
+    /// Random vectors of a sharpness measurement after an epoch.
     Sharpness(usize),
-    /// Samples drawn by the bootstrap; independent of any cell's seed.
+    /// Bootstrap samples; independent of any cell's seed.
     Bootstrap,
-    /// Signs drawn by tests of differences; independent of any cell's seed.
+    /// Signs in tests of differences; independent of any cell's seed.
     Signs,
-    /// The stand-in images; independent of any cell's seed.
+    /// Stand-in images; independent of any cell's seed.
     PhotoPatches(&'a str),
     /// Synthetic images and texts; independent of any cell's seed.
     Synthetic(&'a str),
 }
 
 impl Stream<'_> {
-    /// The text that keys the stream: part of every published number.
+    /// Text that keys the stream. It affects every published number.
     fn tag(self) -> String {
         match self {
             Self::Init(name) => format!("init {name}"),
@@ -58,7 +58,7 @@ impl Stream<'_> {
     }
 }
 
-/// A generator for one stream of one seed.
+/// Creates the generator of a stream for a seed.
 pub fn stream(seed: u64, stream: Stream<'_>) -> ChaCha8Rng {
     let mut key = Sha256::new();
     key.update(b"sharpbench stream v1\0");
@@ -67,13 +67,13 @@ pub fn stream(seed: u64, stream: Stream<'_>) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key.finalize().into())
 }
 
-/// A uniform number in [0, 1) with 24 random bits, exact in f32.
+/// Uniform number in [0, 1) with 24 random bits, exact in f32.
 pub fn unit(rng: &mut ChaCha8Rng) -> f32 {
     (rng.next_u32() >> 8) as f32 * (1.0 / (1 << 24) as f32)
 }
 
-/// Two independent standard normal numbers (Box-Muller). libm in place of the platform's functions: the same bits
-/// everywhere.
+/// Two independent standard normal numbers (Box-Muller). libm replaces the platform's functions, so
+/// the bits are identical everywhere.
 pub fn normal_pair(rng: &mut ChaCha8Rng) -> (f64, f64) {
     // 1 - u keeps the logarithm's argument above zero.
     let (u, v) = (f64::from(unit(rng)), f64::from(unit(rng)));
@@ -82,7 +82,7 @@ pub fn normal_pair(rng: &mut ChaCha8Rng) -> (f64, f64) {
     (radius * cos, radius * sin)
 }
 
-/// A uniform integer in `0..n` (Lemire's multiplication; the bias is below n / 2^64).
+/// Uniform integer in `0..n` (Lemire's multiplication; the bias is below n / 2^64).
 ///
 /// # Panics
 /// When `n` is zero.
@@ -91,7 +91,7 @@ pub fn below(rng: &mut ChaCha8Rng, n: usize) -> usize {
     ((u128::from(rng.next_u64()) * n as u128) >> 64) as usize
 }
 
-/// The first `k` of a random permutation of `0..n` (partial Fisher-Yates).
+/// First `k` elements of a random permutation of `0..n` (partial Fisher-Yates).
 pub fn sample(rng: &mut ChaCha8Rng, n: usize, k: usize) -> Vec<u32> {
     let mut items: Vec<u32> = (0..n as u32).collect();
     let k = k.min(n);
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn streams_are_pinned_and_distinct() {
-        // The first words of two streams, written down once: a change here changes every published number.
+        // Recorded first words of two streams: a change here changes every published number.
         let first = |s| stream(1234, s).next_u64();
         assert_ne!(first(Stream::Shuffle(0)), first(Stream::Shuffle(1)));
         assert_ne!(first(Stream::Shuffle(0)), first(Stream::Augment(0)));

@@ -1,4 +1,4 @@
-//! ReLU (with PyTorch's relu'(0) = 0), GELU, residual addition, and normalised values written out.
+//! ReLU (with PyTorch's relu'(0) = 0), GELU, residual addition, and materialised normalised values.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -9,15 +9,16 @@ use super::scratch::with_scratch;
 use super::simd::{Scalar, arch, load_some, store_some};
 use super::source::{Source, vectors};
 
-/// Elements per task of an elementwise pass. Fixed, so that the order of sums never depends on threads.
+/// Elements per task of an elementwise pass, fixed so that the summation order never depends on the
+/// number of threads.
 const CHUNK: usize = 1 << 13;
 
-/// Values of a task in whole pixels.
+/// Values per task, rounded to whole pixels.
 fn chunk(channels: usize) -> usize {
     (CHUNK / channels).max(1) * channels
 }
 
-/// A pass over values: `f(first value, values to write)` for each chunk.
+/// Runs `f(index of the first value, output values)` on each chunk.
 pub(super) fn by_chunks<T: Scalar>(len: usize, channels: usize, f: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
     let chunk = chunk(channels);
     write(len, |out| out.par_chunks_mut(chunk).enumerate().for_each(|(i, out)| f(i * chunk, out)))

@@ -1,6 +1,7 @@
 //! Scaled dot-product attention (Vaswani et al. 2017), softmax(Q K^T / sqrt(d)) V for each head of each sample.
 //!
-//! A sample's tokens lie as [tokens, 3, heads, d]: queries, keys, values side by side, as one linear layer makes them.
+//! A sample's tokens are laid out as [tokens, 3, heads, d]: queries, keys and values side by side,
+//! as one linear layer produces them.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -11,22 +12,22 @@ use super::output::write;
 use super::scratch::with_scratch;
 use super::simd::{Scalar, arch};
 
-/// The geometry of an attention.
+/// Geometry of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttentionShape {
     /// Samples.
     pub batch: usize,
-    /// Tokens of a sample.
+    /// Tokens per sample.
     pub tokens: usize,
-    /// Heads of a token.
+    /// Heads per token.
     pub heads: usize,
-    /// Values of a query, key or value.
+    /// Dimension of a query, key or value.
     pub size: usize,
-    /// Whether a token sees itself and those before it only.
+    /// Whether a token attends only to itself and earlier tokens.
     pub causal: bool,
 }
 
-/// Queries, keys or values of one head: their place among the three.
+/// Queries, keys or values, by their index among the three.
 #[derive(Clone, Copy)]
 enum Part {
     Query,
@@ -35,7 +36,7 @@ enum Part {
 }
 
 impl AttentionShape {
-    /// Values of a token's output.
+    /// Output features per token.
     fn width(&self) -> usize {
         self.heads * self.size
     }
@@ -44,7 +45,7 @@ impl AttentionShape {
         1.0 / (self.size as f64).sqrt()
     }
 
-    /// Tokens that token `i` sees.
+    /// Number of tokens that token `i` attends to.
     fn seen(&self, i: usize) -> usize {
         if self.causal { i + 1 } else { self.tokens }
     }
@@ -53,12 +54,12 @@ impl AttentionShape {
         part as usize * self.width() + head * self.size
     }
 
-    /// A head's part of a sample, [tokens, size].
+    /// One head's queries, keys or values of a sample, [tokens, size].
     fn part<'a, T: Scalar>(&self, sample: &'a [T], part: Part, head: usize) -> MatRef<'a, T> {
         self.columns(&sample[self.first(part, head)..], 3 * self.width())
     }
 
-    /// A head's columns of rows of `stride` values.
+    /// One head's columns, of rows of `stride` values.
     fn columns<'a, T: Scalar>(&self, data: &'a [T], stride: usize) -> MatRef<'a, T> {
         MatRef { row_stride: stride, ..MatRef::new(data, self.tokens, self.size) }
     }
@@ -67,7 +68,8 @@ impl AttentionShape {
         MatRef::new(data, self.tokens, self.tokens)
     }
 
-    /// FLOPs of so many products of two matrices of all heads; what a causal mask hides is computed too.
+    /// FLOPs of this many matrix products over all heads. Entries hidden by a causal mask are
+    /// computed too.
     fn flops(&self, products: usize) -> usize {
         2 * products * self.batch * self.heads * self.tokens * self.tokens * self.size
     }
@@ -132,15 +134,15 @@ pub(crate) fn attention_backward<T: Scalar>(
     })
 }
 
-/// Writes rows of `size` values to rows that are `stride` apart.
+/// Writes rows of `size` values to rows `stride` apart.
 fn put<T: Scalar>(rows: &[T], out: &mut [T], size: usize, stride: usize) {
     rows.chunks_exact(size).zip(out.chunks_mut(stride)).for_each(|(row, out)| out[..size].copy_from_slice(row));
 }
 
-/// Lanes of a sum: fixed, so that its order does not depend on the CPU.
+/// Lanes of a sum, fixed so that the summation order does not depend on the CPU.
 const LANES: usize = 16;
 
-/// The sum over `f` of the values, in lanes.
+/// Sum of `f(i)` for all i below `n`, accumulated in lanes.
 #[inline(always)]
 fn sum<T: Scalar>(n: usize, f: impl Fn(usize) -> T) -> T {
     let mut lanes = [T::zero(); LANES];
@@ -154,7 +156,8 @@ fn sum<T: Scalar>(n: usize, f: impl Fn(usize) -> T) -> T {
     lanes.into_iter().fold(T::zero(), |sum, lane| sum + lane)
 }
 
-/// Scores, row by row, to the weights of what the row's token sees.
+/// Converts scores to attention weights row by row, over the tokens that the row's token attends
+/// to.
 struct Softmax<'a, T> {
     shape: &'a AttentionShape,
     scores: &'a mut [T],
@@ -168,7 +171,7 @@ impl<T: Scalar> WithSimd for Softmax<'_, T> {
         let scale = T::narrow(self.shape.scale());
         for (i, row) in self.scores.chunks_exact_mut(self.shape.tokens).enumerate() {
             let (row, hidden) = row.split_at_mut(self.shape.seen(i));
-            // NaN is no maximum, but reaches every weight through the sum.
+            // The maximum ignores NaN, but NaN still reaches every weight through the sum.
             let max = row.iter().fold(T::narrow(f64::NEG_INFINITY), |max, v| if *v > max { *v } else { max });
             row.iter_mut().for_each(|v| *v = ((*v - max) * scale).exponential());
             let inverse = T::one() / sum(row.len(), |j| row[j]);
@@ -178,7 +181,8 @@ impl<T: Scalar> WithSimd for Softmax<'_, T> {
     }
 }
 
-/// The gradient of the weights, row by row, to that of the unscaled scores: scale p (dp - sum(p dp)).
+/// Converts the gradient of the weights to that of the unscaled scores, row by row:
+/// scale p (dp - sum(p dp)).
 struct SoftmaxBackward<'a, T> {
     shape: &'a AttentionShape,
     weights: &'a [T],

@@ -1,4 +1,5 @@
-//! Batch normalisation by channel, from sums to lines: what [`super::Source`] needs to work it out on the way. In f64.
+//! Per-channel batch normalisation: from sums to the lines that [`super::Source`] applies on the
+//! fly. In f64.
 
 use super::moments::Moments;
 
@@ -12,12 +13,12 @@ pub struct ChannelStats {
 }
 
 impl ChannelStats {
-    /// The batch's statistics, from the sums of x and x^2 over `count` values by channel.
+    /// Batch statistics from the per-channel sums of x and x^2 over `count` values.
     pub fn of_batch(moments: &Moments, count: f64) -> Vec<Self> {
         let sums = moments.plain.iter().zip(&moments.product);
         sums.map(|(x, xx)| {
             let mean = x / count;
-            // max: rounding may leave a constant channel just below zero. NaN stays NaN.
+            // max: rounding can push a constant channel just below zero. NaN stays NaN.
             let variance = xx / count - mean * mean;
             Self { mean, variance: if variance < 0.0 { 0.0 } else { variance } }
         })
@@ -29,33 +30,34 @@ impl ChannelStats {
     }
 }
 
-/// `gamma (x - mean) / sqrt(variance + eps) + beta` as scale and shift by channel.
+/// `gamma (x - mean) / sqrt(variance + eps) + beta` as per-channel scale and shift.
 pub fn normalisation(stats: &[ChannelStats], gamma: &[f64], beta: &[f64], eps: f64) -> [Vec<f64>; 2] {
     let scale: Vec<f64> = stats.iter().zip(gamma).map(|(s, gamma)| gamma * s.inverse_deviation(eps)).collect();
     let shift = stats.iter().zip(beta).zip(&scale).map(|((s, beta), scale)| beta - s.mean * scale).collect();
     [scale, shift]
 }
 
-/// Gradients of a batch normalisation, by channel.
+/// Per-channel gradients of a batch normalisation.
 pub struct BatchNormGrad {
-    /// Of the scale.
+    /// Gradient of the scale.
     pub gamma: Vec<f64>,
-    /// Of the shift.
+    /// Gradient of the shift.
     pub beta: Vec<f64>,
-    /// a, b and c of the input's gradient `a dy + b x + c`.
+    /// Coefficients a, b and c of the input gradient `a dy + b x + c`.
     pub terms: [Vec<f64>; 3],
 }
 
-/// Whether the statistics were the batch's own, so that the gradient passes through them, or constants.
+/// Whether the statistics came from the batch, so that the gradient passes through them, or are
+/// constants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistics {
-    /// The batch's own.
+    /// Computed from the batch.
     Batch,
     /// Constants.
     Fixed,
 }
 
-/// From the sums of dy and dy x over `count` values by channel:
+/// Gradients from the per-channel sums of dy and dy x over `count` values:
 /// dx = gamma inv (dy - mean(dy) - xhat mean(dy xhat)) with xhat = (x - mean) inv.
 pub fn batch_norm_backward(
     moments: &Moments,

@@ -1,4 +1,4 @@
-//! A layer without input, whose parameter is scaled entry by entry.
+//! A layer without input whose output is its parameter, scaled elementwise.
 
 use super::simd::Scalar;
 

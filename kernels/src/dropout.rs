@@ -1,4 +1,4 @@
-//! Dropout, once it is drawn which values are kept.
+//! Dropout with a given keep mask.
 
 use super::activation::by_chunks;
 use super::simd::Scalar;

@@ -1,4 +1,4 @@
-//! Vectors of tokens and of positions.
+//! Token and position embeddings.
 
 use rayon::prelude::*;
 

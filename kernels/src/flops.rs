@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// FLOPs of the convolutions and matrix products that were given this counter. Clones share the count.
+/// FLOP counter of the convolutions and matrix products that receive it. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct FlopCount(Arc<AtomicU64>);
 
 impl FlopCount {
-    /// Adds `flops` FLOPs; a multiply-add has 2.
+    /// Adds `flops` FLOPs; a multiply-add counts as 2.
     pub fn add(&self, flops: usize) {
         self.0.fetch_add(flops as u64, Ordering::Relaxed);
     }

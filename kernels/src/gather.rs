@@ -1,4 +1,4 @@
-//! Some channels of a value, side by side: what is left of it when a mask leaves few of them alive.
+//! Gathers selected channels of a value, for masks that leave few channels live.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -8,10 +8,10 @@ use super::scratch::with_scratch;
 use super::simd::{Scalar, arch};
 use super::source::Source;
 
-/// Pixels of one task.
+/// Pixels per task.
 const PIXELS: usize = 256;
 
-/// `x` [pixels, channels] -> [pixels, live channels].
+/// Gathers `x` [pixels, channels] into [pixels, live channels].
 pub(crate) fn gather<T: Scalar>(x: &Source<'_, T>, channels: usize, live: &[usize]) -> Vec<T> {
     let pixels = x.len() / channels;
     write(pixels * live.len(), |out| {

@@ -1,17 +1,17 @@
-//! Matrix product on slices: a safe wrapper around the `gemm` crate, single-threaded by design. Callers
-//! parallelise over blocks of output rows, which keeps the order of sums fixed.
+//! Matrix product on slices: a safe, single-threaded wrapper around the `gemm` crate. Callers
+//! parallelise over blocks of output rows, which fixes the summation order.
 
 use rayon::prelude::*;
 
 use super::flops::FlopCount;
 use super::simd::Scalar;
 
-/// Output rows of one task of [`par_gemm`], at least.
+/// Minimum output rows per task of [`par_gemm`].
 const ROWS_PER_TASK: usize = 32;
-/// Tasks of one product, at most: each packs the right operand anew.
+/// Maximum tasks per product: each one packs the right operand again.
 const TASKS: usize = 64;
 
-/// A strided matrix to read: element (i, j) is `data[i * row_stride + j * col_stride]`.
+/// Strided input matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
 pub(super) struct MatRef<'a, T> {
     pub(super) data: &'a [T],
@@ -47,7 +47,7 @@ impl<'a, T> MatRef<'a, T> {
     }
 }
 
-/// A row-major matrix to write.
+/// Row-major output matrix.
 pub(super) struct MatMut<'a, T> {
     pub(super) data: &'a mut [T],
     pub(super) rows: usize,
@@ -58,7 +58,7 @@ fn span(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usize
     if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + (cols - 1) * col_stride + 1 }
 }
 
-/// `out = a b` or, with `accumulate`, `out += a b`.
+/// Computes `out = a b` or, with `accumulate`, `out += a b`.
 ///
 /// # Panics
 /// When shapes disagree or a matrix reaches past its slice.
@@ -93,7 +93,8 @@ pub(super) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_
     }
 }
 
-/// [`gemm`] over blocks of output rows in parallel; the blocks are the same for any number of threads.
+/// Runs [`gemm`] over blocks of output rows in parallel; the blocks are the same for any number of
+/// threads.
 pub(super) fn par_gemm<T: Scalar>(
     out: MatMut<'_, T>,
     a: MatRef<'_, T>,
@@ -111,12 +112,13 @@ pub(super) fn par_gemm<T: Scalar>(
     });
 }
 
-/// Side of the matrices whose product measures the peak: 4 MiB of f32, which the caches hold.
+/// Side of the matrices whose product measures the peak: 4 MiB of f32, which fits the caches.
 const PEAK_SIDE: usize = 576;
-/// Rounds of which the best counts.
+/// Measurement rounds, of which the best counts.
 const PEAK_ROUNDS: usize = 12;
 
-/// The CPU's matrix-product peak in FLOP/s: every thread multiplies matrices of its own; the best round counts.
+/// Measures the CPU's matrix product peak in FLOP/s. Every thread multiplies its own matrices; the
+/// best round counts.
 pub fn peak() -> f64 {
     let n = PEAK_SIDE;
     let threads = rayon::current_num_threads();

@@ -1,4 +1,4 @@
-//! Layer normalisation of rows [rows, features]. Statistics in f64.
+//! Layer normalisation of rows [rows, features], with statistics in f64.
 
 use rayon::prelude::*;
 
@@ -6,7 +6,7 @@ use super::moments::sum_pairs;
 use super::output::write;
 use super::simd::Scalar;
 
-/// Rows of one task. Fixed, so that the order of sums never depends on threads.
+/// Rows per task, fixed so that the summation order never depends on the number of threads.
 const ROWS: usize = 256;
 
 /// A row's mean and 1 / sqrt(variance + eps).
@@ -40,11 +40,11 @@ pub(crate) fn layer_norm<T: Scalar>(x: &[T], gamma: &[T], beta: &[T], eps: f64) 
 
 /// Gradients of a layer normalisation: of the input, gamma and beta.
 pub struct LayerNormGrad<T> {
-    /// Of the input.
+    /// Gradient of the input.
     pub x: Vec<T>,
-    /// Of the scale.
+    /// Gradient of the scale.
     pub gamma: Vec<f64>,
-    /// Of the shift.
+    /// Gradient of the shift.
     pub beta: Vec<f64>,
 }
 

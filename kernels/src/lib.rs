@@ -1,15 +1,16 @@
 //! CPU kernels on contiguous slices, images channels-last, for f32 (training) and f64 (gradient checks).
 //!
-//! Slices go in, slices come out; nothing here knows of tensors, models or training. Every reduction runs in an order
-//! fixed by the shapes alone, so results are the same bits for any number of threads. This is the only package that may
-//! contain `unsafe`.
+//! Kernels map slices to slices and know nothing of tensors, models or training. Every reduction
+//! runs in an order fixed by the shapes alone, so results are bit-identical for any number of
+//! threads. This is the only package that may contain `unsafe`.
 //!
-//! # No other package compiles a kernel
+//! # Kernels are compiled in this package alone
 //!
-//! A generic function is compiled by the package that calls it, at that package's optimization level. Kernels are fast
-//! only at the highest level and in one codegen unit, so this package compiles each of them itself, for both types:
-//! whatever loops over data is `pub(crate)` and has a line in `instances.rs`, which makes the public function, a call of
-//! code that is already compiled. Public methods of public types either are not generic or touch no data.
+//! A generic function is compiled by the package that calls it, at that package's optimization
+//! level. Kernels are fast only at the highest level and in one codegen unit, so this package
+//! compiles each kernel itself, for both types. Everything that loops over data is `pub(crate)` and
+//! has a line in `instances.rs`, which generates a public function that calls the compiled code.
+//! Public methods of public types are either not generic or touch no data.
 #![allow(
     unsafe_code,
     reason = "calls into the gemm crate and unchecked loads in inner loops; each has a SAFETY comment"

@@ -8,17 +8,18 @@ use super::gemm::{MatMut, MatRef, par_gemm};
 use super::simd::Scalar;
 use super::source::Source;
 
-/// Rows whose bias gradients one task sums. Fixed, so that the order of sums never depends on threads.
+/// Rows whose bias gradients one task sums, fixed so that the summation order never depends on the
+/// number of threads.
 const ROWS: usize = 1024;
 
-/// The geometry of a fully connected layer.
+/// Geometry of a fully connected layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinearShape {
-    /// Rows of values: samples, or tokens.
+    /// Number of rows: samples or tokens.
     pub rows: usize,
-    /// Values read in each row.
+    /// Input features per row.
     pub d_in: usize,
-    /// Values written in each row.
+    /// Output features per row.
     pub d_out: usize,
 }
 

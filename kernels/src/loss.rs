@@ -1,12 +1,12 @@
-//! Losses of logits and integer labels, in f64 inside. libm in place of the platform's functions: the same bits
-//! with every C library.
+//! Losses of logits and integer labels, computed internally in f64. libm replaces the platform's
+//! functions, so results are bit-identical with every C library.
 
 use rayon::prelude::*;
 
 use super::output::write;
 use super::simd::Scalar;
 
-/// Rows of one task, at least.
+/// Minimum rows per task.
 const ROWS: usize = 64;
 
 pub(crate) fn cross_entropy<T: Scalar>(logits: &[T], labels: &[u32], classes: usize) -> Vec<f64> {

@@ -1,13 +1,14 @@
-//! The exponential and the normal distribution, for softmax and GELU. In f32 they are short enough for a compiler to
-//! work out several lanes at once; the same bits on every CPU, since every operation is rounded as IEEE 754 says.
+//! Exponential and normal distribution, for softmax and GELU. The f32 versions are short enough for
+//! the compiler to vectorise. Results are bit-identical on every CPU, since every operation rounds
+//! as IEEE 754 specifies.
 
-/// e^x to 2 units in the last place; 0 below -87.3, infinite above 88.7, NaN stays NaN. Cody and Waite's reduction with
-/// the polynomial of Moshier's Cephes library (`expf`).
+/// e^x to 2 units in the last place; 0 below -87.3, infinite above 88.7, NaN stays NaN. Uses Cody
+/// and Waite's reduction with the polynomial of Moshier's Cephes library (`expf`).
 #[inline(always)]
 pub(super) fn exp_f32(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    /// Adding it leaves an integer in the low bits.
+    /// Adding this leaves the rounded integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let inside = x.clamp(-87.3, 88.7);
     let shifted = inside.mul_add(std::f32::consts::LOG2_E, ROUND);
@@ -17,7 +18,7 @@ pub(super) fn exp_f32(x: f32) -> f32 {
     let p = p.mul_add(r, 8.333_452e-3).mul_add(r, 4.166_579_6e-2);
     let p = p.mul_add(r, 1.666_666_5e-1).mul_add(r, 0.5);
     let p = p.mul_add(r * r, r) + 1.0;
-    // Two factors, since 2^128 has no representation.
+    // Two factors, since 2^128 is not representable.
     let power = |n: u32| f32::from_bits(n.wrapping_add(127) << 23);
     let whole = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     let half = whole >> 1;
@@ -26,7 +27,7 @@ pub(super) fn exp_f32(x: f32) -> f32 {
     if x < -87.3 { 0.0 } else { value }
 }
 
-/// The standard normal distribution's function and density at x; the former within 3e-7 (Abramowitz and Stegun 7.1.26).
+/// Standard normal CDF and density at x; the CDF is within 3e-7 (Abramowitz and Stegun 7.1.26).
 #[inline(always)]
 pub(super) fn normal_f32(x: f32) -> (f32, f32) {
     const INVERSE_SQRT_TAU: f32 = 0.398_942_3;
@@ -37,7 +38,7 @@ pub(super) fn normal_f32(x: f32) -> (f32, f32) {
     (if x < 0.0 { tail } else { 1.0 - tail }, INVERSE_SQRT_TAU * e)
 }
 
-/// The standard normal distribution's function and density at x, to the last digits of f64.
+/// Standard normal CDF and density at x, to full f64 precision.
 pub(super) fn normal_f64(x: f64) -> (f64, f64) {
     let density = libm::exp(-0.5 * x * x) / std::f64::consts::TAU.sqrt();
     (0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2), density)

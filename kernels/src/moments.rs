@@ -1,4 +1,4 @@
-//! Sums by channel in f64, from which batch normalisation takes its statistics and its gradients.
+//! Per-channel sums in f64, for the statistics and gradients of batch normalisation.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -6,20 +6,20 @@ use rayon::prelude::*;
 use super::simd::{Scalar, arch, load_some};
 use super::source::{Line, through_gate, vectors};
 
-/// Pixels of one task. Fixed, so that the order of sums never depends on threads.
+/// Pixels per task, fixed so that the summation order never depends on the number of threads.
 const PIXELS: usize = 1024;
 
-/// By channel, the sums over all pixels of a value and of its product with another: of x and x^2 for statistics, of dy
-/// and dy x for gradients. In f64 the raw moments of f32 values lose nothing that the values had.
+/// Per-channel sums, over all pixels, of a value and of its product with another: x and x^2 for
+/// statistics, dy and dy x for gradients. Raw moments of f32 values lose no precision in f64.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
-    /// Sums of the value.
+    /// Sums of the values.
     pub plain: Vec<f64>,
-    /// Sums of the product.
+    /// Sums of the products.
     pub product: Vec<f64>,
 }
 
-/// The sum of `parts` in their order, each two rows of `n`.
+/// Sums `parts` in order, each two rows of `n`.
 pub(super) fn sum_pairs(parts: &[f64], n: usize) -> [Vec<f64>; 2] {
     let mut first = vec![0.0; 2 * n];
     for part in parts.chunks_exact(2 * n) {
@@ -30,13 +30,13 @@ pub(super) fn sum_pairs(parts: &[f64], n: usize) -> [Vec<f64>; 2] {
 }
 
 impl Moments {
-    /// The sum of `parts`, each the plain sums and then the products of `channels` channels.
+    /// Sums `parts`, each the plain sums followed by the products of `channels` channels.
     pub(super) fn sum(parts: &[f64], channels: usize) -> Self {
         let [plain, product] = sum_pairs(parts, channels);
         Self { plain, product }
     }
 
-    /// Sums `parts`, if anything was measured.
+    /// Sums `parts`; `None` if nothing was measured.
     pub(super) fn measured(parts: &[f64], channels: usize) -> Option<Self> {
         (!parts.is_empty()).then(|| Self::sum(parts, channels))
     }
@@ -68,25 +68,25 @@ pub(crate) fn gradient_moments<T: Scalar>(dy: &[T], x: &[T], channels: usize, ga
     Moments::of(channels, dy, x, gate)
 }
 
-/// What is measured of an output, piece by piece while it is in the cache: the moments of the values themselves, or of a
-/// gradient with the values whose normalised value it is the gradient of.
+/// Measurement of an output, taken piece by piece while it is in the cache: moments of the values,
+/// or of a gradient together with the values before the normalisation.
 #[derive(Clone, Copy)]
 pub enum Measure<'a, T> {
-    /// Nothing is measured.
+    /// No measurement.
     Nothing,
-    /// The values themselves.
+    /// Moments of the values.
     Values,
-    /// A gradient.
+    /// Moments of a gradient.
     Gradient {
-        /// The values before the normalisation.
+        /// Values before the normalisation.
         x: &'a [T],
-        /// The normalisation, if a ReLU followed it.
+        /// The normalisation, if a ReLU follows it.
         gate: Option<Line<'a, T>>,
     },
 }
 
 impl<T: Scalar> Measure<'_, T> {
-    /// Room for the sums of `pieces` pieces.
+    /// Allocates the sums of `pieces` pieces.
     pub(super) fn parts(&self, pieces: usize, channels: usize) -> Vec<f64> {
         match self {
             Self::Nothing => Vec::new(),
@@ -94,8 +94,8 @@ impl<T: Scalar> Measure<'_, T> {
         }
     }
 
-    /// Measures `out`, pieces of `piece` values, the first of them piece `first` of the whole output; nothing where
-    /// `parts` has no room.
+    /// Measures `out` in pieces of `piece` values, starting with piece `first` of the whole output.
+    /// Does nothing if `parts` is empty.
     pub(super) fn pieces(&self, first: usize, out: &[T], piece: usize, channels: usize, parts: &mut [f64]) {
         for (i, (sums, out)) in parts.chunks_mut(2 * channels).zip(out.chunks(piece)).enumerate() {
             let (b, gate) = match self {
@@ -106,7 +106,7 @@ impl<T: Scalar> Measure<'_, T> {
         }
     }
 
-    /// Measures a finished output.
+    /// Measures a complete output.
     pub(super) fn whole(&self, out: &[T], channels: usize) -> Option<Moments> {
         match *self {
             Self::Nothing => None,
@@ -116,7 +116,8 @@ impl<T: Scalar> Measure<'_, T> {
     }
 }
 
-/// Sums `a` and `a b` by channel into `sums` (which it overwrites), leaving out values that `gate`'s ReLU stopped.
+/// Overwrites `sums` with the per-channel sums of `a` and `a b`, leaving out values that `gate`'s
+/// ReLU blocked.
 struct MomentSums<'a, T> {
     a: &'a [T],
     b: &'a [T],

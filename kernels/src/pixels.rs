@@ -1,17 +1,18 @@
-//! From pixels to the values that models read.
+//! Conversion of pixels to model inputs.
 
-/// The part of an image that is read, as large as the image itself.
+/// A crop of a padded image, of the image's own size.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PaddedCrop {
-    /// Black pixels around the image.
+    /// Width of the black padding.
     pub padding: usize,
-    /// First row and first column, in the padded image; each at most twice the padding.
+    /// First row and column in the padded image; each at most twice the padding.
     pub at: [usize; 2],
-    /// Write it mirrored, left to right.
+    /// Whether to mirror left to right.
     pub mirror: bool,
 }
 
-/// Writes `(pixel / 255 - mean) / std` of a crop of `pixels` [channels, height, width]; `mean` and `std` are by channel.
+/// Writes `(pixel / 255 - mean) / std` of a crop of `pixels` [channels, height, width]; `mean` and
+/// `std` are per channel.
 pub fn normalise(
     pixels: &[u8],
     [height, width]: [usize; 2],
@@ -20,7 +21,7 @@ pub fn normalise(
     out: &mut [f32],
 ) {
     let PaddedCrop { padding, at: [top, left], mirror } = crop;
-    // The columns of the crop that come from the image, and those of the image that they read.
+    // Columns of the crop that come from the image, and the image columns they read.
     let end = (width + padding).saturating_sub(left).min(width);
     let inside = padding.saturating_sub(left).min(end)..end;
     let column = |x: usize| (x + left).saturating_sub(padding).min(width);
@@ -49,7 +50,7 @@ pub fn normalise(
     }
 }
 
-/// Writes `pixel / 256 - mean`; each pixel has a mean of its own.
+/// Writes `pixel / 256 - mean`, with a separate mean per pixel.
 pub fn centre(pixels: &[u8], means: &[f32], out: &mut [f32]) {
     let centred = pixels.iter().zip(means).map(|(pixel, mean)| f32::from(*pixel) / 256.0 - mean);
     out.iter_mut().zip(centred).for_each(|(out, value)| *out = value);
@@ -59,7 +60,7 @@ pub fn centre(pixels: &[u8], means: &[f32], out: &mut [f32]) {
 mod tests {
     use super::*;
 
-    /// Every crop, pixel by pixel: what the padded image holds there.
+    /// Checks every crop against the padded image, pixel by pixel.
     #[test]
     fn a_crop_reads_the_padded_image() {
         let (height, width, padding) = (3, 4, 5);

@@ -1,4 +1,4 @@
-//! Pooling and the parameter-free shortcut: channels-last images [batch, h, w, c].
+//! Pooling and the parameter-free shortcut on channels-last images [batch, h, w, c].
 
 use rayon::prelude::*;
 
@@ -6,16 +6,16 @@ use super::output::write;
 use super::simd::Scalar;
 use super::windows::Windows;
 
-/// The geometry of a pooling.
+/// Geometry of a pooling layer.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolShape {
     batch: usize,
     channels: usize,
-    /// The windows over one image.
+    /// Windows over one image.
     pub windows: Windows,
 }
 
-/// Says why a layer with these settings cannot read these images.
+/// Reason why a layer with these settings cannot read these images.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GeometryError(String);
 
@@ -28,7 +28,7 @@ impl std::fmt::Display for GeometryError {
 impl std::error::Error for GeometryError {}
 
 impl PoolShape {
-    /// The pooling of images [batch, height, width, channels].
+    /// Pooling of images [batch, height, width, channels].
     ///
     /// # Errors
     /// When the window is larger than the padded image, or the padding more than half of it.
@@ -39,7 +39,7 @@ impl PoolShape {
         padding: usize,
     ) -> Result<Self, GeometryError> {
         let fits = kernel <= height.min(width) + 2 * padding;
-        // Every window must hold a pixel, and the place of a winner must fit a byte.
+        // Every window must contain a pixel, and the winner's index must fit a byte.
         if stride == 0 || !(1..=15).contains(&kernel) || 2 * padding > kernel || !fits {
             return Err(GeometryError(format!(
                 "impossible pooling: windows of {kernel}, stride {stride}, padding {padding} on images of \
@@ -49,7 +49,7 @@ impl PoolShape {
         Ok(Self { batch, channels, windows: Windows { height, width, kernel, stride, padding } })
     }
 
-    /// [batch, out height, out width, channels].
+    /// Output shape [batch, out height, out width, channels].
     pub fn out_dims(&self) -> [usize; 4] {
         let (out_height, out_width) = self.windows.out();
         [self.batch, out_height, out_width, self.channels]
@@ -74,7 +74,7 @@ pub(crate) fn max_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> (Vec<T>, Vec<u8>)
             for (out, place, pixel) in s.windows.pairs() {
                 let best = y[out * c..][..c].iter_mut().zip(&mut winners[out * c..][..c]);
                 for ((best, winner), x) in best.zip(&x[pixel * c..][..c]) {
-                    // NaN wins, so that a diverged run is seen.
+                    // NaN wins, so that a divergence is not hidden.
                     if *x > *best || x.wide().is_nan() {
                         (*best, *winner) = (*x, place as u8);
                     }
@@ -149,7 +149,7 @@ pub(crate) fn global_avg_pool_backward<T: Scalar>(dy: &[T], pixels: usize, chann
     dx
 }
 
-/// Pairs (input pixel, output pixel) of a subsampling by two.
+/// Pairs (input pixel, output pixel) of subsampling by two.
 fn subsampled(height: usize, width: usize) -> impl Iterator<Item = (usize, usize)> {
     let out_width = width.div_ceil(2);
     (0..height.div_ceil(2)).flat_map(move |y| (0..out_width).map(move |x| (2 * y * width + 2 * x, y * out_width + x)))

@@ -2,8 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// The `k` of `candidates`, indices of `scores`, with the largest score; ties go to the lower index. Order of the result is
-/// unspecified. Linear time on average.
+/// Returns the `k` of `candidates` (indices into `scores`) with the largest scores; ties go to the
+/// lower index. The result is unordered. Linear time on average.
 pub fn top_k(mut candidates: Vec<u32>, k: usize, scores: &[f32]) -> Vec<u32> {
     if k == 0 {
         return Vec::new();

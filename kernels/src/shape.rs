@@ -1,4 +1,4 @@
-//! The change of layout.
+//! Conversion of layouts.
 
 use rayon::prelude::*;
 

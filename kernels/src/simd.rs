@@ -1,4 +1,5 @@
-//! Vectors of a scalar type at the width the CPU has, chosen at run time by pulp (AVX-512, AVX2, NEON, scalar).
+//! Vectors of a scalar type at the CPU's width, chosen at run time by pulp (AVX-512, AVX2, NEON,
+//! scalar).
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -12,11 +13,11 @@ use super::math;
 
 #[cfg(test)]
 thread_local! {
-    /// An instruction set that a test wants in place of the CPU's best.
+    /// Instruction set that a test forces instead of the CPU's best.
     pub(super) static FORCED: std::cell::Cell<Option<Arch>> = const { std::cell::Cell::new(None) };
 }
 
-/// The instruction set that kernels run with: the best that this CPU has.
+/// Instruction set that kernels use: the best this CPU supports.
 pub(super) fn arch() -> Arch {
     #[cfg(test)]
     if let Some(forced) = FORCED.get() {
@@ -25,58 +26,58 @@ pub(super) fn arch() -> Arch {
     Arch::new()
 }
 
-/// A floating-point type the kernels run in: f32 for training, f64 for gradient checks.
+/// Floating-point type of kernels: f32 for training, f64 for gradient checks.
 pub trait Scalar: Kernels<Self> + NumAssign + PartialOrd + Debug + Pod + Send + Sync {
-    /// As many values as a register of `S` holds.
+    /// A register's worth of values.
     type Vector<S: Simd>: Pod;
 
-    /// Values of a vector.
+    /// Values per vector.
     #[inline(always)]
     fn lanes<S: Simd>() -> usize {
         size_of::<Self::Vector<S>>() / size_of::<Self>()
     }
 
-    /// All lanes `value`.
+    /// Sets all lanes to `value`.
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
 
-    /// `a + b` by lane.
+    /// `a + b` per lane.
     fn plus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
 
-    /// `a - b` by lane.
+    /// `a - b` per lane.
     fn minus<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
 
-    /// `a b + c` by lane, rounded once where the CPU can.
+    /// `a b + c` per lane, rounded once where the CPU supports it.
     fn mul_add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>, c: Self::Vector<S>) -> Self::Vector<S>;
 
-    /// `max(a, 0)` by lane, but NaN stays NaN, so that a diverged run is seen.
+    /// `max(a, 0)` per lane, but NaN stays NaN, so that a divergence is not hidden.
     fn positive_part<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
 
     /// `a` in the lanes where `gate > 0`, else 0.
     fn where_positive<S: Simd>(simd: S, gate: Self::Vector<S>, a: Self::Vector<S>) -> Self::Vector<S>;
 
-    /// The lanes in f64: a vector of f32 fills two of f64, one of f64 the first alone.
+    /// Converts lanes to f64: a vector of f32 fills two of f64, one of f64 only the first.
     fn widen<S: Simd>(simd: S, a: Self::Vector<S>) -> [S::f64s; 2];
 
-    /// The nearest value of this type.
+    /// Nearest value of this type.
     fn narrow(value: f64) -> Self;
 
-    /// The value in f64.
+    /// Value in f64.
     fn wide(self) -> f64;
 
-    /// e^x of one value.
+    /// e^x of a single value.
     fn exponential(self) -> Self;
 
-    /// The standard normal distribution's function and density at one value.
+    /// Standard normal CDF and density at a single value.
     fn normal(self) -> (Self, Self);
 
-    /// The values of a slice that is shorter than a vector, the other lanes 0.
+    /// Loads a slice shorter than a vector; the remaining lanes are 0.
     fn load_head<S: Simd>(simd: S, values: &[Self]) -> Self::Vector<S>;
 
-    /// As many lanes as a slice that is shorter than a vector takes.
+    /// Stores the leading lanes to a slice shorter than a vector.
     fn store_head<S: Simd>(simd: S, vector: Self::Vector<S>, values: &mut [Self]);
 }
 
-/// The two implementations differ in pulp's names alone.
+/// The two implementations differ only in pulp's names.
 macro_rules! scalar {
     ($scalar:ty, $vector:ident, $splat:ident, $add:ident, $sub:ident, $mul_add:ident, $less:ident, $select:ident,
      $load:ident, $store:ident, $exponential:path, $normal:path) => {
@@ -186,20 +187,20 @@ scalar!(
     math::normal_f64
 );
 
-/// Whether a CPU has registers for the larger tiles.
+/// Whether the CPU has enough registers for the larger tiles.
 #[inline(always)]
 pub(super) fn many_registers<S: Simd>() -> bool {
     S::REGISTER_COUNT > 16
 }
 
-/// What the kernels' tiles depend on.
+/// Register properties that determine the kernels' tiles.
 pub(super) struct Registers {
-    /// Values of a vector.
+    /// Values per vector.
     pub(super) lanes: usize,
     pub(super) many: bool,
 }
 
-/// The registers of the CPU for vectors of a type.
+/// The CPU's registers for vectors of a type.
 pub(super) fn registers<T: Scalar>() -> Registers {
     struct Ask<T>(PhantomData<T>);
 
@@ -214,26 +215,26 @@ pub(super) fn registers<T: Scalar>() -> Registers {
     arch().dispatch(Ask::<T>(PhantomData))
 }
 
-/// Copies `values` (at least one vector's worth) into a register.
+/// Loads `values` (at least a full vector) into a register.
 #[inline(always)]
 pub(super) fn load<S: Simd, T: Scalar>(values: &[T]) -> T::Vector<S> {
     bytemuck::pod_read_unaligned(bytemuck::cast_slice(&values[..T::lanes::<S>()]))
 }
 
-/// Copies a register out to one vector's worth of values.
+/// Stores a register to a full vector of values.
 #[inline(always)]
 pub(super) fn store<S: Simd, T: Scalar>(vector: T::Vector<S>, values: &mut [T]) {
     let lanes = T::lanes::<S>();
     bytemuck::cast_slice_mut::<T, u8>(&mut values[..lanes]).copy_from_slice(bytemuck::bytes_of(&vector));
 }
 
-/// Loads a vector from `values`, or what there is of it.
+/// Loads a vector from `values`, which may be shorter.
 #[inline(always)]
 pub(super) fn load_some<S: Simd, T: Scalar>(simd: S, values: &[T]) -> T::Vector<S> {
     if values.len() >= T::lanes::<S>() { load::<S, T>(values) } else { T::load_head(simd, values) }
 }
 
-/// Stores a vector to `values`, or as much of it as fits.
+/// Stores a vector to `values`, which may be shorter.
 #[inline(always)]
 pub(super) fn store_some<S: Simd, T: Scalar>(simd: S, vector: T::Vector<S>, values: &mut [T]) {
     if values.len() >= T::lanes::<S>() {
@@ -243,7 +244,7 @@ pub(super) fn store_some<S: Simd, T: Scalar>(simd: S, vector: T::Vector<S>, valu
     }
 }
 
-/// `V` vectors that lie side by side.
+/// Loads `V` contiguous vectors.
 #[inline(always)]
 pub(super) fn load_row<S: Simd, T: Scalar, const V: usize>(simd: S, values: &[T]) -> [T::Vector<S>; V] {
     let mut row = [T::splat(simd, T::zero()); V];
@@ -253,7 +254,7 @@ pub(super) fn load_row<S: Simd, T: Scalar, const V: usize>(simd: S, values: &[T]
     row
 }
 
-/// `P` rows of `V` vectors that lie side by side.
+/// Loads `P` rows of `V` contiguous vectors.
 #[inline(always)]
 pub(super) fn load_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(
     simd: S,
@@ -266,7 +267,7 @@ pub(super) fn load_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(
     tile
 }
 
-/// Stores `P` rows of `V` vectors side by side.
+/// Stores `P` rows of `V` contiguous vectors.
 #[inline(always)]
 pub(super) fn store_tile<S: Simd, T: Scalar, const V: usize, const P: usize>(
     tile: &[[T::Vector<S>; V]; P],

@@ -1,5 +1,5 @@
-//! What a kernel reads: values as they lie in memory, or seen through a batch normalisation that is worked out on the
-//! way, so that neither normalised activations nor their gradients are ever written to memory.
+//! Kernel inputs: values as stored in memory, or with a batch normalisation applied on the fly, so
+//! that normalised activations and their gradients are never written to memory.
 
 use std::ops::Range;
 
@@ -7,12 +7,12 @@ use pulp::Simd;
 
 use super::simd::{Scalar, load_some, store_some};
 
-/// A line by channel: `scale x + shift`.
+/// Per-channel line `scale x + shift`.
 #[derive(Clone, Copy)]
 pub struct Line<'a, T> {
-    /// Factors by channel.
+    /// Per-channel factors.
     pub scale: &'a [T],
-    /// Terms by channel.
+    /// Per-channel terms.
     pub shift: &'a [T],
 }
 
@@ -24,7 +24,8 @@ impl<T: Scalar> Line<'_, T> {
     }
 }
 
-/// `d` where the ReLU after the normalisation `gate` of x let the value pass, else 0; `d` where there is no ReLU.
+/// Returns `d` where the ReLU after the normalisation `gate` of x passed the value, else 0; `d`
+/// without a ReLU.
 #[inline(always)]
 pub(super) fn through_gate<S: Simd, T: Scalar>(
     simd: S,
@@ -41,40 +42,40 @@ pub(super) fn through_gate<S: Simd, T: Scalar>(
 /// Channels-last values [pixels, channels] to read.
 #[derive(Clone, Copy)]
 pub enum Source<'a, T> {
-    /// As they are.
+    /// Values as stored.
     Plain(&'a [T]),
-    /// `scale x + shift`, then ReLU if asked.
+    /// `scale x + shift`, then an optional ReLU.
     Normalised {
-        /// The values normalised.
+        /// Values to normalise.
         x: &'a [T],
-        /// By channel.
+        /// Per-channel scale and shift.
         line: Line<'a, T>,
         /// Whether a ReLU follows.
         relu: bool,
     },
-    /// The gradient of a batch normalisation's input, `a d + b x + c`, where d is `dy`, or 0 where the ReLU after the
-    /// normalisation stopped the value.
+    /// Input gradient of a batch normalisation, `a d + b x + c`, where d is `dy`, or 0 where the
+    /// ReLU after the normalisation blocked the value.
     Gradient {
-        /// Gradient of the (rectified) normalised value.
+        /// Gradient of the normalised value (after the ReLU, if any).
         dy: &'a [T],
-        /// The values that were normalised.
+        /// Values before the normalisation.
         x: &'a [T],
-        /// The normalisation, if a ReLU followed it.
+        /// The normalisation, if a ReLU follows it.
         gate: Option<Line<'a, T>>,
-        /// [a, b, c] by channel.
+        /// Per-channel [a, b, c].
         terms: [&'a [T]; 3],
     },
 }
 
 impl<'a, T: Scalar> Source<'a, T> {
-    /// The number of values.
+    /// Number of values.
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Plain(x) | Self::Normalised { x, .. } | Self::Gradient { x, .. } => x.len(),
         }
     }
 
-    /// The values of part `index` of `of` equal parts.
+    /// Part `index` of `of` equal parts.
     pub fn part(&self, index: usize, of: usize) -> Self {
         let size = self.len() / of;
         let range = index * size..(index + 1) * size;
@@ -87,7 +88,7 @@ impl<'a, T: Scalar> Source<'a, T> {
         }
     }
 
-    /// Writes `pixels` pixels, from value `first` on, to `out`, one every `stride` values.
+    /// Writes `pixels` pixels, starting at value `first`, to `out`, `stride` values apart.
     #[inline(always)]
     pub(super) fn read<S: Simd>(
         &self,
@@ -137,7 +138,7 @@ impl<'a, T: Scalar> Source<'a, T> {
     }
 }
 
-/// The channels of each vector; the last may be shorter.
+/// Channels of each vector; the last may be shorter.
 #[inline(always)]
 pub(super) fn vectors<S: Simd, T: Scalar>(channels: usize) -> impl Iterator<Item = Range<usize>> {
     let lanes = T::lanes::<S>();

@@ -1,12 +1,12 @@
-//! Arithmetic of flat vectors: what optimizers do with weights and gradients.
+//! Arithmetic on flat vectors, for optimizers.
 
 use rayon::prelude::*;
 
 use super::simd::Scalar;
 
-/// Values of one task. Fixed, so that the order of sums never depends on threads.
+/// Values per task, fixed so that the summation order never depends on the number of threads.
 const CHUNK: usize = 1 << 14;
-/// Sums of a piece of a product that run side by side.
+/// Partial sums of an inner product that run side by side.
 const LANES: usize = 16;
 
 /// Inner product, in f64.
@@ -22,7 +22,7 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     pieces.iter().sum()
 }
 
-/// Inner product of vectors of f64, in the order of nalgebra's.
+/// Inner product of f64 vectors, in nalgebra's order.
 pub fn dot_f64(a: &[f64], b: &[f64]) -> f64 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0f64; 8];
@@ -38,7 +38,7 @@ pub fn norm(values: &[f32]) -> f64 {
     dot(values, values).sqrt()
 }
 
-/// Euclidean norm over the values that are `live`, in f64.
+/// Euclidean norm of the `live` values, in f64.
 pub fn masked_norm(values: &[f32], live: &[bool]) -> f64 {
     let squares = |(values, live): (&[f32], &[bool])| {
         let mut sums = [0f64; LANES];
@@ -53,7 +53,8 @@ pub fn masked_norm(values: &[f32], live: &[bool]) -> f64 {
     pieces.iter().sum::<f64>().sqrt()
 }
 
-/// Writes `weights + scale direction` to `out`; where there is a mask, `weights` alone at the scalars that are not live.
+/// Writes `weights + scale direction` to `out`; with a mask, scalars that are not live are copied
+/// unchanged.
 pub fn perturb(weights: &[f32], direction: &[f32], scale: f32, live: Option<&[bool]>, out: &mut [f32]) {
     let pieces = out.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK)).zip(direction.par_chunks(CHUNK));
     match live {
@@ -97,11 +98,12 @@ pub struct SgdStep {
     pub momentum: f32,
     /// Step with g + mu v in place of v.
     pub nesterov: bool,
-    /// Added to the gradient times the weight.
+    /// Weight decay, added to the gradient as a multiple of the weight.
     pub weight_decay: f32,
 }
 
-/// v <- mu v + (g + wd w); w <- w - lr v, or with Nesterov w <- w - lr (g + wd w + mu v).
+/// Updates v <- mu v + (g + wd w) and w <- w - lr v, or with Nesterov
+/// w <- w - lr (g + wd w + mu v).
 pub fn sgd_step(step: SgdStep, weights: &mut [f32], gradient: &[f32], velocity: &mut [f32]) {
     let SgdStep { lr, momentum, nesterov, weight_decay } = step;
     let pieces = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));

@@ -1,17 +1,17 @@
-//! Square windows that slide over images.
+//! Square sliding windows over images.
 
-/// The geometry of windows: equal stride and padding on both axes.
+/// Geometry of windows: equal stride and padding on both axes.
 #[derive(Clone, Copy, Debug)]
 pub struct Windows {
-    /// Height of the images.
+    /// Image height.
     pub height: usize,
-    /// Width of the images.
+    /// Image width.
     pub width: usize,
-    /// Height and width of a window.
+    /// Window height and width.
     pub kernel: usize,
-    /// Pixels from a window to the next.
+    /// Distance in pixels between windows.
     pub stride: usize,
-    /// Pixels around the images.
+    /// Width of the padding in pixels.
     pub padding: usize,
 }
 
@@ -22,17 +22,18 @@ impl Windows {
         (out(self.height), out(self.width))
     }
 
-    /// Places of a window.
+    /// Pixels per window.
     pub fn places(&self) -> usize {
         self.kernel * self.kernel
     }
 
-    /// Whether a window is a pixel, and each pixel has one.
+    /// Whether every window is a single pixel and every pixel has one.
     pub fn is_pixelwise(&self) -> bool {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 
-    /// (output pixel, place in its window, input pixel), window by window; places in the padding are left out.
+    /// Triples (output pixel, index in its window, input pixel), window by window; the padding is
+    /// left out.
     pub fn pairs(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         let Self { height, width, kernel, stride, padding } = *self;
         let (out_height, out_width) = self.out();

@@ -1,10 +1,10 @@
-//! The rules of a gate.
+//! Rules of a gate.
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
-/// A gate as its file has it: sections and keys that are not given keep their defaults.
+/// Contents of a gate file. Missing sections and keys keep their defaults.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct GateFile {
@@ -28,33 +28,33 @@ struct NoisyFile {
     level: Option<f64>,
 }
 
-/// How runs are judged.
+/// Rules by which runs are judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gate {
-    /// Whether final weights must be the same bits.
+    /// Whether final weights must be bit-identical.
     pub fingerprint: bool,
-    /// Whether parameters, FLOPs and live weights must be the same.
+    /// Whether parameters, FLOPs and live weights must be equal.
     pub counts: bool,
-    /// Accuracies; the margin is a fraction.
+    /// Rule for accuracies; the margin is a fraction.
     pub accuracy: Option<Rule>,
-    /// Step times; the margin is a part of the baseline's.
+    /// Rule for step times; the margin is relative to the baseline.
     pub time: Option<Rule>,
 }
 
-/// How a noisy metric is judged.
+/// Rule for a noisy metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rule {
-    /// A change within it does not matter.
+    /// Largest change that does not matter.
     pub margin: f64,
-    /// The probability at which a change beyond it is called one.
+    /// Significance level at which a larger change counts.
     pub level: f64,
 }
 
-/// Units of a file's margins: points, percent.
+/// Factor of the margins in a file, which are in points or percent.
 const HUNDRED: f64 = 100.0;
 
 impl Default for Gate {
-    /// Everything is judged; .5 points, 15%, at .05.
+    /// Judges everything, with margins of .5 points and 15%, at level .05.
     fn default() -> Self {
         Self {
             fingerprint: true,
@@ -66,10 +66,10 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// From the text of a TOML file; `name` is told in errors.
+    /// Parses a TOML file; `name` appears in errors.
     ///
     /// # Errors
-    /// When it has a key that is not known or a value that makes no sense.
+    /// When it has an unknown key or an invalid value.
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         let wrong = |message: String| Error::Usage(format!("gate {name}: {message}"));
         let file: GateFile = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_string()))?;

@@ -1,4 +1,5 @@
-//! A run beside a baseline: what has become better or worse, with how much certainty. A pure function of records.
+//! Comparison of a run with a baseline: what has improved or regressed, and with what certainty. A
+//! pure function of records.
 
 mod gate;
 mod render;
@@ -16,75 +17,76 @@ use crate::error::{Error, Result};
 use crate::record::{Record, RunManifest, SettingGroup, by_setting};
 use crate::suite::Names;
 
-/// What is said of a setting, or of one figure of it. From the least to the most alarming.
+/// Verdict on a setting or one of its figures, from the least to the most alarming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The same, or within the margin.
+    /// Equal, or within the margin.
     Unchanged,
     /// Better by more than the margin.
     Improved,
     /// Not in the baseline.
     New,
-    /// The data allow more than one of these.
+    /// The data are compatible with several verdicts.
     Undecided,
     /// In the baseline, but not in the run.
     Missing,
-    /// Worse by more than the margin; of a figure that should be exact, changed.
+    /// Worse by more than the margin; for a figure that must be exact, changed.
     Regressed,
 }
 
-/// A figure of the run beside the baseline's.
+/// Comparison of a figure with the baseline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Check {
-    /// Which figure.
+    /// Name of the figure.
     pub what: String,
-    /// What is said of it.
+    /// Verdict on the figure.
     pub verdict: Verdict,
-    /// The baseline's.
+    /// Value in the baseline.
     pub baseline: String,
-    /// The run's.
+    /// Value in the run.
     pub run: String,
-    /// The change, with its interval where it has one.
+    /// Change, with its interval if there is one.
     pub change: String,
 }
 
-/// A setting over its seeds.
+/// Verdict on a setting over its seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SettingVerdict {
-    /// The setting.
+    /// Label of the setting.
     pub setting: String,
     /// A short name: the optimizer and what differs between settings.
     #[serde(skip)]
     pub name: String,
-    /// The most alarming of its checks'.
+    /// Most alarming verdict of its checks.
     pub verdict: Verdict,
-    /// Cells that both have.
+    /// Number of cells in both the baseline and the run.
     pub cells: usize,
-    /// Whether there are such, all of the same bits.
+    /// Whether there are such cells and all are bit-identical.
     pub same_bits: bool,
-    /// Its figures; of those that should be exact, the ones that have changed.
+    /// Checks of its figures. Figures that must be exact appear only if they have changed.
     pub checks: Vec<Check>,
 }
 
-/// A run beside a baseline.
+/// Comparison of a run with a baseline.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunComparison {
     /// Suite name.
     pub suite: String,
     /// Profile name.
     pub profile: String,
-    /// The data set.
+    /// Data set.
     pub data: String,
     /// The most alarming verdict.
     pub verdict: Verdict,
-    /// Whether both were made on one type of machine, so that bits and times can be compared.
+    /// Whether both were made on one type of machine, so that bits and times are comparable.
     pub same_machine: bool,
-    /// What the reader should know.
+    /// Notes for the reader.
     pub notes: Vec<String>,
-    /// By setting, in the plan's order; what the baseline alone has comes last.
+    /// Verdicts by setting, in the plan's order, followed by settings found only in the baseline.
     pub settings: Vec<SettingVerdict>,
-    /// The steps of all settings together, whose many cells tell more than the few of one; where times are judged.
+    /// Step times of all settings together, whose many cells are more conclusive than those of one
+    /// setting, if times are judged.
     pub all_times: Option<Check>,
 }
 
@@ -95,10 +97,10 @@ struct Alike {
     data: bool,
 }
 
-/// Differences that a comparison may be told to accept.
+/// Differences between the sides that a comparison accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
-    /// Another version of the images: weights are not compared then.
+    /// Another version of the samples; weights are then not compared.
     pub data: bool,
     /// Another plan.
     pub suite: bool,
@@ -106,19 +108,19 @@ pub struct Allowed {
     pub machine: bool,
 }
 
-/// One side.
+/// One side of a comparison.
 #[derive(Clone, Copy)]
 pub struct Side<'a> {
-    /// What it is.
+    /// Plan of the run.
     pub manifest: &'a RunManifest,
-    /// Its records, in its plan's order.
+    /// Records in the plan's order.
     pub records: &'a [&'a Record],
 }
 
 /// Compares a run with a baseline.
 ///
 /// # Errors
-/// When they are not of the same data, plan and type of machine, and that is not allowed.
+/// When data, plan or type of machine differ and the difference is not allowed.
 pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed) -> Result<RunComparison> {
     let (old, new) = (baseline.manifest, run.manifest);
     let refuse = |what: &str, old: &str, new: &str, allow: &str| {
@@ -144,7 +146,8 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     let alike = Alike { machine: same_machine, data: old.data_sha256 == new.data_sha256 };
     let groups = by_setting([run, baseline].map(|Side { manifest, records }| (manifest.cells.as_slice(), records)));
     let times = gate.time.filter(|_| same_machine);
-    // Noisy figures, which share the level: of each setting its accuracy and its time, and the time of all.
+    // Noisy figures, which share the level: each setting's accuracy and time, and the time of all
+    // settings.
     let noisy = |group: &SettingGroup<'_, 2>| {
         let pairs = verdicts::pairs(group);
         let accuracy = gate.accuracy.is_some() && verdicts::results_differ(&pairs);
@@ -180,7 +183,7 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
 }
 
 impl RunComparison {
-    /// As `format` has it.
+    /// Renders the comparison in a format.
     ///
     /// # Errors
     /// When it cannot be written in that format.

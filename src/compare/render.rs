@@ -22,7 +22,7 @@ pub(super) fn render(comparison: &RunComparison, format: ComparisonFormat) -> Re
 }
 
 impl Verdict {
-    /// The word for it.
+    /// The verdict as a word.
     pub fn word(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
@@ -35,12 +35,12 @@ impl Verdict {
     }
 }
 
-/// Such as `cifar10 smoke on photo-patches: regressed`.
+/// Title, such as `cifar10 smoke on photo-patches: regressed`.
 fn title(c: &RunComparison) -> String {
     format!("{} {} on {}: {}", c.suite, c.profile, c.data, c.verdict.word())
 }
 
-/// Such as `16 settings unchanged, 2 regressed`.
+/// Counts, such as `16 settings unchanged, 2 regressed`.
 fn counts(c: &RunComparison) -> String {
     let all =
         [Verdict::Regressed, Verdict::Missing, Verdict::Undecided, Verdict::New, Verdict::Improved, Verdict::Unchanged];
@@ -49,7 +49,7 @@ fn counts(c: &RunComparison) -> String {
     told.map(|(n, word)| format!("{n} {word}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Such as `accuracy regressed: 50.00% → 40.00%, -10.00 points [-11.00, -9.00], n = 3`.
+/// Sentence, such as `accuracy regressed: 50.00% → 40.00%, -10.00 points [-11.00, -9.00], n = 3`.
 fn sentence(check: &Check) -> String {
     let Check { what, verdict, baseline, run, change } = check;
     let change = if change.is_empty() { String::new() } else { format!(", {change}") };
@@ -57,7 +57,7 @@ fn sentence(check: &Check) -> String {
     format!("{what} {}:{figures}{change}", verdict.word()).replace(":,", ":")
 }
 
-/// The settings, and what is said of all of them together as if it were one more.
+/// All settings, plus one entry for all of them together, if any.
 fn cases(c: &RunComparison) -> Vec<SettingVerdict> {
     let all = c.all_times.iter().map(|check| SettingVerdict {
         setting: "all settings".into(),
@@ -70,7 +70,7 @@ fn cases(c: &RunComparison) -> Vec<SettingVerdict> {
     c.settings.iter().cloned().chain(all).collect()
 }
 
-/// What of a setting is not unchanged.
+/// Sentences for a setting's checks that are not unchanged.
 fn news(setting: &SettingVerdict) -> Vec<String> {
     setting.checks.iter().filter(|c| c.verdict != Verdict::Unchanged).map(sentence).collect()
 }
@@ -103,7 +103,7 @@ fn table(c: &RunComparison) -> String {
     format!("{} ({})\n\n{}\n{notes}", title(c), counts(c), terminal::table(rows(c), 3, Some(width)))
 }
 
-/// One line without news; else the news first and everything folded below.
+/// One line if nothing has changed; otherwise the changes first, followed by the folded rest.
 fn markdown(c: &RunComparison) -> String {
     let mut text = format!("**{}** ({})\n", escaped(&title(c)), counts(c));
     let notes = c.notes.iter().map(|note| format!("- {}\n", escaped(note)));
@@ -134,13 +134,14 @@ fn markdown(c: &RunComparison) -> String {
     text + &format!("\n<details><summary>All settings</summary>\n\n{table}\n\n</details>\n")
 }
 
-/// Text that markdown and HTML leave alone.
+/// Escapes text for markdown and HTML.
 fn escaped(text: &str) -> String {
     let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('|', "&#124;");
     html.replace("](", "]\\(").replace("][", "]\\[").replace("]:", "]\\:").replace('\n', " ")
 }
 
-/// A test case for each setting: a regression fails, what is missing is an error, what is undecided is skipped.
+/// One test case per setting: regressions fail, missing cells are errors, undecided ones are
+/// skipped.
 fn junit(c: &RunComparison) -> Result<String> {
     let mut suite = TestSuite::new(format!("{} {} on {}", c.suite, c.profile, c.data));
     for setting in &cases(c) {

@@ -1,4 +1,4 @@
-//! Verdicts on made-up records, and how often they are wrong.
+//! Verdicts on made-up records, and their error rates.
 
 use super::{Allowed, ComparisonFormat, Gate, Rule, RunComparison, Side, Verdict, compare};
 use crate::random::{Stream, normal_pair, stream};
@@ -7,7 +7,7 @@ use crate::record::{MaskRefresh, Record, RunManifest, Status, StepSeconds};
 use crate::report::Report;
 use crate::suite::{Cell, Suite};
 
-/// Five seeds of SGD, SAM and one sparse SAM.
+/// Plan with five seeds of SGD, SAM and one sparse SAM.
 fn plan() -> RunManifest {
     let suite = Suite::read("cifar10").and_then(|s| s.plan("smoke", "photo-patches")).expect("a plan");
     let mut settings: Vec<Cell> = suite.cells.iter().filter(|c| c.seed == suite.cells[0].seed).cloned().collect();
@@ -51,7 +51,7 @@ fn judged(manifest: &RunManifest, old: &[Record], new: &[Record], gate: &Gate) -
     compare(sides[0], sides[1], gate, Allowed::default()).expect("a comparison")
 }
 
-/// The comparison of a run with itself after a change to some of its records.
+/// Compares a run with itself after a change to some of its records.
 fn after(change: impl Fn(&mut Record)) -> RunComparison {
     let manifest = plan();
     let old = records(&manifest);
@@ -72,7 +72,7 @@ fn a_run_beside_itself_is_unchanged_and_told_in_a_line() {
 fn what_should_be_exact_and_is_not_fails_and_is_shown() {
     type Change = fn(&mut Record);
     let changes: [(&str, Change); 7] = [
-        // Of the same weights: a mistake in evaluation.
+        // Another accuracy with the same weights: a mistake in evaluation.
         ("accuracy of the same weights", |r| r.measures.test_accuracy_last = Some(0.1)),
         ("weights", |r| r.measures.fingerprint = "other".into()),
         ("parameters", |r| r.measures.parameters += 1),
@@ -101,7 +101,7 @@ fn what_should_be_exact_and_is_not_fails_and_is_shown() {
 fn losses_slowness_and_gaps_are_called_what_they_are() {
     let manifest = plan();
     let old = records(&manifest);
-    // Without bits: what a change of kernels would do.
+    // Without comparison of bits, as after a change of kernels.
     let gate = Gate { fingerprint: false, ..Gate::default() };
     let change = |change: &dyn Fn(&mut Record)| {
         let mut new = old.clone();
@@ -123,7 +123,7 @@ fn losses_slowness_and_gaps_are_called_what_they_are() {
     assert_eq!(slower(1.0).verdict, Verdict::Unchanged);
     assert_eq!(slower(1.5).verdict, Verdict::Regressed);
     assert!(slower(0.5).settings.iter().all(|s| s.verdict == Verdict::Improved));
-    // The whole machine slower: no news.
+    // If the whole machine is slower, nothing is reported.
     let throttled = change(&|r| {
         r.measures.step_seconds = seconds(3.0 * r.measures.step_seconds.expect("s").median);
         r.reference_step_seconds = seconds(3.0 * r.reference_step_seconds.expect("s").median);
@@ -202,8 +202,8 @@ fn only_like_is_compared_with_like() {
     assert!(error.contains("--allow data"), "{error}");
 }
 
-/// Without any true difference, no more reports have a regression than the level says; a setting that loses two standard deviations
-/// is found with the power that docs/gate.md states.
+/// Without a true difference, no more reports may have a regression than the level allows. A
+/// setting that loses two standard deviations must be found with the power stated in docs/gate.md.
 #[test]
 fn false_alarms_are_as_rare_as_the_level_says() {
     const RUNS: usize = 1000;
@@ -233,7 +233,8 @@ fn false_alarms_are_as_rare_as_the_level_says() {
     assert!((two - 0.84).abs() < 0.05, "found: {two}");
 }
 
-/// Cells of one moment share the error of their reference step, so many of them are no certainty.
+/// Cells trained at the same moment share the error of their reference step, so they must count as
+/// one.
 #[test]
 fn cells_of_one_moment_count_as_one() {
     let manifest = plan();
@@ -250,7 +251,7 @@ fn cells_of_one_moment_count_as_one() {
     let comparison = judged(&manifest, &base, &new, &Gate::default());
     let all = comparison.all_times.expect("two moments");
     assert!(all.verdict == Verdict::Undecided && all.change.ends_with("n = 2"), "{all:?}");
-    // One measurement of one side is enough to share.
+    // A shared measurement on one side is enough.
     base.iter_mut().for_each(|record| record.reference_step_seconds = seconds(0.004));
     let comparison = judged(&manifest, &base, &new, &Gate::default());
     assert!(comparison.all_times.is_none() && comparison.notes[0].contains("times are not judged"), "{comparison:?}");
@@ -276,7 +277,7 @@ fn reports_for_machines_are_well_formed() {
     assert_eq!(json["verdict"], "regressed");
 }
 
-/// What docs/gate.md calls the defaults are they, and the project's own gate can be read.
+/// The defaults must be those in docs/gate.md, and the project's own gate must be readable.
 #[test]
 fn the_documented_gate_is_the_default() {
     let documented: String = include_str!("../../docs/gate.md")

@@ -6,13 +6,13 @@ use super::{Alike, Check, Gate, Rule, SettingVerdict, Side, Verdict};
 use crate::record::{Measures, Record, SettingGroup, Status};
 use crate::stats::{Difference, Interval, paired, summary};
 
-/// The types of machine, with their threads, of some records.
+/// Machine types, with their threads, of these records.
 pub(super) fn machines(records: &[&Record]) -> BTreeSet<String> {
     records.iter().map(|r| r.provenance.machine_type()).collect()
 }
 
-/// The verdict on a setting of the run and the baseline, whose noisy figures are some of `tests`; none where neither side has a cell of it or
-/// is to have one.
+/// Verdict on a setting in the run and the baseline; `None` if neither has or plans a cell of it.
+/// Its noisy figures are corrected for `tests` tests in total.
 pub(super) fn setting(
     (group, name): (&SettingGroup<'_, 2>, String),
     gate: &Gate,
@@ -50,25 +50,26 @@ pub(super) fn setting(
     Some(SettingVerdict { setting, name, verdict, cells, same_bits, checks })
 }
 
-/// The cells that both have, the baseline's first.
+/// Cells present in both, as pairs with the baseline first.
 pub(super) fn pairs<'a>(group: &SettingGroup<'a, 2>) -> Vec<[&'a Record; 2]> {
     let [new, old] = &group.records;
     old.iter().filter_map(|was| Some([*was, *new.iter().find(|is| is.id == was.id)?])).collect()
 }
 
-/// Whether some weights or accuracies are not the same bits. Weights alone would not tell a mistake in evaluation.
+/// Whether any weights or accuracies are not bit-identical. Weights alone would not reveal a
+/// mistake in evaluation.
 pub(super) fn results_differ(pairs: &[[&Record; 2]]) -> bool {
     let accuracy = |r: &Record| r.measures.test_accuracy_last.map(f64::to_bits);
     pairs.iter().any(|[was, is]| was.measures.fingerprint != is.measures.fingerprint || accuracy(was) != accuracy(is))
 }
 
-/// That a cell is there on one side alone.
+/// Check for a cell that only one side has.
 fn presence(seed: u64, verdict: Verdict, [baseline, run]: [&str; 2]) -> Check {
     let what = format!("cell, seed {seed}");
     Check { what, verdict, baseline: baseline.into(), run: run.into(), change: String::new() }
 }
 
-/// What of a cell must be the same and is not.
+/// Checks for figures of a cell that must be exact and have changed.
 fn exact([was, is]: &[&Record; 2], gate: &Gate, alike: Alike) -> Vec<Check> {
     let same_bits = alike.machine && alike.data;
     let mut figures = Vec::new();
@@ -99,7 +100,7 @@ fn exact([was, is]: &[&Record; 2], gate: &Gate, alike: Alike) -> Vec<Check> {
         (Status::Completed, Status::Diverged { .. }) => Some(Verdict::Regressed),
         (Status::Diverged { .. }, Status::Completed) => Some(Verdict::Improved),
         (Status::Completed, Status::Completed) => None,
-        // On another machine, or with other kernels, it may happen a step earlier.
+        // On another machine, or with other kernels, divergence may occur at a different step.
         (a, b) => (a != b && gate.fingerprint && same_bits).then_some(Verdict::Regressed),
     };
     let [baseline, run] = [was, is].map(|r| end(r.status));
@@ -115,7 +116,7 @@ fn end(status: Status) -> String {
     }
 }
 
-/// Fractions of live weights after every refresh, to be compared as a whole.
+/// Fractions of live weights after each refresh, compared as a whole.
 fn live(measures: &Measures) -> String {
     let fractions = measures.mask_refreshes.iter().map(|r| format!("{}: {:.6}", r.epoch, r.live_fraction));
     fractions.collect::<Vec<_>>().join(", ")
@@ -129,7 +130,8 @@ fn by_seed(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> BySee
     completed.filter_map(|r| Some((r.cell.seed, value(r)?))).collect()
 }
 
-/// The run's figure minus the baseline's: paired by seed, or where fewer than two seeds are common, of two samples.
+/// The run's figure minus the baseline's: paired by seed, or for two samples if fewer than two
+/// seeds are common.
 fn difference([old, new]: [&BySeed; 2]) -> Option<(Difference, usize)> {
     let pairs: Vec<f64> = paired(new, old).iter().map(|[is, was]| is - was).collect();
     if pairs.len() > 1 {
@@ -139,8 +141,8 @@ fn difference([old, new]: [&BySeed; 2]) -> Option<(Difference, usize)> {
     Some((Difference::welch(&values(new), &values(old))?, old.len().min(new.len())))
 }
 
-/// Where a change stands towards a margin to both sides, `low` and `high`; more is better. To be called worse it must be so after
-/// correction for all tests (Bonferroni).
+/// Verdict on a change, given the margins `low` and `high` on both sides; more is better. A
+/// regression must remain after correction for all tests (Bonferroni).
 fn judge(difference: &Difference, [low, high]: [f64; 2], level: f64, tests: usize) -> Option<(Verdict, Interval)> {
     let interval = difference.interval(1.0 - 2.0 * level)?;
     let corrected = difference.interval(1.0 - 2.0 * level / tests.max(1) as f64)?;
@@ -166,7 +168,7 @@ fn accuracy(sides: [&[&Record]; 2], rule: Rule, tests: usize) -> Option<Check> {
         let change = "fewer than two seeds: no interval".into();
         return Some(Check { what: what.into(), verdict: Verdict::Undecided, baseline, run, change });
     };
-    // A test sample's share.
+    // Accuracy step of a single test sample.
     let step = sides[0].iter().map(|r| 1.0 / r.cell.data.test.max(1) as f64).fold(0.0, f64::max);
     let (verdict, interval) = judge(&found.in_steps_of(step, n), [-rule.margin, rule.margin], rule.level, tests)?;
     let [points, low, high] = [found.mean, interval.low, interval.high].map(|change| 100.0 * change);
@@ -174,12 +176,13 @@ fn accuracy(sides: [&[&Record]; 2], rule: Rule, tests: usize) -> Option<Check> {
     Some(Check { what: what.into(), verdict, baseline, run, change })
 }
 
-/// Logarithm of a cell's step over its reference step.
+/// Logarithm of the ratio of a cell's step to its reference step.
 fn relative_step(record: &Record) -> Option<f64> {
     Some((record.measures.step_seconds?.median / record.reference_step_seconds?.median).ln())
 }
 
-/// Pairs of values in groups that are independent of each other: those that share a measurement of either side share its error.
+/// Groups pairs of values so that groups are independent: pairs that share a measurement on either
+/// side share its error.
 fn independent(pairs: &[([u64; 2], [f64; 2])]) -> Vec<Vec<[f64; 2]>> {
     fn root(parents: &mut [usize], mut place: usize) -> usize {
         while parents[place] != place {
@@ -204,7 +207,7 @@ fn independent(pairs: &[([u64; 2], [f64; 2])]) -> Vec<Vec<[f64; 2]>> {
     groups.into_values().collect()
 }
 
-/// How the steps of pairs of cells have changed; none where there are fewer than two independent groups of them.
+/// Check of the change in step times; `None` with fewer than two independent groups.
 fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
     let timed = |r: &&Record| r.status == Status::Completed && r.resumed == 0;
     let completed = pairs.iter().filter(|pair| pair.iter().all(timed));
@@ -219,7 +222,7 @@ fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
     };
     let (old, new, change) = (mean(|[old, _]| *old)?, mean(|[_, new]| *new)?, mean(|[old, new]| new - old)?);
     let found = Difference::paired(&change)?;
-    // Faster is better.
+    // Sign flipped, since faster is better.
     let faster = Difference { mean: -found.mean, ..found };
     let margin = rule.margin.ln_1p();
     let (verdict, interval) = judge(&faster, [-margin, margin], rule.level, tests)?;
@@ -233,7 +236,7 @@ fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
     })
 }
 
-/// The same of all settings together.
+/// Check of the step times of all settings together.
 pub(super) fn all_times([baseline, run]: [Side<'_>; 2], rule: Rule, tests: usize) -> Option<Check> {
     let old: HashMap<&str, &Record> = baseline.records.iter().map(|r| (r.id.as_str(), *r)).collect();
     let pairs: Vec<[&Record; 2]> = run.records.iter().filter_map(|is| Some([*old.get(is.id.as_str())?, *is])).collect();

@@ -1,5 +1,5 @@
-//! What happens to a training sample: of an image, crop, flip, normalise, Cutout, in this order (Mi et al. 2022, section
-//! 5).
+//! Augmentation of training samples. For an image: crop, flip, normalise, Cutout, in this order (Mi
+//! et al. 2022, section 5).
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -39,7 +39,7 @@ pub struct ResizedCrop {
 }
 
 impl Default for ResizedCrop {
-    /// torchvision's.
+    /// Uses torchvision's defaults.
     fn default() -> Self {
         Self { scale: [0.08, 1.0], ratio: [3.0 / 4.0, 4.0 / 3.0] }
     }
@@ -55,8 +55,8 @@ pub struct Cutout {
     pub p: f64,
 }
 
-/// What augmentation does to one sample. Drawn in order, sample by sample, before any is read, so that the samples can be
-/// prepared on any thread.
+/// Random augmentation of one sample. Drawn in order, sample by sample, before any sample is read,
+/// so that samples can be prepared on any thread.
 #[derive(Clone, Debug)]
 pub struct Draw {
     crop: PaddedCrop,
@@ -66,19 +66,20 @@ pub struct Draw {
 }
 
 impl Draw {
-    /// The stream of a random resized crop.
+    /// Random stream of a random resized crop.
     pub(super) fn resized(&self) -> Option<ChaCha8Rng> {
         self.resized.clone()
     }
 
-    /// How many characters later a text starts, below `length`.
+    /// Shift of a text's start in characters, below `length`.
     pub(super) fn later(&self, length: usize) -> usize {
         (f64::from(self.later) * length as f64) as usize
     }
 }
 
 impl Augment {
-    /// Draws what will be done to a sample. The number of draws depends on the settings and the kind of data alone.
+    /// Draws the augmentation of a sample. The number of random draws depends only on the settings
+    /// and the kind of data.
     pub fn draw(&self, input: Input, rng: &mut ChaCha8Rng) -> Draw {
         let mut draw = Draw { crop: PaddedCrop::default(), cutout: None, resized: None, later: 0.0 };
         let [height, width] = match input {
@@ -105,7 +106,8 @@ impl Augment {
 
     /// Augments one image into `out` [channels, height, width], as drawn.
     pub(super) fn image(&self, pixels: &[u8], shape: [usize; 3], normalise: &Normalise, draw: &Draw, out: &mut [f32]) {
-        // Padding is black before normalisation, as torchvision's RandomCrop pads before Normalize.
+        // The padding is black before normalisation, as torchvision's RandomCrop pads before
+        // Normalize.
         normalise.crop(pixels, shape, draw.crop, out);
         let [channels, height, width] = shape;
         if let (Some(cutout), Some([cy, cx])) = (&self.cutout, draw.cutout) {
@@ -156,7 +158,7 @@ mod tests {
             let out = apply(&augment, &[10, 20, 30, 40], [1, 2, 2], seed);
             seen.insert(out.iter().map(|v| *v as u8).collect::<Vec<_>>());
         }
-        // Nine shifts of a 2x2 image, all different.
+        // Nine distinct shifts of a 2x2 image.
         assert_eq!(seen.len(), 9);
         assert!(seen.contains(&vec![10, 20, 30, 40]) && seen.contains(&vec![0, 0, 0, 10]));
     }

@@ -1,4 +1,4 @@
-//! Checksums of data sets: of their samples, and of their files against the published ones.
+//! Checksums of data sets: of the samples, and of the files against the published checksums.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::bounded;
 use crate::digest::hex;
 use crate::error::{Error, Result};
 
-/// Bytes of the longest `SHA256SUMS` that is read.
+/// Maximum bytes of a `SHA256SUMS` file.
 const LONGEST_SUMS: u64 = 16 << 20;
 
-/// SHA-256 over the samples, in order: the same whichever way they came.
+/// SHA-256 over the samples in order, independent of their source.
 pub(super) fn of_samples(splits: &[&dyn Samples]) -> String {
     let mut digest = Sha256::new();
     splits.iter().for_each(|split| split.digest(&mut digest));
@@ -22,7 +22,7 @@ pub(super) fn of_samples(splits: &[&dyn Samples]) -> String {
 /// Compares a digest with the expected one.
 ///
 /// # Errors
-/// Names the file, the expected and the found digest.
+/// Names the file and both digests.
 pub(super) fn check(file: &str, found: &str, expected: &str, remedy: &str) -> Result<()> {
     if found == expected {
         return Ok(());
@@ -30,10 +30,11 @@ pub(super) fn check(file: &str, found: &str, expected: &str, remedy: &str) -> Re
     Err(Error::Data(format!("{file} is damaged or not the original: sha256 {found}, expected {expected}; {remedy}")))
 }
 
-/// The digest that a `SHA256SUMS` file (in `sha256sum`'s format) in `directory` names for `file`, if there is one.
+/// Digest of `file` in the `SHA256SUMS` file (in `sha256sum`'s format) of `directory`, if there is
+/// one.
 ///
 /// # Errors
-/// When the sums exist but cannot be read.
+/// When the file exists but cannot be read.
 pub(super) fn listed(directory: &Path, file: &str) -> Result<Option<String>> {
     let path = directory.join("SHA256SUMS");
     if !path.exists() {

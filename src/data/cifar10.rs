@@ -1,5 +1,5 @@
-//! CIFAR-10 (Krizhevsky, 2009): from the hub, from parquet files of the hub's shape, or from the original
-//! binary batches. The images are the same whichever way they came.
+//! CIFAR-10 (Krizhevsky, 2009): from the hub, from parquet files as on the hub, or from the
+//! original binary batches. The images are identical for every source.
 
 use std::path::Path;
 
@@ -62,7 +62,7 @@ fn load(request: &Request<'_>) -> Result<DataSet> {
     Ok(of(request, &PARQUET, &BATCHES)?.named(CLASSES))
 }
 
-/// A CIFAR from whichever form the source has.
+/// Loads a CIFAR set in whichever form the source has.
 pub(super) fn of(request: &Request<'_>, parquet: &ParquetSet, records: &RecordSet) -> Result<DataSet> {
     let own = |path: &Path| Some(records.read(request, &records.directory(path)?));
     let (splits, provenance) = parquet.load(request, own)?;

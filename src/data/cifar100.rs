@@ -1,5 +1,5 @@
-//! CIFAR-100 (Krizhevsky, 2009) with its 100 fine classes: from the hub, from parquet files of the hub's shape, or from
-//! the original binary files.
+//! CIFAR-100 (Krizhevsky, 2009) with its 100 fine classes: from the hub, from parquet files as on
+//! the hub, or from the original binary files.
 
 use super::cifar10;
 use super::hub::Repository;
@@ -27,7 +27,7 @@ const PARQUET: ParquetSet = ParquetSet {
     or: "train.bin (of cifar-100-binary.tar.gz)",
 };
 
-/// A record has the coarse class, the fine class, the pixels. Parts of the set are taken too.
+/// A record consists of the coarse class, the fine class and the pixels. Partial sets are accepted.
 const RECORDS: RecordSet = RecordSet {
     folder: "cifar-100-binary",
     archive: "cifar-100-binary.tar.gz",

@@ -1,4 +1,5 @@
-//! A sheet of small pictures to look at: a row for each class, training samples left of a gap, test samples right of it.
+//! Contact sheet of small pictures: one row per class, training samples left of a gap, test samples
+//! right of it.
 
 use image::RgbImage;
 use image::imageops::{FilterType, replace, resize};
@@ -6,18 +7,18 @@ use image::imageops::{FilterType, replace, resize};
 use super::{DataSet, Samples};
 use crate::error::Result;
 
-/// Rows, at most; of more classes the first have one.
+/// Maximum rows; only the first classes are shown.
 pub(super) const ROWS: usize = 40;
-/// Pictures of a class, by split.
+/// Pictures per class, by split.
 const COLUMNS: [usize; 2] = [12, 4];
-/// Least and greatest side of a picture in pixels.
+/// Minimum and maximum side of a picture in pixels.
 const SIDE: (u32, u32) = (32, 64);
 const GAP: u32 = 2;
-/// Samples tried before a set is taken for one without pictures.
+/// Samples to try before a set counts as one without pictures.
 const TRIES: usize = 100;
 const PAPER: image::Rgb<u8> = image::Rgb([255; 3]);
 
-/// Draws the sheet; none of a text.
+/// Draws the sheet; `None` for a text.
 pub(super) fn contact_sheet(set: &DataSet) -> Result<Option<RgbImage>> {
     let train = set.train.as_ref();
     let Some(first) = (0..train.len().min(TRIES)).find_map(|index| readable(train, index)) else { return Ok(None) };
@@ -50,7 +51,7 @@ fn readable(samples: &dyn Samples, index: usize) -> Option<RgbImage> {
     if index < samples.len() { samples.picture(index).ok().flatten() } else { None }
 }
 
-/// The first `n` samples of each of the first `classes` classes.
+/// Selects the first `n` samples of each of the first `classes` classes.
 fn first_of_each_class(samples: &dyn Samples, classes: usize, n: usize) -> Vec<Vec<usize>> {
     let mut rows = vec![Vec::new(); classes];
     for index in 0..samples.len() {

@@ -1,4 +1,5 @@
-//! Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): from the hub, from parquet files of the hub's shape, or from its idx files.
+//! Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017): from the hub, from parquet files as on the hub, or
+//! from its idx files.
 
 use super::hub::Repository;
 use super::idx::{IdxSet, SIDE};

@@ -1,4 +1,4 @@
-//! Files from the Hugging Face hub through hf-hub: cache first, then the network.
+//! Files from the Hugging Face hub through hf-hub: from the cache first, then from the network.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
@@ -14,27 +14,27 @@ use super::source::Fetch;
 use crate::digest;
 use crate::error::{Error, Result};
 
-/// How long an unreachable hub may delay a run that has a stand-in.
+/// Maximum delay of a run with a stand-in when the hub is unreachable.
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A data set repository on the hub.
+/// Data set repository on the hub.
 pub(super) struct Repository {
     pub(super) owner: &'static str,
     pub(super) name: &'static str,
     pub(super) revision: &'static str,
 }
 
-/// A file in the local cache, the commit it belongs to, its SHA-256.
+/// File in the local cache, with its commit and SHA-256.
 pub(super) struct HubFile {
     pub(super) path: PathBuf,
     pub(super) commit: Option<String>,
     pub(super) sha256: String,
 }
 
-/// The files of a repository, from the cache where all are there, else from the network.
+/// Files of a repository, from the cache if all are there, otherwise from the network.
 ///
 /// # Errors
-/// [`Error::Hub`] when the hub cannot serve, [`Error::Data`] when a cached file is damaged.
+/// [`Error::Hub`] when the hub is unavailable, [`Error::Data`] when a cached file is damaged.
 pub(super) fn files(repo: &Repository, names: &[&str], fetch: &Fetch<'_>) -> Result<Vec<HubFile>> {
     let client = HFClientBuilder::new().retry_max_attempts(2).build_sync().map_err(hub_error)?;
     let dataset = client.dataset(repo.owner, repo.name);
@@ -65,7 +65,8 @@ pub(super) fn files(repo: &Repository, names: &[&str], fetch: &Fetch<'_>) -> Res
     paths.into_iter().map(checked).collect()
 }
 
-/// Checks a cached file against the digest that names its blob (the hub's entity tag of large files).
+/// Checks a cached file against the digest in its blob's name (the hub's entity tag of large
+/// files).
 fn checked(path: PathBuf) -> Result<HubFile> {
     let sha256 = digest::sha256_file(&path)?;
     let blob = std::fs::canonicalize(&path).map_err(Error::io("resolve", &path))?;
@@ -78,13 +79,13 @@ fn checked(path: PathBuf) -> Result<HubFile> {
     Ok(HubFile { path, commit, sha256 })
 }
 
-/// The cache's layout is `snapshots/COMMIT/file`.
+/// Commit of a cached file. The cache's layout is `snapshots/COMMIT/file`.
 fn commit(path: &Path) -> Option<String> {
     let mut parts = path.iter().skip_while(|part| *part != "snapshots");
     parts.nth(1).map(|commit| commit.to_string_lossy().into_owned())
 }
 
-/// Fails fast where no connection can be made; proxies are left to the client.
+/// Fails fast if no connection is possible. Proxies are left to the client.
 fn reach(endpoint: &str) -> Result<()> {
     let proxied = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
     if proxied.iter().any(|name| std::env::var_os(name).is_some()) {

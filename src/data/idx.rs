@@ -1,4 +1,5 @@
-//! The idx form of MNIST and its kin: a magic number, the dimensions, the bytes; perhaps gzipped.
+//! The idx format of MNIST and related sets: a magic number, the dimensions, and the bytes,
+//! optionally gzipped.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,22 +14,22 @@ use crate::bounded;
 use crate::digest;
 use crate::error::{Error, Result};
 
-/// Names of the files: training images and labels, test images and labels.
+/// File names: training images and labels, test images and labels.
 const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
-/// A data set in idx files.
+/// Data set in idx files.
 pub(super) struct IdxSet {
     pub(super) parquet: ParquetSet,
-    /// SHA-256 of the unpacked originals, in the order of [`FILES`].
+    /// SHA-256 of the uncompressed originals, in the order of [`FILES`].
     pub(super) sha256: [&'static str; 4],
     pub(super) normalise: Normalise,
 }
 
-/// Side of the images.
+/// Side of the images in pixels.
 pub(super) const SIDE: usize = 28;
 const CLASSES: usize = 10;
-/// More than any of the originals unpacks to: more is not read.
+/// Maximum uncompressed bytes, larger than any original.
 const MOST_BYTES: u64 = 64 << 20;
 
 impl IdxSet {
@@ -38,7 +39,7 @@ impl IdxSet {
         Ok(DataSet::of_images(splits, CLASSES, self.normalise, provenance))
     }
 
-    /// Whether a directory has this set: idx files with these labels, or the hub's files.
+    /// Whether a directory contains this set, as idx files with these labels or as the hub's files.
     pub(super) fn recognises(&self, directory: &Path) -> bool {
         let own = |directory: PathBuf| {
             let (path, _) = find(&directory, FILES[3]).ok()?;
@@ -52,7 +53,7 @@ impl IdxSet {
         for (file, original) in FILES.into_iter().zip(self.sha256) {
             let (path, name) = find(directory, file)?;
             let bytes = unpacked(&path)?;
-            // The form first: its errors say more than a digest does.
+            // The format is checked first, since its errors say more than a digest mismatch.
             let body = if file.contains("images") { images(&bytes) } else { labels(&bytes) };
             let body = body.map_err(|what| Error::Data(format!("{}: {what}", path.display())))?.to_vec();
             let sha256 = digest::sha256_bytes(&bytes);
@@ -86,13 +87,14 @@ impl IdxSet {
     }
 }
 
-/// The directory that holds idx files: the given one, or `raw` inside it, as torchvision keeps them.
+/// Directory with the idx files: the given one, or its `raw` subdirectory, as torchvision stores
+/// them.
 fn idx_directory(directory: &Path) -> Option<PathBuf> {
     let places = [directory.to_path_buf(), directory.join("raw")];
     places.into_iter().find(|d| FILES.iter().any(|file| find(d, file).is_ok()))
 }
 
-/// The path and name of a file, packed or not.
+/// Path and name of a file, compressed or not.
 fn find(directory: &Path, file: &str) -> Result<(PathBuf, String)> {
     let names = [file.to_string(), format!("{file}.gz")];
     names
@@ -117,7 +119,7 @@ fn unpacked(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// The bytes after a header of `N` dimensions.
+/// Bytes after a header of `N` dimensions.
 fn body<const N: usize>(bytes: &[u8]) -> std::result::Result<([usize; N], &[u8]), String> {
     let number = |i: usize| bytes.get(4 * i..4 * i + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     let magic = 0x0800 + N as u32;
@@ -144,7 +146,7 @@ fn body<const N: usize>(bytes: &[u8]) -> std::result::Result<([usize; N], &[u8])
     Ok((dims, body))
 }
 
-/// The pixels of an image file.
+/// Pixels of an image file.
 pub(super) fn images(bytes: &[u8]) -> std::result::Result<&[u8], String> {
     let ([_, height, width], pixels) = body::<3>(bytes)?;
     if [height, width] == [SIDE, SIDE] {
@@ -154,7 +156,7 @@ pub(super) fn images(bytes: &[u8]) -> std::result::Result<&[u8], String> {
     }
 }
 
-/// The classes of a label file.
+/// Classes of a label file.
 pub(super) fn labels(bytes: &[u8]) -> std::result::Result<&[u8], String> {
     let ([_], labels) = body::<1>(bytes)?;
     match labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= CLASSES) {

@@ -1,5 +1,6 @@
-//! A directory of photographs, a folder for each class: `train/CLASS/*.jpg` and `test/CLASS/*.jpg` (or `val`). Only names
-//! are held in memory; JPEG and PNG files are read and decoded on several threads while the trainer works.
+//! Directory of photographs with a folder per class: `train/CLASS/*.jpg` and `test/CLASS/*.jpg` (or
+//! `val`). Only file names are held in memory. JPEG and PNG files are read and decoded on several
+//! threads during training.
 
 use std::collections::BTreeSet;
 use std::fs::DirEntry;
@@ -31,26 +32,26 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     recognises: |directory| TRAIN.iter().any(|name| directory.join(name).is_dir()),
 };
 
-/// ImageNet's (torchvision's).
+/// ImageNet normalisation (torchvision's).
 const NORMALISE: Normalise = Normalise { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
-/// Bytes of the longest file that is read.
+/// Maximum bytes of a file.
 const MOST_BYTES: u64 = 256 << 20;
-/// Longest by shortest side, at most: the shortest is resized, and the longest with it.
+/// Maximum aspect ratio, since resizing the shorter side resizes the longer one with it.
 const THINNEST: u32 = 50;
-/// Side of the images where they are only looked at.
+/// Side of the images in previews.
 const THUMBNAIL: usize = 64;
 const TRAIN: [&str; 1] = ["train"];
 const TEST: [&str; 3] = ["test", "val", "validation"];
 const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
 
-/// A file of a class.
+/// A file and its class.
 struct Photograph {
     class: u32,
     file: String,
     bytes: u64,
 }
 
-/// A split of an image folder. Its classes take turns, file by file, so every cut is balanced.
+/// A split of an image folder. The classes alternate file by file, so every prefix is balanced.
 struct Folder {
     directory: PathBuf,
     classes: Arc<Vec<String>>,
@@ -58,14 +59,14 @@ struct Folder {
     size: u32,
     unreadable: OnUnreadable,
     skipped: Mutex<BTreeSet<String>>,
-    /// The threads that decode; the trainer's stay its own.
+    /// Threads for decoding, separate from the trainer's.
     pool: Arc<ThreadPool>,
 }
 
-/// Loads a directory of photographs; also ImageNet.
+/// Loads a directory of photographs, including ImageNet.
 pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
     let DataSource::Directory(directory) = request.source else {
-        // Not of the hub's kind, for which a stand-in would serve unasked.
+        // Not a hub error, since those fall back to a stand-in automatically.
         return Err(Error::Data(format!(
             "{} is read from a directory: give --data DIR, or --data stand-in to try the suite on synthetic images",
             request.entry.name
@@ -120,7 +121,7 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
     })
 }
 
-/// The specification of all that a directory has.
+/// Specification of the whole directory.
 pub(super) fn inspect(entry: &DataSetEntry, directory: &Path) -> Result<DataSpec> {
     let [train, test] = [split_directory(directory, &TRAIN)?, split_directory(directory, &TEST)?];
     let classes = class_names(&train)?;
@@ -131,7 +132,7 @@ pub(super) fn inspect(entry: &DataSetEntry, directory: &Path) -> Result<DataSpec
 
 fn split_directory(directory: &Path, names: &[&str]) -> Result<PathBuf> {
     let splits = || names.iter().map(|name| directory.join(name)).filter(|path| path.is_dir());
-    // One that has class folders, if there is one: ImageNet has a flat `test` beside `val`.
+    // Prefers a folder with class folders: ImageNet has a flat `test` beside `val`.
     let classed = splits().find(|split| class_names(split).is_ok());
     classed.or_else(|| splits().next()).ok_or_else(|| {
         Error::Data(format!(
@@ -142,7 +143,7 @@ fn split_directory(directory: &Path, names: &[&str]) -> Result<PathBuf> {
     })
 }
 
-/// Entries of a directory whose names do not start with a dot.
+/// Entries of a directory, without hidden ones.
 fn entries(directory: &Path) -> Result<Vec<DirEntry>> {
     let entries = std::fs::read_dir(directory).map_err(Error::io("list", directory))?;
     let entries: std::io::Result<Vec<DirEntry>> = entries.collect();
@@ -151,7 +152,7 @@ fn entries(directory: &Path) -> Result<Vec<DirEntry>> {
     Ok(entries)
 }
 
-/// The class folders of a split, in order.
+/// Class folders of a split, in order.
 fn class_names(split: &Path) -> Result<Vec<String>> {
     let folders = entries(split)?.into_iter().filter(|entry| entry.path().is_dir());
     let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
@@ -162,7 +163,7 @@ fn class_names(split: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Every file of every class, the classes taking turns.
+/// Lists every file of every class, alternating between classes.
 fn list(split: &Path, classes: &[String]) -> Result<Vec<Photograph>> {
     let files = classes.par_iter().map(|class| {
         let directory = split.join(class);
@@ -171,11 +172,11 @@ fn list(split: &Path, classes: &[String]) -> Result<Vec<Photograph>> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let extension = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default();
             if EXTENSIONS.contains(&extension.as_str()) {
-                // Through links, as ImageNet is often kept.
+                // Follows links, which ImageNet installations often use.
                 match std::fs::metadata(entry.path()) {
                     Ok(metadata) if metadata.is_file() => files.push((name, metadata.len())),
                     Ok(_) => {}
-                    // A link to nothing, found when it is read.
+                    // A dangling link, reported when it is read.
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => files.push((name, 0)),
                     Err(e) => return Err(Error::io("read", entry.path())(e)),
                 }
@@ -206,11 +207,13 @@ impl Folder {
         self.directory.join(&self.classes[photograph.class as usize]).join(&photograph.file)
     }
 
-    /// The photograph as it is, in RGB; none where it cannot be decoded and is to be left out.
+    /// Photograph in RGB, without augmentation; `None` if it cannot be decoded and is to be left
+    /// out.
     fn read(&self, index: usize) -> Result<Option<RgbImage>> {
         let photograph = &self.photographs[index];
         let (path, expected) = (self.path(photograph), photograph.bytes);
-        // An error of the file system is none of the photograph, and must not change what is trained on.
+        // A file system error says nothing about the photograph and must not change the training
+        // data.
         let decoded = match bounded::read(&path, MOST_BYTES) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && expected == 0 => {
                 Err("it is a link to nothing".into())
@@ -239,7 +242,7 @@ impl Folder {
         }
     }
 
-    /// Decoded, cropped, augmented and normalised; false where it is left out.
+    /// Decodes, crops, augments and normalises a photograph; returns false if it is left out.
     fn prepare(&self, index: usize, augmented: Option<(&Augment, &Draw)>, out: &mut [f32]) -> Result<bool> {
         let Some(photograph) = self.read(index)? else { return Ok(false) };
         let cropped = match augmented.and_then(|(augment, draw)| augment.resized_crop.as_ref().zip(draw.resized())) {
@@ -252,14 +255,15 @@ impl Folder {
     }
 }
 
-/// Whether a JPEG file ends before its picture does, which the decoder forgives: no end of image after the last start of
-/// a scan. (Neither marker occurs within a scan; a thumbnail's lie before the picture's.)
+/// Whether a JPEG file ends before its picture does, which the decoder tolerates: there is no end
+/// of image after the last start of a scan. (Neither marker occurs within a scan, and those of a
+/// thumbnail come before the picture's.)
 fn is_cut(bytes: &[u8]) -> bool {
     let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
     bytes.starts_with(&[0xff, 0xd8]) && last([0xff, 0xd9]) < last([0xff, 0xda])
 }
 
-/// A photograph in RGB, or why it is none.
+/// Decodes a photograph to RGB, or says why it cannot be decoded.
 fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     if is_cut(bytes) {
         return Err("it is truncated".into());

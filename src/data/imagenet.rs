@@ -1,5 +1,5 @@
-//! ImageNet-1K (Russakovsky et al. 2015), from a directory with a folder per class under `train` and `val`. Its licence
-//! forbids to fetch it without an account.
+//! ImageNet-1K (Russakovsky et al. 2015), from a directory with a folder per class under `train`
+//! and `val`. Its licence requires an account for downloads.
 
 use super::{DataSetEntry, Input, image_folder};
 

@@ -24,7 +24,7 @@ pub struct Images {
 }
 
 impl Images {
-    /// None yet.
+    /// Creates an empty set.
     pub(crate) fn empty(shape: [usize; 3]) -> Self {
         Self { pixels: Vec::new(), labels: Vec::new(), shape }
     }
@@ -34,7 +34,7 @@ impl Images {
         self.labels.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
@@ -53,9 +53,9 @@ impl Images {
 /// Mean and standard deviation of each channel, in [0, 1].
 #[derive(Clone, Copy, Debug)]
 pub struct Normalise {
-    /// To subtract.
+    /// Mean to subtract.
     pub mean: [f32; 3],
-    /// To divide by.
+    /// Standard deviation to divide by.
     pub std: [f32; 3],
 }
 
@@ -70,7 +70,7 @@ impl Normalise {
         kernels::normalise(pixels, [height, width], [&self.mean, &self.std], crop, out);
     }
 
-    /// Augments an image as drawn, or normalises it as it is.
+    /// Augments an image as drawn, or only normalises it.
     pub(super) fn prepare(
         &self,
         pixels: &[u8],
@@ -89,9 +89,9 @@ impl Normalise {
 pub struct ImageSet {
     /// The images.
     pub images: Images,
-    /// What is done to their pixels.
+    /// Normalisation of the pixels.
     pub normalise: Normalise,
-    /// The mean of every pixel, which is done in its place where there is one: x / 256 - mean.
+    /// Mean of every pixel. If set, it replaces the normalisation: x / 256 - mean.
     pub centre: Option<Arc<[f32]>>,
 }
 
@@ -153,13 +153,13 @@ impl Samples for ImageSet {
     }
 }
 
-/// A batch of prepared images.
+/// Builds a batch of prepared images.
 pub(super) fn batch(data: Vec<f32>, [channels, height, width]: [usize; 3], labels: Vec<u32>) -> Result<Batch> {
     let input = Tensor::from_vec(data, (labels.len(), channels, height, width), &Device::Cpu)?;
     Ok(Batch { input, labels, dropout: None })
 }
 
-/// Interleaved pixels [height, width, channels] to planes [channels, height, width].
+/// Converts interleaved pixels [height, width, channels] to planes [channels, height, width].
 pub(super) fn planes(interleaved: &[u8], channels: usize) -> Vec<u8> {
     (0..channels).flat_map(|c| interleaved.iter().skip(c).step_by(channels).copied()).collect()
 }

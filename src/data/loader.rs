@@ -1,4 +1,4 @@
-//! Batches, made on other threads while the trainer works.
+//! Batches, prepared on other threads during training.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -12,31 +12,33 @@ use super::augment::{Augment, Draw};
 use crate::error::Result;
 use crate::random::{Stream, sample, stream};
 
-/// Batches kept ready. With the one being made and the one in use, this is all that is held of a set that does not lie in
-/// memory.
+/// Batches kept ready. Of a set that is not in memory, only these, the batch being prepared and the
+/// batch in use are held.
 const PREFETCHED: usize = 3;
 
-/// Some samples with their labels.
+/// Samples with their labels.
 pub struct Batch {
     /// Images [batch, channels, height, width], normalised, or characters [batch, length], u32.
     pub input: Tensor,
-    /// Classes of the images, or the characters that follow [batch x length].
+    /// Classes of the images, or the next characters [batch x length].
     pub labels: Vec<u32>,
-    /// What dropout draws from in training.
+    /// Random stream of dropout in training.
     pub dropout: Option<ChaCha8Rng>,
 }
 
-/// The order in which an epoch of a seed visits `n` samples.
+/// Order in which an epoch visits `n` samples, for a given seed.
 pub fn order(seed: u64, epoch: usize, n: usize) -> Vec<u32> {
     sample(&mut stream(seed, Stream::Shuffle(epoch)), n, n)
 }
 
 impl DataSet {
-    /// Runs `consume` over the training batches of an epoch from the step `from` on: shuffled, augmented, the incomplete last
-    /// one dropped. Of a batch, no sample may be left. `consume` stops the epoch early by returning.
+    /// Runs `consume` over the training batches of an epoch, starting at step `from`: shuffled,
+    /// augmented, without the incomplete last batch. A batch may be empty if none of its samples
+    /// can be read. `consume` stops the epoch early by returning.
     ///
     /// # Errors
-    /// The first error of `consume`; those of samples that cannot be read come as batches.
+    /// The first error of `consume`. Samples that cannot be read arrive as errors in place of
+    /// batches.
     pub fn epoch(
         &self,
         seed: u64,
@@ -47,7 +49,7 @@ impl DataSet {
     ) -> Result<()> {
         let order = order(seed, epoch, self.train.len());
         let mut rng = stream(seed, Stream::Augment(epoch));
-        // Steps that are skipped have drawn all the same.
+        // Random numbers are drawn for skipped steps too.
         let drawn = order.chunks_exact(batch_size).enumerate().map(|(step, indices)| {
             let draws: Vec<Draw> = indices.iter().map(|_| augment.draw(self.input, &mut rng)).collect();
             (step, indices, draws)
@@ -59,7 +61,8 @@ impl DataSet {
         ahead(batches, consume)
     }
 
-    /// Runs `consume` over an epoch of full batches: all training samples, in their own order, in each of `steps`.
+    /// Runs `consume` over an epoch of full batches: in each of `steps`, all training samples in
+    /// their own order.
     ///
     /// # Errors
     /// As [`DataSet::epoch`].
@@ -79,7 +82,7 @@ impl DataSet {
         ahead(batches, consume)
     }
 
-    /// Runs `consume` over all test samples, at most `batch_size` at once.
+    /// Runs `consume` over all test samples, in batches of at most `batch_size`.
     ///
     /// # Errors
     /// As [`DataSet::epoch`].
@@ -93,7 +96,7 @@ impl DataSet {
         ahead(all.chunks(batch_size).map(|indices| self.test.batch(indices, None)).filter(left), consume)
     }
 
-    /// One training sample as a batch of one (of none, where it is left out), augmented from `rng`.
+    /// A training sample as a batch of one (or none, if it is left out), augmented with `rng`.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -104,7 +107,7 @@ impl DataSet {
     }
 }
 
-/// Makes batches on another thread, a few ahead of who takes them.
+/// Prepares batches on another thread, a few ahead of the consumer.
 fn ahead(
     batches: impl Iterator<Item = Result<Batch>> + Send,
     mut consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
@@ -113,14 +116,14 @@ fn ahead(
         let (sender, receiver) = sync_channel(PREFETCHED);
         scope.spawn(move || {
             for batch in batches {
-                // Who takes them hangs up when it stops early.
+                // The consumer hangs up when it stops early.
                 if sender.send(batch).is_err() {
                     break;
                 }
             }
         });
         let outcome = consume(&receiver);
-        // Before the scope waits for a sender that waits for room.
+        // Dropped before the scope ends, which would wait for a sender blocked on a full channel.
         drop(receiver);
         outcome
     })

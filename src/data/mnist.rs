@@ -1,4 +1,5 @@
-//! MNIST (LeCun, Cortes, Burges, 1998): from the hub, from parquet files of the hub's shape, or from its idx files.
+//! MNIST (LeCun, Cortes, Burges, 1998): from the hub, from parquet files as on the hub, or from its
+//! idx files.
 
 use super::hub::Repository;
 use super::idx::{IdxSet, SIDE};

@@ -1,4 +1,4 @@
-//! mnist-5k: the embedded stand-in for MNIST, 5,000 of its digits (data/mnist-5k/README.md).
+//! mnist-5k: the embedded stand-in for MNIST, with 5,000 of its digits (data/mnist-5k/README.md).
 
 use std::io::Read;
 
@@ -22,7 +22,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     recognises: |_| false,
 };
 
-/// The classes take turns, so every cut is balanced.
+/// The classes alternate, so every prefix is balanced.
 const TRAIN: usize = 4_000;
 const FILES: [(&str, &[u8]); 2] = [
     ("images-idx3-ubyte.gz", include_bytes!("../../data/mnist-5k/images-idx3-ubyte.gz")),

@@ -1,6 +1,7 @@
-//! Data sets: where samples come from, what they are, and how batches reach the trainer.
+//! Data sets: sources, samples, and batches for the trainer.
 //!
-//! A data set is one file and one line of [`DATA_SETS`]. What a cell does to its samples comes later ([`augment`]).
+//! Each data set is a file and an entry in [`DATA_SETS`]. Augmentation by cells follows in
+//! [`augment`].
 
 pub mod augment;
 mod checksums;
@@ -42,40 +43,40 @@ pub use images::{ImageSet, Images, Normalise};
 use loader::Batch;
 pub use source::{DataSource, Fetch};
 
-/// What a sample is.
+/// Type and shape of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// Channels, height, width.
     Image([usize; 3]),
-    /// A sequence of characters, each with the one to predict.
+    /// A sequence of characters, each with the next one to predict.
     Tokens {
-        /// Characters of a sequence.
+        /// Characters per sequence.
         length: usize,
-        /// Different characters.
+        /// Number of distinct characters.
         vocabulary: usize,
     },
 }
 
-/// The data set of a cell: which, and how much of it.
+/// Data set of a cell, and the amount of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// The set really used: a stand-in's name where it stands in.
+    /// Data set actually used: the stand-in's name if it is used.
     pub name: String,
     /// Training samples.
     pub train: usize,
     /// Test samples.
     pub test: usize,
-    /// Height and width of the images, of a set that leaves them to the suite.
+    /// Height and width of the images, for a set without fixed ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
-    /// Number of classes, of a set that leaves it to the suite.
+    /// Number of classes, for a set without a fixed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<usize>,
-    /// What is done about images that cannot be read.
+    /// Handling of images that cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreadable: Option<OnUnreadable>,
-    /// Whether images are centred by pixel, in place of the set's normalisation by channel.
+    /// Whether pixels are centred individually instead of normalised by channel.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub centre_pixels: bool,
 }
@@ -91,47 +92,49 @@ pub enum OnUnreadable {
     Skip,
 }
 
-/// The samples of a split. Those held in memory are ready; others are read, in parallel, when a batch wants them.
+/// Samples of a split. Those in memory are ready; others are read in parallel when a batch needs
+/// them.
 pub trait Samples: Send + Sync {
     /// Number of samples.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Whether there are no samples.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The samples `indices`, augmented as drawn, or as they are; without those that cannot be read and are to be left
-    /// out, which may be all.
+    /// Batch of the samples `indices`, augmented as drawn or unaugmented. Unreadable samples that
+    /// are to be left out are missing, which may be all.
     ///
     /// # Errors
-    /// When one cannot be read.
+    /// When a sample cannot be read.
     fn batch(&self, indices: &[u32], augmented: Option<(&Augment, &[Draw])>) -> Result<Batch>;
 
-    /// The class of a sample; none where it is a text.
+    /// Class of a sample; `None` for a text.
     fn label(&self, index: usize) -> Option<u32>;
 
-    /// A sample as people see it; none where it is a text, or left out.
+    /// Picture of a sample; `None` for a text or if it is left out.
     ///
     /// # Errors
     /// When it cannot be read.
     fn picture(&self, index: usize) -> Result<Option<RgbImage>>;
 
-    /// Keeps the first `n`.
+    /// Keeps only the first `n` samples.
     fn truncate(&mut self, n: usize);
 
-    /// Adds what tells these samples from others: contents where they are in memory, else names and sizes.
+    /// Adds the samples' identity to a digest: contents if in memory, otherwise file names and
+    /// sizes.
     fn digest(&self, digest: &mut Sha256);
 
-    /// The mean over the samples of every pixel / 256; none where they are no images in memory.
+    /// Mean over the samples of every pixel / 256; `None` unless they are images in memory.
     fn pixel_means(&self) -> Option<Arc<[f32]>> {
         None
     }
 
-    /// Has these means subtracted from then on, in place of the set's normalisation.
+    /// Subtracts these means from now on, instead of the set's normalisation.
     fn centre(&mut self, _means: &Arc<[f32]>) {}
 
-    /// Files that could not be read since the last time this was asked.
+    /// Takes the names of files that could not be read since the last call.
     fn take_unreadable(&self) -> Vec<String> {
         Vec::new()
     }
@@ -143,30 +146,31 @@ pub struct DataSet {
     pub train: Box<dyn Samples>,
     /// Test samples.
     pub test: Box<dyn Samples>,
-    /// What a sample is.
+    /// Type and shape of a sample.
     pub input: Input,
     /// Number of classes.
     pub classes: usize,
-    /// Names of the classes, where they have some.
+    /// Names of the classes, if any.
     pub class_names: Vec<String>,
-    /// Where it came from.
+    /// Origin of the data.
     pub provenance: Provenance,
 }
 
-/// Where a data set came from, as recorded with every cell.
+/// Origin of a data set, stored in every record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// The set that was used: `cifar10`, or its stand-in `photo-patches`.
+    /// Data set used: `cifar10`, or its stand-in `photo-patches`.
     pub name: String,
     /// `hub`, `directory` or `embedded`.
     pub source: String,
-    /// Commit of the hub repository, where there is one.
+    /// Commit of the hub repository, if any.
     pub revision: Option<String>,
-    /// SHA-256 of every file read (of idx files, unpacked); of an image folder, none.
+    /// SHA-256 of every file read (of idx files, uncompressed); empty for an image folder.
     pub files: Vec<FileDigest>,
-    /// SHA-256 of the samples used, whichever way they came; of an image folder, of the names and sizes of its files.
+    /// SHA-256 of the samples used, independent of their source; for an image folder, of its file
+    /// names and sizes.
     pub sha256: String,
-    /// Files that were left out because they could not be read.
+    /// Unreadable files that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
 }
@@ -174,40 +178,40 @@ pub struct Provenance {
 /// A file and its SHA-256.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FileDigest {
-    /// Name inside its directory or repository.
+    /// Name in its directory or repository.
     pub file: String,
     /// Lower-case hexadecimal digest.
     pub sha256: String,
 }
 
-/// What is known of a data set before any sample is read.
+/// Registry entry of a data set: properties known before any sample is read.
 pub struct DataSetEntry {
-    /// The name a suite uses.
+    /// Name used in suites.
     pub name: &'static str,
-    /// One line for people.
+    /// One-line description.
     pub about: &'static str,
-    /// What a sample is, where the suite does not say.
+    /// Type and shape of a sample, unless the suite sets it.
     input: Input,
-    /// Number of classes, where the suite does not say.
+    /// Number of classes, unless the suite sets it.
     classes: usize,
-    /// Where it can be had, for people.
+    /// Where to get the data, as text.
     pub origin: &'static str,
-    /// Samples there are to train on and to test with; none where the suite says how many, of what size and how many
-    /// classes.
+    /// Available training and test samples; `None` if the suite sets their number, size and number
+    /// of classes.
     available: Option<[usize; 2]>,
-    /// Whether images come in sizes of their own and are read while it trains.
+    /// Whether images vary in size and are read during training.
     pub photographs: bool,
-    /// What `--data stand-in` uses in its place.
+    /// Data set used for `--data stand-in`.
     pub stand_in: &'static str,
     load: fn(&Request<'_>) -> Result<DataSet>,
-    /// Whether a directory holds this set in its own form.
+    /// Whether a directory contains this set in its own format.
     recognises: fn(&std::path::Path) -> bool,
 }
 
-/// Samples of a split, at most: they are numbered in 32 bits.
+/// Maximum samples per split: indices have 32 bits.
 const MOST_SAMPLES: usize = u32::MAX as usize;
 
-/// Every data set.
+/// All data sets.
 pub const DATA_SETS: &[DataSetEntry] = &[
     cifar10::ENTRY,
     cifar100::ENTRY,
@@ -222,7 +226,7 @@ pub const DATA_SETS: &[DataSetEntry] = &[
     synthetic_text::ENTRY,
 ];
 
-/// What is to be loaded, and from where.
+/// A data set to load, and its source.
 struct Request<'a> {
     entry: &'static DataSetEntry,
     spec: &'a DataSpec,
@@ -231,7 +235,7 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    /// Channels, height and width of the images that are wanted.
+    /// Requested image shape: channels, height, width.
     fn image_shape(&self) -> Result<[usize; 3]> {
         match self.spec.input().map_err(Error::Data)? {
             Input::Image(shape) => Ok(shape),
@@ -240,10 +244,10 @@ impl Request<'_> {
     }
 }
 
-/// The entry of a name.
+/// Looks up a data set by name.
 ///
 /// # Errors
-/// In words: which names there are.
+/// Lists the known names.
 pub fn find(name: &str) -> std::result::Result<&'static DataSetEntry, String> {
     DATA_SETS.iter().find(|d| d.name == name).ok_or_else(|| {
         let names: Vec<_> = DATA_SETS.iter().map(|d| d.name).collect();
@@ -252,20 +256,20 @@ pub fn find(name: &str) -> std::result::Result<&'static DataSetEntry, String> {
 }
 
 impl DataSetEntry {
-    /// Whether the suite says how many samples of which size there are, in how many classes.
+    /// Whether the suite sets the number and size of the samples and the number of classes.
     fn as_told(&self) -> bool {
         self.available.is_none()
     }
 
-    /// Whether it needs no source.
+    /// Whether the set is embedded and needs no source.
     pub fn is_embedded(&self) -> bool {
         self.stand_in == self.name
     }
 
-    /// The specification of so many samples, all where not said, checked.
+    /// Validated specification of the given number of samples; `None` for all.
     ///
     /// # Errors
-    /// In words: which key is missing, impossible, or not one of this set.
+    /// Names the key that is missing, invalid, or not supported by this set.
     pub fn spec(
         &self,
         [train, test]: [Option<usize>; 2],
@@ -313,7 +317,7 @@ impl DataSpec {
         find(&self.name)
     }
 
-    /// The same with images centred by pixel.
+    /// Centres images by pixel.
     ///
     /// # Errors
     /// When the set has no images in memory.
@@ -328,10 +332,10 @@ impl DataSpec {
         Ok(Self { centre_pixels: true, ..self })
     }
 
-    /// What a sample is.
+    /// Type and shape of a sample.
     ///
     /// # Errors
-    /// When there is no such data set.
+    /// When the data set is unknown.
     pub fn input(&self) -> std::result::Result<Input, String> {
         let entry = self.entry()?;
         Ok(match (entry.input, self.size) {
@@ -343,16 +347,16 @@ impl DataSpec {
     /// Number of classes.
     ///
     /// # Errors
-    /// When there is no such data set.
+    /// When the data set is unknown.
     pub fn class_count(&self) -> std::result::Result<usize, String> {
         Ok(self.classes.unwrap_or(self.entry()?.classes))
     }
 
-    /// The same amount of the data set `name`, which stands in for this one: of the same size and as many classes where
-    /// that is open.
+    /// Specification of the same amount of data set `name`, which stands in for this one. Size and
+    /// number of classes carry over where that set leaves them open.
     ///
     /// # Errors
-    /// When one of the two is not known.
+    /// When either data set is unknown.
     pub fn on(&self, name: &str) -> std::result::Result<Self, String> {
         if name == self.name {
             return Ok(self.clone());
@@ -374,14 +378,14 @@ impl DataSpec {
 }
 
 impl DataSet {
-    /// A data set of images in memory.
+    /// Creates a data set of images in memory.
     pub fn of_images([train, test]: [Images; 2], classes: usize, normalise: Normalise, provenance: Provenance) -> Self {
         let input = Input::Image(train.shape);
         let set = |images| Box::new(ImageSet { images, normalise, centre: None });
         Self { train: set(train), test: set(test), input, classes, class_names: Vec::new(), provenance }
     }
 
-    /// A data set of two texts, in sequences of [`text::LENGTH`] characters.
+    /// Creates a data set of two texts, in sequences of [`text::LENGTH`] characters.
     pub(crate) fn of_text([train, test]: [Vec<u8>; 2], provenance: Provenance) -> Result<Self> {
         let text = |bytes| text::Text::new(bytes).map_err(|e| Error::Data(format!("{}: {e}", provenance.name)));
         Ok(Self {
@@ -394,22 +398,22 @@ impl DataSet {
         })
     }
 
-    /// The same with names of the classes.
+    /// Sets the names of the classes.
     fn named<const N: usize>(self, names: [&str; N]) -> Self {
         Self { class_names: names.map(String::from).to_vec(), ..self }
     }
 
-    /// Works out the digest of the samples as they are now.
+    /// Computes the digest of the current samples.
     fn digest(&mut self) {
         self.provenance.sha256 = checksums::of_samples(&[self.train.as_ref(), self.test.as_ref()]);
     }
 
-    /// Where it came from, with the files left out since the last time this was asked.
+    /// Provenance, with the files left out since the last call.
     pub fn take_provenance(&self) -> Provenance {
         Provenance { unreadable: self.take_unreadable(), ..self.provenance.clone() }
     }
 
-    /// Files that could not be read and were left out, since they were last asked for.
+    /// Takes the names of unreadable files left out since the last call.
     pub fn take_unreadable(&self) -> Vec<String> {
         let mut unreadable = self.train.take_unreadable();
         unreadable.extend(self.test.take_unreadable());
@@ -418,7 +422,7 @@ impl DataSet {
 }
 
 impl Provenance {
-    /// Of a set without a revision, its samples yet to be digested.
+    /// Provenance without a revision and before the samples are digested.
     pub fn made(name: &str, source: &str, files: Vec<FileDigest>) -> Self {
         Self {
             name: name.into(),
@@ -431,10 +435,10 @@ impl Provenance {
     }
 }
 
-/// Loads a data set, or its stand-in where the source says so.
+/// Loads a data set, or its stand-in if the source says so.
 ///
 /// # Errors
-/// When the samples cannot be had, are damaged, or are too few.
+/// When the samples are unavailable, damaged, or too few.
 pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
     let mut set = load_available(spec, source, fetch)?;
     let name = &set.provenance.name;
@@ -460,7 +464,7 @@ pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<D
     Ok(set)
 }
 
-/// The same, undigested, where there may be fewer samples than are wanted.
+/// Loads the data set or its stand-in without a digest. It may have fewer samples than requested.
 fn load_available(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
     let entry = spec.entry().map_err(Error::Data)?;
     let request = Request { entry, spec, source, fetch };

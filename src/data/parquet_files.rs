@@ -1,4 +1,5 @@
-//! Parquet files of the hub's shape: labelled PNG images, `struct img { bytes, path }` and an `int64` label; and texts.
+//! Parquet files as on the hub: labelled PNG images, `struct img { bytes, path }` with an `int64`
+//! label, and texts.
 
 use std::fs::File;
 use std::io::Cursor;
@@ -18,27 +19,28 @@ use super::{DataSource, FileDigest, Images, Provenance, Request};
 use crate::digest;
 use crate::error::{Error, Result};
 
-/// How a data set lies on the hub.
+/// Layout of a data set on the hub.
 pub(super) struct ParquetSet {
     pub(super) repository: Repository,
-    /// The files of the training and of the test split.
+    /// Files of the training and the test split.
     pub(super) files: [&'static str; 2],
-    /// The column of the class.
+    /// Column of the class.
     pub(super) label: &'static str,
-    /// What else `--data DIR` may hold, for messages.
+    /// Other contents that `--data DIR` may have, for messages.
     pub(super) or: &'static str,
 }
 
-/// Rows that are held as they are in the file, at once.
+/// Maximum rows held in encoded form at once.
 const ROWS: usize = 1024;
-/// Bytes of the longest text that is read.
+/// Maximum bytes of a text.
 pub(super) const MOST_TEXT: u64 = 64 << 20;
 
-/// Both splits and where they came from.
+/// Both splits and their provenance.
 pub(super) type Splits = ([Images; 2], Provenance);
 
 impl ParquetSet {
-    /// From whichever form the source has; `own` reads a directory of the set's own form, where it is one.
+    /// Loads the set in whichever form the source has. `own` reads a directory in the set's own
+    /// format, if it is one.
     pub(super) fn load(
         &self,
         request: &Request<'_>,
@@ -50,7 +52,7 @@ impl ParquetSet {
         }
     }
 
-    /// From the hub, or its cache.
+    /// Reads from the hub or its cache.
     fn read_hub(&self, request: &Request<'_>) -> Result<Splits> {
         let files = hub::files(&self.repository, &self.files, request.fetch)?;
         let paths = files.iter().map(|file| file.path.as_path());
@@ -61,7 +63,7 @@ impl ParquetSet {
         Ok((splits, Provenance { revision: files[0].commit.clone(), ..provenance }))
     }
 
-    /// From a directory with files as on the hub.
+    /// Reads from a directory with files as on the hub.
     fn read_directory(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
         let (mut paths, mut files) = (Vec::new(), Vec::new());
         for (split, name) in [("train", self.files[0]), ("test", self.files[1])] {
@@ -85,7 +87,8 @@ impl ParquetSet {
         splits.try_into().map_err(|_| Error::Data("a split is missing".into()))
     }
 
-    /// `plain_text/train/0000.parquet` as on the hub, or the one file whose name starts with the split.
+    /// Finds `plain_text/train/0000.parquet` as on the hub, or the only file whose name starts with
+    /// the split's.
     fn find(&self, directory: &Path, split: &str, hub_name: &str) -> Result<(PathBuf, String)> {
         if directory.join(hub_name).is_file() {
             return Ok((directory.join(hub_name), hub_name.to_string()));
@@ -105,13 +108,13 @@ impl ParquetSet {
         }
     }
 
-    /// Whether a directory has files as on the hub, under the hub's names.
+    /// Whether a directory contains files under the hub's names.
     pub(super) fn recognises(&self, directory: &Path) -> bool {
         directory.join(self.files[0]).is_file()
     }
 }
 
-/// Names of the parquet files of a split.
+/// Names of a split's parquet files.
 fn split_files(directory: &Path, split: &str) -> Result<Vec<String>> {
     let entries = std::fs::read_dir(directory).map_err(Error::io("list", directory))?;
     let mut found: Vec<String> =
@@ -120,7 +123,7 @@ fn split_files(directory: &Path, split: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The first `limit` images of a file, as [n, channels, height, width].
+/// Reads the first `limit` images of a file, as [n, channels, height, width].
 fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result<Images> {
     let shape = request.image_shape()?;
     let damaged = |what: String| damaged(path, &what);
@@ -128,7 +131,7 @@ fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result
     let decode = |index: usize, bytes: Vec<u8>, label: i64| {
         let unreadable = |e: ImageError| damaged(format!("the image of row {index} is unreadable ({e})"));
         let reader = || ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(ImageError::IoError);
-        // Looked at first: a small file may say that it is a huge picture.
+        // Checked first, since a small file may claim to be a huge picture.
         let size = reader().and_then(ImageReader::into_dimensions).map_err(unreadable)?;
         if size != (width as u32, height as u32) {
             return Err(damaged(format!(
@@ -158,7 +161,7 @@ fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result
         if encoded.is_empty() {
             return Ok(images);
         }
-        // Every row, so that the error told is the first row's in every run.
+        // Decodes every row, so that the reported error is always the first row's.
         let decoded = encoded.into_par_iter().map(|(index, (bytes, label))| decode(index, bytes, label));
         for image in decoded.collect::<Vec<Result<(u8, Vec<u8>)>>>() {
             let (label, pixels) = image?;
@@ -168,7 +171,7 @@ fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result
     }
 }
 
-/// The image's bytes and the label of a row.
+/// Image bytes and label of a row.
 fn columns(row: &Row, label_name: &str) -> Option<(Vec<u8>, i64)> {
     let (mut bytes, mut label) = (None, None);
     for (name, field) in row.get_column_iter() {
@@ -186,7 +189,7 @@ fn columns(row: &Row, label_name: &str) -> Option<(Vec<u8>, i64)> {
     Some((bytes?, label?))
 }
 
-/// The texts of a file's column `text`, one row after another.
+/// Reads the `text` column of a file and concatenates its rows.
 pub(super) fn read_texts(path: &Path) -> Result<Vec<u8>> {
     let mut texts = Vec::new();
     for (index, row) in rows(path)?.enumerate() {
@@ -197,7 +200,7 @@ pub(super) fn read_texts(path: &Path) -> Result<Vec<u8>> {
         });
         let text = text.ok_or_else(|| damaged(path, &format!("row {index} does not have the column text")))?;
         texts.extend_from_slice(text.as_bytes());
-        // Rows of nothing take time, if no memory.
+        // Empty rows count too: they take time, though no memory.
         if (texts.len() + index) as u64 > MOST_TEXT {
             return Err(damaged(path, &format!("its texts are longer than {MOST_TEXT} bytes together")));
         }
@@ -209,7 +212,8 @@ fn damaged(path: &Path, what: &str) -> Error {
     Error::Data(format!("{}: {what}; fetch the file anew", path.display()))
 }
 
-/// The rows of a file. At some damaged ones the parquet crate panics, which is an error of the file, and the last row.
+/// Rows of a file. The parquet crate panics on some damaged files; the panic becomes an error in
+/// the last row.
 fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let reader = SerializedFileReader::new(file);

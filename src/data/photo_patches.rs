@@ -1,8 +1,8 @@
 //! photo-patches: the embedded stand-in for CIFAR-10, whose licence does not allow redistribution.
 //!
-//! 32x32 RGB crops of ten openly licensed photographs (data/photo-patches/README.md); the class is the
-//! photograph. Training and test crops come from tiles that share no pixel. Each crop has its own random
-//! stream, independent of any cell's seed, so the first n images are the same for every n.
+//! 32x32 RGB crops of ten openly licensed photographs (data/photo-patches/README.md); the class is
+//! the photograph. Training and test crops come from tiles that share no pixel. Each crop has its
+//! own random stream, independent of any cell's seed, so the first n images do not depend on n.
 
 use image::RgbImage;
 use rand_chacha::ChaCha8Rng;
@@ -41,16 +41,17 @@ const PHOTOS: [(&str, &[u8]); 10] = [
 ];
 
 const SIDE: usize = 32;
-/// Least side of a tile in photograph pixels; every third diagonal of tiles is for testing.
+/// Minimum side of a tile in photograph pixels; every third diagonal of tiles is for testing.
 const TILE: usize = 57;
 /// Photograph pixels per crop pixel.
 const SCALE: [f64; 2] = [0.7, 1.35];
-/// Largest rotation, in degrees.
+/// Maximum rotation in degrees.
 const ANGLE: f64 = 15.0;
-/// A crop flatter than this (standard deviation of grey levels) is drawn again, a few times.
+/// Minimum contrast (standard deviation of grey levels). A flatter crop is redrawn, up to a few
+/// times.
 const LEAST_CONTRAST: f64 = 10.0;
 const TRIES: usize = 10;
-// Distortions that keep colour and brightness from giving the class away.
+// Distortions, so that colour and brightness do not reveal the class.
 const LEAST_SATURATION: f64 = 0.25;
 const CONTRAST: f64 = 0.25;
 const BRIGHTNESS: f64 = 20.0;
@@ -81,7 +82,7 @@ fn load(request: &Request<'_>) -> Result<DataSet> {
     Ok(set.named(PHOTOS.map(|(name, _)| name)))
 }
 
-/// The first `n` crops of a split; classes take turns.
+/// The first `n` crops of a split; classes alternate.
 fn crops(photos: &[RgbImage], split: Split, n: usize) -> Images {
     let name = if split == Split::Train { "train" } else { "test" };
     let photos: Vec<_> = photos.iter().map(|photo| (photo, tiles(photo, split))).collect();
@@ -105,7 +106,7 @@ fn between(rng: &mut ChaCha8Rng, low: f64, high: f64) -> f64 {
     low + (high - low) * f64::from(unit(rng))
 }
 
-/// The tiles of a split, as x0, x1, y0, y1 (the ends excluded); a border of one pixel is left free.
+/// Tiles of a split, as x0, x1, y0, y1 (ends excluded), with a free border of one pixel.
 fn tiles(photo: &RgbImage, split: Split) -> Vec<[usize; 4]> {
     let (width, height) = (photo.width() as usize, photo.height() as usize);
     let (columns, rows) = (width / TILE, height / TILE);
@@ -141,7 +142,8 @@ fn contrast(pixels: &[[f64; 3]]) -> f64 {
     (pixels.iter().map(|p| (grey(p) - mean).powi(2)).sum::<f64>() / n).sqrt()
 }
 
-/// A scaled, rotated and perhaps mirrored window inside one tile, averaged over 2x2 bilinear samples per pixel.
+/// Samples a scaled, rotated and optionally mirrored window inside one tile, averaging 2x2 bilinear
+/// samples per pixel.
 fn sample(photo: &RgbImage, tiles: &[[usize; 4]], rng: &mut ChaCha8Rng) -> Vec<[f64; 3]> {
     let [x0, x1, y0, y1] = tiles[below(rng, tiles.len())];
     let scale = SCALE[0] * libm::pow(SCALE[1] / SCALE[0], f64::from(unit(rng)));
@@ -179,7 +181,7 @@ fn bilinear(photo: &RgbImage, [x, y]: [usize; 2], [fx, fy]: [f64; 2]) -> [f64; 3
     std::array::from_fn(|k| (1.0 - fy) * ((1.0 - fx) * a[k] + fx * b[k]) + fy * ((1.0 - fx) * c[k] + fx * d[k]))
 }
 
-/// Less colour, other contrast, brightness and channel gains, and noise.
+/// Reduces saturation, varies contrast, brightness and channel gains, and adds noise.
 fn distort(pixels: &[[f64; 3]], rng: &mut ChaCha8Rng) -> Vec<u8> {
     let saturation = between(rng, LEAST_SATURATION, 1.0);
     let contrast = between(rng, 1.0 - CONTRAST, 1.0 + CONTRAST);
@@ -216,7 +218,7 @@ mod tests {
         [crops(&photos(), Split::Train, train), crops(&photos(), Split::Test, test)]
     }
 
-    /// The images are part of every published number: a change here must raise `NUMERICS`.
+    /// The images affect every published number: a change here must raise `NUMERICS`.
     #[test]
     fn images_are_pinned() {
         let [train, test] = set(20, 10).map(|images| ImageSet { images, normalise: NORMALISE, centre: None });

@@ -1,4 +1,4 @@
-//! The binary form of CIFAR: records of one or two labels and [3, 32, 32] pixels.
+//! Binary format of CIFAR: records of one or two labels and [3, 32, 32] pixels.
 
 use std::path::{Path, PathBuf};
 
@@ -9,42 +9,43 @@ use crate::bounded;
 use crate::digest;
 use crate::error::{Error, Result};
 
-/// More than any file of the originals has.
+/// Maximum bytes of a file, more than any original has.
 const MOST_BYTES: u64 = 256 << 20;
 
 /// A file of records.
 pub(super) struct RecordFile {
     pub(super) name: &'static str,
     pub(super) test: bool,
-    /// Of the original, where it is known.
+    /// SHA-256 of the original, if known.
     pub(super) sha256: Option<&'static str>,
 }
 
-/// How a set of records lies in a directory.
+/// Layout of a set of records in a directory.
 pub(super) struct RecordSet {
-    /// The directory inside the archive.
+    /// Directory in the archive.
     pub(super) folder: &'static str,
     pub(super) archive: &'static str,
     pub(super) files: &'static [RecordFile],
-    /// Bytes before the pixels; the last is the class.
+    /// Bytes before the pixels; the last one is the class.
     pub(super) labels: usize,
-    /// Records of each file, where there may not be more nor fewer.
+    /// Required number of records per file, if fixed.
     pub(super) records: Option<usize>,
 }
 
 impl RecordSet {
-    /// The directory that holds the files: the given one or the archive's inside it.
+    /// Directory of the files: the given one, or the archive's directory in it.
     pub(super) fn directory(&self, directory: &Path) -> Option<PathBuf> {
         let mut places = [directory.to_path_buf(), directory.join(self.folder)].into_iter();
         places.find(|d| self.files.iter().any(|file| d.join(file.name).exists()))
     }
 
-    /// Whether a directory, or the archive's inside it, holds all the files.
+    /// Whether a directory, or the archive's directory in it, contains all the files.
     pub(super) fn recognises(&self, directory: &Path) -> bool {
         self.directory(directory).is_some_and(|d| self.files.iter().all(|file| d.join(file.name).exists()))
     }
 
-    /// Read here and not by candle-datasets, which takes five seconds and 1.5 GB to the same images (the tests' oracle).
+    /// Reads the set. candle-datasets is only the tests' oracle: it takes five seconds and 1.5 GB
+    /// for the same images.
     pub(super) fn read(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
         let shape = request.image_shape()?;
         let mut files = Vec::new();
@@ -78,7 +79,7 @@ impl RecordSet {
         Ok(([train, test], Provenance::made(request.entry.name, "directory", files)))
     }
 
-    /// Appends records until `images` has `limit`.
+    /// Appends records until `images` has `limit` of them.
     fn append(
         &self,
         classes: usize,

@@ -1,5 +1,5 @@
-//! From a photograph of any size to pixels of the size that a model reads: torchvision's RandomResizedCrop, Resize and
-//! CenterCrop, with the antialiased bilinear filter of Pillow.
+//! Resizing of photographs to model inputs: torchvision's RandomResizedCrop, Resize and CenterCrop,
+//! with Pillow's antialiased bilinear filter.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
@@ -12,15 +12,15 @@ use super::augment::ResizedCrop;
 use crate::error::{Error, Result};
 use crate::random::{below, unit};
 
-/// Tries of a random crop before the centre is taken (torchvision's).
+/// Attempts at a random crop before the centre is used (torchvision's).
 const TRIES: usize = 10;
-/// Shorter side before the centre crop, by the size cropped: 256 for 224.
+/// Ratio of the shorter side before the centre crop to the crop: 256 to 224.
 const MARGIN: (u64, u64) = (8, 7);
 
-/// A rectangle of a photograph: left, top, width, height.
+/// Rectangle in a photograph: left, top, width, height.
 type Crop = [u32; 4];
 
-/// A random part of the photograph (Szegedy et al. 2015), resized to `size` x `size`.
+/// Random crop of the photograph (Szegedy et al. 2015), resized to `size` x `size`.
 pub(super) fn random_resized_crop(
     photograph: &RgbImage,
     size: u32,
@@ -31,8 +31,9 @@ pub(super) fn random_resized_crop(
     resized(photograph, crop, [size, size])
 }
 
-/// The shorter side resized to 8/7 of `size`, then the centre. Unlike torchvision's, an image that has the size already is
-/// left as it is: sets of small images come in the size that models read.
+/// Resizes the shorter side to 8/7 of `size`, then crops the centre. Unlike in torchvision, an
+/// image that already has the right size is unchanged, since sets of small images come in the
+/// models' size.
 pub(super) fn resized_centre(photograph: &RgbImage, size: u32) -> Result<RgbImage> {
     let (width, height) = photograph.dimensions();
     if (width, height) == (size, size) {
@@ -46,7 +47,7 @@ pub(super) fn resized_centre(photograph: &RgbImage, size: u32) -> Result<RgbImag
     Ok(crop_imm(&photograph, corner[0], corner[1], size, size).to_image())
 }
 
-/// torchvision's RandomResizedCrop.get_params.
+/// Draws a crop as torchvision's RandomResizedCrop.get_params does.
 fn random_crop((width, height): (u32, u32), settings: &ResizedCrop, rng: &mut ChaCha8Rng) -> Crop {
     let area = f64::from(width) * f64::from(height);
     let [low, high] = settings.ratio;
@@ -73,7 +74,7 @@ fn random_crop((width, height): (u32, u32), settings: &ResizedCrop, rng: &mut Ch
     [(width - w) / 2, (height - h) / 2, w, h]
 }
 
-/// The crop, cut out first, so that nothing beyond it is seen, at another size.
+/// Resizes a crop. It is cut out first, so that no pixel outside it contributes.
 fn resized(
     photograph: &RgbImage,
     [left, top, width, height]: Crop,
@@ -87,7 +88,7 @@ fn resized(
         Error::Data(format!("a photograph of {width}x{height} cannot be resized to {to_width}x{to_height}: {e}"))
     };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    // Of one type of pixel: of any, all fifteen are compiled.
+    // Uses one pixel type, since the generic function compiles all fifteen.
     let mut out = vec![0; to_width as usize * to_height as usize * 3];
     let from = TypedImageRef::<U8x3>::from_buffer(width, height, crop.as_raw()).map_err(|e| failed(&e))?;
     let mut to = TypedImage::<U8x3>::from_buffer(to_width, to_height, &mut out).map_err(|e| failed(&e))?;
@@ -144,12 +145,12 @@ mod tests {
             assert!((0.07..=1.0).contains(&area) && (0.72..=1.36).contains(&ratio), "area {area}, ratio {ratio}");
             areas += area;
         }
-        // Uniform on [.08, 1] has the mean .54; large crops of the wrong ratio are drawn again.
+        // Uniform on [.08, 1] has mean .54; large crops of the wrong ratio are redrawn.
         assert!((0.4..0.55).contains(&(areas / f64::from(n))), "{}", areas / f64::from(n));
-        // Never empty, whatever the ratio.
+        // Never empty, for any ratio.
         let thin = ResizedCrop { ratio: [0.001, 0.01], ..ResizedCrop::default() };
         assert_eq!(random_crop((30, 30), &thin, &mut rng), [14, 0, 1, 30]);
-        // Nothing fits a strip: its centre, as wide as allowed.
+        // Nothing fits a strip, so its centre is used, as wide as allowed.
         assert_eq!(random_crop((10, 1000), &settings, &mut rng), [0, 493, 10, 13]);
     }
 }

@@ -1,16 +1,18 @@
-//! Texts about the network without what lets one in: tokens, and the users and queries of addresses.
+//! Removes credentials from messages about the network: tokens, and the users, passwords and
+//! queries of URLs.
 
 use std::path::PathBuf;
 
-/// In place of a secret.
+/// Replacement of a secret.
 const HIDDEN: &str = "***";
 
-/// A text of the hub, of its client or of the user's settings as it may be told and recorded.
+/// Text of the hub, its client or the user's settings, made safe to print and record.
 pub(super) fn hidden(text: &str) -> String {
     tokens().iter().fold(addresses(text), |text, token| text.replace(token, HIDDEN))
 }
 
-/// The tokens that the client may have sent, wherever it finds them; a hub may send one back in what it says of a failure.
+/// Tokens that the client may have sent, from every place it reads. A hub may repeat one in an
+/// error message.
 fn tokens() -> Vec<String> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let home = variable("HF_HOME").map(PathBuf::from).or_else(|| {
@@ -23,7 +25,7 @@ fn tokens() -> Vec<String> {
     all.map(|token| token.trim().to_string()).filter(|token| !token.is_empty()).collect()
 }
 
-/// The text with every address in it without user, password and query.
+/// Removes user, password and query from every URL in a text.
 fn addresses(text: &str) -> String {
     let mut parts = text.split("://");
     let mut told = parts.next().unwrap_or_default().to_string();

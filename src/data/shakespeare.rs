@@ -1,5 +1,5 @@
-//! tiny_shakespeare (Karpathy, 2015): 40,000 lines of Shakespeare, the last 10,000 of them for testing (Long and
-//! Bartlett, 2024, section 4). From a file, or from the hub.
+//! tiny_shakespeare (Karpathy, 2015): 40,000 lines of Shakespeare, the last 10,000 for testing
+//! (Long and Bartlett, 2024, section 4). From a file or from the hub.
 
 use std::path::{Path, PathBuf};
 
@@ -26,17 +26,17 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
 
 const REPOSITORY: Repository =
     Repository { owner: "karpathy", name: "tiny_shakespeare", revision: "refs/convert/parquet" };
-/// The text in order, cut by the hub for another split.
+/// Parts of the text in order. The hub splits it differently.
 const PARQUET: [&str; 3] =
     ["default/train/0000.parquet", "default/validation/0000.parquet", "default/test/0000.parquet"];
 const NAMES: [&str; 3] = ["tinyshakespeare.txt", "tiny_shakespeare.txt", "input.txt"];
 const SHA256: &str = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed";
 const CHARACTERS: usize = 1_115_394;
 const TRAIN_LINES: usize = 30_000;
-/// Characters of the first 30,000 lines.
+/// Characters in the first 30,000 lines.
 const TRAIN_CHARACTERS: usize = 854_959;
 
-/// The text's file in a directory.
+/// The text file in a directory.
 fn file(directory: &Path) -> Option<PathBuf> {
     NAMES.iter().map(|name| directory.join(name)).find(|path| path.is_file())
 }
@@ -88,7 +88,7 @@ fn from_parquet(paths: &[PathBuf], source: &str, revision: Option<String>) -> Re
     Ok((text, Provenance { revision, ..Provenance::made(ENTRY.name, source, files) }))
 }
 
-/// The first 30,000 lines to train on, the others for testing.
+/// Splits the text: the first 30,000 lines for training, the rest for testing.
 pub(super) fn split(mut bytes: Vec<u8>, provenance: Provenance) -> Result<DataSet> {
     let end = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(TRAIN_LINES - 1);
     let test = bytes.split_off(end.map_or(bytes.len(), |(at, _)| at + 1));

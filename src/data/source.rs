@@ -1,4 +1,4 @@
-//! Where the samples of a data set are taken from: a directory, the hub's cache, the hub, or the stand-in.
+//! Sources of a data set's samples: a directory, the hub's cache, the hub, or the stand-in.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -7,21 +7,21 @@ use std::str::FromStr;
 use super::{DataSet, Request};
 use crate::error::{Error, Result};
 
-/// `--data`: where samples come from.
+/// Value of `--data`: the source of the samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DataSource {
-    /// The hub's cache, else the hub, else the stand-in.
+    /// The hub's cache, otherwise the hub, otherwise the stand-in.
     Auto,
     /// The embedded stand-in.
     StandIn,
-    /// The hub (cache first); an error if it cannot serve.
+    /// The hub (cache first); an error if it is unavailable.
     Hub,
-    /// A directory holding the original files or parquet files.
+    /// A directory with the original files or parquet files.
     Directory(PathBuf),
 }
 
 impl DataSource {
-    /// As it is written on a command line.
+    /// Form on the command line.
     pub fn argument(&self) -> OsString {
         match self {
             Self::Auto => "auto".into(),
@@ -45,19 +45,19 @@ impl FromStr for DataSource {
     }
 }
 
-/// How to fetch.
+/// Options for fetching.
 pub struct Fetch<'a> {
     /// Never use the network.
     pub offline: bool,
     /// Draw a progress bar for downloads.
     pub bar: bool,
-    /// Receives what a person may like to know.
+    /// Receives informational messages.
     pub say: &'a dyn Fn(&str),
-    /// Receives what a person must know.
+    /// Receives warnings.
     pub warn: &'a dyn Fn(&str),
 }
 
-/// The data set from its source; none where the stand-in is to be used.
+/// Loads the data set from its source; `None` if the stand-in is to be used.
 pub(super) fn resolve(request: &Request<'_>) -> Result<Option<DataSet>> {
     let Request { entry, source, fetch, .. } = *request;
     if let DataSource::Directory(path) = source {

@@ -1,5 +1,5 @@
-//! synthetic: seeded images for tests and for stand-ins of sets that may not be redistributed. A class is a pattern of
-//! waves of its own; an image is its pattern, shifted, under noise.
+//! synthetic: seeded images for tests and as a stand-in for sets that may not be redistributed.
+//! Each class is a pattern of waves; an image is its class's pattern, shifted, plus noise.
 
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -23,11 +23,11 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
 };
 
 const NORMALISE: Normalise = Normalise { mean: [0.5; 3], std: [0.25; 3] };
-/// Bytes of all images, at most.
+/// Maximum bytes of all images.
 const MOST_BYTES: usize = 4_000_000_000;
-/// Waves of a pattern, per channel.
+/// Waves per pattern and channel.
 const WAVES: usize = 3;
-/// Amplitude of a wave and of the noise, in grey levels.
+/// Amplitude of waves and of noise, in grey levels.
 const WAVE: f64 = 28.0;
 const NOISE: f64 = 30.0;
 
@@ -51,7 +51,7 @@ fn load(request: &Request<'_>) -> Result<DataSet> {
     Ok(DataSet::of_images(splits, classes, NORMALISE, provenance))
 }
 
-/// The waves of a class: (frequency down, frequency across, phase) by channel.
+/// Waves of a class: (frequency down, frequency across, phase) by channel.
 fn pattern(class: usize) -> Vec<[f64; 3]> {
     let mut rng = stream(0, Stream::Synthetic("class"));
     rng.set_stream(class as u64);
@@ -61,7 +61,7 @@ fn pattern(class: usize) -> Vec<[f64; 3]> {
         .collect()
 }
 
-/// The first `n` images of a split; classes take turns.
+/// The first `n` images of a split; classes alternate.
 fn images(split: &str, n: usize, shape: [usize; 3], classes: usize) -> Images {
     let [channels, height, width] = shape;
     let patterns: Vec<_> = (0..classes).map(pattern).collect();

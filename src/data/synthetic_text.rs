@@ -1,5 +1,5 @@
-//! synthetic-text: the embedded stand-in for tiny_shakespeare, 40,000 lines of made-up words, each of which likes to be
-//! followed by a few others.
+//! synthetic-text: the embedded stand-in for tiny_shakespeare, with 40,000 lines of made-up words.
+//! Each word has a few likely successors.
 
 use super::text::{LENGTH, VOCABULARY, sequences};
 use super::{DataSet, DataSetEntry, Input, Provenance, Request, shakespeare};
@@ -20,10 +20,10 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
 };
 
 const LINES: usize = 40_000;
-/// Characters of a line, its end included.
+/// Characters per line, including its end.
 const LINE: usize = 29;
 const WORDS: usize = 300;
-/// Words that may follow a word.
+/// Likely successors of a word.
 const FOLLOWERS: usize = 6;
 
 fn load(request: &Request<'_>) -> Result<DataSet> {

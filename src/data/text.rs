@@ -1,4 +1,4 @@
-//! Text by characters: sequences, and for each character the next one to predict.
+//! Text by characters: sequences, with the next character to predict at each position.
 
 use candle_core::{Device, Tensor};
 use image::RgbImage;
@@ -9,28 +9,29 @@ use super::augment::{Augment, Draw};
 use super::loader::Batch;
 use crate::error::Result;
 
-/// Characters of a sequence (Long and Bartlett, 2024).
+/// Characters per sequence (Long and Bartlett, 2024).
 pub const LENGTH: usize = 64;
-/// Different characters: ASCII.
+/// Number of distinct characters: ASCII.
 pub const VOCABULARY: usize = 128;
 
-/// A text cut into sequences of [`LENGTH`] characters. Sequence i starts at character 64 i, or, in training, as many
-/// characters later as its epoch drew, so that cuts fall elsewhere in every epoch.
+/// A text split into sequences of [`LENGTH`] characters. Sequence i starts at character 64 i. In
+/// training, each epoch draws a shift, so that the text is split elsewhere in every epoch.
 pub(super) struct Text {
     bytes: Vec<u8>,
     sequences: usize,
 }
 
-/// Sequences of a text of so many characters: the last needs one more to predict.
+/// Number of sequences in a text of this many characters. The last one needs an additional
+/// character to predict.
 pub(super) const fn sequences(characters: usize) -> usize {
     characters.saturating_sub(1) / LENGTH
 }
 
 impl Text {
-    /// A text of ASCII characters.
+    /// Creates a text of ASCII characters.
     ///
     /// # Errors
-    /// In words: which byte is none.
+    /// Names the byte that is not ASCII.
     pub(super) fn new(bytes: Vec<u8>) -> std::result::Result<Self, String> {
         match bytes.iter().position(|b| usize::from(*b) >= VOCABULARY) {
             Some(at) => Err(format!("byte {at} is {}, no ASCII character; it is damaged or another text", bytes[at])),

@@ -1,4 +1,5 @@
-//! A data set looked at whole: counts, digests, class balance, samples that cannot be read, and a contact sheet.
+//! Verification of a whole data set: counts, digests, class balance, unreadable samples, and a
+//! contact sheet.
 
 use std::path::Path;
 
@@ -9,37 +10,37 @@ use super::contact_sheet::{ROWS, contact_sheet};
 use super::{DATA_SETS, DataSetEntry, DataSource, Fetch, OnUnreadable, Provenance, Samples, image_folder};
 use crate::error::{Error, Result};
 
-/// What was found.
+/// Result of a verification.
 pub struct Verified {
-    /// Where it came from, with digests.
+    /// Origin, with digests.
     pub provenance: Provenance,
     /// Training and test samples.
     pub splits: [Split; 2],
     /// Number of classes.
     pub classes: usize,
-    /// Their names, where they have some.
+    /// Names of the classes, if any.
     pub class_names: Vec<String>,
-    /// A row for each class, at most [`Verified::SHEET_ROWS`]; none of a text.
+    /// Contact sheet with a row per class, at most [`Verified::SHEET_ROWS`]; `None` for a text.
     pub contact_sheet: Option<RgbImage>,
 }
 
-/// What was found in a split.
+/// Result for a split.
 pub struct Split {
     /// Number of samples.
     pub samples: usize,
-    /// Number of samples of the whole set, where that is known.
+    /// Number of samples in the whole set, if known.
     pub published: Option<usize>,
-    /// Samples of each class; none of a text.
+    /// Samples per class; empty for a text.
     pub by_class: Vec<usize>,
-    /// What could not be read, and why.
+    /// Samples that could not be read, with the reason.
     pub unreadable: Vec<String>,
 }
 
 impl Verified {
-    /// Rows of a contact sheet, at most.
+    /// Maximum rows of a contact sheet.
     pub const SHEET_ROWS: usize = ROWS;
 
-    /// Whether there are samples of every class, and each can be read.
+    /// Whether every class has samples and all samples can be read.
     pub fn is_sound(&self) -> bool {
         let sound = |s: &Split| s.samples > 0 && s.unreadable.is_empty() && s.by_class.iter().all(|n| *n > 0);
         self.splits.iter().all(sound)
@@ -49,7 +50,7 @@ impl Verified {
 /// Reads every sample of a data set.
 ///
 /// # Errors
-/// When it cannot be had, or is not what it claims to be.
+/// When the data set is unavailable or invalid.
 pub fn verify(entry: &DataSetEntry, source: &DataSource, fetch: &Fetch<'_>) -> Result<Verified> {
     let mut spec = match (entry.as_told(), source) {
         (false, _) => entry.spec([None; 2], None, None, None).map_err(Error::Data)?,
@@ -59,7 +60,7 @@ pub fn verify(entry: &DataSetEntry, source: &DataSource, fetch: &Fetch<'_>) -> R
             entry.spec(example, Some(32), Some(10), None).map_err(Error::Data)?
         }
     };
-    // Parts of a set are looked at too, so the amounts are those there are.
+    // Partial sets are accepted too, so the amounts are those that are present.
     spec.unreadable = entry.photographs.then_some(OnUnreadable::Error);
     let mut set = super::load_available(&spec, source, fetch)?;
     set.digest();
@@ -87,10 +88,10 @@ fn split(samples: &dyn Samples, classes: usize, published: Option<usize>) -> Spl
     Split { samples: n, published, by_class, unreadable: unreadable.collect() }
 }
 
-/// The data set whose own form a directory has.
+/// Data set whose own format a directory has.
 ///
 /// # Errors
-/// When it has none.
+/// When it matches no data set.
 pub fn recognised(directory: &Path) -> Result<&'static DataSetEntry> {
     DATA_SETS.iter().find(|entry| (entry.recognises)(directory)).ok_or_else(|| {
         Error::Data(format!(

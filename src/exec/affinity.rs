@@ -1,4 +1,4 @@
-//! Which CPUs a process may run on, where the system tells and lets one choose.
+//! CPU affinity of processes, where the system supports it.
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -27,17 +27,18 @@ mod system {
     }
 }
 
-/// The CPUs that this process may use; none where that is not known.
+/// CPUs this process may use; empty if unknown.
 pub fn available() -> Vec<usize> {
     system::available()
 }
 
-/// Keeps this thread, and those it will start, on some CPUs; whether that was done.
+/// Pins this thread, and threads it will start, to `cpus`; returns whether that succeeded.
 pub fn pin(cpus: &[usize]) -> bool {
     system::pin(cpus)
 }
 
-/// The share of `all` CPUs for each of `jobs` processes; none where there are fewer CPUs than processes.
+/// Divides `all` CPUs equally among `jobs` processes; shares are empty if there are fewer CPUs than
+/// processes.
 pub(super) fn shares(all: &[usize], jobs: usize) -> Vec<Vec<usize>> {
     let each = all.len() / jobs.max(1);
     (0..jobs).map(|job| all[job * each..(job + 1) * each].to_vec()).collect()

@@ -1,7 +1,7 @@
-//! Several cells at once, each in a process of its own: one that crashes takes no other with it.
+//! Runs several cells at once, each in its own process, so that a crash affects only one cell.
 //!
-//! A child (`sharpbench work`) reads ids of cells from its standard input and answers each on its standard output: `ready` once, then the
-//! id and what became of it.
+//! A child (`sharpbench work`) reads cell ids from its standard input and replies on its standard
+//! output: first `ready`, then for each cell its id and outcome.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -18,47 +18,47 @@ use crate::record::{Failure, FailureClass, Selection};
 use crate::suite::Cell;
 use crate::train::resident_bytes;
 
-/// What a child answers when it has its data.
+/// Reply of a child that has loaded its data.
 pub(crate) const READY: &str = "ready";
-/// How often to look at signals and memory.
+/// Interval for checking signals and memory.
 const TICK: Duration = Duration::from_millis(100);
-/// How long to wait for cells that other processes hold.
+/// Interval for checking cells held by other processes.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Cells of a run that several processes train at once.
 pub struct Jobs<'a> {
     /// Cells to train, in order.
     pub selection: Selection<'a>,
-    /// How many at once.
+    /// Number of cells at once.
     pub jobs: usize,
-    /// Threads of each; an equal share of the CPUs where not given.
+    /// Threads per child; `None` for an equal share of the CPUs.
     pub threads: Option<usize>,
-    /// Resident memory of all children together, in bytes, that is not to be exceeded.
+    /// Limit on the resident memory of all children together, in bytes.
     pub max_memory: Option<u64>,
-    /// Arguments of a child beside those of the run, its threads and its CPUs.
+    /// Arguments of a child besides the run, its threads and its CPUs.
     pub arguments: Vec<OsString>,
-    /// Whether to stop.
+    /// Stop request.
     pub stop: Stop,
 }
 
-/// A child with the cell that it is training.
+/// A child process and the cell it is training.
 struct ChildWorker<'a> {
     child: Child,
     stdin: Option<ChildStdin>,
     is_ready: bool,
     cell: Option<&'a Cell>,
-    /// Asked to keep its cell and to end, to make room.
+    /// Whether it was told to checkpoint its cell and exit, to free memory.
     yields: bool,
 }
 
-/// What a child says: its place, and a line of its answers or the end of them.
+/// Message from a child: its slot, and a line of output or `None` at the end.
 type Message = (usize, Option<String>);
 
-/// Trains every cell that has no record yet, several at once. A cell whose process ends without a record is noted in the run folder; the
-/// others go on.
+/// Trains every cell without a record, several at once. If a process ends without a record, its
+/// cell is noted in the run folder and the others continue.
 ///
 /// # Errors
-/// When a child cannot start, or cells have failed: their records of failure are in the run folder.
+/// When a child cannot start, or cells have failed. Their failure records are in the run folder.
 pub fn run_jobs(run: &Jobs<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
     let open = open_cells(run.selection)?;
     watcher.resumed(run.selection.cells.len() - open.len(), &open);
@@ -96,12 +96,12 @@ pub fn run_jobs(run: &Jobs<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
 struct Crew<'a> {
     run: &'a Jobs<'a>,
     sender: Sender<Message>,
-    /// By place; a place whose child has ended is empty.
+    /// Children by slot; a slot is empty after its child has ended.
     workers: Vec<Option<ChildWorker<'a>>>,
-    /// How many may work at once.
+    /// Maximum number of children.
     places: usize,
     open: VecDeque<&'a Cell>,
-    /// Cells that another process holds, each with the moment from which on it is tried again.
+    /// Cells held by another process, each with the time of the next attempt.
     held: VecDeque<(Instant, &'a Cell)>,
     failed: Vec<(&'a Cell, String)>,
 }
@@ -132,14 +132,14 @@ impl<'a> Crew<'a> {
             match messages.recv_timeout(TICK) {
                 Ok((place, Some(line))) => self.answer(place, &line, watcher)?,
                 Ok((place, None)) => self.end(place, watcher)?,
-                // Nobody spoke: the crew itself keeps the channel open.
+                // Timeout: the channel stays open, since the crew itself holds a sender.
                 Err(_) => {}
             }
             self.limit_memory(watcher)?;
         }
     }
 
-    /// Gives open cells to idle children, and starts more where there are fewer than there may be.
+    /// Assigns open cells to idle children, and starts children up to the maximum.
     fn assign(&mut self) -> Result<()> {
         for place in 0..self.run.jobs {
             if self.open.is_empty() {
@@ -156,7 +156,8 @@ impl<'a> Crew<'a> {
             let Some(cell) = self.open.pop_front() else { return Ok(()) };
             worker.cell = Some(cell);
             if let Some(stdin) = &mut worker.stdin {
-                // Whoever has ended says so by the end of its answers.
+                // Write errors are ignored: a child that has ended is noticed by the end of its
+                // output.
                 writeln!(stdin, "{}", cell.id()).and_then(|()| stdin.flush()).ok();
             }
         }
@@ -176,7 +177,8 @@ impl<'a> Crew<'a> {
             let list: Vec<String> = cpus.iter().map(usize::to_string).collect();
             command.args(["--cpus", &list.join(",")]);
         }
-        // Ctrl-C reaches this process alone, which asks the children once: asked twice they would end at once.
+        // Ctrl-C must reach only this process, which then signals each child once. A second signal
+        // would end the children at once.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
@@ -194,7 +196,7 @@ impl<'a> Crew<'a> {
         Ok(ChildWorker { child, stdin, is_ready: false, cell: None, yields: false })
     }
 
-    /// Hears what became of a cell.
+    /// Handles a child's reply about a cell.
     fn answer(&mut self, place: usize, line: &str, watcher: &mut dyn Watcher) -> Result<()> {
         let Some(worker) = self.workers.get_mut(place).and_then(Option::as_mut) else { return Ok(()) };
         if line == READY {
@@ -209,13 +211,13 @@ impl<'a> Crew<'a> {
             },
             Some("finished") => watcher.finished_elsewhere(cell),
             Some("held") => self.held.push_back((Instant::now() + POLL, cell)),
-            // Stopped, to make room.
+            // The child was stopped to free memory.
             _ => self.open.push_front(cell),
         }
         Ok(())
     }
 
-    /// A child has ended: its cell, if it had one and was not to make room, has failed.
+    /// Handles the end of a child. Its cell, if any, has failed unless the child was told to stop.
     fn end(&mut self, place: usize, watcher: &mut dyn Watcher) -> Result<()> {
         let Some(mut worker) = self.workers.get_mut(place).and_then(Option::take) else { return Ok(()) };
         let status = worker.child.wait().map_err(Error::io("wait for", "a child process"))?;
@@ -244,7 +246,8 @@ impl<'a> Crew<'a> {
         Ok(())
     }
 
-    /// Where the children take more memory than they may, the last of them makes room: its cell is kept and goes on later.
+    /// If the children exceed the memory limit, stops the last one. Its cell is checkpointed and
+    /// resumed later.
     fn limit_memory(&mut self, watcher: &mut dyn Watcher) -> Result<()> {
         let Some(limit) = self.run.max_memory else { return Ok(()) };
         let used: u64 = self.workers.iter().flatten().filter_map(|w| resident_bytes(w.child.id())).sum();
@@ -263,7 +266,7 @@ impl<'a> Crew<'a> {
                 self.places
             ));
             last.yields = true;
-            // Without a cell it waits for one, and hears of the end of its input alone.
+            // A child without a cell is waiting for input and reacts only to the end of it.
             last.stdin = None;
             ask_to_stop(&last.child);
             return Ok(());
@@ -276,7 +279,7 @@ impl<'a> Crew<'a> {
         )))
     }
 
-    /// Asks all children to keep their cells and waits for them.
+    /// Tells all children to checkpoint their cells, and waits for them.
     fn stop(&mut self, messages: &Receiver<Message>) {
         for worker in self.workers.iter_mut().flatten() {
             worker.stdin = None;
@@ -291,7 +294,7 @@ impl<'a> Crew<'a> {
         }
     }
 
-    /// Lets children go that wait for a cell.
+    /// Ends the remaining children and waits for them.
     fn dismiss(&mut self) {
         for worker in self.workers.iter_mut().flatten() {
             worker.stdin = None;
@@ -303,7 +306,7 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// Such as `was ended by signal 9`.
+/// Describes an exit status, such as `was ended by signal 9`.
 fn how_it_ended(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
@@ -315,12 +318,12 @@ fn how_it_ended(status: ExitStatus) -> String {
     }
 }
 
-/// None of a process that a signal ended.
+/// Exit code; `None` if a signal ended the process.
 fn exit_code(status: ExitStatus) -> Option<u8> {
     status.code().and_then(|code| u8::try_from(code).ok())
 }
 
-/// Asks a child to keep its cell and to end.
+/// Tells a child to checkpoint its cell and exit.
 fn ask_to_stop(child: &Child) {
     #[cfg(unix)]
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {

@@ -1,4 +1,4 @@
-//! When a cell at work is kept, and where.
+//! Checkpoints of running cells in the run folder.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,15 @@ use crate::record::RunFolder;
 use crate::suite::Cell;
 use crate::train::{Checkpoint, Keeper};
 
-/// Where a suite does not say how often, a training is kept after the first epoch that ends so long after it was kept before.
+/// Default interval: a checkpoint is written after the first epoch that ends this long after the
+/// previous one.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Keeps a cell in its run folder.
+/// Stores a cell's checkpoints in its run folder.
 pub(super) struct CellKeeper<'a> {
     folder: &'a RunFolder,
     cell: &'a Cell,
-    /// Epochs after which it is kept, 0 for never; where not given, as often as [`INTERVAL`] says.
+    /// Epochs between checkpoints, 0 for never; `None` for [`INTERVAL`].
     every: Option<usize>,
     stop: &'a Stop,
     kept: Instant,

@@ -1,5 +1,5 @@
-//! One process, one cell after another. Several processes may share a run folder: each takes the cells no other
-//! holds.
+//! Trains one cell after another in this process. Several processes may share a run folder: each
+//! takes cells that no other process holds.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ use crate::record::{CellState, Published, Record, SCHEMA, Selection, TrainingPro
 use crate::suite::Cell;
 use crate::train::{Checkpoint, Observer, ReferenceStep, Setup, identity, train_from};
 
-/// How often to look whether another process has finished a cell it holds.
+/// Interval for checking whether another process has finished a cell it holds.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Cells of a run that this process trains.
 pub struct LocalRun<'a> {
     /// Cells to train, in order.
     pub selection: Selection<'a>,
-    /// The data they train on.
+    /// Training data.
     pub data: &'a DataSet,
-    /// Where they train, by which optimizers.
+    /// Compute device and optimizers.
     pub setup: Setup<'a>,
-    /// Keep every trained cell's final weights.
+    /// Whether to save every cell's final weights.
     pub save_weights: bool,
-    /// Epochs after which a cell at work is kept, 0 for never; where not given, about once a minute.
+    /// Epochs between checkpoints of a running cell, 0 for never; `None` for about once a minute.
     pub checkpoint: Option<usize>,
-    /// Cells that are trained at once on this machine.
+    /// Number of cells trained at once on this machine.
     pub jobs: usize,
-    /// Whether to stop.
+    /// Stop request.
     pub stop: Stop,
 }
 
@@ -37,47 +37,47 @@ pub struct LocalRun<'a> {
 pub enum Ended {
     /// Every cell has a record.
     Finished,
-    /// By this signal; the cell at work was kept.
+    /// Stopped by this signal; the running cell was checkpointed.
     Stopped(u8),
 }
 
-/// Told which cell is at work and what became of it.
+/// Receives the progress of a run: the running cell and the outcome of each.
 pub trait Watcher: Observer {
-    /// Cells that need no training (they have records), and those that do.
+    /// Called with the number of cells that have records, and the cells that need training.
     fn resumed(&mut self, finished: usize, open: &[&Cell]);
-    /// A cell starts, or goes on after so many of its steps.
+    /// A cell starts, or resumes after `steps` steps.
     fn start(&mut self, cell: &Cell, steps: usize);
     /// A cell's record was published.
     fn finish(&mut self, record: &Record);
-    /// Another process finished a cell.
+    /// Another process finished this cell.
     fn finished_elsewhere(&mut self, cell: &Cell);
-    /// Cells are held by other processes; waiting for them.
+    /// Waiting for this many cells that other processes hold.
     fn wait(&mut self, cells: usize);
-    /// Something a person should know.
+    /// A warning for the user.
     fn warn(&mut self, message: &str);
 }
 
-/// What became of a cell.
+/// Outcome of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was trained and has its record.
+    /// Trained; its record is published.
     Trained,
-    /// It had one already.
+    /// The cell already had a record.
     AlreadyFinished,
     /// Another process is training it.
     Held,
-    /// It was stopped, and kept.
+    /// Stopped and checkpointed.
     Stopped,
 }
 
-/// Trains cells, one after another.
+/// Trains cells one after another.
 pub struct Worker<'a> {
     run: &'a LocalRun<'a>,
     reference: ReferenceStep,
 }
 
 impl<'a> Worker<'a> {
-    /// Of a run.
+    /// Creates a worker for a run.
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -85,7 +85,8 @@ impl<'a> Worker<'a> {
         Ok(Self { run, reference: ReferenceStep::new(run.setup.compute)? })
     }
 
-    /// Sees to it that a cell has a record, unless another process does or it is to stop.
+    /// Trains a cell to its record, unless it has one, another process holds it, or a stop is
+    /// requested.
     ///
     /// # Errors
     /// When a record cannot be read or written or a tensor operation fails.
@@ -109,11 +110,11 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// The cells of a run that have no record. Of the others, what a process left behind that was killed right after it had published one is
-/// removed.
+/// Returns the cells of a run that have no record. For the others, removes files left by a process
+/// that was killed right after publishing a record.
 ///
 /// # Errors
-/// When a record is there but cannot be read, or what was left behind cannot be removed.
+/// When a record exists but cannot be read, or leftover files cannot be removed.
 pub(super) fn open_cells(selection: Selection<'_>) -> Result<Vec<&Cell>> {
     let mut open = Vec::new();
     for cell in selection.cells {
@@ -127,10 +128,12 @@ pub(super) fn open_cells(selection: Selection<'_>) -> Result<Vec<&Cell>> {
     Ok(open)
 }
 
-/// Trains every cell that has no record yet, those at work when a process was stopped or killed from where they were kept.
+/// Trains every cell without a record. Cells that were running when a process was stopped or killed
+/// resume from their checkpoints.
 ///
 /// # Errors
-/// When a record cannot be read or written or a tensor operation fails; records already written stay.
+/// When a record cannot be read or written or a tensor operation fails. Records already written
+/// remain.
 pub fn run(run: &LocalRun<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
     let mut open = open_cells(run.selection)?;
     watcher.resumed(run.selection.cells.len() - open.len(), &open);
@@ -162,7 +165,7 @@ pub fn run(run: &LocalRun<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
     Ok(Ended::Finished)
 }
 
-/// Whether the cell has its record now; if not, it was stopped and kept.
+/// Returns true if the cell has its record now, or false if it was stopped and checkpointed.
 fn train_and_publish(
     run: &LocalRun<'_>,
     cell: &Cell,
@@ -216,7 +219,7 @@ fn train_and_publish(
     Ok(true)
 }
 
-/// Where a cell was kept, if it can be gone on with.
+/// Checkpoint of a cell, if it can be resumed.
 fn kept(run: &LocalRun<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<Checkpoint>> {
     let limit = || Checkpoint::most_bytes(cell, run.data);
     let Some(bytes) = run.selection.folder.read_checkpoint(cell, limit)? else { return Ok(None) };

@@ -1,4 +1,5 @@
-//! Runs the cells of a plan: here, one after another, or in other processes, several at once; or on a cluster ([`slurm`]).
+//! Runs the cells of a plan: in this process one after another, in several processes at once, or on
+//! a cluster ([`slurm`]).
 
 mod affinity;
 mod jobs;
@@ -13,5 +14,6 @@ pub use jobs::{Jobs, run_jobs};
 pub use local::{Ended, LocalRun, Outcome, Watcher, Worker, run};
 pub use stop::Stop;
 
-/// Exit code of a task that its node failed: without data, disk or GPU. It may succeed elsewhere (EX_TEMPFAIL of sysexits.h).
+/// Exit code of a task with an environment error: no data, disk or GPU on its node. It may succeed
+/// on another node (EX_TEMPFAIL of sysexits.h).
 pub(crate) const BAD_PLACE: u8 = 75;

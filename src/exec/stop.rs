@@ -1,4 +1,5 @@
-//! A request to stop, by a signal: the first is heard after the step at work, a second one ends the process at once.
+//! Stop requests by signal. The first takes effect after the current step; a second ends the
+//! process at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,22 +9,22 @@ use signal_hook::flag;
 
 use crate::error::{Error, Result};
 
-/// Whether the process was asked to stop.
+/// Stop request of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
-    /// The signal, 0 for none.
+    /// Signal received, 0 for none.
     signal: Arc<AtomicUsize>,
 }
 
 impl Stop {
-    /// Listens to SIGINT (Ctrl-C) and SIGTERM; a second one ends the process at once.
+    /// Listens for SIGINT (Ctrl-C) and SIGTERM; a second signal ends the process at once.
     ///
     /// # Errors
-    /// When the system does not let it.
+    /// When the system does not allow it.
     pub fn on_signals() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal must not meet the flag that it sets itself.
+            // In this order, so that the first signal does not see the flag that it sets itself.
             let listening = flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
                 .and_then(|_| flag::register(signal, asked.clone()));
             listening.map_err(unheard)?;
@@ -31,10 +32,11 @@ impl Stop {
         Self::patiently()
     }
 
-    /// The same, however often it is asked: a child may be asked by its parent and by who ends both.
+    /// Listens for SIGINT and SIGTERM, and ignores repeated signals: a child may get one from its
+    /// parent and one from whoever ends both.
     ///
     /// # Errors
-    /// When the system does not let it.
+    /// When the system does not allow it.
     pub fn patiently() -> Result<Self> {
         let stop = Self::default();
         for signal in [SIGINT, SIGTERM] {
@@ -43,7 +45,7 @@ impl Stop {
         Ok(stop)
     }
 
-    /// The signal by which it was asked.
+    /// Signal that requested the stop.
     pub fn signal(&self) -> Option<u8> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,

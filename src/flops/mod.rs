@@ -1,14 +1,16 @@
-//! FLOP accounting: pure counting, three columns that are never mixed.
+//! FLOP accounting in three separate columns, as pure functions.
 //!
-//! One multiply-add is 2 FLOPs. Per layer, the forward pass, the input gradient (dX) and the weight gradient
-//! (dW) each cost one GEMM of the layer's size, a *unit*: an SGD step is 3 units, a SAM step 6.
+//! One multiply-add is 2 FLOPs. Per layer, the forward pass, the input gradient (dX) and the weight
+//! gradient (dW) each cost one GEMM of the layer's size, a *unit*. An SGD step is 3 units, a SAM
+//! step 6.
 //! - **nominal**: everything dense.
-//! - **theoretical**: the papers' kind of claim, pass-1 dW scaled by the mask's density: 5 + (1 - s) units.
-//! - **executed**: what the kernels really ran ([`crate::nn::FlopCount`]), counted there, not here.
+//! - **theoretical**: the papers' counting, with pass-1 dW scaled by the mask's density:
+//!   5 + (1 - s) units.
+//! - **executed**: what the kernels actually ran, counted by [`crate::nn::FlopCount`].
 
 use serde::{Deserialize, Serialize};
 
-/// The formula behind the theoretical column, printed with every table.
+/// Formula of the theoretical column, printed with every table.
 pub const THEORETICAL_FORMULA: &str = "(5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density";
 
 /// Multiply-adds of a convolution's forward pass on one image.
@@ -21,12 +23,13 @@ pub fn linear_macs(d_in: usize, d_out: usize) -> u64 {
     (d_in * d_out) as u64
 }
 
-/// Multiply-adds of the two products of an attention of total width `inner`; what a causal mask hides is counted too.
+/// Multiply-adds of the two products of an attention of total width `inner`, including entries
+/// hidden by a causal mask.
 pub fn attention_macs(tokens: usize, inner: usize) -> u64 {
     (2 * tokens * tokens * inner) as u64
 }
 
-/// What a step costs, in units.
+/// Cost of a step in units.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepCost {
     nominal: f64,
@@ -39,24 +42,25 @@ impl StepCost {
     /// Two gradients: SAM.
     pub const TWO: Self = Self { nominal: 6.0, theoretical: 6.0 };
 
-    /// So many gradients in the mean of all steps.
+    /// Average number of gradients per step.
     pub fn gradients(mean: f64) -> Self {
         Self { nominal: 3.0 * mean, theoretical: 3.0 * mean }
     }
 
-    /// Two gradients, the first for a perturbation of a fraction `1 - sparsity` of the weights alone.
+    /// Two gradients, the first for a perturbation of only the fraction `1 - sparsity` of the
+    /// weights.
     pub fn sparse(sparsity: f64) -> Self {
         Self { nominal: 6.0, theoretical: 5.0 + (1.0 - sparsity) }
     }
 
-    /// One gradient, and a second one in every `interval`-th step: LookSAM.
+    /// One gradient per step, and a second one every `interval` steps: LookSAM.
     pub fn every_nth(interval: usize) -> Self {
         let units = 3.0 + 3.0 / interval as f64;
         Self { nominal: units, theoretical: units }
     }
 
-    /// A gradient for a perturbation of a fraction `density` of the weights, the losses of all samples, and the gradient of
-    /// a `part` of them: ESAM.
+    /// One gradient for a perturbation of the fraction `density` of the weights, the losses of all
+    /// samples, and the gradient of the fraction `part` of them: ESAM.
     pub fn part_of_samples(density: f64, part: f64) -> Self {
         let rest = 1.0 + 3.0 * part;
         Self { nominal: 3.0 + rest, theoretical: 2.0 + density + rest }
@@ -66,7 +70,7 @@ impl StepCost {
 /// FLOPs of a whole cell, evaluation excluded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Flops {
-    /// Everything dense.
+    /// Dense count.
     pub nominal: f64,
     /// By [`THEORETICAL_FORMULA`].
     pub theoretical: f64,
@@ -93,7 +97,7 @@ mod tests {
         // LookSAM: 1 + 1/k gradients.
         assert!((ratio(StepCost::every_nth(5)) - 1.2).abs() < 1e-12);
         assert!((ratio(StepCost::gradients(1.5)) - 1.5).abs() < 1e-12);
-        // ESAM with all tensors and all samples is SAM and a forward pass.
+        // ESAM with all tensors and all samples costs a SAM step plus a forward pass.
         assert!((ratio(StepCost::part_of_samples(1.0, 1.0)) - 7.0 / 3.0).abs() < 1e-12);
     }
 

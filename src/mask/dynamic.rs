@@ -9,12 +9,12 @@ use super::{Mask, Pattern, fisher_keep, floor, top_k};
 use crate::nn::ParamLayout;
 use crate::random::sample;
 
-/// The death rate d of an epoch: `drop_rate (1 + cos(pi epoch / epochs)) / 2`.
+/// Death rate d in an epoch: `drop_rate (1 + cos(pi epoch / epochs)) / 2`.
 pub fn death_rate(drop_rate: f64, epoch: usize, epochs: usize) -> f64 {
     drop_rate * (1.0 + libm::cos(std::f64::consts::PI * epoch as f64 / epochs as f64)) / 2.0
 }
 
-/// One update of a dynamic mask. Scores of `None` mean a random choice.
+/// An update of a dynamic mask. A score of `None` means a random choice.
 pub struct DropAndGrow<'a> {
     /// Fraction of scalars not perturbed.
     pub sparsity: f64,
@@ -27,10 +27,10 @@ pub struct DropAndGrow<'a> {
 }
 
 impl DropAndGrow<'_> {
-    /// The next mask: of single scalars or of whole units.
+    /// Computes the next mask, of single scalars or of whole units.
     ///
     /// # Panics
-    /// For patterns of groups, in which nothing can be dropped and grown.
+    /// For group patterns, which cannot drop and grow.
     pub fn update(&self, pattern: Pattern, layout: &ParamLayout, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
         match pattern {
             Pattern::Unstructured => self.scalars(mask, rng),
@@ -39,9 +39,9 @@ impl DropAndGrow<'_> {
         }
     }
 
-    /// Of the live scalars the best floor(N (1-s)(1-d)) stay, then floor(min(N (1-s) d, N s)) of those that were dead
-    /// before come alive. Where there are too few dead ones to grow (s < d (1-s)), only as many are dropped as can be grown,
-    /// so the live count stays.
+    /// Keeps the best floor(N (1-s)(1-d)) live scalars, then revives floor(min(N (1-s) d, N s)) of
+    /// the scalars that were dead. If there are too few dead scalars (s < d (1-s)), drops only as
+    /// many as can be grown, so the live count is constant.
     fn scalars(&self, mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
         let n = mask.live.len() as f64;
         let moving = n * (1.0 - self.sparsity) * self.death_rate;
@@ -59,9 +59,9 @@ impl DropAndGrow<'_> {
         next
     }
 
-    /// Of the live units the best stay until they hold floor(N (1-s)(1-d)) scalars, then dead ones come alive until
-    /// floor(N (1-s)) scalars are live. A unit is as large as it is: where those that stay reach the second count, none comes
-    /// alive. With d = 0 nothing moves.
+    /// Keeps the best live units until they hold floor(N (1-s)(1-d)) scalars, then revives dead
+    /// units until floor(N (1-s)) scalars are live. Units are not split: if the kept units already
+    /// reach the second count, none is revived. With d = 0 nothing changes.
     fn units(&self, units: &[Range<usize>], mask: &Mask, rng: &mut ChaCha8Rng) -> Mask {
         if self.death_rate <= 0.0 {
             return mask.clone();
@@ -69,7 +69,7 @@ impl DropAndGrow<'_> {
         let n = mask.live.len();
         let target = fisher_keep(n, self.sparsity);
         let (live, dead): (Vec<usize>, Vec<usize>) = (0..units.len()).partition(|u| mask.live[units[*u].start]);
-        // Not so many are dropped that the dead ones cannot take their place.
+        // Drops no more than dead units can replace.
         let can_grow = n - mask.live_count();
         let least =
             floor(n as f64 * (1.0 - self.sparsity) * (1.0 - self.death_rate)).max(target.saturating_sub(can_grow));
@@ -126,8 +126,8 @@ mod tests {
             prop_assert!(next.live_count().abs_diff(mask.live_count()) <= 1, "{} -> {}", mask.live_count(), next.live_count());
         }
 
-        /// Whole units: the count stays within one unit above its target however often the mask changes, and with d = 0
-        /// nothing does.
+        /// With whole units, the live count must stay within one unit above its target after any
+        /// number of updates, and with d = 0 nothing may change.
         #[test]
         fn live_units_reach_their_target(percent in 1usize..100, death in 0.01f64..0.5, seed in 0u64..9, channel: bool) {
             let mut params = ParamsBuilder::default();

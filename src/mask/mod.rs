@@ -1,5 +1,5 @@
-//! Masks: which scalars of the flat weight vector a sparse ascent step perturbs. Pure: scores come in, masks
-//! go out; nothing here knows of training.
+//! Masks: the scalars of the flat weight vector that a sparse ascent step perturbs. This module is
+//! pure: it maps scores to masks and does not depend on training.
 
 mod dynamic;
 mod pattern;
@@ -18,29 +18,29 @@ use rand_chacha::ChaCha8Rng;
 use crate::nn::ParamLayout;
 use crate::random::sample;
 
-/// One flag per scalar in name order: perturbed (live) or not.
+/// One flag per scalar, in name order: perturbed (live) or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {
     live: Vec<bool>,
 }
 
 impl Mask {
-    /// Nothing is perturbed.
+    /// Mask that perturbs nothing.
     pub fn empty(n: usize) -> Self {
         Self { live: vec![false; n] }
     }
 
-    /// Everything is perturbed.
+    /// Mask that perturbs everything.
     pub fn full(n: usize) -> Self {
         Self { live: vec![true; n] }
     }
 
-    /// A mask from its flags.
+    /// Creates a mask from its flags.
     pub fn from_flags(live: Vec<bool>) -> Self {
         Self { live }
     }
 
-    /// The `keep` largest scores, ties broken by the lower index.
+    /// Selects the `keep` largest scores; ties go to the lower index.
     pub fn top(scores: &[f32], keep: usize) -> Self {
         let mut mask = Self::empty(scores.len());
         let all: Vec<u32> = (0..scores.len() as u32).collect();
@@ -48,7 +48,7 @@ impl Mask {
         mask
     }
 
-    /// `keep` scalars drawn at random.
+    /// Selects `keep` random scalars.
     pub fn random(n: usize, keep: usize, rng: &mut ChaCha8Rng) -> Self {
         let mut mask = Self::empty(n);
         sample(rng, n, keep).into_iter().for_each(|i| mask.live[i as usize] = true);
@@ -60,53 +60,55 @@ impl Mask {
         &self.live
     }
 
-    /// How many scalars are live.
+    /// Number of live scalars.
     pub fn live_count(&self) -> usize {
         self.live.iter().filter(|l| **l).count()
     }
 
-    /// Makes a range live, or not.
+    /// Sets a range live or dead.
     pub fn set(&mut self, range: Range<usize>, live: bool) {
         self.live[range].fill(live);
     }
 
-    /// The fraction of each tensor that is live, by name.
+    /// Live fraction of each tensor, by name.
     pub fn live_by_tensor<'l>(&self, layout: &'l ParamLayout) -> Vec<(&'l str, f64)> {
         let fraction = |flags: &[bool]| flags.iter().filter(|l| **l).count() as f64 / flags.len().max(1) as f64;
         layout.specs().iter().map(|spec| (spec.name.as_str(), fraction(&self.live[spec.range()]))).collect()
     }
 
-    /// The part of the live scalars that were live in `before` too; none where nothing is live.
+    /// Fraction of the live scalars that were also live in `before`; `None` if nothing is live.
     pub fn overlap(&self, before: &Self) -> Option<f64> {
         let both = self.live.iter().zip(&before.live).filter(|(now, before)| **now && **before).count();
         let live = self.live_count();
         (live > 0).then(|| both as f64 / live as f64)
     }
 
-    /// The part of the sum of `scores` that the live scalars hold; none where the sum is not a positive number.
+    /// Fraction of the sum of `scores` held by live scalars; `None` if the sum is not a positive
+    /// number.
     pub fn share_of(&self, scores: &[f32]) -> Option<f64> {
         let total: f64 = scores.iter().map(|s| f64::from(*s)).sum();
         let live = scores.iter().zip(&self.live).filter(|(_, live)| **live).map(|(s, _)| f64::from(*s));
         (total.is_finite() && total > 0.0).then(|| live.sum::<f64>() / total)
     }
 
-    /// The fraction of scalars that is live.
+    /// Fraction of scalars that are live.
     pub fn live_fraction(&self) -> f64 {
         if self.live.is_empty() { 0.0 } else { self.live_count() as f64 / self.live.len() as f64 }
     }
 }
 
-/// SSAM-F keeps floor(N (1 - s)) scalars (Mi et al. 2022, code).
+/// Live scalars of SSAM-F: floor(N (1 - s)) (Mi et al. 2022, code).
 pub fn fisher_keep(n: usize, sparsity: f64) -> usize {
     floor(n as f64 * (1.0 - sparsity))
 }
 
-/// SSAM-D starts with N - ceil(N s) live scalars (Mi et al. 2022, code).
+/// Initial live scalars of SSAM-D: N - ceil(N s) (Mi et al. 2022, code).
 pub fn dynamic_keep(n: usize, sparsity: f64) -> usize {
     n - (n as f64 * sparsity - ROUNDING).ceil().max(0.0) as usize
 }
 
-/// Products such as 10 * (1 - 0.9) miss the integer they mean by a rounding error.
+/// Tolerance for products such as 10 * (1 - 0.9), which miss the intended integer by a rounding
+/// error.
 const ROUNDING: f64 = 1e-6;
 
 fn floor(x: f64) -> usize {

@@ -1,4 +1,4 @@
-//! Granularities of a mask, and the choice of the best units of each.
+//! Mask granularities, and the selection of the best units of each.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,25 +16,26 @@ use crate::random::sample;
 /// Granularity of a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pattern {
-    /// Single scalars, chosen over the whole network.
+    /// Single scalars, selected over the whole network.
     Unstructured,
-    /// Whole parameter tensors (Mi et al. 2025 call it structured).
+    /// Whole parameter tensors (called structured in Mi et al. 2025).
     Tensor,
-    /// Slices along a tensor's first axis: a convolution's output channels (filters), a linear layer's rows, the scalars
-    /// of a tensor of one axis.
+    /// Slices along a tensor's first axis: output channels (filters) of a convolution, rows of a
+    /// linear layer, scalars of a one-dimensional tensor.
     Channel,
-    /// `live` of every `of` consecutive scalars: of a convolution along its output channels, of a matrix along its rows
-    /// (a linear layer's d_in). Of an incomplete last group of r, ceil(r live / of). Tensors of one axis are live whole.
+    /// `live` of every `of` consecutive scalars, along the output channels of a convolution or the
+    /// rows of a matrix (a linear layer's d_in). An incomplete last group of r has
+    /// ceil(r live / of). One-dimensional tensors are entirely live.
     LiveOf {
-        /// Live scalars of a group.
+        /// Live scalars per group.
         live: usize,
-        /// Scalars of a group.
+        /// Scalars per group.
         of: usize,
     },
 }
 
 impl Pattern {
-    /// One of each pattern, of groups two.
+    /// One example of each pattern, two of groups.
     pub const EXAMPLES: [Self; 5] = [
         Self::Unstructured,
         Self::Tensor,
@@ -43,13 +44,14 @@ impl Pattern {
         Self::LiveOf { live: 1, of: 2 },
     ];
 
-    /// The fraction of scalars not perturbed that the pattern itself fixes.
+    /// Fraction of scalars not perturbed, if the pattern fixes it.
     pub fn fixed_sparsity(self) -> Option<f64> {
         if let Self::LiveOf { live, of } = self { Some(1.0 - live as f64 / of as f64) } else { None }
     }
 
-    /// The mask of the best `scores` (a unit's score is the mean of its scalars'; ties go to the lower index), or of a
-    /// random choice where there are none. Units are taken whole, best first, until `keep` scalars are live.
+    /// Selects the units with the best `scores`, or random ones without scores. A unit's score is
+    /// the mean of its scalars' scores; ties go to the lower index. Whole units are taken, best
+    /// first, until `keep` scalars are live.
     pub fn choose(self, layout: &ParamLayout, keep: usize, scores: Option<&[f32]>, rng: &mut ChaCha8Rng) -> Mask {
         let n = layout.len();
         match (self, scores) {
@@ -65,13 +67,13 @@ impl Pattern {
         }
     }
 
-    /// Words that name a pattern each.
+    /// Names of the patterns.
     fn words() -> Vec<String> {
         let named = Self::EXAMPLES.iter().filter(|pattern| !matches!(pattern, Self::LiveOf { .. }));
         named.map(ToString::to_string).collect()
     }
 
-    /// The units of a pattern of whole units, in order.
+    /// Units of a pattern of whole units, in order.
     pub(super) fn units(self, layout: &ParamLayout) -> Vec<Range<usize>> {
         let unit = |spec: &ParamSpec| match self {
             Self::Tensor => spec.len(),
@@ -86,7 +88,8 @@ impl Pattern {
     }
 }
 
-/// Makes units live, whole and in their order, until the count of live scalars, `from` before, is `until` or more; the count.
+/// Makes whole units live in the given order until the live count, initially `from`, reaches
+/// `until`; returns the count.
 pub(super) fn take(mask: &mut Mask, units: &[Range<usize>], order: Vec<usize>, (from, until): (usize, usize)) -> usize {
     let mut count = from;
     for unit in order {
@@ -99,7 +102,7 @@ pub(super) fn take(mask: &mut Mask, units: &[Range<usize>], order: Vec<usize>, (
     count
 }
 
-/// The candidates, best first: by their mean score, or in random order where there is none.
+/// Sorts candidates, best first, by mean score, or randomly without scores.
 pub(super) fn ranked(
     mut candidates: Vec<usize>,
     units: &[Range<usize>],
@@ -122,7 +125,7 @@ pub(super) fn ranked(
     }
 }
 
-/// The mask in which the best `live` of every `of` scalars of a group are live.
+/// Mask in which the best `live` of every `of` scalars in a group are live.
 fn of_groups(layout: &ParamLayout, (live, of): (usize, usize), scores: Option<&[f32]>, rng: &mut ChaCha8Rng) -> Mask {
     let mut mask = Mask::empty(layout.len());
     for spec in layout.specs() {
@@ -247,7 +250,8 @@ mod tests {
     fn groups_of_a_convolution_run_along_its_output_channels() {
         let layout = layout();
         let conv = &layout.specs()[1];
-        // In each group of four output channels the second and fourth are best; the last group is incomplete.
+        // In each group of four output channels the second and fourth are best; the last group is
+        // incomplete.
         let mut scores = vec![0f32; layout.len()];
         for (i, score) in scores[conv.range()].iter_mut().enumerate() {
             *score = (i / 27 % 2) as f32;
@@ -263,15 +267,17 @@ mod tests {
         assert!(mask.flags()[layout.specs()[0].range()].iter().all(|l| *l), "one axis: always live");
     }
 
-    /// Oracle: for squares of normal numbers, of which the two largest of four hold E = .7 or so of the sum by definition;
-    /// a mask that takes any two holds half (the figure of methods for the mistake in public code).
+    /// Oracle: for squares of normal numbers, the two largest of four hold E = .7 or so of the sum
+    /// by definition. A mask that takes any two holds half (the result of the mistake in public
+    /// code).
     #[test]
     fn two_of_four_keep_most_of_random_fisher_mass() {
         let mut params = ParamsBuilder::default();
         params.param("conv.weight", &[64, 64, 3, 3], Init::Const(0.0));
         let layout = params.build();
         let rng = &mut stream(3, Stream::Mask(0));
-        // A Fisher score is a sum over many samples: exponential numbers, as of two squares.
+        // A Fisher score is a sum over many samples, so exponential numbers (sums of two squares)
+        // approximate it.
         let scores: Vec<f32> = (0..layout.len())
             .map(|_| {
                 let (a, b) = normal_pair(rng);
@@ -282,10 +288,10 @@ mod tests {
         let kept = |scores: Option<&[f32]>, rng: &mut _| pattern.choose(&layout, 0, scores, rng);
         let best = kept(Some(&scores), rng).share_of(&scores).expect("a share");
         let random = kept(None, rng).share_of(&scores).expect("a share");
-        // Of four exponential numbers the two largest hold (25/12 + 13/12) / 4 = .7917.
+        // The two largest of four exponential numbers hold (25/12 + 13/12) / 4 = .7917.
         assert!((best - 0.7917).abs() < 0.01, "{best}");
         assert!((random - 0.5).abs() < 0.01, "{random}");
-        // Of four uniform numbers, (4 + 3) / (1 + 2 + 3 + 4) = .7.
+        // For four uniform numbers, (4 + 3) / (1 + 2 + 3 + 4) = .7.
         let scores = random_scores(layout.len(), 4);
         let best = kept(Some(&scores), rng).share_of(&scores).expect("a share");
         assert!((best - 0.7).abs() < 0.01, "{best}");
@@ -304,7 +310,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every pattern reaches the count and exceeds it by less than one unit; s = 0 keeps everything, s = 1 nothing.
+        /// Every pattern must reach the count and exceed it by less than one unit; s = 0 keeps
+        /// everything, s = 1 nothing.
         #[test]
         fn counts_are_reached_by_whole_units(percent in 0usize..101, seed in 0u64..50, random: bool, channel: bool) {
             let layout = layout();

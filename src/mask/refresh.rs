@@ -1,4 +1,4 @@
-//! The mask of a sparse perturbation as a cell describes it: how sparse, in which pattern, chosen by which score, and when.
+//! A mask as described by a cell: its sparsity, pattern, score and schedule.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Pattern;
 use crate::word::word;
 
-/// A sparse perturbation's mask. `stored.rs` has its JSON form.
+/// Mask of a sparse perturbation. `stored.rs` has its JSON form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "super::stored::StoredMask", into = "super::stored::StoredMask")]
 pub struct MaskSpec {
@@ -16,58 +16,59 @@ pub struct MaskSpec {
     pub sparsity: f64,
     /// Granularity.
     pub pattern: Pattern,
-    /// When the mask is chosen, and by which score.
+    /// Selection of the mask: schedule and score.
     pub refresh: Refresh,
 }
 
-/// When a mask is chosen, and by which score.
+/// Schedule and score of a mask's selection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refresh {
-    /// Which weights stay live.
+    /// Score that selects the live weights.
     pub score: Score,
-    /// When the mask changes.
+    /// Schedule of mask changes.
     pub when: When,
 }
 
-/// Score by which weights stay live.
+/// Score that selects the live weights.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Score {
-    /// Sum of squared per-sample gradients, taken after the step that refreshes (SSAM-F).
+    /// Sum of squared per-sample gradients, computed after the refreshing step (SSAM-F).
     Fisher {
-        /// Training samples in the score.
+        /// Number of training samples.
         samples: usize,
-        /// How the score is taken.
+        /// How the score is computed.
         mode: FisherMode,
     },
-    /// |g| of the current batch, taken between its two passes.
+    /// |g| of the current batch, computed between its two passes.
     Gradient,
     /// |w|.
     Weight,
-    /// None: a random choice, the control that a claim needs.
+    /// No score: a random choice, as a control.
     Random,
 }
 
-/// When a mask changes.
+/// Schedule of mask changes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum When {
-    /// Chosen once, in the first step. The mask is empty until then.
+    /// Selected once, in the first step. The mask is empty until then.
     Static {
-        /// The interval that it is stored with: epochs of the training, or more.
+        /// Interval in the stored form: epochs of the training, or more.
         epochs: usize,
     },
-    /// Chosen again in the first step of every so many epochs. The mask is empty until the first choice.
+    /// Selected again in the first step of every interval. The mask is empty until the first
+    /// selection.
     Interval {
         /// Epochs between refreshes.
         epochs: usize,
     },
-    /// Starts random; in the first step of every so many epochs some live weights are dropped and as many dead ones
-    /// grown (SSAM-D).
+    /// Starts random. In the first step of every interval, some live weights are dropped and as
+    /// many dead ones grown (SSAM-D).
     Dynamic {
         /// Epochs between refreshes.
         epochs: usize,
-        /// Initial fraction of live weights dropped.
+        /// Initial fraction of live weights to drop.
         drop_rate: f64,
-        /// Which dead weights come alive.
+        /// Score that selects the dead weights to grow.
         grow: Grow,
     },
 }
@@ -121,7 +122,7 @@ pub enum Grow {
 }
 
 impl Score {
-    /// Its name in a suite.
+    /// Name in a suite.
     pub fn name(&self) -> MaskScore {
         match self {
             Self::Fisher { .. } => MaskScore::Fisher,
@@ -133,7 +134,7 @@ impl Score {
 }
 
 impl Refresh {
-    /// Whether the mask is refreshed in the first step of `epoch`, counted from 0.
+    /// Whether a refresh is due in the first step of `epoch`, counted from 0.
     pub fn is_due(&self, epoch: usize) -> bool {
         match self.when {
             When::Static { .. } => epoch == 0,
@@ -141,18 +142,18 @@ impl Refresh {
         }
     }
 
-    /// Whether the mask is chosen by Fisher scores, after the step.
+    /// Whether Fisher scores select the mask, after the step.
     pub fn is_by_fisher(&self) -> bool {
         matches!(self.score, Score::Fisher { .. })
     }
 
-    /// Whether a refresh reads the gradient of the batch, the dead weights' too.
+    /// Whether a refresh reads the batch's full gradient, including dead weights.
     pub fn reads_gradient(&self) -> bool {
         self.score == Score::Gradient || matches!(self.when, When::Dynamic { grow: Grow::Gradient, .. })
     }
 
-    /// The refresh in a training of `epochs` epochs: a mask that is chosen once there is static, and every mask of a single epoch
-    /// is one of an interval.
+    /// Normalises the schedule for a training of `epochs` epochs: a mask selected only once becomes
+    /// static, and any mask in a single epoch becomes an interval.
     pub(crate) fn normalised(self, epochs: usize) -> Self {
         let when = match self.when {
             When::Static { epochs: interval } | When::Interval { epochs: interval } if interval >= epochs.max(2) => {
@@ -166,7 +167,7 @@ impl Refresh {
 }
 
 impl When {
-    /// Its name in a suite.
+    /// Name in a suite.
     pub fn name(&self) -> RefreshName {
         match self {
             Self::Static { .. } => RefreshName::Static,

@@ -1,11 +1,11 @@
-//! The JSON form of a mask. Ids of cells are hashes of it, so it never changes.
+//! JSON form of a mask. Cell ids are hashes of it, so it must never change.
 
 use serde::{Deserialize, Serialize};
 
 use super::Pattern;
 use super::refresh::{FisherMode, Grow, MaskScore, MaskSpec, Refresh, Score, When};
 
-/// A mask as records hold it.
+/// A mask in a record.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct StoredMask {
     sparsity: f64,
@@ -14,7 +14,8 @@ pub(super) struct StoredMask {
     refresh: StoredRefresh,
 }
 
-/// A static mask is stored as one whose interval is the whole training; [`Refresh::normalised`] makes it static again.
+/// A static mask is stored with an interval of the whole training; [`Refresh::normalised`] makes it
+/// static again.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum StoredRefresh {

@@ -1,5 +1,6 @@
-//! `resnet18`, `resnet34`: He et al. (2016), table 1, with a stem for small images (a 3x3 convolution of stride 1, no
-//! pooling) in place of ImageNet's, as in the code of Mi et al. (2022). Projection shortcuts (option B).
+//! `resnet18`, `resnet34`: He et al. (2016), table 1, with a stem for small images (a 3x3
+//! convolution of stride 1, no pooling) instead of ImageNet's, as in the code of Mi et al. (2022).
+//! Uses projection shortcuts (option B).
 
 use super::stages::{Stem, build_stages};
 use super::{Built, ModelSpec, Task};

@@ -1,15 +1,15 @@
-//! The pre-LN blocks of a Transformer (Xiong et al. 2020): x + attention(norm1(x)), then x + mlp(norm2(x)).
+//! Pre-LN Transformer blocks (Xiong et al. 2020): x + attention(norm1(x)), then x + mlp(norm2(x)).
 
 use super::ModelSpec;
 use crate::nn::{Attention, LayerNorm, Linear, Node, ParamsBuilder, Pass, SampleShape, add, gelu};
 
-/// The geometry of a stack of blocks, named `blocks.0`, `blocks.1`, ...
+/// Geometry of a stack of blocks, named `blocks.0`, `blocks.1`, ...
 #[derive(Clone, Copy)]
 pub(super) struct BlocksPlan {
     pub(super) depth: usize,
     pub(super) width: usize,
     pub(super) heads: usize,
-    /// Values of a query, key or value.
+    /// Dimension of a query, key or value.
     pub(super) size: usize,
     /// Hidden units of the MLP.
     pub(super) hidden: usize,
@@ -26,7 +26,7 @@ struct Block {
     fc2: Linear,
 }
 
-/// The blocks and the normalisation after them, `norm`.
+/// Blocks followed by the normalisation `norm`.
 pub(super) struct Blocks {
     blocks: Vec<Block>,
     norm: LayerNorm,
@@ -37,7 +37,7 @@ impl BlocksPlan {
         ModelSpec { width: Some(self.width), depth: Some(self.depth), heads: Some(self.heads), ..spec.clone() }
     }
 
-    /// The blocks for tokens or pixels of shape `x`, which they keep.
+    /// Builds the blocks for tokens or pixels of shape `x`, which is also the output shape.
     pub(super) fn build(self, params: &mut ParamsBuilder, mut x: SampleShape) -> Blocks {
         let blocks = (0..self.depth).map(|i| self.block(params, i, &mut x)).collect();
         Blocks { blocks, norm: LayerNorm::new(params, "norm", self.width) }

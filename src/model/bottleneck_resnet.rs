@@ -1,10 +1,11 @@
-//! `resnet50`: He et al. (2016), table 1, with the stride on the 3x3 convolution of a block, as torchvision builds it.
+//! `resnet50`: He et al. (2016), table 1, with the stride on a block's 3x3 convolution, as in
+//! torchvision.
 
 use super::stages::{Stem, build_stages};
 use super::{Built, ModelSpec, Task};
 use crate::nn::Kernel;
 
-/// A block's output channels by those of its 3x3 convolution.
+/// Ratio of a block's output channels to those of its 3x3 convolution.
 const EXPANSION: usize = 4;
 
 pub(super) fn build(blocks: [usize; 4], spec: &ModelSpec, task: Task) -> Built {

@@ -1,5 +1,6 @@
-//! `resnet8`, `resnet20`: the CIFAR ResNets of He et al. (2016), section 4.2: a 3x3 stem, three stages of n
-//! basic blocks with widths w, 2w, 4w, parameter-free shortcuts (option A), global average pooling.
+//! `resnet8`, `resnet20`: the CIFAR ResNets of He et al. (2016), section 4.2, with a 3x3 stem,
+//! three stages of n basic blocks with widths w, 2w, 4w, parameter-free shortcuts (option A), and
+//! global average pooling.
 
 use super::layered::{Layers, layered};
 use super::residual::ConvNorm;
@@ -8,7 +9,7 @@ use crate::nn::{Kernel, Linear, Node, ParamsBuilder, Pass, add_relu, channels_la
 
 struct Block {
     convs: [ConvNorm; 2],
-    /// Output channels, when the block changes the shape.
+    /// Output channels if the block changes the shape.
     widens_to: Option<usize>,
 }
 

@@ -1,6 +1,7 @@
-//! `edge-cnn`: the CNN of Long and Bartlett (2024), section 4: twice {3x3 convolution with bias, ReLU, LayerNorm over the
-//! channels of each pixel, 2x2 max-pooling}, then a linear layer. Glorot normal weights, biases 0, as in their
-//! code, where the normal distribution is cut off at two deviations and normalisation adds 1e-6 (here 1e-5).
+//! `edge-cnn`: the CNN of Long and Bartlett (2024), section 4: twice {3x3 convolution with bias,
+//! ReLU, LayerNorm over the channels of each pixel, 2x2 max-pooling}, then a linear layer. Glorot
+//! normal weights and zero biases as in their code. Their code truncates the normal distribution at
+//! two deviations, and its normalisation adds 1e-6 (here 1e-5).
 
 use candle_nn::Init;
 

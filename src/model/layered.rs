@@ -1,13 +1,13 @@
-//! A model out of layers and what their constructors declared.
+//! A model built from layers and what their constructors declared.
 
 use std::sync::Arc;
 
 use super::{Model, ModelSpec};
 use crate::nn::{Node, ParamLayout, ParamsBuilder, Pass};
 
-/// The layers of a model, and how they follow one another.
+/// Layers of a model and their composition.
 pub(super) trait Layers: Send + Sync {
-    /// As [`Model::forward`].
+    /// Forward pass, as in [`Model::forward`].
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node>;
 }
 
@@ -18,7 +18,7 @@ struct LayeredModel<L> {
     layers: L,
 }
 
-/// The model of these layers, which declared `params`; `spec` with every default filled in.
+/// Builds the model of these layers, which declared `params`; `spec` has every default filled in.
 pub(super) fn layered(spec: ModelSpec, params: ParamsBuilder, layers: impl Layers + 'static) -> Box<dyn Model> {
     let forward_macs = params.forward_macs();
     Box::new(LayeredModel { spec, layout: Arc::new(params.build()), forward_macs, layers })

@@ -1,5 +1,6 @@
-//! `mlp`: flatten, then fully connected layers with ReLU between them (`fc1`, `fc2`, ...). `edge-mlp` is the one of Long
-//! and Bartlett (2024), section 4: three hidden layers of 1000 units, Glorot normal weights, no initial bias.
+//! `mlp`: flattens its input, then applies fully connected layers with ReLU between them (`fc1`,
+//! `fc2`, ...). `edge-mlp` is the MLP of Long and Bartlett (2024), section 4: three hidden layers
+//! of 1000 units, Glorot normal weights, zero biases.
 
 use candle_nn::Init;
 
@@ -11,10 +12,10 @@ struct Mlp {
     layers: Vec<Linear>,
 }
 
-/// Weight and bias of a layer from its widths.
+/// Initial weight and bias of a layer from its widths.
 type InitOf = fn(usize, usize) -> [Init; 2];
 
-/// Variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).
+/// Normal distribution of variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).
 pub(super) fn glorot_normal(fan_in: usize, fan_out: usize) -> Init {
     Init::Randn { mean: 0.0, stdev: (2.0 / (fan_in + fan_out) as f64).sqrt() }
 }

@@ -1,4 +1,4 @@
-//! Models by name. A model is one file and one line of [`MODELS`].
+//! Models by name. Each model is a file and an entry in [`MODELS`].
 
 mod basic_resnet;
 mod blocks;
@@ -25,10 +25,10 @@ use crate::nn::{Node, ParamLayout, Pass};
 
 /// A network: a function of weights, running statistics and a batch.
 pub trait Model: Send + Sync {
-    /// Its specification with every default filled in.
+    /// Specification with every default filled in.
     fn spec(&self) -> ModelSpec;
 
-    /// Its parameters, in name order.
+    /// Parameters, in name order.
     fn layout(&self) -> &Arc<ParamLayout>;
 
     /// Logits [batch, classes] of images [batch, channels, height, width], or [batch x length, classes] of tokens
@@ -38,24 +38,25 @@ pub trait Model: Send + Sync {
     /// When a tensor operation fails.
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node>;
 
-    /// Multiply-adds of convolutions, linear layers and attention for one sample, forward.
+    /// Multiply-adds of convolutions, linear layers and attention in the forward pass of one
+    /// sample.
     fn forward_macs(&self) -> u64;
 }
 
 type Built = Result<Box<dyn Model>, String>;
 
-/// A name, a line of documentation, what it reads, and how to build it.
+/// Registry entry of a model: name, description, input, and constructor.
 pub struct ModelEntry {
-    /// The name a suite uses.
+    /// Name used in suites.
     pub name: &'static str,
-    /// One line for people.
+    /// One-line description.
     pub about: &'static str,
-    /// The keys of [`ModelSpec`] that apply to it.
+    /// Keys of [`ModelSpec`] that apply to it.
     keys: &'static [&'static str],
     build: fn(&ModelSpec, Task) -> Built,
 }
 
-/// Every model.
+/// All models.
 pub const MODELS: &[ModelEntry] = &[
     ModelEntry {
         name: "mlp",
@@ -143,16 +144,16 @@ pub const MODELS: &[ModelEntry] = &[
     },
 ];
 
-/// Builds the model a suite names.
+/// Builds the model that a suite names.
 ///
 /// # Errors
-/// In words: what is wrong with the specification and the remedy.
+/// Describes what is wrong with the specification, and the remedy.
 pub fn build(spec: &ModelSpec, task: Task) -> Built {
     let entry = MODELS.iter().find(|m| m.name == spec.name).ok_or_else(|| {
         let names: Vec<_> = MODELS.iter().map(|m| m.name).collect();
         format!("model.name = \"{}\" is not known; use one of {}", spec.name, names.join(", "))
     })?;
-    // Keys that are not given are left out of the JSON form.
+    // Keys that are not set are absent from the JSON form.
     let given = serde_json::to_value(spec).unwrap_or_default();
     let mut given = given.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).filter(|key| *key != "name");
     if let Some(key) = given.find(|key| !entry.keys.contains(key)) {

@@ -1,6 +1,7 @@
-//! `quadratic`: the loss `w'Hw/2` with a diagonal H, on which everything about edges of stability has a closed form
-//! (docs/edge.md). It looks at no sample: with `objective = "squared-error"`, class c > 0 of C has the logit `sqrt(h C / 2) w`, so
-//! that its part of the loss is `h w^2 / 2`. Class 0, that of the sample, has the logit 0 and its weight no curvature.
+//! `quadratic`: the loss `w'Hw/2` with a diagonal H, for which the edges of stability have closed
+//! forms (docs/edge.md). It ignores its input. With `objective = "squared-error"`, class c > 0 of C
+//! has the logit `sqrt(h C / 2) w`, so that its part of the loss is `h w^2 / 2`. Class 0, the class
+//! of the sample, has the logit 0, and its weight has no curvature.
 
 use candle_nn::Init;
 

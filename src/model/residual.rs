@@ -1,15 +1,15 @@
-//! What residual networks share: a convolution with its batch normalisation, and a block of those.
+//! Common parts of residual networks: a convolution with batch normalisation, and a residual block.
 
 use crate::nn::{BatchNorm, Conv2d, Kernel, Node, ParamsBuilder, Pass, SampleShape, add_relu};
 
-/// A convolution and the batch normalisation that follows it.
+/// A convolution followed by batch normalisation.
 pub(super) struct ConvNorm {
     conv: Conv2d,
     norm: BatchNorm,
 }
 
 impl ConvNorm {
-    /// `prefix.conv{index}` and `prefix.bn{index}`.
+    /// Declares `prefix.conv{index}` and `prefix.bn{index}`.
     pub(super) fn numbered(
         params: &mut ParamsBuilder,
         (prefix, index): (&str, usize),
@@ -39,15 +39,17 @@ impl ConvNorm {
     }
 }
 
-/// A residual block: convolutions one after another, added to their input or to its projection, then rectified.
+/// Residual block: a sequence of convolutions, added to their input or its projection, then
+/// rectified.
 pub(super) struct Block {
     convs: Vec<ConvNorm>,
     downsample: Option<ConvNorm>,
 }
 
 impl Block {
-    /// Convolutions `name.conv1`, `name.conv2`, ... of these output channels and kernels, all rectified but the last. Where
-    /// they change the shape, a 1x1 convolution projects their input, `name.downsample`.
+    /// Declares convolutions `name.conv1`, `name.conv2`, ... with these output channels and
+    /// kernels, all rectified but the last. If they change the shape, a 1x1 convolution
+    /// `name.downsample` projects their input.
     pub(super) fn new(params: &mut ParamsBuilder, name: &str, x: &mut SampleShape, convs: &[(usize, Kernel)]) -> Self {
         let mut input = *x;
         let prefix = format!("{name}.");

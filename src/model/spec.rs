@@ -1,4 +1,4 @@
-//! What a model is built from: the suite's keys and the data's shape.
+//! Inputs of a model's constructor: the suite's keys and the data's shape.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,10 +32,10 @@ pub struct ModelSpec {
     pub curvatures: Option<Vec<f64>>,
 }
 
-/// What goes in and what comes out.
+/// Input and output of a task.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Task {
-    /// A sample.
+    /// Type and shape of a sample.
     pub input: Input,
     /// Number of classes.
     pub classes: usize,
@@ -50,7 +50,7 @@ impl TryFrom<&DataSpec> for Task {
 }
 
 impl ModelSpec {
-    /// The value of a key, or its default, checked.
+    /// Value of a key, or its default, validated.
     pub(super) fn number(key: &str, value: Option<usize>, default: usize, most: usize) -> Result<usize, String> {
         match value.unwrap_or(default) {
             n if (1..=most).contains(&n) => Ok(n),
@@ -66,7 +66,7 @@ impl ModelSpec {
         Self::number("depth", self.depth, default, 1000)
     }
 
-    /// Widths of hidden layers.
+    /// Widths of the hidden layers.
     pub(super) fn hidden(&self, default: &[usize]) -> Result<Vec<usize>, String> {
         let hidden = self.hidden.clone().unwrap_or_else(|| default.to_vec());
         if let Some(units) = hidden.iter().find(|units| !(1..=65_536).contains(*units)) {
@@ -78,7 +78,7 @@ impl ModelSpec {
         Ok(hidden)
     }
 
-    /// Heads that divide `width`.
+    /// Number of heads, which must divide `width`.
     pub(super) fn heads(&self, default: usize, width: usize) -> Result<usize, String> {
         let heads = Self::number("heads", self.heads, default, width)?;
         if width.is_multiple_of(heads) {
@@ -90,7 +90,7 @@ impl ModelSpec {
 }
 
 impl Task {
-    /// Shape of a sample, for a model that reads images.
+    /// Shape of a sample, for a model of images.
     pub(super) fn image(&self, spec: &ModelSpec) -> Result<SampleShape, String> {
         match self.input {
             Input::Image(shape) => Ok(SampleShape::image(shape)),
@@ -100,7 +100,7 @@ impl Task {
         }
     }
 
-    /// Length and vocabulary, for a model that reads text.
+    /// Length and vocabulary, for a model of text.
     pub(super) fn tokens(&self, spec: &ModelSpec) -> Result<[usize; 2], String> {
         match self.input {
             Input::Tokens { length, vocabulary } => Ok([length, vocabulary]),

@@ -1,5 +1,6 @@
-//! `speednet`: much accuracy in little time on a CPU (docs/models.md): a 3x3 stem, three groups of two 3x3 convolutions
-//! with 2x2 max-pooling before the first normalisation, global max-pooling, a linear layer.
+//! `speednet`: high accuracy in little time on a CPU (docs/models.md). A 3x3 stem, three groups of
+//! two 3x3 convolutions with 2x2 max-pooling before the first normalisation, global max-pooling,
+//! and a linear layer.
 
 use super::layered::{Layers, layered};
 use super::residual::ConvNorm;
@@ -55,7 +56,7 @@ impl Layers for SpeedNet {
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
         let mut x = self.stem.forward(&channels_last(x, pass)?, pass)?;
         for Group { conv1, bn1, second } in &self.groups {
-            // Pooled before the normalisation: a quarter of the values to normalise.
+            // Pooling before the normalisation leaves a quarter of the values to normalise.
             x = max_pool2d(&conv1.forward(&x, pass)?, POOL, pass)?;
             x = second.forward(&bn1.forward(&x, pass)?, pass)?;
         }

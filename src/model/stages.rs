@@ -1,11 +1,12 @@
-//! A ResNet of four stages of residual blocks: stem, `layer1` to `layer4`, global average pooling, `fc`.
+//! ResNet with four stages of residual blocks: stem, `layer1` to `layer4`, global average pooling,
+//! `fc`.
 
 use super::layered::{Layers, layered};
 use super::residual::{Block, ConvNorm};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{Kernel, Linear, Node, ParamsBuilder, Pass, channels_last, global_avg_pool, max_pool2d};
 
-/// What comes before the stages.
+/// Layers before the stages.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Stem {
     /// A 3x3 convolution.
@@ -21,7 +22,8 @@ struct StagedResNet {
     fc: Linear,
 }
 
-/// Builds a ResNet; `convs(width of the stage, stride)` are output channels and kernels of a block's convolutions.
+/// Builds a ResNet. `convs(width of the stage, stride)` returns the output channels and kernels of
+/// a block's convolutions.
 pub(super) fn build_stages(
     spec: &ModelSpec,
     task: Task,

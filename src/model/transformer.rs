@@ -1,5 +1,6 @@
-//! `transformer`: the character Transformer of Long and Bartlett (2024), section 4: 6 pre-LN blocks of width 128, 8 heads
-//! with keys of 32 (twice the width in all), MLPs of four times the width, learned positions, an output layer of its own.
+//! `transformer`: the character Transformer of Long and Bartlett (2024), section 4: 6 pre-LN blocks
+//! of width 128, 8 heads with keys of dimension 32 (twice the width in total), MLPs of four times
+//! the width, learned positions, and an output layer that is not tied to the embedding.
 
 use candle_nn::Init;
 
@@ -8,7 +9,7 @@ use super::layered::{Layers, layered};
 use super::{Built, ModelSpec, Task};
 use crate::nn::{Embedding, Linear, Node, ParamsBuilder, Pass, Positions, SampleShape, rows};
 
-/// Initial token and position embeddings, as GPT-2's.
+/// Initial token and position embeddings, as in GPT-2.
 const EMBEDDING: Init = Init::Randn { mean: 0.0, stdev: 0.02 };
 
 struct Transformer {

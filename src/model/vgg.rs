@@ -1,5 +1,6 @@
-//! `vgg11-bn`: configuration A of Simonyan and Zisserman (2015) with BatchNorm and torchvision's names, on 32x32 images,
-//! which five poolings bring down to one pixel; then two hidden layers with dropout.
+//! `vgg11-bn`: configuration A of Simonyan and Zisserman (2015) with BatchNorm and torchvision's
+//! names, for 32x32 images, which five poolings reduce to one pixel. Two hidden layers with dropout
+//! follow.
 
 use super::layered::{Layers, layered};
 use super::{Built, ModelSpec, Task};
@@ -8,7 +9,7 @@ use crate::nn::{
     max_pool2d, relu,
 };
 
-/// By convolution: its channels, in widths, and whether pooling follows.
+/// Channels of each convolution, in multiples of the width, and whether pooling follows.
 const FEATURES: [(usize, bool); 8] =
     [(1, true), (2, true), (4, false), (4, true), (8, false), (8, true), (8, false), (8, true)];
 const SIDE: usize = 32;

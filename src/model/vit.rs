@@ -1,6 +1,6 @@
-//! `vit`: the small vision Transformer that Lee et al. (2021, arXiv 2112.13492) train on CIFAR from scratch: patches of
-//! 4x4, width 192, 9 blocks, 12 heads, MLPs of twice the width; but pre-LN blocks all through and the mean over all tokens
-//! in place of a class token (Beyer et al. 2022).
+//! `vit`: the small vision Transformer that Lee et al. (2021, arXiv 2112.13492) train on CIFAR from
+//! scratch: patches of 4x4, width 192, 9 blocks, 12 heads, MLPs of twice the width. Here all blocks
+//! are pre-LN, and the mean over all tokens replaces the class token (Beyer et al. 2022).
 
 use candle_nn::Init;
 
@@ -13,7 +13,7 @@ use crate::nn::{
 
 /// Side of a patch in pixels.
 const PATCH: usize = 4;
-/// The weights of an attention grow with the square of this: 48 MiB for a sample and block of 12 heads.
+/// Attention weights grow with the square of this: 48 MiB per sample and block with 12 heads.
 const MOST_TOKENS: usize = 1024;
 
 struct Vit {
@@ -55,7 +55,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
 
 impl Layers for Vit {
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
-        // [batch, rows, columns, width] all through: every pixel is a token.
+        // [batch, rows, columns, width] throughout: every pixel is a token.
         let x = self.patches.forward(&channels_last(x, pass)?, pass)?;
         let x = self.positions.forward(&self.bias.forward(&x, pass)?, pass)?;
         let x = self.blocks.forward(x, pass)?;

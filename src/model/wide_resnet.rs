@@ -1,5 +1,5 @@
-//! `wideresnet`: the wide ResNets of Zagoruyko and Komodakis (2016), without dropout: three stages of (depth - 4) / 6
-//! pre-activation blocks with 16, 32 and 64 times the widening factor channels.
+//! `wideresnet`: the wide ResNets of Zagoruyko and Komodakis (2016) without dropout: three stages
+//! of (depth - 4) / 6 pre-activation blocks, with 16, 32 and 64 channels times the widening factor.
 
 use super::layered::{Layers, layered};
 use super::{Built, ModelSpec, Task};
@@ -14,7 +14,7 @@ struct Block {
     conv1: Conv2d,
     bn2: BatchNorm,
     conv2: Conv2d,
-    /// Projects the input where the block changes the shape.
+    /// Projects the input if the block changes the shape.
     shortcut: Option<Conv2d>,
 }
 

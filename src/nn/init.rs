@@ -1,4 +1,4 @@
-//! Initial values, drawn from our own streams.
+//! Initial values, drawn from this program's random streams.
 
 use candle_core::Shape;
 use candle_nn::Init;
@@ -7,14 +7,14 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::random::{normal_pair, unit};
 
-/// PyTorch's default for convolutions, linear layers and their biases: uniform within 1/sqrt(fan_in), which is
-/// Kaiming uniform with a = sqrt 5.
+/// PyTorch's default for convolutions, linear layers and their biases: uniform within
+/// 1/sqrt(fan_in), which equals Kaiming uniform with a = sqrt 5.
 pub(crate) fn default_init(fan_in: usize) -> Init {
     let up = 1.0 / (fan_in as f64).sqrt();
     Init::Uniform { lo: -up, up }
 }
 
-/// One value of an initial distribution, from our own stream (candle's initialisers cannot be seeded on a CPU).
+/// Draws one value of an initial distribution (candle's initialisers cannot be seeded on a CPU).
 pub(super) fn draw(init: &Init, shape: &[usize], rng: &mut ChaCha8Rng) -> f32 {
     let uniform = |lo: f64, up: f64, rng: &mut ChaCha8Rng| lo as f32 + (up - lo) as f32 * unit(rng);
     let normal = |mean: f64, stdev: f64, rng: &mut ChaCha8Rng| (mean + stdev * normal_pair(rng).0) as f32;
@@ -39,8 +39,8 @@ mod tests {
     use super::*;
     use crate::random::{Stream, stream};
 
-    /// Every initialiser has the moments its definition gives: Kaiming's variance is gain^2 / fan_in, ReLU's gain
-    /// sqrt 2.
+    /// Checks that every initialiser has the moments of its definition: Kaiming's variance is
+    /// gain^2 / fan_in, ReLU's gain sqrt 2.
     #[test]
     fn initial_values_have_the_moments_of_their_distribution() {
         let shape = [50, 40];

@@ -1,9 +1,10 @@
-//! Layers with gradients of their own: values are candle tensors, the tape is ours.
+//! Layers with their own automatic differentiation: values are candle tensors, the tape is ours.
 //!
-//! Why not candle's autograd: its backward allocates zeros and adds to them for every gradient, computes
-//! gradients nobody asked for, and cannot be told to leave out what a mask makes superfluous. Here a layer
-//! records exactly the work it owes. Weights are passed in, never held: a perturbed copy of the weights is
-//! just another argument, so nothing has to be restored after a SAM ascent step.
+//! candle's autograd is not used: its backward pass allocates zeros for every gradient and adds to
+//! them, computes gradients that are not required, and cannot skip what a mask makes superfluous.
+//! Here a layer records exactly the work that is required. Weights are arguments of a pass, never
+//! held by layers. A perturbed copy of the weights is just another argument, so nothing has to be
+//! restored after a SAM ascent step.
 
 mod device;
 mod init;

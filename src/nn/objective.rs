@@ -1,4 +1,4 @@
-//! What a training minimises: the mean over a batch of a function of its logits and labels.
+//! Training objective: the mean over a batch of a function of logits and labels.
 
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
@@ -21,23 +21,23 @@ pub enum Objective {
     SquaredError,
 }
 
-/// A mean loss with its per-sample parts.
+/// Mean loss of a batch and its per-sample losses.
 pub struct Loss {
     /// Mean over the batch.
     pub mean: f64,
     /// Loss of each sample.
     pub per_sample: Vec<f64>,
     objective: Objective,
-    /// On the host.
+    /// Copy on the host.
     logits: Tensor,
     slot: Option<usize>,
-    /// Where the gradient is wanted.
+    /// Device on which the gradient is required.
     device: Device,
     labels: Vec<u32>,
 }
 
 impl Pass<'_> {
-    /// The loss of `logits` [batch, classes].
+    /// Loss of `logits` [batch, classes].
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -52,18 +52,19 @@ impl Pass<'_> {
         Ok(Loss { mean, per_sample, objective, logits: host, slot, device, labels: labels.to_vec() })
     }
 
-    /// Writes the gradient of the mean loss to `flat`, in name order; where a plan requires nothing, zeros or the gradient.
-    /// Consumes the tape; activations are freed on the way.
+    /// Writes the gradient of the mean loss to `flat`, in name order. Parameters that the plan does
+    /// not require get zeros or their gradient. Consumes the tape and frees activations on the way.
     ///
     /// # Errors
-    /// When a parameter took no part in the loss, or a tensor operation fails.
+    /// When a parameter does not contribute to the loss, or a tensor operation fails.
     pub fn backward<T: Scalar>(self, loss: &Loss, flat: &mut Vec<T>) -> Result<()> {
         flat.resize(self.weights.layout().len(), T::zero());
         self.backward_from(loss.gradient::<T>(1)?, None, flat)
     }
 
-    /// Adds to `squares`, in name order, the sums over the batch's `samples` of the squared gradients of their own mean losses
-    /// (over the tokens of a text): one pass for all of them, in evaluation mode, where samples do not see one another.
+    /// Adds to `squares`, in name order, the sums over the batch's `samples` of the squared
+    /// per-sample gradients (of mean losses over the tokens of a text). Takes a single pass, in
+    /// evaluation mode, where samples do not interact.
     ///
     /// # Errors
     /// In training mode, on a device, when a parameter is used twice, or a tensor operation fails.
@@ -78,8 +79,8 @@ impl Pass<'_> {
 }
 
 impl Loss {
-    /// Slot of the logits, and the gradient of `parts` times the mean: of the mean itself, or of the sum of the means of so
-    /// many equal parts of the batch.
+    /// Slot of the logits and the gradient of `parts` times the mean loss. That is the gradient of
+    /// the mean for one part, or of the sum of the means of `parts` equal parts of the batch.
     fn gradient<T: Scalar>(&self, parts: usize) -> Result<(Option<usize>, Gradient)> {
         let (batch, classes) = self.logits.dims2()?;
         let (labels, scale) = (&self.labels, parts as f64 / batch as f64);

@@ -1,4 +1,5 @@
-//! Parameters by name: declared once by the layers of a model, laid out as one flat vector in name order.
+//! Named parameters, declared once by a model's layers and laid out as one flat vector in name
+//! order.
 
 use std::ops::{Index, IndexMut};
 
@@ -7,19 +8,19 @@ use candle_nn::Init;
 use super::init::draw;
 use crate::random::{Stream, stream};
 
-/// Handle of a parameter. Handles count declarations, tensors lie in name order; a [`ParamLayout`] leads from one to the
-/// other, so nothing else may index by a handle.
+/// Handle of a parameter. Handles follow the order of declaration while tensors are in name order.
+/// A [`ParamLayout`] maps between them, so nothing else may index by a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParamId(usize);
 
-/// Handle of a BatchNorm layer's running statistics, which count declarations as well.
+/// Handle of a BatchNorm layer's running statistics, also in order of declaration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunningId(usize);
 
-/// One trainable tensor.
+/// A trainable tensor.
 #[derive(Clone, Debug)]
 pub struct ParamSpec {
-    /// Its handle.
+    /// Handle of the tensor.
     pub id: ParamId,
     /// PyTorch-like name, such as `layer1.0.conv1.weight`.
     pub name: String,
@@ -29,7 +30,7 @@ pub struct ParamSpec {
     pub init: Init,
     /// Whether it scales or shifts the output of a normalisation.
     pub normalisation: bool,
-    /// Where it starts in the flat vector.
+    /// Start in the flat vector.
     pub offset: usize,
 }
 
@@ -39,18 +40,19 @@ impl ParamSpec {
         self.shape.iter().product()
     }
 
-    /// Whether the tensor has no entry.
+    /// Whether the tensor has no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Its place in the flat vector.
+    /// Range in the flat vector.
     pub fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.len()
     }
 }
 
-/// What the layers of a model declare when they are constructed: parameters, running statistics, multiply-adds.
+/// Collects what a model's layers declare on construction: parameters, running statistics,
+/// multiply-adds.
 #[derive(Debug, Default)]
 pub struct ParamsBuilder {
     params: Vec<ParamSpec>,
@@ -92,7 +94,7 @@ impl ParamsBuilder {
         self.forward_macs
     }
 
-    /// The finished layout.
+    /// Finishes the layout.
     ///
     /// # Panics
     /// When a name was declared twice (an error of the model's file).
@@ -108,7 +110,7 @@ impl ParamsBuilder {
     }
 }
 
-/// Sorts declarations by name, and says where each of them went.
+/// Sorts declarations by name, and returns each one's new index by its old one.
 fn by_name<T>(declared: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Vec<usize>) {
     let mut sorted: Vec<(usize, T)> = declared.into_iter().enumerate().collect();
     sorted.sort_by(|(_, a), (_, b)| name(a).cmp(name(b)));
@@ -120,14 +122,14 @@ fn by_name<T>(declared: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, Vec<usize
     (sorted.into_iter().map(|(_, declared)| declared).collect(), places)
 }
 
-/// All trainable tensors of a model, in name order.
+/// Trainable tensors of a model, in name order.
 #[derive(Debug)]
 pub struct ParamLayout {
     specs: Vec<ParamSpec>,
-    /// By handle, the place in `specs`.
+    /// Index in `specs` by handle.
     places: Vec<usize>,
     running: Vec<(String, usize)>,
-    /// By handle, the place in `running`.
+    /// Index in `running` by handle.
     running_places: Vec<usize>,
 }
 
@@ -137,12 +139,12 @@ impl ParamLayout {
         &self.specs
     }
 
-    /// The tensor of a handle.
+    /// Tensor with this handle.
     pub(super) fn spec(&self, id: ParamId) -> &ParamSpec {
         &self.specs[self.places[id.0]]
     }
 
-    /// A value for each tensor.
+    /// Computes a value for each tensor.
     pub(super) fn by_param<T>(&self, value: impl Fn(&ParamSpec) -> T) -> ByParam<T> {
         ByParam(self.places.iter().map(|place| value(&self.specs[*place])).collect())
     }
@@ -152,12 +154,12 @@ impl ParamLayout {
         &self.running
     }
 
-    /// Where a layer's running statistics lie in name order.
+    /// Index of a layer's running statistics in name order.
     pub(super) fn running_place(&self, id: RunningId) -> usize {
         self.running_places[id.0]
     }
 
-    /// N: the number of trainable scalars.
+    /// Number of trainable scalars, N.
     pub fn len(&self) -> usize {
         self.specs.last().map_or(0, |s| s.range().end)
     }
@@ -167,7 +169,8 @@ impl ParamLayout {
         self.len() == 0
     }
 
-    /// Initial weights: each tensor from its own stream of `seed`, so they do not depend on one another.
+    /// Initial weights. Each tensor has its own stream of `seed`, so tensors do not depend on one
+    /// another.
     pub fn init(&self, seed: u64) -> Vec<f32> {
         let mut flat = Vec::with_capacity(self.len());
         for spec in &self.specs {
@@ -178,12 +181,12 @@ impl ParamLayout {
     }
 }
 
-/// A value for each parameter, by handle.
+/// One value per parameter, indexed by handle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ByParam<T>(Vec<T>);
 
 impl<T> ByParam<T> {
-    /// A value for each of these values.
+    /// Maps each value.
     pub(super) fn map<U>(&self, f: impl Fn(&T) -> U) -> ByParam<U> {
         ByParam(self.0.iter().map(f).collect())
     }
@@ -207,7 +210,7 @@ impl<T> IndexMut<ParamId> for ByParam<T> {
 mod tests {
     use super::*;
 
-    /// Handles in the order of declaration lead to tensors in name order.
+    /// Checks that handles in order of declaration map to tensors in name order.
     #[test]
     fn handles_lead_to_their_tensors() {
         let mut params = ParamsBuilder::default();

@@ -1,36 +1,37 @@
-//! What is required of a backward pass: the parameters whose gradients somebody will read.
+//! Requirements of a backward pass: the parameters whose gradients will be read.
 
 use super::params::{ByParam, ParamId, ParamLayout};
 
-/// The part of a parameter's gradient that is wanted.
+/// Part of a parameter's gradient that is required.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Owed {
-    /// None of it.
+    /// Nothing.
     Nothing,
-    /// These entries along the first axis (output channels, rows), in rising order.
+    /// These entries along the first axis (output channels, rows), in ascending order.
     Channels(Vec<usize>),
-    /// All of it.
+    /// The whole gradient.
     Everything,
 }
 
-/// For each parameter, what is required of its gradient. From this follows all that can be left out: weight
-/// gradients of tensors or output channels without a live entry, everything below the shallowest live tensor, and the
-/// activations kept for those. Worked out once for a mask, read by every layer.
+/// Required part of each parameter's gradient. It determines what a backward pass can skip: weight
+/// gradients of tensors or output channels without a live entry, everything below the shallowest
+/// live tensor, and the activations stored for those. Computed once per mask and read by every
+/// layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackwardPlan {
     owed: ByParam<Owed>,
 }
 
-/// Kernels take single output channels in groups of so many.
+/// Group size in which kernels process single output channels.
 const GROUP: usize = 8;
-/// From this part of a tensor's channels on, all of them cost no more than some.
+/// Fraction of a tensor's channels above which selecting channels saves nothing.
 const MOST: f64 = 0.75;
 
 impl BackwardPlan {
-    /// The gradients of the `live` scalars (flat, in name order).
+    /// Plan that requires the gradients of the `live` scalars (flat, in name order).
     ///
     /// # Panics
-    /// When there are not as many flags as the layout has scalars.
+    /// When the number of flags differs from the layout's number of scalars.
     pub fn of_scalars(layout: &ParamLayout, live: &[bool]) -> Self {
         assert_eq!(live.len(), layout.len(), "a flag for each scalar");
         let owed = layout.by_param(|spec| {
@@ -49,7 +50,7 @@ impl BackwardPlan {
         Self { owed }
     }
 
-    /// The parameters of whose gradients it requires nothing.
+    /// Marks the parameters whose gradients are not required.
     pub(super) fn not_required(&self) -> ByParam<bool> {
         self.owed.map(|owed| *owed == Owed::Nothing)
     }

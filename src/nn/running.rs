@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use super::params::{ParamLayout, RunningId};
 
-/// Running statistics move by this fraction per batch (PyTorch's default).
+/// Fraction by which running statistics move per batch (PyTorch's default).
 const BATCH_NORM_MOMENTUM: f32 = 0.1;
 
 /// Running mean and (unbiased) variance of every BatchNorm layer; not trained, used in evaluation.
 #[derive(Clone, Debug)]
 pub struct RunningStats {
     layout: Arc<ParamLayout>,
-    /// Means by layer, in name order, and channel.
+    /// Means by layer (in name order) and channel.
     pub mean: Vec<Vec<f32>>,
-    /// Variances by layer, in name order, and channel.
+    /// Variances by layer (in name order) and channel.
     pub variance: Vec<Vec<f32>>,
 }
 
@@ -24,19 +24,19 @@ impl PartialEq for RunningStats {
 }
 
 impl RunningStats {
-    /// Mean 0 and variance 1.
+    /// Starts with mean 0 and variance 1.
     pub fn new(layout: &Arc<ParamLayout>) -> Self {
         let filled = |value| layout.running().iter().map(|(_, channels)| vec![value; *channels]).collect();
         Self { layout: layout.clone(), mean: filled(0.0), variance: filled(1.0) }
     }
 
-    /// A layer's mean and variance by channel.
+    /// Mean and variance of a layer by channel.
     pub(super) fn of(&self, id: RunningId) -> [&[f32]; 2] {
         let place = self.layout.running_place(id);
         [&self.mean[place], &self.variance[place]]
     }
 
-    /// Moves a layer's statistics towards the means and unbiased variances of a batch.
+    /// Moves a layer's statistics towards a batch's means and unbiased variances.
     pub(super) fn learn(&mut self, id: RunningId, statistics: &[[f32; 2]]) {
         let place = self.layout.running_place(id);
         let running = self.mean[place].iter_mut().zip(&mut self.variance[place]);

@@ -2,7 +2,8 @@
 
 use candle_core::WithDType;
 
-/// A floating-point type that both the kernels and candle know: f32 for training, f64 for gradient checks.
+/// Floating-point type supported by both the kernels and candle: f32 for training, f64 for gradient
+/// checks.
 pub trait Scalar: sharpbench_kernels::Scalar + WithDType {}
 
 impl Scalar for f32 {}

@@ -1,4 +1,4 @@
-//! Tensors as the slices that kernels read and write.
+//! Conversion between tensors and the slices that kernels use.
 
 use candle_core::{Device, Storage, Tensor};
 
@@ -14,7 +14,7 @@ pub(super) fn with_slice<T: Scalar, R>(x: &Tensor, f: impl FnOnce(&[T]) -> R) ->
     Ok(f(&T::cpu_storage_as_slice(cpu)?[start..end]))
 }
 
-/// A tensor that takes over `data`.
+/// Creates a tensor that takes ownership of `data`.
 pub(super) fn tensor<T: Scalar>(data: Vec<T>, shape: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_vec(data, shape, &Device::Cpu)?)
 }

@@ -6,7 +6,8 @@ use super::params::{ParamId, ParamLayout};
 use super::scalar::Scalar;
 use crate::error::Result;
 
-/// Weights as the layers read them: a flat vector in name order, borrowed, of f32 for training or f64 for gradient checks.
+/// Weights as read by layers: a borrowed flat vector in name order, of f32 for training or f64 for
+/// gradient checks.
 #[derive(Clone, Copy, Debug)]
 pub struct Weights<'a> {
     layout: &'a ParamLayout,
@@ -15,10 +16,10 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// Weights in `flat`.
+    /// Wraps the weights in `flat`.
     ///
     /// # Panics
-    /// When the vector has another length than the layout.
+    /// When the length differs from the layout's.
     pub fn new<T: Scalar>(layout: &'a ParamLayout, flat: &'a [T]) -> Self {
         assert_eq!(flat.len(), layout.len(), "as many weights as the layout has");
         Self { layout, bytes: bytemuck::cast_slice(flat), dtype: T::DTYPE }
@@ -29,7 +30,7 @@ impl<'a> Weights<'a> {
         self.layout
     }
 
-    /// Their type.
+    /// Scalar type.
     pub(super) fn dtype(&self) -> DType {
         self.dtype
     }
@@ -43,7 +44,7 @@ impl<'a> Weights<'a> {
         &bytemuck::cast_slice(self.bytes)[self.layout.spec(id).range()]
     }
 
-    /// A parameter as a tensor on `device`.
+    /// Copies a parameter to `device` as a tensor.
     pub(super) fn to_device(self, id: ParamId, device: &Device) -> Result<Tensor> {
         let shape = self.layout.spec(id).shape.as_slice();
         Ok(match self.dtype {
@@ -52,7 +53,7 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// The values of a parameter by channel, for sums in f64.
+    /// Per-channel values of a parameter, for sums in f64.
     pub(super) fn get_f64<T: Scalar>(&self, id: ParamId) -> Vec<f64> {
         self.get::<T>(id).iter().map(|v| v.to_f64()).collect()
     }

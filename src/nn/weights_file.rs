@@ -1,4 +1,4 @@
-//! Weights in and out: safetensors with PyTorch's names, so that PyTorch's `load_state_dict` takes them.
+//! Weight files: safetensors with PyTorch's names, which PyTorch's `load_state_dict` accepts.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::running::RunningStats;
 use crate::error::{Error, Result};
 use crate::little_endian::bytes;
 
-/// All parameters and running statistics as one safetensors file in f32.
+/// Serialises all parameters and running statistics as one safetensors file in f32.
 ///
 /// # Errors
 /// When serialisation fails.
@@ -26,7 +26,7 @@ pub fn to_safetensors(layout: &ParamLayout, weights: &[f32], running: &RunningSt
         .map_err(|e| Error::Usage(format!("the weights cannot be written as safetensors: {e}")))
 }
 
-/// Weights (flat, in name order) and running statistics from a safetensors file.
+/// Reads weights (flat, in name order) and running statistics from a safetensors file.
 ///
 /// # Errors
 /// Names the tensor that is missing or has another size.
@@ -38,7 +38,7 @@ pub fn from_safetensors(layout: &Arc<ParamLayout>, bytes: &[u8]) -> Result<(Vec<
     })
 }
 
-/// Weights and running statistics from whatever gives a tensor's values by name.
+/// Assembles weights and running statistics from a function that returns a tensor's values by name.
 ///
 /// # Errors
 /// Those of `values`; or names the tensor that has another size than the model's.

@@ -1,4 +1,5 @@
-//! AE-SAM (Jiang et al. 2023): SAM's step where the gradient is larger than it has lately been, a plain step elsewhere.
+//! AE-SAM (Jiang et al. 2023): a SAM step where the gradient is larger than its recent average, a
+//! plain step elsewhere.
 
 use super::ascent::dot;
 use super::entry::{Key, KeyDefault, OptimizerEntry};
@@ -7,7 +8,8 @@ use super::sam::Ascent;
 use super::value::{Bounds, Kind};
 use crate::error::Result;
 
-/// Its cost is an upper bound: how often it takes the second gradient is known only afterwards, from the executed FLOPs.
+/// The cost is an upper bound. The executed FLOPs show afterwards how often the second gradient was
+/// computed.
 pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     keys: &[
         Key {
@@ -30,13 +32,13 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     )
 };
 
-/// SAM where ||g||^2 >= mu + c sigma, with exponential moving averages mu and sigma^2 of ||g||^2, and c going from the first
-/// to the second threshold over the training.
+/// SAM step where ||g||^2 >= mu + c sigma, with exponential moving averages mu and sigma^2 of
+/// ||g||^2. c moves from the first to the second threshold over the training.
 #[derive(Clone, Debug)]
 pub struct AeSam {
     /// Radius.
     pub rho: f64,
-    /// Part of the old averages kept at each step.
+    /// Decay of the averages: the fraction kept at each step.
     pub delta: f64,
     /// c at the start and at the end.
     pub threshold: [f64; 2],
@@ -47,12 +49,12 @@ pub struct AeSam {
 }
 
 impl AeSam {
-    /// With nothing seen yet.
+    /// Creates the method with empty averages.
     pub fn new(rho: f64, delta: f64, threshold: [f64; 2]) -> Self {
         Self { rho, delta, threshold, mean: 0.0, variance: 0.0, gradient: Vec::new(), ascent: Ascent::default() }
     }
 
-    /// Takes a squared norm into the averages; whether it is large.
+    /// Updates the averages with a squared norm; returns whether it is large.
     fn is_sharp(&mut self, square: f64, progress: f64) -> bool {
         self.mean = self.delta * self.mean + (1.0 - self.delta) * square;
         self.variance = self.delta * self.variance + (1.0 - self.delta) * (square - self.mean).powi(2);

@@ -1,5 +1,5 @@
-//! ASAM, adaptive SAM (Kwon et al. 2021): the radius is measured in units of the weights, T = |w| + eta, so that rescaling
-//! layers against one another changes nothing.
+//! ASAM, adaptive SAM (Kwon et al. 2021). The radius is measured in units of the weights,
+//! T = |w| + eta, which makes it invariant to rescaling layers against one another.
 
 use sharpbench_kernels as kernels;
 
@@ -35,7 +35,7 @@ pub struct Asam {
 }
 
 impl Asam {
-    /// With nothing allocated yet.
+    /// Creates the method with empty buffers.
     pub fn new(rho: f64, eta: f64) -> Self {
         Self { rho, eta, gradient: Vec::new(), scaled: Vec::new(), perturbed: Perturbed::default() }
     }

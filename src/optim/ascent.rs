@@ -1,12 +1,12 @@
-//! The pieces of which ascent steps are made: norms, products, and weights moved along a direction.
+//! Building blocks of ascent steps: norms, products, and weights moved along a direction.
 
 use sharpbench_kernels as kernels;
 pub use sharpbench_kernels::{dot, norm};
 
 use crate::mask::Mask;
 
-/// Weights after an ascent step: gradients can be taken there, but no optimizer can step from there, so the
-/// original weights cannot be forgotten.
+/// Weights after an ascent step. Gradients can be taken there, but no optimizer can step from
+/// there, so the original weights cannot get lost.
 #[derive(Clone, Debug, Default)]
 pub struct Perturbed(Vec<f32>);
 
@@ -16,8 +16,8 @@ impl Perturbed {
         &self.0
     }
 
-    /// Becomes `weights + scale direction`, on the live scalars where there is a mask. `weights` are left as they are:
-    /// there is nothing to restore.
+    /// Sets the weights to `weights + scale direction`, on the live scalars if there is a mask.
+    /// `weights` stay unchanged, so there is nothing to restore.
     pub fn set(&mut self, weights: &[f32], direction: &[f32], scale: f64, mask: Option<&Mask>) {
         self.0.resize(weights.len(), 0.0);
         kernels::perturb(weights, direction, scale as f32, mask.map(Mask::flags), &mut self.0);
@@ -35,7 +35,7 @@ pub fn combine(coefficients: [f32; 2], a: &[f32], b: &[f32], out: &mut Vec<f32>)
     kernels::combine(coefficients, a, b, out);
 }
 
-/// `a / b`, or 0 where b is 0.
+/// Returns `a / b`, or 0 if b is 0.
 pub(super) fn ratio(a: f64, b: f64) -> f64 {
     if b == 0.0 { 0.0 } else { a / b }
 }

@@ -1,4 +1,4 @@
-//! The ascent step `eps = rho m g / (D + epsilon)`, which training takes and the edge of stability depends on.
+//! The ascent step `eps = rho m g / (D + epsilon)`, used by training and by the edge of stability.
 
 use super::ascent::{Perturbed, masked_norm, norm};
 use super::norm::Norm;
@@ -9,49 +9,50 @@ const SAM_EPSILON: f64 = 1e-12;
 /// Added to the gradient norm in sparse SAM's divisor (the papers' code).
 const SSAM_EPSILON: f64 = 1e-7;
 
-/// An ascent step: how far, along which part of the gradient, divided by which norm.
+/// An ascent step: its radius, the part of the gradient it follows, and the norm it is divided by.
 #[derive(Clone, Copy, Debug)]
 pub struct AscentStep<'a> {
     rho: f64,
     epsilon: f64,
     norm: Norm,
     mask: Option<&'a Mask>,
-    /// Norm of the previous step's second gradient; 0 before there was one.
+    /// Norm of the previous step's second gradient; 0 in the first step.
     last_norm: f64,
 }
 
 impl<'a> AscentStep<'a> {
-    /// SAM's step of radius `rho`.
+    /// SAM's step with radius `rho`.
     pub fn dense(rho: f64) -> Self {
         Self { rho, epsilon: SAM_EPSILON, norm: Norm::Full, mask: None, last_norm: 0.0 }
     }
 
-    /// Sparse SAM's step of radius `rho`.
+    /// Sparse SAM's step with radius `rho`.
     pub fn sparse(rho: f64) -> Self {
         Self { epsilon: SSAM_EPSILON, ..Self::dense(rho) }
     }
 
-    /// The step of the live weights alone, divided by `norm`; of all weights where there is no mask.
+    /// Restricts the step to the live weights and divides by `norm`; without a mask, moves all
+    /// weights.
     pub fn masked(self, norm: Norm, mask: Option<&'a Mask>) -> Self {
         Self { norm, mask, ..self }
     }
 
-    /// The step with the norm that [`Norm::Lagged`] divides by, once there is one.
+    /// Sets the norm that [`Norm::Lagged`] divides by, if there is one.
     pub fn after(self, last_norm: f64) -> Self {
         Self { last_norm, ..self }
     }
 
-    /// Its radius.
+    /// Radius.
     pub fn rho(&self) -> f64 {
         self.rho
     }
 
-    /// Its mask.
+    /// Mask.
     pub fn mask(&self) -> Option<&'a Mask> {
         self.mask
     }
 
-    /// `D + epsilon` for a gradient.
+    /// Divisor `D + epsilon` for a gradient.
     pub fn divisor(&self, gradient: &[f32]) -> f64 {
         self.epsilon
             + match (self.norm, self.mask) {
@@ -61,7 +62,7 @@ impl<'a> AscentStep<'a> {
             }
     }
 
-    /// `rho / (D + epsilon)` for a gradient: what it is multiplied with.
+    /// Factor `rho / (D + epsilon)` of a gradient.
     pub fn scale(&self, gradient: &[f32]) -> f64 {
         self.rho / self.divisor(gradient)
     }

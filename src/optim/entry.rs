@@ -1,4 +1,4 @@
-//! What the program knows of an optimizer, and of the keys that a suite may give it.
+//! Registry entries of optimizers, and the keys a suite may set for them.
 
 use super::method::Method;
 use super::spec::AscentSpec;
@@ -7,64 +7,66 @@ use crate::flops::StepCost;
 use crate::mask::{MaskScore, RefreshName};
 use crate::nn::ParamLayout;
 
-/// Makes a method from its settings, for a model with these parameters; `Err` where a setting is missing.
+/// Builds a method from its settings, for a model with these parameters; `Err` if a setting is
+/// missing.
 pub type Build = fn(&AscentSpec, &ParamLayout) -> Result<Box<dyn Method>, String>;
-/// Checks what single keys cannot tell; `Err` names what is wrong and the remedy.
+/// Checks settings that depend on one another; `Err` names the mistake and the remedy.
 pub type Check = fn(&AscentSpec, TrainingShape) -> Result<(), String>;
-/// The cost of a step; `Err` where a setting is missing.
+/// Computes the cost of a step; `Err` if a setting is missing.
 pub type Cost = fn(&AscentSpec) -> Result<StepCost, String>;
 
-/// Everything the program knows of an optimizer: what a suite may say about it, what it costs, and how it is built.
+/// Registry entry of an optimizer: the keys it accepts, its cost, and how it is built.
 #[derive(Clone, Copy)]
 pub struct OptimizerEntry {
-    /// The name that suites use.
+    /// Name used in suites.
     pub name: &'static str,
-    /// One line for people, with the paper.
+    /// One-line description, with the paper.
     pub about: &'static str,
     /// Which of the keys `rho`, `rho_decay` and `batch_norm` it reads.
     pub reads: &'static [&'static str],
-    /// How a cell holds its settings.
+    /// Form of its settings in a cell.
     pub form: Form,
-    /// The keys of its own.
+    /// The optimizer's own keys.
     pub keys: &'static [Key],
-    /// The masks it can have.
+    /// Masks it supports.
     pub masks: Option<Masks>,
-    /// The checks of its settings together.
+    /// Check of its settings as a whole.
     pub check: Check,
-    /// The cost of a step.
+    /// Cost of a step.
     pub cost: Cost,
-    /// The method itself.
+    /// Builds the method.
     pub build: Build,
 }
 
-/// How a cell holds an optimizer's settings. Ids are hashes of cells, so the first methods keep their forms.
+/// Form of an optimizer's settings in a cell. Ids are hashes of cells, so the first methods keep
+/// their forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As a base step alone: SGD.
+    /// Only a base step: SGD.
     BaseStep,
-    /// As an ascent step: SAM and sparse SAM.
+    /// An ascent step: SAM and sparse SAM.
     Ascent,
-    /// As an ascent step with the method's name and the settings of its own: every other method.
+    /// An ascent step with the method's name and own settings: every other method.
     Variant,
 }
 
-/// A key of an optimizer's own in a suite.
+/// An optimizer's own key in a suite.
 #[derive(Clone, Copy)]
 pub struct Key {
-    /// Its name.
+    /// Name of the key.
     pub name: &'static str,
-    /// One line for people.
+    /// One-line description.
     pub about: &'static str,
-    /// The values it allows.
+    /// Values it accepts.
     pub kind: Kind,
-    /// Its value where a suite gives none.
+    /// Default value.
     pub default: KeyDefault,
 }
 
-/// What holds where a suite does not give a key.
+/// Default of a key that a suite leaves out.
 #[derive(Clone, Copy)]
 pub enum KeyDefault {
-    /// A suite must give it; an example for the error.
+    /// No default: a suite must set the key. Holds an example for the error message.
     Required(&'static str),
     /// A number.
     Number(f64),
@@ -78,21 +80,21 @@ pub enum KeyDefault {
     Word(&'static str),
 }
 
-/// The masks that an optimizer can have; the first of each list is the default.
+/// Masks an optimizer supports; the first of each list is the default.
 #[derive(Clone, Copy)]
 pub struct Masks {
-    /// Scores by which weights stay live.
+    /// Scores that select the live weights.
     pub scores: &'static [MaskScore],
-    /// When the mask changes.
+    /// Refresh schedules of the mask.
     pub refreshes: &'static [RefreshName],
 }
 
 impl OptimizerEntry {
-    /// Keys of a method with two gradients a step.
+    /// Keys of a method with two gradients per step.
     pub const ASCENT: &'static [&'static str] = &["rho", "rho_decay", "batch_norm"];
 
-    /// An entry that reads [`OptimizerEntry::ASCENT`], takes two full gradients a step and has no keys of its own; a starting point
-    /// for others.
+    /// Entry that reads [`OptimizerEntry::ASCENT`], takes two full gradients per step and has no
+    /// keys of its own; a starting point for others.
     pub const fn new(name: &'static str, about: &'static str, build: Build) -> Self {
         let (check, cost): (Check, Cost) = (|_, _| Ok(()), |_| Ok(StepCost::TWO));
         Self { name, about, reads: Self::ASCENT, form: Form::Variant, keys: &[], masks: None, check, cost, build }

@@ -1,5 +1,5 @@
-//! ESAM, efficient SAM (Du et al. 2022): a random part of the tensors is perturbed, and the second gradient is that of the
-//! samples whose loss the perturbation raises most.
+//! ESAM, efficient SAM (Du et al. 2022): a random subset of the tensors is perturbed, and the
+//! second gradient uses only the samples whose loss rises most under the perturbation.
 
 use super::ascent::Perturbed;
 use super::ascent_step::AscentStep;
@@ -34,21 +34,22 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     })
 };
 
-/// `eps = rho / beta m g / ||m g||`, each tensor in m with probability beta; then the `gamma` part of the samples.
+/// Perturbs by `eps = rho / beta m g / ||m g||`, where m contains each tensor with probability
+/// beta. The second gradient uses the fraction `gamma` of the samples.
 #[derive(Clone, Debug)]
 pub struct Esam {
     /// Radius.
     pub rho: f64,
-    /// Probability with which a tensor is perturbed.
+    /// Probability that a tensor is perturbed.
     pub beta: f64,
-    /// Part of the samples in the second gradient.
+    /// Fraction of the samples in the second gradient.
     pub gamma: f64,
     gradient: Vec<f32>,
     perturbed: Perturbed,
 }
 
 impl Esam {
-    /// With nothing allocated yet.
+    /// Creates the method with empty buffers.
     pub fn new(rho: f64, beta: f64, gamma: f64) -> Self {
         Self { rho, beta, gamma, gradient: Vec::new(), perturbed: Perturbed::default() }
     }
@@ -84,7 +85,8 @@ impl Method for Esam {
     }
 }
 
-/// The part of the samples whose loss rises most, at least one, in rising order; ties go to the lower index.
+/// Selects the fraction `part` of the samples, at least one, whose loss rises most, in ascending
+/// order; ties go to the lower index.
 fn sharpest(rises: Vec<f64>, part: f64) -> Vec<usize> {
     let keep = ((part * rises.len() as f64 + 1e-6) as usize).clamp(1, rises.len().max(1));
     let mut samples: Vec<usize> = (0..rises.len()).collect();

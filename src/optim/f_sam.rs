@@ -1,4 +1,5 @@
-//! F-SAM, friendly SAM (Li et al. 2024): the ascent step follows what is new in a gradient, less its running mean.
+//! F-SAM, friendly SAM (Li et al. 2024): the ascent step follows the gradient minus a multiple of
+//! its running mean.
 
 use super::ascent::combine;
 use super::entry::{Key, KeyDefault, OptimizerEntry};
@@ -27,14 +28,14 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     })
 };
 
-/// eps along `g - sigma m`, m being the exponential moving average of g.
+/// Perturbs along `g - sigma m`, where m is the exponential moving average of g.
 #[derive(Clone, Debug)]
 pub struct FSam {
     /// Radius.
     pub rho: f64,
-    /// Part of the old average kept at each step.
+    /// Decay of the average: the fraction kept at each step.
     pub lambda: f64,
-    /// How much of the average is taken away.
+    /// Multiple of the average that is subtracted.
     pub sigma: f64,
     gradient: Vec<f32>,
     mean: Vec<f32>,
@@ -42,7 +43,7 @@ pub struct FSam {
 }
 
 impl FSam {
-    /// With nothing seen yet.
+    /// Creates the method with an empty average.
     pub fn new(rho: f64, lambda: f64, sigma: f64) -> Self {
         Self { rho, lambda, sigma, gradient: Vec::new(), mean: Vec::new(), ascent: Ascent::default() }
     }

@@ -1,5 +1,5 @@
-//! GSAM (Zhuang et al. 2022): SAM's gradient, less a part of what of the plain gradient is orthogonal to it, which shrinks
-//! the gap between the perturbed and the plain loss.
+//! GSAM (Zhuang et al. 2022): SAM's gradient minus a multiple of the plain gradient's component
+//! orthogonal to it, which shrinks the gap between the perturbed and the plain loss.
 
 use super::ascent::{combine, dot, ratio};
 use super::entry::{Key, KeyDefault, OptimizerEntry};
@@ -25,7 +25,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
 pub struct Gsam {
     /// Radius.
     pub rho: f64,
-    /// How much of the orthogonal part is taken away.
+    /// Multiple of the orthogonal component that is subtracted.
     pub alpha: f64,
     gradient: Vec<f32>,
     second: Vec<f32>,
@@ -34,7 +34,7 @@ pub struct Gsam {
 }
 
 impl Gsam {
-    /// With nothing allocated yet.
+    /// Creates the method with empty buffers.
     pub fn new(rho: f64, alpha: f64) -> Self {
         Self { rho, alpha, gradient: Vec::new(), second: Vec::new(), orthogonal: Vec::new(), ascent: Ascent::default() }
     }

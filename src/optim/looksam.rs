@@ -1,5 +1,5 @@
-//! LookSAM (Liu et al. 2022): SAM every few steps; the part of its gradient that is orthogonal to the plain one changes
-//! slowly and is used again in the steps between.
+//! LookSAM (Liu et al. 2022): a SAM step every few steps. The component of its gradient orthogonal
+//! to the plain gradient changes slowly and is reused in between.
 
 use super::ascent::{combine, dot, norm, ratio};
 use super::entry::{Key, KeyDefault, OptimizerEntry};
@@ -32,15 +32,15 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     )
 };
 
-/// Every `interval`-th step SAM's; between them `g + alpha ||g|| / ||gv|| gv`, gv being the last SAM gradient's part that is
-/// orthogonal to g.
+/// Takes a SAM step every `interval` steps. In between it uses `g + alpha ||g|| / ||gv|| gv`, where
+/// gv is the component of the last SAM gradient orthogonal to g.
 #[derive(Clone, Debug)]
 pub struct LookSam {
     /// Radius.
     pub rho: f64,
-    /// Weight of the kept part.
+    /// Weight of the reused component.
     pub alpha: f64,
-    /// Steps from one SAM gradient to the next.
+    /// Steps between SAM gradients.
     pub interval: usize,
     gradient: Vec<f32>,
     orthogonal: Vec<f32>,
@@ -48,7 +48,7 @@ pub struct LookSam {
 }
 
 impl LookSam {
-    /// With nothing allocated yet.
+    /// Creates the method with empty buffers.
     pub fn new(rho: f64, alpha: f64, interval: usize) -> Self {
         Self { rho, alpha, interval, gradient: Vec::new(), orthogonal: Vec::new(), ascent: Ascent::default() }
     }

@@ -1,5 +1,5 @@
-//! m-SAM (Foret et al. 2021, section 4.1; Andriushchenko and Flammarion 2022): each shard of m samples has an ascent step of
-//! its own, as if it were on a device of its own.
+//! m-SAM (Foret et al. 2021, section 4.1; Andriushchenko and Flammarion 2022): each shard of m
+//! samples takes its own ascent step, as if it were on a separate device.
 
 use sharpbench_kernels as kernels;
 
@@ -28,12 +28,12 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     })
 };
 
-/// The mean of SAM's gradients of the batch's shards.
+/// Mean of the SAM gradients of the batch's shards.
 #[derive(Clone, Debug)]
 pub struct MSam {
     /// Radius.
     pub rho: f64,
-    /// Samples of a shard; it divides the batch.
+    /// Samples per shard; must divide the batch size.
     pub shard: usize,
     gradient: Vec<f32>,
     second: Vec<f32>,
@@ -41,7 +41,7 @@ pub struct MSam {
 }
 
 impl MSam {
-    /// With nothing allocated yet.
+    /// Creates the method with empty buffers.
     pub fn new(rho: f64, shard: usize) -> Self {
         Self { rho, shard, gradient: Vec::new(), second: Vec::new(), ascent: Ascent::default() }
     }
@@ -60,7 +60,7 @@ impl Method for MSam {
         direction.clear();
         direction.resize(weights.len(), 0.0);
         for shard in samples.chunks(self.shard) {
-            // Of the batch; the last shard may be smaller.
+            // Fraction of the batch; the last shard may be smaller.
             let part = shard.len() as f64 / samples.len() as f64;
             let samples = Some(shard);
             loss += part * batch.gradient(weights, Ask { samples, ..Ask::FIRST }, &mut self.gradient)?.mean;

@@ -1,5 +1,5 @@
-//! What every optimizer here is: a rule that asks for gradients of one batch's loss, near the weights, and answers with the
-//! direction that the base step takes in place of the gradient.
+//! Interface of optimizers. A method requests gradients of one batch's loss near the weights, and
+//! returns the direction that the base step uses instead of the gradient.
 
 use std::sync::Arc;
 
@@ -7,48 +7,49 @@ use crate::error::Result;
 use crate::mask::Mask;
 use crate::nn::{BackwardPlan, ParamLayout};
 
-/// The loss of one batch as a function of the weights. Gradients are flat, in name order.
+/// Loss of one batch as a function of the weights. Gradients are flat, in name order.
 pub trait Landscape {
-    /// The weights' names and shapes.
+    /// Names and shapes of the weights.
     fn layout(&self) -> &Arc<ParamLayout>;
 
-    /// Samples of the batch.
+    /// Number of samples in the batch.
     fn samples(&self) -> usize;
 
-    /// The loss at `weights` and, in `gradient`, its gradient.
+    /// Returns the loss at `weights` and writes its gradient to `gradient`.
     ///
     /// # Errors
     /// When a tensor operation fails.
     fn gradient(&mut self, weights: &[f32], ask: Ask<'_>, gradient: &mut Vec<f32>) -> Result<BatchLoss>;
 
-    /// The loss of each sample at `weights`, no gradient taken and no statistics changed.
+    /// Per-sample losses at `weights`, without a gradient and without changing statistics.
     ///
     /// # Errors
     /// When a tensor operation fails.
     fn losses(&mut self, weights: &[f32]) -> Result<Vec<f64>>;
 }
 
-/// Which gradient is wanted.
+/// Request for a gradient.
 #[derive(Clone, Copy, Default)]
 pub struct Ask<'a> {
     /// Whether this is the second gradient of a step, for which BatchNorm may have another policy.
     pub second: bool,
-    /// These samples of the batch alone, in rising order; all of them where not given.
+    /// Samples of the batch to use, in ascending order; `None` for all.
     pub samples: Option<&'a [usize]>,
-    /// The part of the gradient that is owed; all of it where not given.
+    /// Required part of the gradient; `None` for all.
     pub plan: Option<&'a BackwardPlan>,
-    /// Weights through which convolutions and linear layers take the gradient of their input; the weights themselves
-    /// where not given.
+    /// Weights through which convolutions and linear layers take their input gradients; `None` for
+    /// the weights themselves.
     pub input_weights: Option<&'a [f32]>,
-    /// Whether the first and the second gradient of a step may share what they have in common: the first one has a plan, the
-    /// second owes everything, and their weights differ nowhere but in parameters of which that plan owes something.
+    /// Whether the first and the second pass of a step may share common layers. The first must have
+    /// a plan, the second must require all gradients, and their weights may differ only in
+    /// parameters that the plan requires.
     pub shared: bool,
 }
 
 impl Ask<'_> {
-    /// The first gradient of a step, the whole of it.
+    /// First gradient of a step, in full.
     pub const FIRST: Self = Self { second: false, samples: None, plan: None, input_weights: None, shared: false };
-    /// The second gradient of a step, the whole of it.
+    /// Second gradient of a step, in full.
     pub const SECOND: Self = Self { second: true, samples: None, plan: None, input_weights: None, shared: false };
 }
 
@@ -57,14 +58,14 @@ impl Ask<'_> {
 pub struct BatchLoss {
     /// Mean over the samples.
     pub mean: f64,
-    /// Of each sample.
+    /// Loss of each sample.
     pub per_sample: Vec<f64>,
 }
 
-/// Is told of weights and their gradient.
+/// Callback that receives weights and their gradient.
 pub type Between<'a> = &'a mut dyn FnMut(&[f32], &[f32]);
 
-/// Where in a training a step stands, and what comes from outside the method.
+/// Position of a step in the training, and inputs from outside the method.
 pub struct Context<'a> {
     /// Steps taken before this one.
     pub step: usize,
@@ -72,61 +73,64 @@ pub struct Context<'a> {
     pub steps: usize,
     /// The cell's seed, for methods that draw.
     pub seed: u64,
-    /// What rho is multiplied with at this step.
+    /// Factor of rho at this step.
     pub rho_factor: f64,
-    /// The mask in force.
+    /// Current mask.
     pub mask: Option<ActiveMask<'a>>,
-    /// Told of the weights and the first gradient between the two passes, once the ascent step is fixed.
+    /// Callback between the two passes, once the ascent step is fixed. It receives the weights and
+    /// the first gradient.
     pub between: Option<Between<'a>>,
 }
 
 impl Context<'_> {
-    /// Step `step` of `steps`, nothing from outside.
+    /// Step `step` of `steps`, without outside inputs.
     pub fn new(step: usize, steps: usize) -> Self {
         Self { step, steps, seed: 0, rho_factor: 1.0, mask: None, between: None }
     }
 
-    /// The part of the training that is over, in [0, 1).
+    /// Completed fraction of the training, in [0, 1).
     pub fn progress(&self) -> f64 {
         self.step as f64 / self.steps.max(1) as f64
     }
 }
 
-/// A mask and what follows from it.
+/// A mask and its backward plan.
 #[derive(Clone, Copy)]
 pub struct ActiveMask<'a> {
     /// The live scalars.
     pub mask: &'a Mask,
-    /// The gradients that the first backward pass must compute under it, where the ascent step reads no others.
+    /// Gradients that the first backward pass must compute under the mask; `None` if the ascent
+    /// step reads all of them.
     pub plan: Option<&'a BackwardPlan>,
 }
 
-/// What lasts from one step to the next, by name: all that a training is resumed from.
+/// State kept between steps, by name: everything a checkpoint needs.
 #[derive(Default)]
 pub struct Kept<'a> {
-    /// Vectors with a value for each weight; empty where nothing is known yet.
+    /// Vectors with one value per weight; empty before the first use.
     pub vectors: Vec<(String, &'a mut Vec<f32>)>,
     /// Numbers.
     pub numbers: Vec<(String, &'a mut f64)>,
 }
 
-/// Where a step starts.
+/// Starting point of a step.
 #[derive(Clone, Copy)]
 pub struct Iterate<'a> {
     /// The weights w.
     pub weights: &'a [f32],
-    /// The momentum buffer v of the base step, before this step; all 0 before the first.
+    /// Momentum buffer v of the base step before this step; all 0 before the first.
     pub velocity: &'a [f32],
 }
 
 /// An optimizer without its base step.
 pub trait Method {
-    /// What the method keeps from one step to the next; a method that keeps nothing has no need of its own answer.
+    /// State kept between steps. The default keeps nothing.
     fn kept(&mut self) -> Kept<'_> {
         Kept::default()
     }
 
-    /// Writes to `direction` what the base step takes for the gradient; returns the mean loss at its weights.
+    /// Writes to `direction` what the base step uses as the gradient, and returns the mean loss at
+    /// its weights.
     ///
     /// # Errors
     /// When a tensor operation fails.

@@ -1,5 +1,5 @@
-//! Optimizers: methods, which choose a direction from gradients of one batch's loss, and the base step that follows it.
-//! Nothing here knows of models or training.
+//! Optimizers: methods, which choose a direction from gradients of one batch's loss, and the base
+//! step that follows it. This module does not depend on models or training.
 
 mod ae_sam;
 mod asam;

@@ -1,5 +1,5 @@
-//! Momentum-SAM (Becker et al. 2024): the ascent step follows the momentum buffer in place of a gradient, so that a step takes one
-//! gradient, at the perturbed weights.
+//! Momentum-SAM (Becker et al. 2024): the ascent step follows the momentum buffer instead of a
+//! gradient, so a step takes only one gradient, at the perturbed weights.
 
 use super::ascent::Perturbed;
 use super::ascent_step::AscentStep;
@@ -18,7 +18,8 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     )
 };
 
-/// `eps = -rho v / ||v||`, v being the momentum buffer before the step; a plain step where v is 0, as in the first.
+/// Perturbs by `eps = -rho v / ||v||`, where v is the momentum buffer before the step. Takes a
+/// plain step if v is 0, as in the first step.
 struct MomentumSam {
     /// Radius.
     rho: f64,
@@ -39,7 +40,7 @@ impl Method for MomentumSam {
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,
     ) -> Result<f64> {
-        // v points against the way that the last step went, so the ascent step goes along that way.
+        // v points against the last step, so the ascent step goes in the last step's direction.
         let step = AscentStep::dense(-self.rho * context.rho_factor);
         step.perturb(weights, velocity, &mut self.perturbed);
         Ok(batch.gradient(self.perturbed.weights(), Ask::FIRST, direction)?.mean)
@@ -51,7 +52,8 @@ mod tests {
     use super::super::tests::{Quadratics, RHO, START, assert_close, moved, wide};
     use super::*;
 
-    /// Oracle: the gradient of the quadratics at w - rho v / ||v||, and at w where there is no momentum yet.
+    /// Oracle: the gradient of the quadratics at w - rho v / ||v||, and at w while there is no
+    /// momentum.
     #[test]
     fn the_gradient_is_taken_along_the_last_step() {
         let (mut batch, mut direction) = (Quadratics::new(), Vec::new());

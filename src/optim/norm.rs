@@ -1,4 +1,4 @@
-//! What a sparse ascent step is divided by, and what its mask is applied to.
+//! Divisor of a sparse ascent step, and what its mask applies to.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,8 @@ pub enum Perturbation {
 }
 
 impl Norm {
-    /// The gradients that the first backward pass must compute under `mask`; `None`, for all of them, where the whole gradient is read.
+    /// Gradients that the first backward pass must compute under `mask`; `None` for all of them, if
+    /// the ascent step reads the full gradient.
     pub fn plan(self, layout: &ParamLayout, mask: &Mask) -> Option<BackwardPlan> {
         (self != Self::Full).then(|| BackwardPlan::of_scalars(layout, mask.flags()))
     }

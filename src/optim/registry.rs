@@ -1,17 +1,18 @@
-//! The optimizers that suites can name. One is a file with an [`OptimizerEntry`] and a line of [`Registry::standard`]; a
-//! program of its own adds others by [`Registry::with`].
+//! Registry of the optimizers that suites can name. Each is a file with an [`OptimizerEntry`] and a
+//! line in [`Registry::standard`]. Programs that use this library add others with
+//! [`Registry::with`].
 
 use super::entry::OptimizerEntry;
 use super::spec::OptimizerSpec;
 use crate::flops::StepCost;
 use crate::word::is_plain;
 
-/// The optimizers that suites can name, in the order of `list`.
+/// Optimizers that suites can name, in the order of `list`.
 #[derive(Clone)]
 pub struct Registry(Vec<OptimizerEntry>);
 
 impl Registry {
-    /// The optimizers that come with the program.
+    /// Built-in optimizers.
     pub fn standard() -> Self {
         Self(vec![
             super::sgd::ENTRY,
@@ -31,10 +32,11 @@ impl Registry {
         ])
     }
 
-    /// These optimizers and another, which replaces one of the same name.
+    /// Adds an optimizer, replacing one of the same name.
     ///
     /// # Panics
-    /// When its name is not made of letters, digits, - and _: it becomes a part of file names.
+    /// When the name contains anything but letters, digits, - and _, since it becomes part of file
+    /// names.
     #[must_use]
     pub fn with(mut self, entry: OptimizerEntry) -> Self {
         assert!(is_plain(entry.name), "the optimizer name {:?} must consist of letters, digits, - and _", entry.name);
@@ -43,15 +45,15 @@ impl Registry {
         self
     }
 
-    /// All of them.
+    /// All entries.
     pub fn entries(&self) -> &[OptimizerEntry] {
         &self.0
     }
 
-    /// The optimizer of a name.
+    /// Looks up an optimizer by name.
     ///
     /// # Errors
-    /// Names those there are.
+    /// Lists the known names.
     pub fn find(&self, name: &str) -> Result<&OptimizerEntry, String> {
         self.0.iter().find(|entry| entry.name == name).ok_or_else(|| {
             let names: Vec<&str> = self.0.iter().map(|entry| entry.name).collect();
@@ -59,10 +61,10 @@ impl Registry {
         })
     }
 
-    /// The cost of a step of an optimizer.
+    /// Cost of a step of an optimizer.
     ///
     /// # Errors
-    /// When the optimizer is not known, or lacks a setting.
+    /// When the optimizer is unknown or lacks a setting.
     pub fn step_cost(&self, spec: &OptimizerSpec) -> Result<StepCost, String> {
         let entry = self.find(&spec.name)?;
         spec.ascent.as_ref().map_or(Ok(StepCost::ONE), |ascent| (entry.cost)(ascent))

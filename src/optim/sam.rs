@@ -1,12 +1,13 @@
 //! SAM (Foret et al. 2021) and sparse SAM (Mi et al. 2022): the gradient at `w + eps`.
 //!
-//! `eps = rho m g / (D + epsilon)`. With `norm = full`, the papers' choice, D is the norm of the whole gradient, so
-//! ||eps|| shrinks with sparsity. With `masked` it is that of m g: eps maximises the linearised loss over the masked ball.
-//! With `lagged` it is the norm of the previous step's second gradient. The last two read no gradient outside the mask, so
-//! that it need not be computed.
+//! `eps = rho m g / (D + epsilon)`. With `norm = full`, the papers' choice, D is the norm of the
+//! full gradient, so ||eps|| shrinks with sparsity. With `masked` it is the norm of m g, so eps
+//! maximises the linearised loss over the masked ball. With `lagged` it is the norm of the previous
+//! step's second gradient. The last two read no gradient outside the mask, so it need not be
+//! computed.
 //!
-//! `implicit` sparse SAM perturbs all weights, along a gradient in whose backward pass inputs' gradients were taken through
-//! the masked weights (the code of Mi et al. 2025).
+//! `implicit` sparse SAM perturbs all weights, along a gradient whose backward pass takes input
+//! gradients through the masked weights (the code of Mi et al. 2025).
 
 use super::ascent::{Perturbed, norm};
 use super::ascent_step::AscentStep;
@@ -25,26 +26,26 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     )
 };
 
-/// SAM's step, sparse where there is a mask.
+/// SAM step, sparse if there is a mask.
 #[derive(Clone, Debug)]
 pub struct Sam {
     /// Radius rho of the ascent step.
     pub rho: f64,
-    /// Whether the divisor has sparse SAM's constant.
+    /// Whether the divisor uses sparse SAM's constant.
     sparse: bool,
-    /// What a masked step is divided by.
+    /// Divisor of a masked step.
     pub norm: Norm,
-    /// What the mask is applied to.
+    /// Target of the mask.
     pub perturbation: Perturbation,
     gradient: Vec<f32>,
     perturbed: Perturbed,
     masked_weights: Vec<f32>,
-    /// Norm of the last step's second gradient; 0 before there was one.
+    /// Norm of the last step's second gradient; 0 before the first step.
     last_norm: f64,
 }
 
 impl Sam {
-    /// Dense SAM's constant, the full norm, an explicit perturbation.
+    /// SAM with its own constant, the full norm and an explicit perturbation.
     pub fn new(rho: f64) -> Self {
         Self {
             rho,
@@ -58,12 +59,12 @@ impl Sam {
         }
     }
 
-    /// Sparse SAM's constant.
+    /// Sparse SAM with its own constant.
     pub fn sparse(rho: f64, norm: Norm, perturbation: Perturbation) -> Self {
         Self { sparse: true, norm, perturbation, ..Self::new(rho) }
     }
 
-    /// The step of radius `rho`.
+    /// Step of radius `rho`.
     fn step<'m>(&self, rho: f64, mask: Option<&'m Mask>) -> AscentStep<'m> {
         let step = if self.sparse { AscentStep::sparse(rho) } else { AscentStep::dense(rho) };
         step.masked(self.norm, mask).after(self.last_norm)
@@ -97,7 +98,7 @@ impl Method for Sam {
                     mask = Some(active.mask);
                     let reads_all = self.norm == Norm::Full || (self.norm == Norm::Lagged && self.last_norm == 0.0);
                     ask.plan = active.plan.filter(|_| !reads_all);
-                    // A dead weight is not moved.
+                    // Dead weights do not move.
                     ask.shared = ask.plan.is_some();
                 }
             }
@@ -116,7 +117,7 @@ impl Method for Sam {
     }
 }
 
-/// The gradient at `w + rho direction / (||direction|| + epsilon)`, as methods beyond SAM take it.
+/// Gradient at `w + rho direction / (||direction|| + epsilon)`, for methods beyond SAM.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ascent {
     perturbed: Perturbed,
@@ -134,7 +135,7 @@ impl Ascent {
         self.ask(place, rho, batch, Ask::SECOND, out)
     }
 
-    /// Writes the gradient that `ask` describes to `out`.
+    /// Writes the gradient requested by `ask` to `out`.
     pub(super) fn ask(
         &mut self,
         (weights, direction): (&[f32], &[f32]),

@@ -1,5 +1,5 @@
-//! SAM-ON (Mueller et al. 2023): only the weights and biases of normalisation layers are perturbed. A sparse SAM whose mask
-//! is known in advance; its first pass owes hardly any weight gradient.
+//! SAM-ON (Mueller et al. 2023) perturbs only the weights and biases of normalisation layers. It is
+//! sparse SAM with a fixed mask, whose first pass requires hardly any weight gradients.
 
 use super::entry::OptimizerEntry;
 use super::method::{ActiveMask, Context, Iterate, Landscape, Method};
@@ -24,7 +24,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     })
 };
 
-/// `eps = rho m g / ||m g||`, m the normalisation layers' parameters.
+/// Perturbs by `eps = rho m g / ||m g||`, where m selects the normalisation layers' parameters.
 #[derive(Clone, Debug)]
 pub struct SamOn {
     sam: Sam,
@@ -33,7 +33,7 @@ pub struct SamOn {
 }
 
 impl SamOn {
-    /// For a model with these parameters.
+    /// Creates the method for a model with these parameters.
     pub fn new(rho: f64, layout: &ParamLayout) -> Self {
         let flags = layout.specs().iter().flat_map(|spec| std::iter::repeat_n(spec.normalisation, spec.len()));
         let mask = Mask::from_flags(flags.collect());

@@ -22,23 +22,23 @@ pub enum Decay {
     InverseSqrt,
 }
 
-/// Learning rate as a function of time.
+/// Learning rate over a training.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
     /// Peak learning rate.
     pub lr: f64,
-    /// Its fall.
+    /// Decay of the learning rate.
     pub decay: Decay,
     /// Epochs of linear warm-up from 0, counted in the total.
     pub warmup_epochs: usize,
-    /// Epochs in total.
+    /// Total epochs.
     pub epochs: usize,
-    /// Steps of an epoch.
+    /// Steps per epoch.
     pub steps_per_epoch: usize,
 }
 
 impl Schedule {
-    /// The learning rate of a step (`step` counts from 0 within `epoch`).
+    /// Learning rate of a step (`step` counts from 0 within `epoch`).
     pub fn lr(&self, epoch: usize, step: usize) -> f64 {
         if epoch < self.warmup_epochs {
             let done = (epoch * self.steps_per_epoch + step + 1) as f64;
@@ -50,7 +50,7 @@ impl Schedule {
                 self.lr * (1.0 + libm::cos(std::f64::consts::PI * done)) / 2.0
             }
             Decay::MultiStep { milestones, gamma } => {
-                // 0.55 * 100 is a rounding error above 55.
+                // 0.55 * 100 exceeds 55 by a rounding error.
                 let reached = |m: &&f64| epoch as f64 + 1e-6 >= **m * self.epochs as f64;
                 self.lr * gamma.powi(milestones.iter().filter(reached).count() as i32)
             }

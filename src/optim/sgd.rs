@@ -1,4 +1,5 @@
-//! SGD with momentum and coupled weight decay, in PyTorch's semantics (torch.optim.SGD, dampening 0).
+//! SGD with momentum and coupled weight decay, with PyTorch's semantics (torch.optim.SGD, dampening
+//! 0).
 
 use sharpbench_kernels::{SgdStep, sgd_step};
 
@@ -23,37 +24,38 @@ pub struct Sgd {
     pub momentum: f32,
     /// Step with g + mu v in place of v.
     pub nesterov: bool,
-    /// Added to the gradient times the weight, on every parameter.
+    /// Weight decay on every parameter, added to the gradient as a multiple of the weight.
     pub weight_decay: f32,
 }
 
-/// The momentum buffer v.
+/// Momentum buffer v.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SgdState {
     velocity: Vec<f32>,
 }
 
 impl SgdState {
-    /// At rest, for `n` scalars.
+    /// Zero momentum for `n` scalars.
     pub fn new(n: usize) -> Self {
         Self { velocity: vec![0.0; n] }
     }
 
-    /// The buffer, for who keeps or restores it.
+    /// The buffer, for checkpoints.
     pub fn velocity(&mut self) -> &mut Vec<f32> {
         &mut self.velocity
     }
 }
 
 impl Sgd {
-    /// v <- mu v + (g + wd w); w <- w - lr v, or with Nesterov w <- w - lr (g + wd w + mu v).
+    /// Updates v <- mu v + (g + wd w) and w <- w - lr v, or with Nesterov
+    /// w <- w - lr (g + wd w + mu v).
     pub fn step(&self, state: &mut SgdState, weights: &mut [f32], gradient: &[f32], lr: f32) {
         let &Self { momentum, nesterov, weight_decay } = self;
         sgd_step(SgdStep { lr, momentum, nesterov, weight_decay }, weights, gradient, &mut state.velocity);
     }
 }
 
-/// The gradient itself: SGD.
+/// SGD: the direction is the gradient itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain;
 

@@ -1,4 +1,5 @@
-//! An optimizer as a cell describes it. Ids of cells are hashes of the JSON form, so it never changes.
+//! An optimizer's description in a cell. Cell ids are hashes of the JSON form, so the form must
+//! never change.
 
 use schemars::JsonSchema;
 use serde::de::{Error, MapAccess, Visitor};
@@ -10,7 +11,7 @@ use super::norm::{Norm, Perturbation};
 use super::value::Value;
 use crate::mask::{Mask, MaskSpec};
 
-/// Base step and, for SAM and its relatives, the ascent step.
+/// Base step and, for SAM and its variants, the ascent step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerSpec {
     /// Name in the registry.
@@ -21,7 +22,7 @@ pub struct OptimizerSpec {
     pub nesterov: bool,
     /// Coupled weight decay.
     pub weight_decay: f64,
-    /// The ascent step; none for SGD.
+    /// Ascent step; `None` for SGD.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ascent: Option<AscentSpec>,
 }
@@ -31,26 +32,26 @@ pub struct OptimizerSpec {
 pub struct AscentSpec {
     /// Radius.
     pub rho: f64,
-    /// BatchNorm running statistics in the second pass.
+    /// Update of BatchNorm's running statistics in the second pass.
     pub batch_norm: BatchNormPass2,
-    /// The mask; none for SAM.
+    /// Mask; `None` for SAM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<MaskSpec>,
-    /// What a masked step is divided by.
+    /// Divisor of a masked step.
     #[serde(default, skip_serializing_if = "is_default")]
     pub norm: Norm,
-    /// What the mask is applied to.
+    /// Target of the mask.
     #[serde(default, skip_serializing_if = "is_default")]
     pub perturbation: Perturbation,
-    /// How the radius changes.
+    /// Decay of the radius.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rho_decay: RhoDecay,
-    /// The method's own settings, where it is neither SAM nor sparse SAM.
+    /// Own settings of a method other than SAM and sparse SAM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<Variant>,
 }
 
-/// Leaves defaults out of the JSON form, so that cells from before a setting existed keep their ids.
+/// Leaves defaults out of the JSON form, so that cells keep their ids when a setting is added.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -76,20 +77,20 @@ pub enum BatchNormPass2 {
     Freeze,
 }
 
-/// A method beyond SAM and sparse SAM, with the settings of its own.
+/// A method other than SAM and sparse SAM, with its own settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
-    /// Its name.
+    /// Name of the method.
     pub name: String,
-    /// Its own settings by key, in the order in which it declares them.
+    /// Own settings by key, in order of declaration.
     pub settings: Vec<(String, Value)>,
 }
 
-/// A method's key, and its name in records from before the two were one.
+/// A method, one of its keys, and the name of that key in records.
 const STORED: (&str, &str, &str) = ("looksam", "sam_interval", "interval");
 
 impl OptimizerSpec {
-    /// The settings of the method's own by key, in the order in which it declares them; empty for SAM and sparse SAM.
+    /// The method's own settings by key, in order of declaration; empty for SAM and sparse SAM.
     pub fn own_settings(&self) -> &[(String, Value)] {
         let variant = self.ascent.as_ref().and_then(|ascent| ascent.variant.as_ref());
         variant.map_or(&[], |variant| &variant.settings)
@@ -107,34 +108,34 @@ impl RhoDecay {
 }
 
 impl AscentSpec {
-    /// The step taken under `mask` in a step of the training, counted from 0.
+    /// Ascent step under `mask` in a step of the training, counted from 0.
     pub fn step<'m>(&self, step: usize, mask: Option<&'m Mask>) -> AscentStep<'m> {
         let rho = self.rho * self.rho_decay.factor(step);
         let ascent = if self.mask.is_some() { AscentStep::sparse(rho) } else { AscentStep::dense(rho) };
         ascent.masked(self.norm, mask)
     }
 
-    /// The number that the method has for a setting of its own.
+    /// Returns one of the method's own settings as a number.
     ///
     /// # Errors
-    /// When it has none.
+    /// When there is none.
     pub fn number(&self, key: &str) -> Result<f64, String> {
         self.own(key).and_then(Value::number).ok_or_else(|| format!("{key} must be a number"))
     }
 
-    /// The count that the method has for a setting of its own, at least 1.
+    /// Returns one of the method's own settings as a count, at least 1.
     ///
     /// # Errors
-    /// When it has none.
+    /// When there is none.
     pub fn count(&self, key: &str) -> Result<usize, String> {
         let count = self.own(key).and_then(Value::count).filter(|n| *n > 0);
         count.ok_or_else(|| format!("{key} must be a whole number above 0"))
     }
 
-    /// The two numbers that the method has for a setting of its own.
+    /// Returns one of the method's own settings as two numbers.
     ///
     /// # Errors
-    /// When it has others.
+    /// When it is missing or not a pair of numbers.
     pub fn pair(&self, key: &str) -> Result<[f64; 2], String> {
         match self.own(key) {
             Some(Value::Numbers(numbers)) => numbers.as_slice().try_into().ok(),
@@ -143,14 +144,14 @@ impl AscentSpec {
         .ok_or_else(|| format!("{key} must be two numbers"))
     }
 
-    /// The value of a setting of the method's own.
+    /// Value of one of the method's own settings.
     pub fn own(&self, key: &str) -> Option<&Value> {
         let settings = &self.variant.as_ref()?.settings;
         settings.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 }
 
-/// `"sam-on"`, or `{"asam": {"eta": 0.01}}`.
+/// Serialises as `"sam-on"`, or `{"asam": {"eta": 0.01}}`.
 impl Serialize for Variant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.settings.is_empty() {
@@ -176,7 +177,7 @@ impl Serialize for Variant {
 
 impl<'de> Deserialize<'de> for Variant {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        /// Reads the settings of a method.
+        /// Deserialises a method's settings.
         struct Settings(Vec<(String, Value)>);
         impl<'de> Deserialize<'de> for Settings {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

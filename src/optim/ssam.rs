@@ -1,4 +1,5 @@
-//! Sparse SAM as suites name it: SAM's step under a mask (Mi et al. 2022, 2025). The step itself is [`Sam`]'s.
+//! Registry entry of sparse SAM: SAM's step under a mask (Mi et al. 2022, 2025). [`Sam`] implements
+//! the step.
 
 use super::entry::{Form, Masks, OptimizerEntry};
 use super::sam::Sam;

@@ -1,4 +1,5 @@
-//! Every method on a batch of quadratics whose gradients are known, against its definition in f64 worked out here anew.
+//! Tests every method on a batch of quadratics with known gradients, against an independent f64
+//! implementation of its definition.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ pub(super) struct Quadratics {
     layout: Arc<ParamLayout>,
     curvature: Vec<[f64; N]>,
     centre: Vec<[f64; N]>,
-    /// Gradients taken, each as (second, number of samples).
+    /// Gradients requested, each as (second, number of samples).
     asked: Vec<(bool, usize)>,
 }
 
@@ -40,7 +41,7 @@ impl Quadratics {
         (0..N).map(|j| self.curvature[i][j] * (w[j] - self.centre[i][j]).powi(2) / 2.0).sum()
     }
 
-    /// The gradient of the mean loss of some samples.
+    /// Gradient of the mean loss of some samples.
     fn slope(&self, samples: &[usize], w: &[f64; N]) -> [f64; N] {
         std::array::from_fn(|j| {
             samples.iter().map(|i| self.curvature[*i][j] * (w[j] - self.centre[*i][j])).sum::<f64>()
@@ -81,7 +82,7 @@ impl Landscape for Quadratics {
     }
 }
 
-/// The start of a step at `weights`, with no momentum.
+/// Start of a step at `weights`, with no momentum.
 pub(super) fn from(weights: &[f32]) -> Iterate<'_> {
     Iterate { weights, velocity: &[0.0; N] }
 }
@@ -89,7 +90,8 @@ pub(super) fn from(weights: &[f32]) -> Iterate<'_> {
 pub(super) const START: [f32; N] = [0.7, -0.4, 1.5, 0.2, -1.1];
 pub(super) const RHO: f64 = 0.3;
 
-/// The method's directions in `steps` steps, each from where a plain step of .05 along the last one leads; and the points.
+/// The method's directions in `steps` steps, and the points they are taken at. Each step starts
+/// where a plain step of .05 along the last direction leads.
 fn walk(method: &mut dyn Method, batch: &mut Quadratics, steps: usize) -> Vec<([f64; N], [f64; N])> {
     let mut w = START.to_vec();
     let mut path = Vec::new();
@@ -154,7 +156,7 @@ fn rho_follows_its_factor() {
     assert_close(&wide(&d), &sharp(&batch, &wide(&START), &batch.all_slope(&wide(&START))));
 }
 
-/// The three denominators, by the definitions.
+/// Compares the three divisors with their definitions.
 #[test]
 fn norms_are_the_full_the_masked_and_the_lagged_one() {
     let mask = Mask::from_flags(vec![true, false, true, false, false]);
@@ -183,7 +185,8 @@ fn norms_are_the_full_the_masked_and_the_lagged_one() {
     }
 }
 
-/// The two constants differ visibly only where the gradient is tiny; where it vanishes nothing is divided by zero.
+/// The two constants differ visibly only for tiny gradients. A zero gradient causes no division by
+/// zero.
 #[test]
 fn the_denominator_is_the_methods_own() {
     let mut perturbed = Perturbed::default();
@@ -249,7 +252,8 @@ fn esam_takes_the_sharpest_samples() {
     assert_eq!(batch.asked, [(false, SAMPLES), (true, 2)].repeat(3));
 }
 
-/// With beta below one some tensors stay where they are, others in other steps, and the step is longer by 1 / beta.
+/// With beta below one, a random subset of the tensors is perturbed in each step, and the step is
+/// longer by 1 / beta.
 #[test]
 fn esam_perturbs_some_tensors() {
     let mut batch = Quadratics::new();
@@ -330,7 +334,7 @@ fn m_sam_has_a_step_for_each_shard() {
     assert_eq!(walk(&mut MSam::new(RHO, SAMPLES), &mut batch, 3), sam);
 }
 
-/// Settings at which a variant is SAM.
+/// Checks settings at which a variant equals SAM.
 #[test]
 fn variants_have_sam_for_a_limit() {
     let mut batch = Quadratics::new();
@@ -343,7 +347,7 @@ fn variants_have_sam_for_a_limit() {
     ] {
         assert_eq!(walk(method.as_mut(), &mut batch, 4), sam);
     }
-    // And SGD for the other.
+    // The other threshold gives SGD.
     let plain = walk(&mut Plain, &mut batch, 4);
     assert_eq!(walk(&mut AeSam::new(RHO, 0.9, [1e9, 1e9]), &mut batch, 4), plain);
 }

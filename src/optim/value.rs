@@ -1,4 +1,4 @@
-//! Values of settings, as suites give them and records hold them, and what values a setting allows.
+//! Setting values in suites and records, and the values a setting accepts.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::word;
 
-/// The value of a setting.
+/// Value of a setting.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// `true` or `false`.
     Flag(bool),
-    /// A number of things.
+    /// A count.
     Count(u64),
     /// A number.
     Number(f64),
@@ -24,22 +24,22 @@ pub enum Value {
     Numbers(Vec<f64>),
 }
 
-/// What values a setting allows.
+/// Values that a setting accepts.
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// A finite number within bounds.
     Number(Bounds),
-    /// A whole number from `least` to the most.
+    /// A whole number with a minimum and a maximum.
     Count(u64, Most),
     /// `true` or `false`.
     Flag,
-    /// A start and an end, both finite.
+    /// A start and an end value, both finite.
     Pair,
-    /// A word of a list ([`Kind::word`]).
+    /// One of a list of words ([`Kind::word`]).
     Word(Words),
 }
 
-/// Bounds of a number.
+/// Range of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bounds {
     /// Above 0.
@@ -50,43 +50,43 @@ pub enum Bounds {
     BelowOne,
     /// From 0 to 1.
     Fraction,
-    /// Above 0, to 1.
+    /// Above 0, up to 1.
     PositiveFraction,
 }
 
-/// The largest value of a count.
+/// Maximum of a count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Most {
-    /// A number.
+    /// A fixed number.
     Fixed(u64),
-    /// The training samples of the cell.
+    /// The cell's number of training samples.
     TrainingSamples,
-    /// The samples of a step.
+    /// The batch size.
     BatchSize,
 }
 
-/// The words of an enum.
+/// Words of an enum.
 #[derive(Clone, Copy)]
 pub struct Words {
     check: fn(&str) -> Result<(), String>,
     schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
-/// The training that settings are checked for.
+/// Training for which settings are checked.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingShape {
     /// Epochs.
     pub epochs: usize,
-    /// Samples of a step.
+    /// Batch size.
     pub batch_size: usize,
-    /// Training samples.
+    /// Number of training samples.
     pub train: usize,
     /// Whether the model has normalisation layers.
     pub normalised: bool,
 }
 
 impl Kind {
-    /// The words of the enum `T`.
+    /// Words of the enum `T`.
     pub const fn word<T: DeserializeOwned + JsonSchema>() -> Self {
         Self::Word(Words {
             check: |text| word::value::<T>(text).map(|_| ()),
@@ -94,10 +94,10 @@ impl Kind {
         })
     }
 
-    /// The value of the setting `key`, converted to what this kind holds.
+    /// Checks the value of the setting `key` and converts it to this kind's type.
     ///
     /// # Errors
-    /// Names the key, the value and what it must be.
+    /// Names the key, the value and what is allowed.
     pub fn check(self, key: &str, value: &Value, shape: TrainingShape) -> Result<Value, String> {
         match (self, value) {
             (Self::Number(bounds), Value::Count(n)) => bounds.check(key, *n as f64).map(Value::Number),
@@ -128,7 +128,7 @@ impl Kind {
         }
     }
 
-    /// The JSON Schema of one value.
+    /// JSON Schema of one value.
     pub(crate) fn schema(self, generator: &mut SchemaGenerator) -> Schema {
         match self {
             Self::Number(_) => f64::json_schema(generator),
@@ -139,7 +139,7 @@ impl Kind {
         }
     }
 
-    /// Whether a list is one value of this kind, not a list of values to try.
+    /// Whether a list is a single value of this kind rather than several values to try.
     pub(crate) fn is_list(self) -> bool {
         matches!(self, Self::Pair)
     }
@@ -169,7 +169,7 @@ impl Most {
 }
 
 impl Value {
-    /// The number, if it is one.
+    /// Returns the number, if it is one.
     pub fn number(&self) -> Option<f64> {
         match self {
             Self::Count(n) => Some(*n as f64),
@@ -178,7 +178,7 @@ impl Value {
         }
     }
 
-    /// The whole number, if it is one.
+    /// Returns the whole number, if it is one.
     pub fn count(&self) -> Option<usize> {
         match self {
             Self::Count(n) => usize::try_from(*n).ok(),
@@ -186,7 +186,7 @@ impl Value {
         }
     }
 
-    /// The value as a suite file writes it.
+    /// Formats the value as in a suite file.
     pub(crate) fn quoted(&self) -> String {
         match self {
             Self::Word(word) => format!("\"{word}\""),
@@ -229,7 +229,8 @@ impl From<bool> for Value {
     }
 }
 
-/// By hand: a derived untagged enum would answer every mistake with "did not match any variant".
+/// Implemented by hand, since a derived untagged enum answers every mistake with "did not match any
+/// variant".
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Values;

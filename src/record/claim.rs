@@ -1,4 +1,4 @@
-//! Who may work in a run folder, and on which run.
+//! Claims on a run folder: which processes may work in it, and on which run.
 
 use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
@@ -11,14 +11,15 @@ use super::{RunFolder, RunManifest};
 use crate::error::{Error, Result};
 use crate::suite::Cell;
 
-/// Age at which a temporary file must have been left by a killed process.
+/// Age after which a temporary file counts as left by a killed process.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// Held by a process that works on a run; --fresh needs that nobody does.
+/// Shared lock of a process that works on a run; --fresh requires that no process holds it.
 pub struct RunLock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 impl RunFolder {
-    /// Claims the folder for a process that works on its run; `fresh` removes the run it holds before.
+    /// Claims the folder for a process that works on its run. `fresh` first removes the run that
+    /// the folder holds.
     ///
     /// # Errors
     /// When the folder cannot be written, or is to be cleared while another process works in it.
@@ -28,7 +29,7 @@ impl RunFolder {
                 "it holds {other} and no run.json, so it is no run folder; choose a new or empty folder with --out"
             )));
         }
-        // An untrusted folder must not lead to files written or removed elsewhere.
+        // An untrusted folder must not cause files to be written or removed elsewhere.
         for part in SUBFOLDERS {
             if self.subfolder(part).is_symlink() {
                 return Err(self.error(format!(
@@ -60,7 +61,7 @@ impl RunFolder {
         Ok(RunLock(file))
     }
 
-    /// Something in a folder without a run that no run put there.
+    /// First entry in a folder without a run that does not belong to a run.
     fn foreign_entry(&self) -> Option<String> {
         let names = fs::read_dir(self.path()).ok()?.flatten().map(|e| e.file_name().to_string_lossy().into_owned());
         let own = |name: &String| {
@@ -68,15 +69,16 @@ impl RunFolder {
                 || [TEMPORARY, REPORT].iter().any(|own| name.starts_with(own))
         };
         let foreign = names.filter(|name| !own(name)).min();
-        // Looked for last: another process that starts the run may have written it meanwhile.
+        // Checked last: another process that starts the run may have written the plan in the
+        // meantime.
         foreign.filter(|_| !self.manifest_path().exists())
     }
 
-    /// Makes the folder this run's, or adds the selected cells to the run it holds. `plan` is of the whole profile: the
-    /// run's cells keep its order whatever is selected.
+    /// Makes the folder this run's, or adds the selected cells to the run in it. `plan` covers the
+    /// whole profile, and the run's cells keep its order whatever is selected.
     ///
     /// # Errors
-    /// When it holds another suite, profile or data; when it cannot be written.
+    /// When the folder holds another suite, profile or data set, or cannot be written.
     pub fn open(&self, plan: &RunManifest, selected: &[Cell]) -> Result<RunManifest> {
         // Two processes that start at once must not overwrite each other's cells.
         let path = self.subfolder(&LOCKS).join("plan");
@@ -86,7 +88,7 @@ impl RunFolder {
         let mut ids: HashSet<String> = selected.iter().map(Cell::id).collect();
         if let Some(old) = self.manifest()? {
             self.check_same(&old, plan)?;
-            // Cells of an edited suite are judged anew.
+            // After an edit of the suite, its earlier selection of cells is dropped.
             if old.suite_hash == plan.suite_hash {
                 ids.extend(old.cells.iter().map(Cell::id));
             } else if !old.cells.iter().any(|cell| plan.cells.contains(cell)) {
@@ -103,7 +105,7 @@ impl RunFolder {
         Ok(manifest)
     }
 
-    /// Removes temporary files that killed processes left behind.
+    /// Removes temporary files left by killed processes.
     fn sweep(&self) {
         for folder in [self.path().to_path_buf(), self.subfolder(&CELLS), self.subfolder(&WEIGHTS)] {
             let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -134,7 +136,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Removes the run the folder holds, and no file that is not of it.
+    /// Removes the run in the folder, and no other files.
     fn clear(&self) -> Result<()> {
         for submission in fs::read_dir(self.subfolder(&SUBMISSIONS)).into_iter().flatten().flatten() {
             if submission.path().join(SUBMISSION).exists() {
@@ -144,7 +146,7 @@ impl RunFolder {
         for part in SUBFOLDERS {
             remove_files(&self.subfolder(part), part.owns)?;
         }
-        // Last: as long as the plan is there, the folder is known to be a run's.
+        // Last, since the plan identifies the folder as a run's.
         remove_files(self.path(), |n| n == MANIFEST || n.starts_with(REPORT) || n.starts_with(TEMPORARY))
     }
 }

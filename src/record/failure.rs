@@ -1,4 +1,4 @@
-//! Why a cell has no record, noted in the run folder by whoever saw it fail.
+//! Failure notes in the run folder: why a cell has no record.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,54 +6,54 @@ use super::Job;
 use super::job::node_name;
 use crate::suite::Cell;
 
-/// How often a cell is tried where the places are bad.
+/// Maximum attempts at a cell after environment errors.
 const ATTEMPTS: usize = 3;
-/// From how many failures on a node is avoided.
+/// Number of failures after which a node is avoided.
 const BAD_NODE: usize = 3;
 
-/// What was at fault.
+/// Cause of a failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureClass {
     /// The cell itself: it would fail anywhere.
     Cell,
-    /// The place: no data, no disk, no GPU. It may succeed elsewhere.
+    /// Environment error: no data, disk or GPU on the node. The cell may succeed on another node.
     Place,
-    /// Unknown: its process ended without a word.
+    /// Unknown: the process ended without reporting a reason.
     #[default]
     Process,
 }
 
-/// The note of a cell that has no record.
+/// Failure note of a cell without a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
-    /// The cell, in words.
+    /// Label of the cell.
     pub cell: String,
-    /// What was at fault.
+    /// Cause of the failure.
     #[serde(default)]
     pub class: FailureClass,
     /// What happened.
     pub reason: String,
-    /// Exit code of the process, where it is known.
+    /// Exit code of the process, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<u8>,
-    /// Which attempt this was, from 1.
+    /// Number of the attempt, from 1.
     #[serde(default)]
     pub attempt: usize,
-    /// Nodes that were bad places, once for each attempt.
+    /// Nodes with environment errors, one entry per attempt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_nodes: Vec<String>,
-    /// The job, where there was one.
+    /// Batch job, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
-    /// The last lines that were told of the cell.
+    /// Last lines logged for the cell.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
 }
 
 impl Failure {
-    /// Of a cell, after an earlier one.
+    /// Creates the note of a cell, following an earlier one.
     pub fn new(cell: &Cell, class: FailureClass, reason: impl Into<String>, earlier: Option<Self>) -> Self {
         let (attempt, mut bad_nodes) = earlier.map_or((0, Vec::new()), |e| (e.attempt, e.bad_nodes));
         let job = Job::this();
@@ -72,7 +72,8 @@ impl Failure {
         }
     }
 
-    /// Whether the cell is to be tried again without being asked: not where it would fail anywhere, nor without end.
+    /// Whether the cell is retried automatically: not after an error of the cell itself, and only
+    /// up to the maximum attempts after environment errors.
     pub fn is_retried(&self) -> bool {
         match self.class {
             FailureClass::Cell => false,
@@ -82,7 +83,7 @@ impl Failure {
     }
 }
 
-/// The nodes that were bad places several times, in order.
+/// Nodes with repeated environment errors, in order.
 pub fn bad_nodes<'f>(failures: impl IntoIterator<Item = &'f Failure>) -> Vec<String> {
     let mut all: Vec<&String> = failures.into_iter().flat_map(|failure| &failure.bad_nodes).collect();
     all.sort();

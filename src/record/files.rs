@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all, and locks.
+//! Atomic file writes, and locks.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -10,10 +10,11 @@ use tempfile::NamedTempFile;
 use super::layout::TEMPORARY;
 use crate::error::{Error, Result};
 
-/// Writes a file of a folder, or of a folder in it, atomically, replacing an older one; through no link.
+/// Writes a file in a folder or one of its subfolders atomically, replacing an older one. Follows
+/// no links.
 ///
 /// # Errors
-/// When it cannot be written, or the folder in it is a link to elsewhere.
+/// When the file cannot be written, or the subfolder is a link.
 pub fn write(root: &Path, name: &str, contents: &[u8]) -> Result<PathBuf> {
     let path = root.join(name);
     let folder = path.parent().unwrap_or(root);
@@ -33,7 +34,7 @@ pub(super) fn to_json<T: Serialize>(value: &T) -> String {
     text
 }
 
-/// Removes a file that may not be there.
+/// Removes a file if it exists.
 pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
@@ -41,16 +42,17 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// A file that is locked. Through a link one would be made elsewhere.
+/// Opens a lock file. A link is not followed, since it could create a file elsewhere.
 pub(super) fn lock_file(path: &Path) -> Result<File> {
     if path.is_symlink() {
         return Err(Error::Run { path: path.into(), message: "it is a link to elsewhere; remove it".into() });
     }
-    // NFS shares only locks of files that are open for reading.
+    // NFS shares locks only of files that are open for reading.
     File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(Error::io("create", path))
 }
 
-/// Some file systems of clusters have no locks. There a cell may be trained twice, and the first record stands.
+/// Ignores missing support for locks, as on some cluster file systems. There a cell may be trained
+/// twice, and the first record stands.
 pub(super) fn where_there_are_locks(locked: std::io::Result<()>) -> std::io::Result<()> {
     match locked {
         Err(e) if e.kind() == std::io::ErrorKind::Unsupported => Ok(()),
@@ -58,11 +60,11 @@ pub(super) fn where_there_are_locks(locked: std::io::Result<()>) -> std::io::Res
     }
 }
 
-/// A synced temporary file beside its destination. It removes itself unless persisted.
+/// Creates a synced temporary file beside its destination, which is removed unless persisted.
 pub(super) fn temporary(folder: &Path, destination: &Path, contents: &[u8]) -> Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
-    // As any other new file, not only for the owner; the umask applies.
+    // Accessible to others like any new file, as the umask allows.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let written = builder.tempfile_in(folder).and_then(|mut file| {
@@ -73,14 +75,15 @@ pub(super) fn temporary(folder: &Path, destination: &Path, contents: &[u8]) -> R
     written.map_err(Error::io("write", destination))
 }
 
-/// Makes a rename durable. Some file systems cannot sync a folder; the record itself is safe then too.
+/// Makes a rename durable. Some file systems cannot sync a folder, but the record itself is safe
+/// even then.
 pub(super) fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         folder.sync_all().ok();
     }
 }
 
-/// Refuses what is no file: a pipe would be waited for.
+/// Rejects anything but regular files: reading a pipe would block.
 pub(super) fn refuse_other_than_file(path: &Path) -> std::io::Result<()> {
     if fs::metadata(path)?.is_file() {
         return Ok(());

@@ -1,21 +1,22 @@
-//! The job of a batch system in which a process runs.
+//! Batch job in which a process runs.
 
 use serde::{Deserialize, Serialize};
 
-/// A job. Which cell a process trains is never taken from it: a job that is submitted from within another sees the other's numbers.
+/// A batch job. It never determines which cell a process trains, since a job submitted from within
+/// another sees the other's variables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
-    /// Its number, such as `12`, or `12_3` for a task of an array.
+    /// Job id, such as `12`, or `12_3` for a task of an array.
     pub id: String,
-    /// The node it runs on, by the batch system's name.
+    /// Node it runs on, by the batch system's name.
     pub node: String,
-    /// How often it was begun anew, after the loss of a node or by request.
+    /// How often it was restarted, after a node failure or on request.
     pub restarts: u32,
 }
 
 impl Job {
-    /// Slurm's, in which this process runs; none outside of one.
+    /// Slurm job of this process; `None` outside of one.
     pub fn this() -> Option<Self> {
         Self::of(|name| std::env::var(name).ok())
     }
@@ -31,7 +32,7 @@ impl Job {
     }
 }
 
-/// The name of the machine that this process runs on.
+/// Name of this machine.
 pub(super) fn node_name() -> String {
     #[cfg(unix)]
     return rustix::system::uname().nodename().to_string_lossy().into_owned();

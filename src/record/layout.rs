@@ -1,14 +1,14 @@
-//! The parts of a run folder, each named once.
+//! Layout of a run folder.
 //!
 //! ```text
-//! run.json                          the plan: which cells belong to the run, on which data
+//! run.json                          the plan: cells and data of the run
 //! cells/<data>-<optimizer>-<id>.json   one record per finished cell
-//! weights/<data>-<optimizer>-<id>.safetensors   final weights, where asked for
-//! failed/<data>-<optimizer>-<id>.json   why a cell's process ended without a record, where that happened
+//! weights/<data>-<optimizer>-<id>.safetensors   final weights, with `--save-weights`
+//! failed/<data>-<optimizer>-<id>.json   failure note of a cell without a record
 //! slurm/<submission>/               plan, script, program and logs of an array of jobs
 //! checkpoints/<data>-<optimizer>-<id>.safetensors   a cell that is running, or was when its process ended
-//! locks/<id>                        held by the process that trains the cell
-//! run.lock                          held by every process that works on the run
+//! locks/<id>                        lock of the process that trains the cell
+//! run.lock                          shared lock of the processes that work on the run
 //! report-<suite>-<profile>-<data>.<format>   the reports of the finished run
 //! ```
 
@@ -16,21 +16,21 @@ use crate::suite::Cell;
 
 /// The plan.
 pub(super) const MANIFEST: &str = "run.json";
-/// The lock that every process of the run holds.
+/// Lock that every process of the run holds.
 pub(super) const LOCK: &str = "run.lock";
 /// Prefix of reports.
 pub(super) const REPORT: &str = "report-";
-/// Prefix of files that are being written.
+/// Prefix of unfinished files.
 pub(super) const TEMPORARY: &str = ".tmp-";
-/// What a submission's folder holds from the moment at which it is complete.
+/// File that completes a submission's folder.
 pub(crate) const SUBMISSION: &str = "submit.json";
 
-/// A folder in a run folder.
+/// A subfolder of a run folder.
 pub(super) struct Subfolder {
     pub(super) name: &'static str,
     /// Extension of the files that belong to a cell.
     pub(super) extension: &'static str,
-    /// Whether a file of this name in it is the run's, to be removed with the run.
+    /// Whether a file of this name belongs to the run and is removed with it.
     pub(super) owns: fn(&str) -> bool,
 }
 
@@ -40,7 +40,7 @@ pub(super) const CELLS: Subfolder = Subfolder {
     extension: "json",
     owns: |n| n.ends_with(".json") || n.ends_with(".damaged") || n.starts_with(TEMPORARY),
 };
-/// Locks of cells, of the plan and of submitting.
+/// Locks of cells, of the plan and of submission.
 pub(super) const LOCKS: Subfolder =
     Subfolder { name: "locks", extension: "", owns: |n| n.len() == 16 && n.bytes().all(|b| b.is_ascii_hexdigit()) };
 /// Final weights.
@@ -49,15 +49,15 @@ pub(super) const WEIGHTS: Subfolder = Subfolder {
     extension: "safetensors",
     owns: |n| n.ends_with(".safetensors") || n.starts_with(TEMPORARY),
 };
-/// Trainings to be resumed.
+/// Checkpoints of trainings.
 pub(super) const CHECKPOINTS: Subfolder =
     Subfolder { name: "checkpoints", extension: "safetensors", owns: |n| n.ends_with(".safetensors") };
-/// Notes of failure.
+/// Failure notes.
 pub(super) const FAILED: Subfolder = Subfolder { name: "failed", extension: "json", owns: |n| n.ends_with(".json") };
-/// Submissions to Slurm, each a folder.
+/// Submissions to Slurm, one folder each.
 pub(super) const SUBMISSIONS: Subfolder = Subfolder { name: "slurm", extension: "", owns: |_| false };
 
-/// Every folder in a run folder.
+/// All subfolders of a run folder.
 pub(super) const SUBFOLDERS: [&Subfolder; 6] = [&CELLS, &LOCKS, &WEIGHTS, &CHECKPOINTS, &FAILED, &SUBMISSIONS];
 
 impl Subfolder {

@@ -1,4 +1,4 @@
-//! Claims of cells: what one process trains or submits, no other does.
+//! Exclusive claims: a cell is trained by only one process, and only one process submits.
 
 use std::fs::{File, TryLockError};
 
@@ -8,22 +8,23 @@ use super::layout::LOCKS;
 use crate::error::{Error, Result};
 use crate::suite::Cell;
 
-/// Held while a cell is trained, or cells are submitted; released when dropped or when the process dies.
+/// Lock held while a cell is trained or cells are submitted. It is released when dropped or when
+/// the process dies.
 pub struct CellLock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 impl RunFolder {
-    /// Claims a cell for this process; none where another process is training it.
+    /// Claims a cell for this process; `None` if another process is training it.
     ///
     /// # Errors
-    /// When the lock file cannot be made.
+    /// When the lock file cannot be created.
     pub fn lock(&self, cell: &Cell) -> Result<Option<CellLock>> {
         self.lock_named(&cell.id())
     }
 
-    /// Claims the right to submit cells for this process; none where another process is submitting.
+    /// Claims the right to submit cells; `None` if another process is submitting.
     ///
     /// # Errors
-    /// When the lock file cannot be made.
+    /// When the lock file cannot be created.
     pub fn lock_submission(&self) -> Result<Option<CellLock>> {
         self.lock_named("submission")
     }

@@ -1,4 +1,4 @@
-//! The plan of a run, as its folder keeps it.
+//! Plan of a run, as stored in its folder.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,25 +7,25 @@ use super::parse::other_schema;
 use crate::data;
 use crate::suite::{Cell, Plan, is_plain};
 
-/// What a run is: enough to resume and to report without the suite file.
+/// Description of a run, sufficient to resume and report it without the suite file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunManifest {
-    /// Version of the folder's shape.
+    /// Version of the folder's format.
     pub schema: u32,
     /// Suite name.
     pub suite: String,
     /// Profile name.
     pub profile: String,
-    /// The data set really used.
+    /// Data set actually used.
     pub data: String,
-    /// Whether that is a stand-in for the suite's own.
+    /// Whether the data set is a stand-in for the suite's own.
     pub stand_in: bool,
-    /// SHA-256 of its images and labels.
+    /// SHA-256 of its samples.
     pub data_sha256: String,
     /// Hash of the whole profile's plan.
     pub suite_hash: String,
-    /// Cells of the whole profile, of which a filter may have selected a part.
+    /// Number of cells in the whole profile, of which a filter may have selected some.
     #[serde(default)]
     pub profile_cells: Option<usize>,
     /// Cells of the run, in order.
@@ -33,7 +33,7 @@ pub struct RunManifest {
 }
 
 impl RunManifest {
-    /// Of the plan of a whole profile on data that may stand in for the suite's own.
+    /// Creates the plan of a whole profile, on data that may stand in for the suite's own.
     pub fn new(profile: Plan, data: &data::Provenance, stand_in: bool) -> Self {
         Self {
             schema: SCHEMA,
@@ -48,16 +48,16 @@ impl RunManifest {
         }
     }
 
-    /// From the text of a `run.json`.
+    /// Parses a `run.json`.
     ///
     /// # Errors
-    /// Says why it is no plan of this schema.
+    /// Says why the text is not a plan of this schema.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
         if let Some(other) = other_schema(text.as_bytes()) {
             return Err(other);
         }
         let manifest: Self = serde_json::from_str(text).map_err(|e| format!("damaged ({e})"))?;
-        // They become parts of file names, which must not lead elsewhere.
+        // These become parts of file names, which must not lead elsewhere.
         let own = [&manifest.suite, &manifest.profile, &manifest.data];
         if let Some(name) = own.into_iter().chain(manifest.cells.iter().map(|c| &c.data.name)).find(|n| !is_plain(n)) {
             return Err(format!("the name {name:?} does not consist of letters, digits, - and _"));

@@ -1,4 +1,4 @@
-//! Records: what one cell's training measured, with everything needed to trust or repeat it.
+//! Records: the measurements of a cell's training, with everything needed to trust or repeat it.
 
 mod claim;
 mod failure;
@@ -37,40 +37,40 @@ use crate::little_endian;
 use crate::stats::{Median, median};
 use crate::suite::Cell;
 
-/// Version of the record's shape.
+/// Version of the record format.
 pub const SCHEMA: u32 = 1;
 
-/// One finished cell.
+/// Record of a finished cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// [`SCHEMA`].
+    /// Equals [`SCHEMA`].
     pub schema: u32,
-    /// The cell's id.
+    /// Id of the cell.
     pub id: String,
-    /// The suite it was first trained for.
+    /// Suite it was first trained for.
     pub suite: String,
-    /// The profile.
+    /// Profile of the suite.
     pub profile: String,
     /// Hash of the plan.
     pub suite_hash: String,
-    /// What was trained.
+    /// Settings of the training.
     pub cell: Cell,
-    /// How it ended.
+    /// How the training ended.
     pub status: Status,
-    /// What was measured.
+    /// Measurements of the training.
     pub measures: Measures,
-    /// Whether that data stands in for the suite's own.
+    /// Whether the data stands in for the suite's own.
     pub stand_in: bool,
-    /// The data it was trained on.
+    /// Training data.
     pub data: data::Provenance,
     /// Program and machine.
     pub provenance: TrainingProvenance,
-    /// Steps of a training that is always the same, right before this one: how fast the machine was. None in records of programs
-    /// that did not measure it.
+    /// Steps of a fixed reference training right before this one, as a measure of the machine's
+    /// speed. `None` in records of programs that did not measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference_step_seconds: Option<StepSeconds>,
-    /// How often the training was interrupted and gone on with where it was kept.
+    /// How often the training was interrupted and resumed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed: usize,
 }
@@ -79,7 +79,7 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
-/// How a training ended. Divergence is a result, not a failure.
+/// How a training ended. Divergence is a result, not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
@@ -94,48 +94,49 @@ pub enum Status {
     },
 }
 
-/// What a training measured. Accuracies are fractions; times are seconds and exclude evaluation and data
-/// loading from disk or network.
+/// Measurements of a training. Accuracies are fractions. Times are in seconds and exclude
+/// evaluation and loading data from disk or network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measures {
-    /// Test accuracy after the last epoch; none after divergence.
+    /// Test accuracy after the last epoch; `None` after divergence.
     pub test_accuracy_last: Option<f64>,
     /// Best test accuracy of any epoch (selected on the test set: optimistic).
     pub test_accuracy_best: Option<f64>,
-    /// The epoch of the best, from 0.
+    /// Epoch of the best accuracy, from 0.
     pub best_epoch: Option<usize>,
-    /// By epoch.
+    /// Measurements by epoch.
     pub epochs: Vec<EpochMeasures>,
     /// Optimizer steps taken.
     pub steps: u64,
     /// Trainable scalars.
     pub parameters: usize,
-    /// Wall-clock of training alone, mask refreshes included.
+    /// Wall-clock time of training, mask refreshes included.
     pub train_seconds: f64,
-    /// Part of it spent refreshing masks.
+    /// Part of the training time spent refreshing masks.
     pub mask_seconds: f64,
     /// Duration of a step, mask refresh excluded, after the warm-up steps.
     pub step_seconds: Option<StepSeconds>,
     /// Peak resident memory of the process while this cell ran, in bytes.
     pub peak_memory_bytes: Option<u64>,
-    /// FLOPs with everything dense.
+    /// FLOPs if everything is dense.
     pub flops_nominal: f64,
-    /// FLOPs by the papers' kind of claim.
+    /// FLOPs as counted by the papers.
     pub flops_theoretical: f64,
-    /// The formula of the theoretical figure.
+    /// Formula of the theoretical FLOPs.
     pub flops_theoretical_formula: String,
-    /// FLOPs the kernels ran, mask refreshes included; none in records of programs that did not count.
+    /// FLOPs the kernels executed, mask refreshes included; `None` in records of programs that did
+    /// not count them.
     pub flops_executed: Option<f64>,
-    /// Every mask refresh.
+    /// All mask refreshes.
     pub mask_refreshes: Vec<MaskRefresh>,
-    /// Squared gradient norms, where the suite asks for them.
+    /// Squared gradient norms, if the suite requests them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gradient_norms: Vec<GradientNorm>,
-    /// Checks against the edge of stability, where the suite asks for them.
+    /// Checks against the edge of stability, if the suite requests them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub edge: Vec<EdgeCheck>,
-    /// Sharpness of the weights on the way, where the suite asks for it.
+    /// Sharpness during training, if the suite requests it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sharpness: Vec<SharpnessCheck>,
     /// SHA-256 of the final weights: f32, little endian, in name order.
@@ -152,95 +153,98 @@ pub struct StepSeconds {
     pub min: f64,
     /// Longest.
     pub max: f64,
-    /// Steps measured.
+    /// Number of steps measured.
     pub n: usize,
-    /// First steps left out.
+    /// Number of initial steps left out.
     pub warmup: usize,
 }
 
-/// First steps left out of step times: memory and caches are cold.
+/// Initial steps left out of step times, while memory and caches are cold.
 const WARMUP_STEPS: usize = 3;
 
 impl StepSeconds {
-    /// Of all steps of a training, in their order; none for one that never left its warm-up.
+    /// Summarises the durations of all steps of a training, in order; `None` if it ended during
+    /// warm-up.
     pub fn of(all: &[f64]) -> Option<Self> {
         let Median { n, median, min, max } = median(all.get(WARMUP_STEPS..)?)?;
         Some(Self { median, min, max, n, warmup: WARMUP_STEPS })
     }
 }
 
-/// One epoch.
+/// Measurements of an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EpochMeasures {
-    /// Learning rate of its last step.
+    /// Learning rate of the last step.
     pub lr: f64,
-    /// Mean training loss over its steps (first pass, before the update).
+    /// Mean training loss over the steps (first pass, before the update).
     pub train_loss: f64,
     /// Mean test loss.
     pub test_loss: Option<f64>,
     /// Test accuracy.
     pub test_accuracy: f64,
-    /// Wall-clock of training.
+    /// Wall-clock time of training.
     pub train_seconds: f64,
 }
 
-/// One mask refresh. Records of before a figure existed lack it.
+/// A mask refresh. Older records lack some figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaskRefresh {
     /// Epoch, from 0.
     pub epoch: usize,
-    /// Fraction of weights live after it.
+    /// Fraction of weights that are live after it.
     pub live_fraction: f64,
-    /// The same of each tensor, by name.
+    /// Live fraction of each tensor, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub live_by_tensor: BTreeMap<String, f64>,
-    /// Part of the live weights that were live before it; none where no weight was.
+    /// Fraction of the live weights that were live before; `None` if none were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<f64>,
-    /// Part of the Fisher score that the live weights hold, where the mask was chosen by it.
+    /// Fraction of the Fisher score held by live weights, if the score selected the mask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fisher_share: Option<f64>,
 }
 
-/// A squared gradient norm on the way.
+/// A squared gradient norm during training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GradientNorm {
-    /// The step before which it was measured, from 0 over the whole training.
+    /// Step before which it was measured, from 0 over the whole training.
     pub step: u64,
-    /// Squared norm of the gradient of the mean loss over all training samples, not augmented.
+    /// Squared norm of the gradient of the mean loss over all training samples, without
+    /// augmentation.
     pub squared: f64,
 }
 
-/// Curvature before a step, of the loss of the step's batch, beside the edge of stability.
+/// Curvature of a batch's loss before its step, compared with the edge of stability.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EdgeCheck {
-    /// The step before which it was measured, from 0 over the whole training.
+    /// Step before which it was measured, from 0 over the whole training.
     pub step: u64,
     /// Loss.
     pub loss: f64,
     /// Norm of the gradient g.
     pub gradient_norm: f64,
-    /// The eigenvalue of the Hessian H that is largest in magnitude, with its sign.
+    /// Eigenvalue of the Hessian H with the largest magnitude, with sign.
     pub eigenvalue: f64,
-    /// `||H v - eigenvalue v||` of its eigenvector v, of length 1.
+    /// Residual `||H v - eigenvalue v||` of its unit eigenvector v.
     pub residual: f64,
-    /// Products with H that it took.
+    /// Number of products with H.
     pub products: usize,
-    /// Whether the residual is as small as it was to be.
+    /// Whether the residual is within the tolerance.
     pub converged: bool,
-    /// Length of the step of the central differences by which H is applied.
+    /// Step length of the central differences for products with H.
     pub difference: f64,
     /// 2 / eta.
     pub gradient_descent_edge: f64,
-    /// The edge of the optimizer itself: 2 / eta for SGD, the SAM-edge for SAM, docs/edge.md's for sparse SAM.
+    /// Edge of the optimizer: 2 / eta for SGD, the SAM-edge for SAM, and the edge in docs/edge.md
+    /// for sparse SAM.
     pub edge: f64,
     /// |cos| of the angle between g and v.
     pub alignment: f64,
-    /// The same of the gradient after the ascent step, where there is one.
+    /// |cos| of the angle between v and the gradient after the ascent step, if there is one.
     pub ascent_alignment: Option<f64>,
 }
 
@@ -250,35 +254,35 @@ pub struct EdgeCheck {
 pub struct SharpnessCheck {
     /// Epoch, from 0.
     pub epoch: usize,
-    /// Training samples in the loss, the first ones.
+    /// Number of training samples in the loss, from the first.
     pub samples: usize,
-    /// Their mean loss.
+    /// Mean loss of the samples.
     pub loss: f64,
-    /// The eigenvalue of the Hessian H that is largest in magnitude, with its sign.
+    /// Eigenvalue of the Hessian H with the largest magnitude, with sign.
     pub eigenvalue: f64,
-    /// `||H v - eigenvalue v||` of its eigenvector v, of length 1.
+    /// Residual `||H v - eigenvalue v||` of its unit eigenvector v.
     pub residual: f64,
-    /// Those that follow in magnitude, each with its residual.
+    /// Eigenvalues next in magnitude, each with its residual.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub next_eigenvalues: Vec<(f64, f64)>,
-    /// Products with H that they took.
+    /// Number of products with H.
     pub products: usize,
-    /// Whether all residuals are as small as they were to be.
+    /// Whether all residuals are within the tolerance.
     pub converged: bool,
-    /// Length of the step of the central differences by which H is applied.
+    /// Step length of the central differences for products with H.
     pub difference: f64,
-    /// Trace of H, estimated (Hutch++).
+    /// Estimated trace of H (Hutch++).
     pub trace: f64,
-    /// Standard error of that.
+    /// Standard error of the trace.
     pub trace_standard_error: Option<f64>,
-    /// Radius of the ball in which the loss was climbed.
+    /// Distance from the weights at which the loss was maximised.
     pub rho: f64,
-    /// How much larger than at the weights the largest loss is that was found at distance rho.
+    /// Increase from the loss at the weights to the largest loss found at distance rho.
     pub max_loss_increase: f64,
-    /// The eigenvalue of largest magnitude of every layer's own block of H.
+    /// Eigenvalue of largest magnitude of each layer's block of H.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_layer: BTreeMap<String, f64>,
-    /// Spectral density: eigenvalues and their weights, which sum to 1.
+    /// Spectral density as pairs of eigenvalue and weight; the weights sum to 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub density: Vec<(f64, f64)>,
 }

@@ -1,4 +1,5 @@
-//! Records as read: damaged ones, copies, and those of other schemas are named, never taken for good.
+//! Parsing of records. Damaged records, copies, and those of other schemas are reported and never
+//! used.
 
 use std::cmp::Ordering;
 use std::path::Path;
@@ -11,20 +12,20 @@ use super::{Record, SCHEMA, TrainingProvenance};
 use crate::bounded;
 use crate::error::{Error, Result};
 
-/// Bytes of the longest record that is read: some ten thousand epochs.
+/// Maximum bytes of a record, enough for some ten thousand epochs.
 pub(super) const LONGEST_RECORD: u64 = 64 << 20;
 
 impl Record {
-    /// From the bytes of a record's file.
+    /// Parses the contents of a record file.
     ///
     /// # Errors
-    /// Says why they are no record of this schema.
+    /// Says why the bytes are not a record of this schema.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
         if let Some(other) = other_schema(bytes) {
             return Err(other);
         }
         let record: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        // They are printed, and must not steer a terminal.
+        // These texts are printed, so they must not contain terminal control characters.
         if record.told().any(|text| text.contains(char::is_control)) {
             return Err("its words hold a control character".into());
         }
@@ -34,7 +35,7 @@ impl Record {
         Ok(record)
     }
 
-    /// The words of it that reports tell.
+    /// Texts of the record that reports print.
     fn told(&self) -> impl Iterator<Item = &String> {
         let TrainingProvenance { sharpbench, git_revision, crates, machine, gpu, .. } = &self.provenance;
         let own = [&self.suite, &self.profile, &self.suite_hash, &self.measures.fingerprint, &self.data.name];
@@ -43,14 +44,14 @@ impl Record {
     }
 }
 
-/// A record, or why the file is none; nothing where there is no file (any more).
+/// Reads a record, or says why the file is not one; `None` if there is no file (any more).
 ///
 /// # Errors
-/// When the file cannot be read: it may be good, so it is not called damaged.
+/// When the file cannot be read. It may be intact, so it does not count as damaged.
 pub(super) fn read_record(path: &Path) -> Result<Option<std::result::Result<Record, String>>> {
     let bytes = match refuse_other_than_file(path).and_then(|()| bounded::read(path, LONGEST_RECORD)) {
         Ok(bytes) => bytes,
-        // Its name is taken all the same: no record could be published.
+        // The link occupies the name, so no record could be published.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
             return Ok(Some(Err("it is a link to nothing".into())));
         }
@@ -61,8 +62,8 @@ pub(super) fn read_record(path: &Path) -> Result<Option<std::result::Result<Reco
     Ok(Some(parse_record(path, &bytes)))
 }
 
-/// What to do about a file of another schema than this program's, by the version of the program that wrote it; nothing where it is of this one, or
-/// does not say.
+/// Remedy for a file of another schema, depending on the version of the program that wrote it;
+/// `None` if the schema is this program's or missing.
 pub(super) fn other_schema(bytes: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Schema {

@@ -1,4 +1,4 @@
-//! Program and machine behind a record.
+//! Program and machine that produced a record.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Job;
 
-/// Crates whose version can change a number.
+/// Crates whose version can change results.
 const CRATES: [&str; 6] = ["candle-core", "candle-nn", "gemm", "libm", "pulp", "rand_chacha"];
 
 /// Program and machine.
@@ -16,24 +16,24 @@ const CRATES: [&str; 6] = ["candle-core", "candle-nn", "gemm", "libm", "pulp", "
 pub struct TrainingProvenance {
     /// Version of this program.
     pub sharpbench: String,
-    /// Git revision it was built from, `+dirty` where the sources had changes; none outside a repository.
+    /// Git revision of the sources, with `+dirty` if they had changes; `None` outside a repository.
     pub git_revision: Option<String>,
-    /// Versions of the crates that compute.
+    /// Versions of the crates that affect results.
     pub crates: BTreeMap<String, String>,
     /// The machine.
     pub machine: Machine,
-    /// The GPU that computed; none where the CPU did.
+    /// GPU used for training; `None` for the CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,
-    /// Threads that computed.
+    /// Number of compute threads.
     pub threads: usize,
-    /// Cells that were trained at once on the machine, at most.
+    /// Maximum number of cells trained at once on the machine.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub jobs: usize,
-    /// The batch job that trained it, where there was one.
+    /// Batch job that trained it, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<Job>,
-    /// Seconds since 1970 at the end of the cell.
+    /// End of the training in seconds since 1970.
     pub finished_unix: u64,
 }
 
@@ -45,22 +45,22 @@ fn is_one(jobs: &usize) -> bool {
     *jobs == 1
 }
 
-/// The machine, as far as it matters to bits and times.
+/// The machine, as far as it affects bits and times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Machine {
     /// Model name of the CPU.
     pub cpu: String,
-    /// Vector extensions that select kernels.
+    /// Vector extensions that determine the kernels.
     pub features: Vec<String>,
-    /// Logical CPUs that the process could use.
+    /// Logical CPUs available to the process.
     pub cpus: usize,
     /// Operating system and architecture.
     pub platform: String,
 }
 
 impl TrainingProvenance {
-    /// Of this process, now.
+    /// Provenance of this process, now.
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Self {
@@ -76,19 +76,19 @@ impl TrainingProvenance {
         }
     }
 
-    /// The type of machine with what of it was used, in words: where it is the same, times can be compared.
+    /// Describes the machine type and the resources used. Times are comparable if it is equal.
     pub fn machine_type(&self) -> String {
         format!("{}, {} threads{}", self.kind(), self.threads, self.company())
     }
 
-    /// What else ran on the machine, as far as it is known, in words to be appended: a job may share its node with others.
+    /// Suffix that describes other known load on the machine; a job may share its node with others.
     pub fn company(&self) -> String {
         let at_once = if self.jobs == 1 { String::new() } else { format!(", {} cells at once", self.jobs) };
         let job = if self.job.is_some() { ", in a batch job" } else { "" };
         format!("{at_once}{job}")
     }
 
-    /// The type of what computed, in words: where it is the same, bits are.
+    /// Describes the hardware used. Equal hardware gives equal bits.
     pub fn kind(&self) -> String {
         let gpu = self.gpu.as_ref().map_or_else(String::new, |gpu| format!("{gpu}, "));
         format!("{gpu}{}", self.machine.kind())
@@ -96,7 +96,7 @@ impl TrainingProvenance {
 }
 
 impl Machine {
-    /// Its type, in words: where it is the same, bits are.
+    /// Describes the machine type. Equal types give equal bits.
     pub fn kind(&self) -> String {
         format!("{}, {} [{}]", self.cpu, self.platform, self.features.join(" "))
     }
@@ -129,10 +129,10 @@ fn features() -> Vec<String> {
     Vec::new()
 }
 
-/// [`crate_versions`], which reads a long file.
+/// Cached [`crate_versions`], which parses a long file.
 static CRATE_VERSIONS: LazyLock<BTreeMap<String, String>> = LazyLock::new(crate_versions);
 
-/// Versions from the lock file this program was built with.
+/// Versions in the lock file this program was built with.
 fn crate_versions() -> BTreeMap<String, String> {
     #[derive(Deserialize)]
     struct Lock {
@@ -147,7 +147,7 @@ fn crate_versions() -> BTreeMap<String, String> {
     let wanted = lock.package.into_iter().filter(|p| CRATES.contains(&p.name.as_str()));
     let mut versions: BTreeMap<String, String> = BTreeMap::new();
     for package in wanted {
-        // Several versions of one crate may be linked: name them all.
+        // Several versions of one crate may be linked, so all are listed.
         let entry = versions.entry(package.name).or_default();
         if !entry.is_empty() {
             entry.push_str(", ");

@@ -1,22 +1,23 @@
-//! Cells and records gathered by setting: what a report makes a row of, and a comparison judges.
+//! Cells and records grouped by setting, for the rows of reports and for comparisons.
 
 use std::collections::HashMap;
 
 use super::{Record, Status};
 use crate::suite::Cell;
 
-/// The cells of one setting, over their seeds, in each of `RUNS` runs.
+/// Cells of one setting, over all seeds, in each of `RUNS` runs.
 pub(crate) struct SettingGroup<'a, const RUNS: usize> {
-    /// What the cells have in common ([`Cell::setting`]).
+    /// Settings shared by the cells ([`Cell::setting`]).
     pub(crate) setting: Cell,
-    /// The planned cells of each run, in its plan's order.
+    /// Planned cells of each run, in its plan's order.
     pub(crate) planned: [Vec<&'a Cell>; RUNS],
-    /// The records of each run, in the order given.
+    /// Records of each run, in the given order.
     pub(crate) records: [Vec<&'a Record>; RUNS],
 }
 
-/// The settings of runs, each given by its plan and its records: in the order of the first plan, then those that only later plans have.
-/// Records of cells outside all plans are left out.
+/// Groups runs by setting, each run given by its plan and its records. Settings are in the order of
+/// the first plan, followed by those that only later plans have. Records of cells outside all plans
+/// are left out.
 pub(crate) fn by_setting<'a, const RUNS: usize>(
     runs: [(&'a [Cell], &[&'a Record]); RUNS],
 ) -> Vec<SettingGroup<'a, RUNS>> {
@@ -45,7 +46,7 @@ pub(crate) fn by_setting<'a, const RUNS: usize>(
 }
 
 impl<'a> SettingGroup<'a, 1> {
-    /// The records of trainings that did not diverge.
+    /// Records of trainings that did not diverge.
     pub(crate) fn completed(&self) -> Vec<&'a Record> {
         self.records.iter().flatten().copied().filter(|r| r.status == Status::Completed).collect()
     }

@@ -1,4 +1,5 @@
-//! A run folder: records are published whole or not at all, the first writer wins, nothing finished is lost.
+//! Run folders. Records are published atomically, the first writer wins, and nothing finished is
+//! lost.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,9 +13,9 @@ use crate::bounded;
 use crate::error::{Error, Result};
 use crate::suite::Cell;
 
-/// Bytes of the longest plan that is read: some hundred thousand cells.
+/// Maximum bytes of a plan, enough for some hundred thousand cells.
 const LONGEST_PLAN: u64 = 256 << 20;
-/// Bytes of all records of a run that are read.
+/// Maximum total bytes of a run's records.
 const LONGEST_RUN: u64 = 4 << 30;
 
 /// A folder that holds one run.
@@ -23,42 +24,42 @@ pub struct RunFolder {
     root: PathBuf,
 }
 
-/// What a run folder knows of a cell.
+/// State of a cell in a run folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CellState {
-    /// It has no record.
+    /// The cell has no record.
     Open,
-    /// It has a readable record.
+    /// The cell has a readable record.
     Finished,
-    /// Its record is damaged, for the reason given.
+    /// The cell's record is damaged, for this reason.
     Damaged(String),
 }
 
-/// What became of a record that was to be published.
+/// Outcome of publishing a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// It is the cell's record now.
+    /// It is now the cell's record.
     First,
-    /// Another process had published the cell before; that record stands.
+    /// Another process published the cell's record first; that record stands.
     AlreadyThere,
 }
 
 /// All records of a folder.
 #[derive(Debug, Default)]
 pub struct Scan {
-    /// Readable ones.
+    /// Readable records.
     pub records: Vec<Record>,
-    /// Files that are no record of this schema, with the reason.
+    /// Files that are not a record of this schema, with the reason.
     pub damaged: Vec<(PathBuf, String)>,
 }
 
 impl RunFolder {
-    /// The folder at a path; nothing is created.
+    /// Run folder at a path; nothing is created.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// Its path.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.root
     }
@@ -67,7 +68,7 @@ impl RunFolder {
         self.root.join(MANIFEST)
     }
 
-    /// Whether it holds a run, readable or not.
+    /// Whether the folder holds a run, readable or not.
     pub fn holds_run(&self) -> bool {
         self.manifest_path().is_file()
     }
@@ -84,7 +85,7 @@ impl RunFolder {
         Error::Run { path: self.root.clone(), message: message.into() }
     }
 
-    /// What the folder says it is; none where there is no run.
+    /// Plan of the run in the folder; `None` if there is no run.
     ///
     /// # Errors
     /// When `run.json` is damaged.
@@ -117,7 +118,7 @@ impl RunFolder {
         Ok(paths)
     }
 
-    /// Reads every record; what is damaged is named, never taken for good.
+    /// Reads all records. Damaged ones are reported and never used.
     ///
     /// # Errors
     /// When the folder cannot be listed or a file cannot be read.
@@ -140,8 +141,9 @@ impl RunFolder {
         Ok(scan)
     }
 
-    /// Adds the ids of those cells to `known` that have a readable record of the images with digest `data_sha256`; the records of known
-    /// ones are not read again. The folder is listed: of a file on a network's disk that is just there, asking for it may deny it.
+    /// Adds to `known` the ids of cells that have a readable record for the images with digest
+    /// `data_sha256`. Records of known cells are not read again. The folder is listed, because a
+    /// direct look-up of a new file on a network disk may not find it.
     ///
     /// # Errors
     /// When the folder cannot be listed or a record cannot be read.
@@ -159,11 +161,11 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Renames a cell's damaged record out of the way, so that it can be trained again. To be called by the holder of
+    /// Renames a cell's damaged record, so that the cell can be trained again. The caller must hold
     /// the cell's lock.
     ///
     /// # Errors
-    /// When it cannot be renamed.
+    /// When the record cannot be renamed.
     pub fn set_aside(&self, cell: &Cell) -> Result<PathBuf> {
         let damaged = self.record_path(cell);
         let mut aside = damaged.with_extension("json.damaged");
@@ -177,10 +179,10 @@ impl RunFolder {
         Ok(aside)
     }
 
-    /// What the folder knows of a cell of a run on the images with digest `data_sha256`.
+    /// State of a cell, for a run on the images with digest `data_sha256`.
     ///
     /// # Errors
-    /// When its record is there but cannot be read.
+    /// When the record exists but cannot be read.
     pub fn state(&self, cell: &Cell, data_sha256: &str) -> Result<CellState> {
         Ok(match read_record(&self.record_path(cell))? {
             None => CellState::Open,
@@ -192,10 +194,11 @@ impl RunFolder {
         })
     }
 
-    /// Publishes a record atomically: written to a temporary file, synced, linked. The first writer wins.
+    /// Publishes a record atomically: writes a temporary file, syncs it, and links it. The first
+    /// writer wins.
     ///
     /// # Errors
-    /// When the record cannot be written; nothing half-written is left under its name.
+    /// When the record cannot be written; no partial file remains under its name.
     pub fn publish(&self, record: &Record) -> Result<Published> {
         let path = self.record_path(&record.cell);
         let file = temporary(&self.subfolder(&CELLS), &path, to_json(record).as_bytes())?;
@@ -208,7 +211,7 @@ impl RunFolder {
         Ok(published)
     }
 
-    /// Keeps a cell's final weights, as a safetensors file.
+    /// Writes a cell's final weights as a safetensors file.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -217,20 +220,20 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Keeps a cell at work, in place of where it was kept before.
+    /// Writes a cell's checkpoint, replacing the previous one.
     ///
     /// # Errors
-    /// When it cannot be written; what was kept before stays.
+    /// When it cannot be written; the previous checkpoint remains.
     pub fn write_checkpoint(&self, cell: &Cell, bytes: &[u8]) -> Result<()> {
         self.write(&CHECKPOINTS.file(cell), bytes)?;
         Ok(())
     }
 
-    /// Where a cell was kept, in at most `limit` bytes (asked for where there is a file), or why the file is no checkpoint; nothing where it was
-    /// not kept.
+    /// Reads a cell's checkpoint of at most `limit` bytes, or says why the file is not a
+    /// checkpoint; `None` if there is none. `limit` is evaluated only if the file exists.
     ///
     /// # Errors
-    /// When it is there but cannot be read.
+    /// When the file exists but cannot be read.
     pub fn read_checkpoint(
         &self,
         cell: &Cell,
@@ -249,23 +252,23 @@ impl RunFolder {
         }
     }
 
-    /// Removes it.
+    /// Removes a cell's checkpoint, if any.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub fn remove_checkpoint(&self, cell: &Cell) -> Result<()> {
         remove(&self.root.join(CHECKPOINTS.file(cell)))
     }
 
-    /// The record of a cell; none where it has no readable one.
+    /// Record of a cell; `None` if it has no readable one.
     ///
     /// # Errors
-    /// When it is there but cannot be read.
+    /// When the record exists but cannot be read.
     pub fn record(&self, cell: &Cell) -> Result<Option<Record>> {
         Ok(read_record(&self.record_path(cell))?.and_then(std::result::Result::ok))
     }
 
-    /// Notes why a cell has no record.
+    /// Writes a cell's failure note.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -274,20 +277,20 @@ impl RunFolder {
         Ok(())
     }
 
-    /// That note; none where there is none that can be read.
+    /// Failure note of a cell; `None` if there is no readable one.
     pub fn failure(&self, cell: &Cell) -> Option<Failure> {
         serde_json::from_slice(&bounded::read(&self.root.join(FAILED.file(cell)), LONGEST_RECORD).ok()?).ok()
     }
 
-    /// Removes that note.
+    /// Removes a cell's failure note, if any.
     ///
     /// # Errors
-    /// When it is there and cannot be removed.
+    /// When it exists and cannot be removed.
     pub fn remove_failure(&self, cell: &Cell) -> Result<()> {
         remove(&self.root.join(FAILED.file(cell)))
     }
 
-    /// The folder of all submissions to Slurm.
+    /// Folder of all submissions to Slurm.
     pub fn submissions(&self) -> PathBuf {
         self.subfolder(&SUBMISSIONS)
     }
@@ -301,7 +304,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Keeps a report beside the records.
+    /// Writes a report to the run folder.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -310,7 +313,7 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Writes a file of the run folder, or of a folder in it, atomically, replacing an older one.
+    /// Writes a file in the run folder or one of its subfolders atomically, replacing an older one.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -1,4 +1,4 @@
-//! What a run folder promises.
+//! Tests of the guarantees of a run folder.
 
 use super::{CellState, Published, Record, RunFolder, RunLock, RunManifest, SCHEMA};
 use crate::suite::{Cell, Suite};
@@ -7,7 +7,7 @@ fn cells() -> Vec<Cell> {
     Suite::read("cifar10").and_then(|s| s.plan("smoke", "photo-patches")).expect("the embedded suite").cells
 }
 
-/// The manifest of a smoke run of these cells.
+/// Plan of a smoke run with these cells.
 pub(crate) fn manifest(cells: &[Cell]) -> RunManifest {
     RunManifest {
         schema: SCHEMA,
@@ -43,7 +43,7 @@ pub(crate) fn record(cell: &Cell, fingerprint: &str) -> Record {
     serde_json::from_value(json).expect("a record")
 }
 
-/// The path of the folder's only record.
+/// Path of the folder's only record.
 fn only_record(folder: &RunFolder) -> std::path::PathBuf {
     let mut entries = std::fs::read_dir(folder.path().join("cells")).expect("a folder");
     entries.next().expect("a record").expect("an entry").path()
@@ -114,7 +114,8 @@ fn a_folder_keeps_to_one_run() {
     assert!(error(other_data).contains("it holds cifar10-smoke-photo-patches, not cifar10-smoke-cifar10"));
     let other_images = RunManifest { data_sha256: "another".into(), ..manifest(cells) };
     assert!(error(other_images).contains("made with other photo-patches images"));
-    // A filtered run changes neither the plan nor its order: reports compare with the plan's first SGD cell.
+    // A filtered run changes neither the plan nor its order, since reports compare with the plan's
+    // first SGD cell.
     open(&manifest(cells), &cells[3..5]).expect("opens");
     assert_eq!(folder.manifest().expect("readable").expect("there").cells, *cells);
     // An edited suite replaces the plan.
@@ -197,7 +198,8 @@ fn records_can_be_read_by_whom_the_umask_lets() {
     assert_eq!(mode(&path), mode(&plain));
 }
 
-/// What was written by an older or a newer program is named as that, with the remedy, and is not read as if it were of this one.
+/// Files of an older or newer program must be reported as such, with the remedy, and not be read as
+/// this program's.
 #[test]
 fn other_schemas_are_refused_with_the_remedy() {
     let Fixture { folder, cells, .. } = &fixture();
@@ -226,7 +228,7 @@ fn other_schemas_are_refused_with_the_remedy() {
     assert!(error.contains("it is of schema 0, older than this program's 1"), "{error}");
 }
 
-/// A plan from a stranger names no file outside the run folder.
+/// A plan from an untrusted source must not name a file outside the run folder.
 #[test]
 fn names_that_lead_elsewhere_are_refused() {
     let Fixture { folder, .. } = &fixture();
@@ -240,7 +242,7 @@ fn names_that_lead_elsewhere_are_refused() {
     }
 }
 
-/// Words of a record are printed, and a stranger's must not steer the terminal.
+/// Texts of a record are printed, so untrusted ones must not contain terminal control characters.
 #[test]
 fn words_that_steer_a_terminal_are_refused() {
     let mut record = record(&cells()[0], "good");

@@ -1,6 +1,7 @@
-//! The spectral density of a symmetric operator by stochastic Lanczos quadrature (Ghorbani et al. 2019): for random unit vectors
-//! v, the eigenvalues of the Lanczos matrix started at v, weighted by the squared first entries of its eigenvectors, are a
-//! Gauss quadrature of the density as v sees it.
+//! Spectral density of a symmetric operator by stochastic Lanczos quadrature (Ghorbani et al.
+//! 2019). For a random unit vector v, run Lanczos from v. The eigenvalues of the Lanczos matrix,
+//! weighted by the squared first entries of its eigenvectors, form a Gauss quadrature of the
+//! density that v samples.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rand_chacha::ChaCha8Rng;
@@ -11,16 +12,16 @@ use crate::error::Result;
 /// A density as a sum of point masses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Density {
-    /// Eigenvalue and weight, by rising eigenvalue; the weights sum to 1.
+    /// Pairs of eigenvalue and weight, by ascending eigenvalue; the weights sum to 1.
     pub points: Vec<(f64, f64)>,
-    /// Products taken.
+    /// Number of operator products.
     pub products: usize,
 }
 
-/// The density from `probes` random vectors with `steps` Lanczos steps each.
+/// Estimates the density from `probes` random vectors with `steps` Lanczos steps each.
 ///
 /// # Errors
-/// When a product cannot be taken.
+/// When a product fails.
 pub fn density(operator: &mut dyn Operator, probes: usize, steps: usize, rng: &mut ChaCha8Rng) -> Result<Density> {
     let n = operator.dimension();
     let (mut points, mut products) = (Vec::new(), 0);

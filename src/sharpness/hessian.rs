@@ -1,4 +1,4 @@
-//! The Hessian of a loss as an operator: products by central differences of gradients.
+//! Hessian of a loss as an operator: products by central differences of gradients.
 
 use candle_core::DType;
 use nalgebra::DVector;
@@ -7,16 +7,18 @@ use super::operator::{Operator, add_scaled, dot, norm};
 use crate::error::Result;
 use crate::nn::Scalar;
 
-/// A loss by its gradients. Asking must leave everything as it was: a Hessian is that of one function.
+/// A loss with its gradient. Evaluation must not change any state, since the Hessian is that of a
+/// fixed function.
 pub trait GradientAt<T> {
     /// Writes the gradient at `weights` to `gradient`; returns the loss.
     ///
     /// # Errors
-    /// When it cannot be computed.
+    /// When the gradient cannot be computed.
     fn gradient(&mut self, weights: &[T], gradient: &mut Vec<T>) -> Result<f64>;
 }
 
-/// The Hessian H at some weights. `H v = (g(w + h u) - g(w - h u)) |v| / 2h`, u being v / |v|: two gradients a product.
+/// Hessian H at given weights. `H v = (g(w + h u) - g(w - h u)) |v| / 2h` with u = v / |v|: two
+/// gradients per product.
 pub struct Hessian<'a, T> {
     loss: &'a mut dyn GradientAt<T>,
     weights: &'a [T],
@@ -26,14 +28,15 @@ pub struct Hessian<'a, T> {
     gradients: [Vec<T>; 2],
 }
 
-/// Length h of the step of a difference over that of the weights, in f32. The error of a difference falls with h^2 and its
-/// rounding grows with 1 / h; this is about where they meet on the networks here (docs/edge.md).
+/// Step length h of a difference relative to the norm of the weights, in f32. The truncation error
+/// falls with h^2 and the rounding error grows with 1 / h; this is about where they meet on the
+/// networks here (docs/edge.md).
 const RELATIVE_STEP: f64 = 1e-3;
-/// The same in f64.
+/// Relative step length in f64.
 const RELATIVE_STEP_F64: f64 = 1e-6;
 
 impl<'a, T: Scalar> Hessian<'a, T> {
-    /// At `weights`.
+    /// Creates the Hessian at `weights`.
     pub fn new(loss: &'a mut dyn GradientAt<T>, weights: &'a [T]) -> Self {
         let length = weights.iter().map(|w| w.to_f64().powi(2)).sum::<f64>().sqrt();
         let relative = if T::DTYPE == DType::F64 { RELATIVE_STEP_F64 } else { RELATIVE_STEP };
@@ -41,18 +44,18 @@ impl<'a, T: Scalar> Hessian<'a, T> {
         Self { loss, weights, step, free: None, moved: Vec::new(), gradients: Default::default() }
     }
 
-    /// The block of the weights that are `free` alone; the others stay where they are.
+    /// Restricts it to the block of the `free` weights; the others stay fixed.
     #[must_use]
     pub fn of(self, free: Option<&'a [bool]>) -> Self {
         Self { free, ..self }
     }
 
-    /// h.
+    /// Step length h.
     pub fn step(&self) -> f64 {
         self.step
     }
 
-    /// Writes the gradient at `w + at u` to one of the two places.
+    /// Writes the gradient at `weights + at u` to one of the two buffers.
     fn difference(&mut self, direction: &DVector<f64>, at: f64, place: usize) -> Result<()> {
         self.moved.clear();
         self.moved.extend(self.weights.iter().zip(direction.iter()).map(|(w, u)| T::from_f64(w.to_f64() + at * u)));
@@ -92,22 +95,23 @@ impl<T: Scalar> Operator for Hessian<'_, T> {
     }
 }
 
-/// What a step of sparse SAM multiplies a quadratic's weights with, `A = H + c H M H`: M is the mask and c the radius over what
-/// the ascent step is divided by (docs/edge.md). With everything live, SAM's.
+/// Matrix `A = H + c H M H` by which a sparse SAM step multiplies a quadratic's weights. M is the
+/// mask, and c the radius over the divisor of the ascent step (docs/edge.md). With everything live
+/// it is SAM's.
 pub struct AscentOperator<'a> {
-    /// H.
+    /// Hessian H.
     pub hessian: &'a mut dyn Operator,
     /// Live weights.
     pub live: &'a [bool],
-    /// c.
+    /// Scale c.
     pub scale: f64,
 }
 
 impl AscentOperator<'_> {
-    /// `u' H u` and `c u' H M H u`, which make up `u' A u`, with one product.
+    /// Returns `u' H u` and `c u' H M H u`, which sum to `u' A u`, using one product.
     ///
     /// # Errors
-    /// When the product cannot be taken.
+    /// When the product fails.
     pub fn parts(&mut self, u: &DVector<f64>) -> Result<[f64; 2]> {
         let image = self.hessian.apply(u)?;
         let live = masked(&image, self.live);

@@ -1,72 +1,75 @@
-//! Extreme eigenpairs of a symmetric operator: Lanczos with full reorthogonalisation, the small problem solved explicitly
-//! (Rayleigh-Ritz), restarted with its best vectors when the basis is full (thick restart, Wu and Simon 2000).
+//! Extreme eigenpairs of a symmetric operator: Lanczos with full reorthogonalisation, the projected
+//! problem solved explicitly (Rayleigh-Ritz), restarted with the best vectors when the basis is
+//! full (thick restart, Wu and Simon 2000).
 //!
-//! Products A V are kept beside the basis V, so that a residual is what it says, `||A u - theta u||`, not an estimate that
-//! rests on exact products: those of a Hessian by differences are not.
+//! Products A V are stored beside the basis V, so the residual `||A u - theta u||` is exact. The
+//! usual estimate assumes exact products, which those of a Hessian by differences are not.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
 use super::operator::{Operator, add_scaled, dot, norm, orthonormal, restricted};
 use crate::error::Result;
 
-/// Products before anything may count as converged: a start that is nearly an eigenvector must not hide a larger one.
+/// Minimum products before convergence: a start close to one eigenvector must not hide a larger
+/// eigenvalue.
 const LEAST: usize = 8;
 
-/// Ritz vectors that survive a restart beside the wanted ones.
+/// Ritz vectors kept in a restart besides the requested ones.
 const SPARE: usize = 2;
 
-/// Eigenvalues below this part of the largest are taken for near 0.
+/// Fraction of the largest eigenvalue below which eigenvalues count as near 0.
 const NEAR_ZERO: f64 = 0.01;
 
-/// Basis vectors kept, at most; as many again hold their products.
+/// Maximum number of basis vectors; as many again hold their products.
 const BASIS: usize = 24;
 
-/// Which eigenpairs, how exactly, at what cost.
+/// Eigenpairs to compute, their tolerance, and the maximum cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lanczos {
-    /// Eigenpairs wanted: [`Lanczos::MOST_PAIRS`] at most.
+    /// Number of eigenpairs, at most [`Lanczos::MOST_PAIRS`].
     pub pairs: usize,
-    /// Which eigenvalues come first.
+    /// Order of eigenvalues.
     pub first: First,
-    /// Largest residual over the magnitude of the eigenvalue, or over a hundredth of the largest, if that is more: of an
-    /// eigenvalue near 0 nothing can be said relative to itself.
+    /// Maximum residual relative to the larger of the eigenvalue's magnitude and a hundredth of the
+    /// largest one. An eigenvalue near 0 has no meaningful relative error.
     pub tolerance: f64,
-    /// Products, at most.
+    /// Maximum number of products.
     pub products: usize,
 }
 
-/// The order of eigenvalues.
+/// Order of eigenvalues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First {
-    /// Those of largest magnitude, positive or negative.
+    /// Largest magnitude first, positive or negative.
     Magnitude,
-    /// The largest.
+    /// Largest first.
     Largest,
 }
 
-/// One eigenpair as found.
+/// A computed eigenpair.
 #[derive(Clone, Debug)]
 pub struct Eigenpair {
-    /// With its sign.
+    /// Eigenvalue, with sign.
     pub value: f64,
-    /// Of length 1.
+    /// Eigenvector of length 1.
     pub vector: DVector<f64>,
-    /// `||A v - value v||`.
+    /// Residual `||A v - value v||`.
     pub residual: f64,
 }
 
-/// What was found and what it took.
+/// Computed eigenpairs and their cost.
 #[derive(Clone, Debug)]
 pub struct Spectrum {
-    /// In the order asked for; fewer than wanted where there are no more, none where a product was not finite.
+    /// Eigenpairs in the requested order. Fewer than requested if no more exist; empty if a product
+    /// was not finite.
     pub pairs: Vec<Eigenpair>,
-    /// Products taken.
+    /// Number of operator products.
     pub products: usize,
-    /// Whether all wanted pairs are there, each within the tolerance.
+    /// Whether all requested pairs were found within the tolerance.
     pub converged: bool,
 }
 
-/// Basis, products, and the projection of the operator on the basis.
+/// Basis, products, and the operator's projection on the basis.
 struct Subspace {
     first: First,
     v: Vec<DVector<f64>>,
@@ -75,28 +78,30 @@ struct Subspace {
 }
 
 impl Lanczos {
-    /// Eigenpairs that leave half of the basis for new directions after a restart.
+    /// Maximum number of eigenpairs, which leaves half of the basis for new directions after a
+    /// restart.
     pub const MOST_PAIRS: usize = BASIS / 2 - SPARE;
 
-    /// The first eigenpair.
+    /// Computes only the first eigenpair.
     pub fn top(first: First, tolerance: f64, products: usize) -> Self {
         Self { pairs: 1, first, tolerance, products }
     }
 
-    /// Runs from `start`: random, or last time's eigenvector with something random added.
+    /// Runs from `start`: a random vector, or the previous eigenvector with random noise added.
     ///
     /// # Errors
-    /// When a product cannot be taken.
+    /// When a product fails.
     ///
     /// # Panics
-    /// When more than [`Lanczos::MOST_PAIRS`] pairs are wanted.
+    /// When more than [`Lanczos::MOST_PAIRS`] pairs are requested.
     pub fn run(&self, operator: &mut dyn Operator, start: DVector<f64>) -> Result<Spectrum> {
         assert!(self.pairs <= Self::MOST_PAIRS, "at most {} eigenpairs", Self::MOST_PAIRS);
         let mut space = Subspace { first: self.first, v: Vec::new(), w: Vec::new(), h: DMatrix::zeros(0, 0) };
         let mut next = restricted(operator, start);
         let (mut pairs, mut products, mut converged) = (Vec::new(), 0, false);
         while products < self.products {
-            // None where what a random start spans is invariant: there is nothing to go on with.
+            // `None` if the space spanned from a random start is invariant, so no direction is
+            // left.
             let Some(fresh) = orthonormal(next, &space.v) else { break };
             let product = operator.apply(&fresh)?;
             products += 1;
@@ -130,13 +135,13 @@ impl Subspace {
         self.w.push(w);
         self.h = std::mem::replace(&mut self.h, DMatrix::zeros(0, 0)).resize(k + 1, k + 1, 0.0);
         for i in 0..=k {
-            // The same twice but for rounding and the error of the products; the mean is symmetric.
+            // Both are equal up to rounding and the error of the products; the mean is symmetric.
             let entry = (dot(&self.v[i], &self.w[k]) + dot(&self.v[k], &self.w[i])) / 2.0;
             (self.h[(i, k)], self.h[(k, i)]) = (entry, entry);
         }
     }
 
-    /// Eigenvalues of the projection, in order, and their vectors in terms of the basis.
+    /// Eigenvalues of the projection, in order, with eigenvectors in the coordinates of the basis.
     fn ritz(&self) -> Vec<(f64, DVector<f64>)> {
         let small = SymmetricEigen::new(self.h.clone());
         let vectors = small.eigenvectors.column_iter().map(|column| column.into_owned());
@@ -148,7 +153,7 @@ impl Subspace {
         ritz
     }
 
-    /// The best `k` pairs the subspace has, and their residual vectors.
+    /// Best `k` pairs of the subspace, and their residual vectors.
     fn best(&self, k: usize) -> (Vec<Eigenpair>, Vec<DVector<f64>>) {
         let ritz = self.ritz().into_iter().take(k);
         let pairs = ritz.map(|(value, s)| {
@@ -160,7 +165,7 @@ impl Subspace {
         pairs.unzip()
     }
 
-    /// Keeps the best `k` Ritz vectors alone.
+    /// Keeps only the best `k` Ritz vectors.
     fn restart(&mut self, k: usize) {
         let ritz = self.ritz();
         let kept = &ritz[..k];

@@ -1,5 +1,6 @@
-//! Curvature of a loss: its Hessian as an operator, extreme eigenvalues, trace, spectral density, and the edges of stability
-//! they are compared with. Knows gradients as functions of flat weights, nothing of models.
+//! Curvature of a loss: its Hessian as an operator, extreme eigenvalues, trace, spectral density,
+//! and the edges of stability. Uses gradients as functions of flat weights and does not depend on
+//! models.
 
 mod density;
 mod edge;

@@ -1,4 +1,4 @@
-//! Symmetric linear operators that are known by their products alone.
+//! Symmetric linear operators that are accessible only through products.
 
 use nalgebra::DVector;
 use rand::Rng;
@@ -10,20 +10,20 @@ use crate::random::normal_pair;
 
 /// A symmetric linear operator A on R^n.
 pub trait Operator {
-    /// n.
+    /// Dimension n.
     fn dimension(&self) -> usize;
 
-    /// `A v`.
+    /// Computes `A v`.
     ///
     /// # Errors
-    /// When the product cannot be taken.
+    /// When the product fails.
     fn apply(&mut self, v: &DVector<f64>) -> Result<DVector<f64>>;
 
-    /// Takes out of `v` what lies outside the space on which the operator is studied; nothing, where that is R^n.
+    /// Projects `v` onto the space on which the operator is studied; does nothing if that is R^n.
     fn restrict(&self, _v: &mut DVector<f64>) {}
 }
 
-/// A random vector, restricted.
+/// Restricts a random vector.
 pub(super) fn restricted(operator: &dyn Operator, mut v: DVector<f64>) -> DVector<f64> {
     operator.restrict(&mut v);
     v
@@ -54,8 +54,8 @@ pub(super) fn add_scaled(sum: &mut DVector<f64>, scale: f64, v: &DVector<f64>) {
     kernels::accumulate_scaled(sum.as_mut_slice(), v.as_slice(), scale);
 }
 
-/// What of `x` is orthogonal to an orthonormal `basis`, of length 1; none where rounding is all that is left. Classical
-/// Gram-Schmidt, twice, which is enough (Giraud et al. 2005).
+/// Component of `x` orthogonal to an orthonormal `basis`, scaled to length 1; `None` if only
+/// rounding errors remain. Uses classical Gram-Schmidt twice, which is enough (Giraud et al. 2005).
 pub(super) fn orthonormal(mut x: DVector<f64>, basis: &[DVector<f64>]) -> Option<DVector<f64>> {
     let before = norm(&x);
     for _ in 0..2 {
@@ -65,6 +65,6 @@ pub(super) fn orthonormal(mut x: DVector<f64>, basis: &[DVector<f64>]) -> Option
         }
     }
     let after = norm(&x);
-    // Also refuses NaN.
+    // Also rejects NaN.
     (after > 1e-12 * before).then(|| x / after)
 }

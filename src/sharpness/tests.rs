@@ -1,4 +1,4 @@
-//! Curvature against dense matrices and closed forms.
+//! Compares curvature with dense matrices and closed forms.
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ fn rng(seed: u64) -> ChaCha8Rng {
     stream(seed, Stream::Synthetic("sharpness"))
 }
 
-/// `Q diag(values) Q'` with a random orthogonal Q.
+/// Returns `Q diag(values) Q'` with a random orthogonal Q.
 fn with_spectrum(values: &[f64], rng: &mut ChaCha8Rng) -> DMatrix<f64> {
     let n = values.len();
     let q = DMatrix::from_vec(n, n, noise(n * n, rng).data.into()).qr().q();
@@ -61,8 +61,8 @@ fn lanczos_finds_the_largest_of_either_sign_and_says_how_well() {
     }
 }
 
-/// Three hundred eigenvalues within 3e-4 of one another: whatever is reported converged is an eigenpair within its residual, and
-/// products that do not suffice are never reported to.
+/// Three hundred eigenvalues within 3e-4 of one another: any eigenpair reported as converged must
+/// be one within its residual, and too few products must never be reported as enough.
 #[test]
 fn lanczos_never_claims_a_clustered_spectrum_it_has_not_resolved() {
     let mut values: Vec<f64> = (0..300).map(|i| 1.0 - 1e-6 * f64::from(i)).collect();
@@ -87,7 +87,7 @@ fn lanczos_never_claims_a_clustered_spectrum_it_has_not_resolved() {
     assert!(given_up >= 4, "{given_up} of {}", resolved + given_up);
 }
 
-/// A start that is the second eigenvector but for rounding does not hide the first.
+/// A start that equals the second eigenvector up to rounding must not hide the first.
 #[test]
 fn lanczos_is_not_held_by_its_start() {
     let values: Vec<f64> = (0..50).map(|i| 1.0 / (1.0 + f64::from(i))).collect();
@@ -111,8 +111,8 @@ fn lanczos_ends_in_small_and_degenerate_spaces() {
     assert!(!broken.converged && broken.pairs.is_empty());
 }
 
-/// Unbiased within its own standard error, and better than Hutchinson's estimator alone on a falling spectrum; exact where the
-/// sketch spans everything.
+/// Estimates must be unbiased within their own standard error, better than Hutchinson's estimator
+/// on a falling spectrum, and exact if the sketch spans everything.
 #[test]
 fn traces_are_right_within_their_standard_error() {
     let values: Vec<f64> = (1..=120).map(|i| 100.0 / f64::from(i * i) - 0.05).collect();
@@ -129,7 +129,8 @@ fn traces_are_right_within_their_standard_error() {
     assert!((small.value - 2.5).abs() < 1e-12 && small.standard_error == Some(0.0));
 }
 
-/// Quadrature is exact for the moments it has room for: mean and mean square of the eigenvalues, within the spread over probes.
+/// Quadrature is exact for low moments: mean and mean square of the eigenvalues must match within
+/// the spread over probes.
 #[test]
 fn densities_have_the_moments_of_the_spectrum() {
     let values: Vec<f64> = (0..100).map(|i| f64::from(i % 10) - 2.0).collect();
@@ -157,7 +158,7 @@ fn edges_are_the_published_ones() {
 }
 
 proptest! {
-    /// The SAM-edge by the equation it solves, and as the case of the masked edge in which everything is live.
+    /// The SAM-edge must solve its equation and equal the masked edge with everything live.
     #[test]
     fn edges_solve_their_equation(eta in 1e-4f64..1.0, rho in 1e-4f64..1.0, g in 1e-6f64..1e3, sharpness in 1e-2f64..1e3) {
         let edge = sam_edge(eta, rho, g);
@@ -168,15 +169,15 @@ proptest! {
     }
 }
 
-/// A step of SAM on `w' H w / 2`, masked.
+/// A SAM step on `w' H w / 2`, masked.
 fn sam_step(h: &DMatrix<f64>, w: &DVector<f64>, eta: f64, rho: f64, live: &[bool]) -> DVector<f64> {
     let g: DVector<f64> = h * w;
     let ascent = hessian::masked(&g, live) * (rho / g.norm());
     w - eta * h * (w + ascent)
 }
 
-/// 10,000 random quadratics: below its edge a step of SAM lowers the loss, and a masked step brings the weights nearer to the
-/// minimum.
+/// On 10,000 random quadratics, a SAM step below its edge must lower the loss, and a masked step
+/// must bring the weights closer to the minimum.
 #[test]
 fn below_the_edge_no_random_quadratic_is_climbed() {
     let rng = &mut rng(15);
@@ -203,7 +204,7 @@ fn below_the_edge_no_random_quadratic_is_climbed() {
         let image: DVector<f64> = &h * &top.vector;
         let parts = [top.vector.dot(&image), rho / g * hessian::masked(&image, &live).norm_squared()];
         let edge = masked_edge(eta, sharpness, parts);
-        // The verdict is that of the step's own matrix, and the edge does not lie below SAM's.
+        // The edge must agree with the step's own matrix, and not lie below SAM's.
         assert_eq!(sharpness < edge, top.value < 2.0 / eta, "case {case}");
         assert!(edge >= sam_edge(eta, rho, g) * (1.0 - 1e-9), "case {case}");
         if sharpness < edge {

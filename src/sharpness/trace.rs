@@ -1,5 +1,5 @@
-//! The trace of a symmetric operator by Hutch++ (Meyer et al. 2021): exact on a sketched subspace, Hutchinson's estimator on
-//! the rest.
+//! Trace of a symmetric operator by Hutch++ (Meyer et al. 2021): exact on a sketched subspace,
+//! Hutchinson's estimator on the rest.
 
 use nalgebra::DVector;
 use rand_chacha::ChaCha8Rng;
@@ -10,18 +10,18 @@ use crate::error::Result;
 /// An estimate of a trace.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trace {
-    /// The estimate, unbiased.
+    /// Unbiased estimate.
     pub value: f64,
-    /// Its standard error, from the spread of the random part; none where that is a single sample.
+    /// Standard error from the spread of the random part; `None` for a single sample.
     pub standard_error: Option<f64>,
-    /// Products taken.
+    /// Number of operator products.
     pub products: usize,
 }
 
-/// The trace with `3 k` products at most.
+/// Estimates the trace with at most `3 k` products.
 ///
 /// # Errors
-/// When a product cannot be taken.
+/// When a product fails.
 pub fn trace(operator: &mut dyn Operator, k: usize, rng: &mut ChaCha8Rng) -> Result<Trace> {
     let n = operator.dimension();
     let mut products = 0;

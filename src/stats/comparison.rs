@@ -1,21 +1,21 @@
-//! A setting beside a reference: everything that is said of their difference.
+//! Comparison of a setting with a reference.
 
 use serde::Serialize;
 
 use super::{Claim, Difference, Finding, Interval, Tested, bootstrap_mean, paired, sign_flip, summary};
 
-/// Level of the intervals.
+/// Confidence level of the intervals.
 pub const LEVEL: f64 = 0.95;
-/// Level of the tests of claims.
+/// Significance level of tests of claims.
 pub const ALPHA: f64 = 0.05;
-/// The power that a stated number of seeds would have.
+/// Power for the stated number of seeds.
 pub const POWER: f64 = 0.8;
 
-/// Differences `a - b` over the keys (seeds) that both have: what a common seed makes equal cancels out. What a single pair cannot
-/// tell is none.
+/// Differences `a - b`, paired by the keys (seeds) that both have, so that effects of a common seed
+/// cancel. Values that a single pair cannot determine are `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Pairs.
+    /// Number of pairs.
     pub n: usize,
     /// Mean difference.
     pub mean: f64,
@@ -27,21 +27,21 @@ pub struct Comparison {
     pub bootstrap_interval: Option<Interval>,
     /// Two-sided p of no difference, by Student's t.
     pub p: Option<f64>,
-    /// The same, corrected for all comparisons of the report (Holm).
+    /// [`Comparison::p`] with Holm's correction for all comparisons of the report.
     pub p_corrected: Option<f64>,
-    /// Two-sided p of no difference by flipping signs, which assumes no normal values.
+    /// Two-sided p of no difference by sign flips, without assuming normality.
     pub p_sign_flip: Option<f64>,
-    /// The claim that `a` loses less than the margin against `b`.
+    /// Claim that `a` loses less than the margin against `b`.
     pub no_loss: Option<Tested>,
-    /// The claim that they differ by less than the margin.
+    /// Claim that they differ by less than the margin.
     pub equivalent: Option<Tested>,
-    /// Seeds at which the first claim would be supported with a probability of .8, were there no difference and the spread what it
-    /// is; where it was asked for.
+    /// Seeds at which the no-loss claim would be supported with probability .8, given no true
+    /// difference and the observed spread, if requested.
     pub seeds_for_no_loss: Option<usize>,
 }
 
 impl Comparison {
-    /// Of paired values that are whole multiples of `step`; none without a pair.
+    /// Compares paired values that are whole multiples of `step`; `None` without a pair.
     pub fn of_pairs<K: PartialEq>(a: &[(K, f64)], b: &[(K, f64)], step: f64, margin: f64) -> Option<Self> {
         let differences: Vec<f64> = paired(a, b).iter().map(|[a, b]| a - b).collect();
         let found = summary(&differences)?;
@@ -62,26 +62,26 @@ impl Comparison {
         })
     }
 
-    /// With the seeds that would support no loss.
+    /// Adds the number of seeds that would support no loss.
     #[must_use]
     pub fn with_seeds(self, step: f64, margin: f64) -> Self {
         let seeds = self.sd.and_then(|sd| Claim::NoLoss.seeds(sd.max(step), margin, ALPHA, POWER));
         Self { seeds_for_no_loss: seeds, ..self }
     }
 
-    /// The seeds that would support no loss, where it is undecided and they are more than there are.
+    /// Seeds that would support no loss, if it is undecided and they exceed the present number.
     pub fn seeds_wanting(&self) -> Option<usize> {
         let undecided = self.no_loss.is_some_and(|tested| tested.finding == Finding::Undecided);
         self.seeds_for_no_loss.filter(|seeds| undecided && *seeds > self.n)
     }
 }
 
-/// Which of some trade-offs no other dominates: no other costs at most as much and is worth at least as much, one of both strictly.
-/// `(cost, worth)`; a NaN is never on the front.
+/// Marks the Pareto front. A trade-off `(cost, worth)` is dominated if another costs at most as
+/// much and is worth at least as much, one of them strictly. NaN is never on the front.
 pub fn pareto_front(tradeoffs: &[(f64, f64)]) -> Vec<bool> {
     let mut order: Vec<usize> =
         (0..tradeoffs.len()).filter(|i| !(tradeoffs[*i].0 + tradeoffs[*i].1).is_nan()).collect();
-    // By rising cost; of equal cost, the worthiest first.
+    // By ascending cost; ties by descending worth.
     order.sort_by(|a, b| {
         let ((cost_a, worth_a), (cost_b, worth_b)) = (tradeoffs[*a], tradeoffs[*b]);
         cost_a.total_cmp(&cost_b).then(worth_b.total_cmp(&worth_a))

@@ -1,14 +1,15 @@
-//! How fast the averaged squared gradient norm falls: what convergence theorems bound (Mi et al. 2022, theorem 2, of sparse
-//! SAM: log T / sqrt T with eta and rho falling as 1 / sqrt t).
+//! Decay rate of the averaged squared gradient norm, which convergence theorems bound (Mi et al.
+//! 2022, theorem 2, for sparse SAM: log T / sqrt T with eta and rho falling as 1 / sqrt t).
 
-/// The fit looks at T from this part of the training on.
+/// Fraction of the training at which the fit starts.
 const FIRST_PART: f64 = 0.1;
-/// Values of T, evenly spaced in log T.
+/// Number of T values, evenly spaced in log T.
 const POINTS: usize = 20;
 
-/// The exponent p of `mean over t <= T of the squared gradient norm ~ T^p`: the slope of a least-squares line through
-/// (log T, log mean) over the last decade of T. `norms` are (step from 0, squared norm), in rising order of steps. None where
-/// there are too few of them, or where one is not a positive number.
+/// Exponent p of `mean over t <= T of the squared gradient norm ~ T^p`: the slope of a
+/// least-squares line through (log T, log mean) over the last decade of T. `norms` are (step from
+/// 0, squared norm), by ascending step. `None` if there are too few, or one is not a positive
+/// number.
 pub fn convergence_exponent(norms: &[(u64, f64)]) -> Option<f64> {
     let last = norms.last()?.0 as f64 + 1.0;
     let mut sum = 0.0;
@@ -32,7 +33,7 @@ pub fn convergence_exponent(norms: &[(u64, f64)]) -> Option<f64> {
     slope(&points).filter(|slope| slope.is_finite())
 }
 
-/// Slope of the least-squares line; none for fewer than three points.
+/// Slope of the least-squares line; `None` for fewer than three points.
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
     if points.len() < 3 {
         return None;
@@ -48,7 +49,7 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Values whose running mean is exactly T^-1/2.
+    /// Values with a running mean of exactly T^-1/2.
     #[test]
     fn a_power_law_is_found() {
         let total = |t: f64| t.powf(0.5);

@@ -1,4 +1,4 @@
-//! Claims that a difference is small, and how many seeds would decide them.
+//! Claims that a difference is small, and the number of seeds to decide them.
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
@@ -6,20 +6,20 @@ use statrs::function::gamma::ln_gamma;
 
 use super::{Difference, Interval};
 
-/// What the data say of a claim.
+/// Conclusion about a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
-    /// It holds, at the level.
+    /// The claim holds at the level.
     Supported,
-    /// It does not, at the level.
+    /// The claim is wrong at the level.
     Refuted,
-    /// The data allow both.
+    /// The data are compatible with both.
     Undecided,
 }
 
 impl Finding {
-    /// The word for it.
+    /// Word in reports.
     pub fn word(self) -> &'static str {
         match self {
             Self::Supported => "supported",
@@ -33,28 +33,30 @@ impl Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Claim {
-    /// It is larger than minus the margin: no loss (non-inferiority).
+    /// The difference is larger than minus the margin: no loss (non-inferiority).
     NoLoss,
-    /// It lies within the margin to both sides (equivalence).
+    /// The difference is within the margin on both sides (equivalence).
     Equivalent,
 }
 
 /// A tested claim.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tested {
-    /// The margin.
+    /// Margin of the claim.
     pub margin: f64,
-    /// What the data say.
+    /// Conclusion.
     pub finding: Finding,
-    /// p of the hypothesis that the claim is wrong: of equivalence, the larger of two one-sided tests' (Schuirmann 1987).
+    /// p of the hypothesis that the claim is wrong; for equivalence, the larger of two one-sided
+    /// tests' p (Schuirmann 1987).
     pub p: f64,
-    /// The interval whose place decides: of level 1 - 2 alpha.
+    /// Interval of level 1 - 2 alpha that decides the claim.
     pub interval: Interval,
 }
 
 impl Claim {
-    /// Tests it at level `alpha`: it is supported where the interval of level 1 - 2 alpha lies where the claim says, refuted where
-    /// it lies wholly elsewhere. Either is wrong with a probability of at most alpha. None where the difference is not finite.
+    /// Tests the claim at level `alpha`. It is supported if the interval of level 1 - 2 alpha lies
+    /// entirely within the claimed range, and refuted if entirely outside. Each conclusion is wrong
+    /// with probability at most alpha. `None` if the difference is not finite.
     pub fn test(self, difference: &Difference, margin: f64, alpha: f64) -> Option<Tested> {
         let interval = difference.interval(1.0 - 2.0 * alpha)?;
         let opposite = Difference { mean: -difference.mean, ..*difference };
@@ -75,12 +77,12 @@ impl Claim {
         Some(Tested { margin, finding, p, interval })
     }
 
-    /// Seeds at which it would be supported with probability `power`, were there no difference at all, if paired differences have
-    /// this standard deviation; none beyond 10,000.
+    /// Seeds at which the claim is supported with probability `power`, given no true difference and
+    /// this standard deviation of paired differences; `None` beyond 10,000.
     pub fn seeds(self, sd: f64, margin: f64, alpha: f64, power: f64) -> Option<usize> {
         const MOST: usize = 10_000;
         let enough = |n: &usize| self.power(*n, sd, margin, alpha) >= power;
-        // Power rises with n.
+        // Power increases with n.
         let mut high = 2;
         while !enough(&high) {
             high *= 2;
@@ -96,7 +98,8 @@ impl Claim {
         (high <= MOST).then_some(high.max(2))
     }
 
-    /// The probability that it is supported by n paired differences of mean 0 and this standard deviation.
+    /// Probability that n paired differences with mean 0 and this standard deviation support the
+    /// claim.
     fn power(self, n: usize, sd: f64, margin: f64, alpha: f64) -> f64 {
         if n < 2 {
             return 0.0;
@@ -105,7 +108,7 @@ impl Claim {
         let Ok(student) = StudentsT::new(0.0, 1.0, freedom) else { return 0.0 };
         let (t, distance) = (student.inverse_cdf(1.0 - alpha), margin * (n as f64).sqrt() / sd);
         let normal = Normal::standard();
-        // Given a sample's standard deviation, s times the true one, the mean alone is left to chance.
+        // Given the sample standard deviation, s times the true one, only the mean is random.
         let given = |s: f64| {
             let upper = distance - t * s;
             match self {
@@ -113,7 +116,7 @@ impl Claim {
                 Self::Equivalent => (2.0 * normal.cdf(upper) - 1.0).max(0.0),
             }
         };
-        // s sqrt(n - 1) is distributed as chi.
+        // s sqrt(n - 1) has a chi distribution.
         let constant = freedom / 2.0 * freedom.ln() - (freedom / 2.0 - 1.0) * 2f64.ln() - ln_gamma(freedom / 2.0);
         let density = |s: f64| (constant + (freedom - 1.0) * s.ln() - freedom * s * s / 2.0).exp();
         let width = 10.0 / freedom.sqrt();
@@ -122,7 +125,7 @@ impl Claim {
     }
 }
 
-/// The integral of a function, by midpoints.
+/// Integrates a function by the midpoint rule.
 fn midpoints(from: f64, to: f64, f: impl Fn(f64) -> f64) -> f64 {
     const PARTS: usize = 300;
     let step = (to - from) / PARTS as f64;

@@ -1,4 +1,4 @@
-//! Tests of differences, for few values.
+//! Tests of differences for small samples.
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
@@ -6,14 +6,14 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use super::{Interval, ROUNDING, Summary, mean, summary};
 use crate::random::{Stream, stream, unit};
 
-/// Up to this many rearrangements all of them are taken, which makes a test exact.
+/// Maximum number of rearrangements to enumerate, which makes a test exact.
 const ALL: u64 = 1 << 16;
-/// Otherwise so many are drawn, beside the one that was found.
+/// Random rearrangements otherwise, besides the observed one.
 const DRAWN: u64 = 20_000;
 
-/// Two-sided p of paired differences under the hypothesis that each might as well have had the other sign (Fisher 1935, section
-/// 21): the part of all choices of signs whose mean is as far from 0. Of n differences it is at least 2^(1 - n): five seeds
-/// decide nothing at .05. None for no values or NaN.
+/// Two-sided p of paired differences under the hypothesis that each sign is arbitrary (Fisher 1935,
+/// section 21): the fraction of sign assignments with a mean at least as far from 0. It is at least
+/// 2^(1 - n) for n differences, so five seeds decide nothing at .05. `None` for no values or NaN.
 pub fn sign_flip(differences: &[f64]) -> Option<f64> {
     let n = differences.len() as u32;
     let found = mean(differences).abs();
@@ -33,25 +33,26 @@ pub fn sign_flip(differences: &[f64]) -> Option<f64> {
     Some((1 + hits.count()) as f64 / (1 + DRAWN) as f64)
 }
 
-/// A difference of means and how well it is known: its standard error on so many degrees of freedom.
+/// Difference of means, with its standard error and degrees of freedom.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Difference {
-    /// The difference.
+    /// Estimated difference.
     pub mean: f64,
-    /// Its standard error.
+    /// Standard error of the difference.
     pub standard_error: f64,
     /// Degrees of freedom.
     pub freedom: f64,
 }
 
 impl Difference {
-    /// Of pairs (Student 1908), from their differences; none for fewer than two.
+    /// Difference of pairs (Student 1908), from their differences; `None` for fewer than two.
     pub fn paired(differences: &Summary) -> Option<Self> {
         let n = differences.n as f64;
         Some(Self { mean: differences.mean, standard_error: differences.sd? / n.sqrt(), freedom: n - 1.0 })
     }
 
-    /// Of two samples whose variances may differ, `a - b` (Welch 1947); none where one has fewer than two values.
+    /// Difference `a - b` of two samples with unequal variances (Welch 1947); `None` if one has
+    /// fewer than two values.
     pub fn welch(a: &[f64], b: &[f64]) -> Option<Self> {
         let [a, b] = [summary(a)?, summary(b)?];
         let part = |s: Summary| Some((s.sd?.powi(2) / s.n as f64, (s.n - 1) as f64));
@@ -61,34 +62,34 @@ impl Difference {
         Some(Self { mean: a.mean - b.mean, standard_error: (va + vb).sqrt(), freedom })
     }
 
-    /// The same, of means that are whole multiples of a step: what is equal by chance is not thereby certain, so the standard error is
-    /// at least that of one step in each of the n values.
+    /// Raises the standard error for means of values that are whole multiples of a step. Values may
+    /// be equal by chance, so the error is at least that of one step in each of the n values.
     #[must_use]
     pub fn in_steps_of(self, step: f64, n: usize) -> Self {
         Self { standard_error: self.standard_error.max(step / (n.max(1) as f64).sqrt()), ..self }
     }
 
-    /// Interval of the difference; none where it is not finite.
+    /// Interval of the difference; `None` if not finite.
     pub fn interval(&self, level: f64) -> Option<Interval> {
         let half = self.student()?.inverse_cdf(0.5 + level / 2.0) * self.standard_error;
         let interval = Interval { low: self.mean - half, high: self.mean + half };
         (interval.low.is_finite() && interval.high.is_finite()).then_some(interval)
     }
 
-    /// Two-sided p under the hypothesis that it is 0.
+    /// Two-sided p under the hypothesis of no difference.
     pub fn p(&self) -> Option<f64> {
         Some(2.0 * self.above(self.mean.abs())?.min(0.5))
     }
 
-    /// p of the one-sided test that it is larger than `bound`.
+    /// p of the one-sided test that the difference is larger than `bound`.
     pub(super) fn p_larger_than(&self, bound: f64) -> Option<f64> {
         self.above(self.mean - bound)
     }
 
-    /// The probability of an estimate so far above the truth.
+    /// Probability of an estimate this far above the truth.
     fn above(&self, distance: f64) -> Option<f64> {
         if self.standard_error == 0.0 {
-            // Without spread everything is certain.
+            // Without spread the result is certain.
             let p = if distance > 0.0 { 0.0 } else { 1.0 };
             return distance.is_finite().then_some(p);
         }
@@ -101,8 +102,8 @@ impl Difference {
     }
 }
 
-/// Holm's correction (Holm 1979): p of each of several tests such that rejecting where it is at most a level makes one false
-/// rejection or more with at most that probability.
+/// Holm's correction of several tests (Holm 1979). Rejecting where the corrected p is at most a
+/// level makes at least one false rejection with at most that probability.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));

@@ -7,7 +7,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 use super::{ROUNDING, mean, median_of_sorted};
 use crate::random::{Stream, below, stream};
 
-/// The ends of an interval.
+/// An interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Interval {
     /// Lower end.
@@ -17,28 +17,31 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Whether `value` lies in it.
+    /// Whether `value` lies in the interval.
     pub fn contains(&self, value: f64) -> bool {
         self.low <= value && value <= self.high
     }
 }
 
-/// Up to this many resamples all of them are taken, which is exact: of up to five values.
+/// Maximum number of resamples to enumerate, which is exact: up to five values.
 const ALL: usize = 5_000;
-/// Otherwise so many are drawn: the ends of a 95% interval then vary by a few hundredths of its width.
+/// Random resamples otherwise. The ends of a 95% interval then vary by a few hundredths of its
+/// width.
 const DRAWN: usize = 5_000;
 
-/// Interval of the mean by the bootstrap, bias-corrected and accelerated (Efron 1987, section 4); none for fewer than two
-/// values or equal ones. With few values it is too narrow: of five normal ones, a 95% interval holds the mean in 82% of cases.
+/// Interval of the mean by the bootstrap, bias-corrected and accelerated (Efron 1987, section 4);
+/// `None` for fewer than two values or equal ones. It is too narrow for few values: with five
+/// normal ones, a 95% interval covers the mean in 82% of cases.
 pub fn bootstrap_mean(values: &[f64], level: f64) -> Option<Interval> {
     let found = mean(values);
     let means = resampled(values, |sample| mean(sample))?;
-    // Resamples of the same values in another order have the same mean but for rounding.
+    // Resamples of the same values in another order have equal means up to rounding.
     let equal = ROUNDING * values.iter().fold(0f64, |m, v| m.max(v.abs()));
     let below = means.iter().map(|m| if (m - found).abs() <= equal { 0.5 } else { f64::from(*m < found) });
     let normal = Normal::standard();
     let bias = normal.inverse_cdf(below.sum::<f64>() / means.len() as f64);
-    // Of the mean, the jackknife's values differ from their mean as the values do from theirs, with the other sign.
+    // The jackknife's means deviate from their mean in proportion to the values' deviations, with
+    // the opposite sign.
     let power = |k| values.iter().map(|v| (v - found).powi(k)).sum::<f64>();
     let acceleration = power(3) / (6.0 * power(2).powf(1.5));
     let end = |tail: f64| {
@@ -49,7 +52,8 @@ pub fn bootstrap_mean(values: &[f64], level: f64) -> Option<Interval> {
     (interval.low.is_finite() && interval.high.is_finite()).then_some(interval)
 }
 
-/// Interval of the median by the bootstrap's quantiles (Efron 1979); none for fewer than two values or equal ones.
+/// Interval of the median by bootstrap quantiles (Efron 1979); `None` for fewer than two values or
+/// equal ones.
 pub fn bootstrap_median(values: &[f64], level: f64) -> Option<Interval> {
     let medians = resampled(values, |sample| {
         sample.sort_unstable_by(f64::total_cmp);
@@ -58,7 +62,7 @@ pub fn bootstrap_median(values: &[f64], level: f64) -> Option<Interval> {
     Some(Interval { low: quantile(&medians, (1.0 - level) / 2.0), high: quantile(&medians, (1.0 + level) / 2.0) })
 }
 
-/// The statistic of resamples, sorted; none where there is nothing to vary.
+/// Sorted statistics of resamples; `None` if nothing varies.
 fn resampled(values: &[f64], mut statistic: impl FnMut(&mut [f64]) -> f64) -> Option<Vec<f64>> {
     let n = values.len();
     if n < 2 || values.iter().any(|v| !v.is_finite()) || values.iter().all(|v| *v == values[0]) {
@@ -80,7 +84,7 @@ fn resampled(values: &[f64], mut statistic: impl FnMut(&mut [f64]) -> f64) -> Op
     Some(found)
 }
 
-/// The values whose places are the digits of `number` in base n.
+/// Resample whose indices are the digits of `number` in base n.
 fn nth(values: &[f64], mut number: usize, sample: &mut [f64]) {
     for place in sample {
         *place = values[number % values.len()];
@@ -92,7 +96,7 @@ fn drawn(values: &[f64], rng: &mut ChaCha8Rng, sample: &mut [f64]) {
     sample.iter_mut().for_each(|place| *place = values[below(rng, values.len())]);
 }
 
-/// The quantile of sorted values, between neighbours by the line through them.
+/// Quantile of sorted values, with linear interpolation.
 fn quantile(sorted: &[f64], part: f64) -> f64 {
     let at = part.clamp(0.0, 1.0) * (sorted.len() - 1) as f64;
     let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);

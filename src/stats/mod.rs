@@ -1,4 +1,4 @@
-//! Statistics of small samples. Pure: numbers in, numbers out.
+//! Statistics of small samples, as pure functions.
 
 mod comparison;
 mod convergence;
@@ -19,7 +19,8 @@ pub use ratio::Ratio;
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-/// Of the largest value, what sums of the same values in another order may differ by.
+/// Relative rounding difference, over the largest value, between sums of the same values in
+/// different orders.
 const ROUNDING: f64 = 1e-12;
 
 /// Mean and spread of a sample.
@@ -29,16 +30,16 @@ pub struct Summary {
     pub n: usize,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Sample standard deviation (n - 1); none for a single value, which has no spread to show.
+    /// Sample standard deviation (n - 1); `None` for a single value.
     pub sd: Option<f64>,
 }
 
-/// Arithmetic mean; NaN of no values.
+/// Arithmetic mean; NaN without values.
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Mean and standard deviation; none of an empty sample.
+/// Mean and standard deviation; `None` for an empty sample.
 pub fn summary(values: &[f64]) -> Option<Summary> {
     let n = values.len();
     if n == 0 {
@@ -50,8 +51,8 @@ pub fn summary(values: &[f64]) -> Option<Summary> {
 }
 
 impl Summary {
-    /// Half the width of the interval that holds the mean at this confidence level, by Student's t for normal values; none
-    /// for a single value.
+    /// Half the width of the mean's confidence interval at this level, by Student's t for normal
+    /// values; `None` for a single value.
     pub fn half_interval(&self, level: f64) -> Option<f64> {
         let sd = self.sd?;
         let t = StudentsT::new(0.0, 1.0, (self.n - 1) as f64).ok()?;
@@ -59,7 +60,7 @@ impl Summary {
     }
 }
 
-/// The values of `a` and `b` over the keys (seeds) that both have, in the order of `a`.
+/// Pairs of values of `a` and `b` for the keys (seeds) that both have, in the order of `a`.
 pub fn paired<K: PartialEq>(a: &[(K, f64)], b: &[(K, f64)]) -> Vec<[f64; 2]> {
     let partner = |key: &K| b.iter().find(|(k, _)| k == key).map(|(_, v)| *v);
     a.iter().filter_map(|(k, v)| Some([*v, partner(k)?])).collect()
@@ -68,7 +69,7 @@ pub fn paired<K: PartialEq>(a: &[(K, f64)], b: &[(K, f64)]) -> Vec<[f64; 2]> {
 /// Median of sorted values.
 ///
 /// # Panics
-/// When there are none.
+/// When there are no values.
 fn median_of_sorted(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
@@ -87,7 +88,7 @@ pub struct Median {
     pub max: f64,
 }
 
-/// Median and range; none of an empty sample.
+/// Median and range; `None` for an empty sample.
 pub fn median(values: &[f64]) -> Option<Median> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Against SciPy 1.17, and what must hold for any numbers.
+//! Tests against SciPy 1.17, and properties that hold for any numbers.
 
 use proptest::prelude::*;
 
@@ -34,7 +34,7 @@ fn comparisons_pair_by_seed_and_a_single_pair_tells_only_its_difference() {
     assert_eq!(pairs(&[(1, 5.0)], &[(2, 4.5)]), None);
 }
 
-/// Accuracies are whole numbers of samples: two differences that happen to be equal are not known to the last digit.
+/// Accuracies are whole numbers of samples: two equal differences may be equal by chance.
 #[test]
 fn chance_ties_are_not_certainty() {
     let tie = |step| Comparison::of_pairs(&[(1, 0.5), (2, 0.6)], &[(1, 0.51), (2, 0.61)], step, 0.003).expect("pairs");
@@ -79,7 +79,7 @@ fn ends(found: Option<Interval>, [low, high]: [f64; 2], tolerance: f64) {
 
 #[test]
 fn bootstrap_intervals_are_scipys() {
-    // scipy.stats.bootstrap's formula on all resamples, as fractions.
+    // The formula of scipy.stats.bootstrap on all resamples, as fractions.
     ends(bootstrap_mean(&[1.0, 2.0, 4.0], 0.95), [1.333_333_333_333, 3.766_589_652_317], 1e-9);
     ends(bootstrap_mean(&[0.2, -0.1, 0.5, 0.4, 1.9], 0.95), [0.14, 1.5], 1e-9);
     // scipy.stats.bootstrap(method="BCa", n_resamples=400000)
@@ -111,7 +111,8 @@ fn tests_of_differences_are_scipys() {
     }
 }
 
-/// Drawn signs agree with the t-test on normal values, where the exact ones are too many.
+/// With too many sign assignments to enumerate, random ones must agree with the t-test on normal
+/// values.
 #[test]
 fn large_samples_are_drawn() {
     let mut rng = stream(1, Stream::Synthetic("values"));
@@ -148,7 +149,8 @@ fn claims_are_tested_as_by_scipy() {
 
 #[test]
 fn seeds_that_would_decide_are_scipys() {
-    // The smallest n with nct.sf(t.ppf(.95, n - 1), n - 1, margin sqrt(n) / sd) >= .8; for both sides, by integration.
+    // The smallest n with nct.sf(t.ppf(.95, n - 1), n - 1, margin sqrt(n) / sd) >= .8; for
+    // equivalence, by integration.
     for (sd, margin, no_loss, equivalent) in
         [(0.003, 0.003, 8, 11), (0.005, 0.003, 19, 26), (0.0038, 0.01, 3, 4), (0.01, 0.003, 71, 97)]
     {
@@ -160,8 +162,9 @@ fn seeds_that_would_decide_are_scipys() {
     assert_eq!(Claim::NoLoss.seeds(0.0, 0.003, 0.05, 0.8), Some(2));
 }
 
-/// Without a difference, and with one of exactly the margin, tests err as often as their level says; at a difference of two standard
-/// deviations five seeds find it with the power that docs/statistics.md states.
+/// Without a difference, or with one of exactly the margin, tests must err as often as their level
+/// says. For a difference of two standard deviations, five seeds must have the power stated in
+/// docs/statistics.md.
 #[test]
 fn error_rates_are_the_stated_ones() {
     const RUNS: usize = 20_000;
@@ -187,7 +190,7 @@ fn error_rates_are_the_stated_ones() {
     }
 }
 
-/// The bootstrap's intervals are as narrow as its documentation says.
+/// The bootstrap's intervals must be as narrow as documented.
 #[test]
 fn bootstrap_intervals_of_five_values_are_too_narrow() {
     const RUNS: usize = 2000;
@@ -223,7 +226,8 @@ proptest! {
         prop_assert_eq!(pareto_front(&points), expected);
     }
 
-    /// A wider interval holds a narrower one, and p falls below 1 - level exactly where the interval leaves 0 out.
+    /// A wider interval must contain a narrower one, and p must fall below 1 - level exactly if the
+    /// interval excludes 0.
     #[test]
     fn intervals_and_tests_agree(values in prop::collection::vec(-1.0..1.5f64, 2..9), level in 0.5..0.99f64) {
         prop_assume!(summary(&values).and_then(|s| s.sd).is_some_and(|sd| sd > 1e-6));

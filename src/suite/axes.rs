@@ -1,6 +1,6 @@
-//! The axes: every setting that a grid can vary. A new one needs a row here, a field of the cell that holds it, and the
-//! line of `choices.rs` that fills the field. From the rows follow the keys of a grid entry with their defaults and errors,
-//! the schema, filters, labels and the columns of reports.
+//! Axes: all settings that a grid can vary. A new one needs a row here, a field of the cell, and a
+//! line in `choices.rs` that sets the field. The rows determine the keys of a grid entry with their
+//! defaults and errors, the schema, filters, labels, and report columns.
 
 use std::borrow::Cow;
 
@@ -14,49 +14,50 @@ use crate::word::word;
 
 /// A setting that a grid can vary.
 pub(super) struct Axis {
-    /// Its name in filters, labels and reports.
+    /// Name in filters, labels and reports.
     pub(super) name: &'static str,
-    /// Its key in a grid entry, if it has one.
+    /// Key in a grid entry, if any.
     pub(super) key: Option<GridKey>,
-    /// The value that labels leave out.
+    /// Value that labels omit.
     pub(super) unsaid: Option<&'static str>,
-    /// Its value in a cell, where it applies.
+    /// Value in a cell, if the axis applies.
     pub(super) get: fn(&Cell) -> Option<Value>,
 }
 
 /// A key of a grid entry.
 pub(super) struct GridKey {
-    /// Its name in the entry.
+    /// Name in the entry.
     pub(super) name: &'static str,
-    /// One line for people.
+    /// One-line description.
     pub(super) about: &'static str,
-    /// The values it allows.
+    /// Values it accepts.
     pub(super) kind: Kind,
-    /// Its place among the loops of an expansion, outermost first. Fixed: hashes of plans depend on the order of cells.
+    /// Order of the loops of an expansion, outermost first. Fixed, since hashes of plans depend on
+    /// the order of cells.
     pub(super) rank: u8,
-    /// The optimizers that read it.
+    /// Whether an optimizer reads the key.
     pub(super) read_by: fn(&OptimizerEntry) -> bool,
-    /// What it is worth next to the choices made so far, those of a lower rank.
+    /// Value of the key, given the choices for keys of lower rank.
     pub(super) worth: fn(&Choices<'_>) -> Worth,
 }
 
-/// What a key is worth next to choices already made.
+/// Value of a key, given the choices already made.
 pub(super) enum Worth {
-    /// What is given, else a default.
+    /// The given value, or else this default.
     Default(Value),
-    /// What is given; an example for the error where nothing is.
+    /// The given value; an example for the error if none is given.
     Required(&'static str),
-    /// This value, and nothing may be given: the reason.
+    /// This value; none may be given, for this reason.
     Fixed(Value, String),
-    /// Nothing: what it requires.
+    /// No value; the message says what the key requires.
     Nothing(String),
 }
 
-/// The axes, in the order of reports. Keys of an optimizer's own stand where [`OWN`] says.
+/// Axes in the order of reports. An optimizer's own keys come before [`OWN_BEFORE`].
 pub(super) const AXES: &[Axis] = &[
     Axis {
         name: "optimizer",
-        key: None, // Its values decide which other keys there are.
+        key: None, // Its value determines the other keys.
         unsaid: None,
         get: |cell| Some(Value::Word(cell.optimizer.name.clone())),
     },
@@ -343,10 +344,10 @@ pub(super) const AXES: &[Axis] = &[
     Axis { name: "seed", key: None, unsaid: None, get: |cell| Some(Value::Count(cell.seed)) },
 ];
 
-/// Keys of an optimizer's own are expanded here.
+/// Rank of an optimizer's own keys.
 pub(super) const OWN_RANK: u8 = 5;
 
-/// Keys of an optimizer's own stand before this axis.
+/// Axis that follows an optimizer's own keys.
 const OWN_BEFORE: &str = "batch_norm";
 
 fn any(_: &OptimizerEntry) -> bool {
@@ -369,7 +370,7 @@ fn with_fisher(choices: &Choices<'_>, default: Value) -> Worth {
     let other = |score| choices.optimizer.masks.is_some_and(|masks| masks.scores.contains(&score));
     match choices.parsed("mask") {
         Some(MaskScore::Fisher) => Worth::Default(default),
-        // The score itself is refused, once all keys are known.
+        // The score itself is rejected once all keys are known.
         Some(score) if !other(score) => Worth::Default(default),
         _ => Worth::Nothing("requires mask = \"fisher\", which this entry lacks; remove it".into()),
     }
@@ -389,7 +390,7 @@ fn ascent(cell: &Cell) -> Option<&AscentSpec> {
 }
 
 impl Cell {
-    /// Every axis that applies to the cell, with its value, in the order of reports.
+    /// Axes that apply to the cell, with their values, in the order of reports.
     pub fn axes(&self) -> Vec<(Cow<'static, str>, Value)> {
         let own = self.optimizer.own_settings();
         let mut axes = Vec::with_capacity(AXES.len() + own.len());
@@ -402,12 +403,12 @@ impl Cell {
         axes
     }
 
-    /// A label for progress lines: the axes, without those that have a grid's default value.
+    /// Label for progress lines: the axes whose values differ from a grid's defaults.
     pub fn label(&self) -> String {
         format!("{} seed={}", self.setting_label(), self.seed)
     }
 
-    /// The label without the seed.
+    /// Label without the seed.
     pub fn setting_label(&self) -> String {
         let mut label = self.optimizer.name.clone();
         for (name, value) in self.axes() {
@@ -424,7 +425,8 @@ pub(crate) fn is_unsaid(axis: &str, value: &str) -> bool {
     AXES.iter().any(|known| known.name == axis && known.unsaid == Some(value))
 }
 
-/// Names of the axes of cells, in the order of reports: those that every program knows, and keys of the cells' optimizers' own.
+/// Names of the axes of these cells, in the order of reports: the shared ones and the optimizers'
+/// own keys.
 pub fn axis_names<'c>(cells: impl IntoIterator<Item = &'c Cell>) -> Vec<String> {
     let mut own: Vec<&str> = Vec::new();
     for (name, _) in cells.into_iter().flat_map(|cell| cell.optimizer.own_settings()) {
@@ -437,16 +439,16 @@ pub fn axis_names<'c>(cells: impl IntoIterator<Item = &'c Cell>) -> Vec<String> 
     names(&AXES[..place]).chain(own.into_iter().map(str::to_string)).chain(names(&AXES[place..])).collect()
 }
 
-/// A column of reports: an axis other than the seed, or all keys of an optimizer's own together.
+/// Report column: an axis other than the seed, or all of an optimizer's own keys together.
 pub struct Column {
-    /// Its name.
+    /// Name of the column.
     pub name: &'static str,
-    /// The values of its axis; none for words that no list ends.
+    /// Values of its axis; `None` if they are words without a fixed list.
     pub kind: Option<Kind>,
     axis: Option<&'static Axis>,
 }
 
-/// The columns that tell settings apart, in the order of reports.
+/// Columns that distinguish settings, in the order of reports.
 pub fn columns() -> Vec<Column> {
     let mut columns = Vec::with_capacity(AXES.len());
     for axis in AXES.iter().filter(|axis| axis.name != "seed") {
@@ -459,7 +461,7 @@ pub fn columns() -> Vec<Column> {
 }
 
 impl Column {
-    /// Its value in a cell, where it applies.
+    /// Value in a cell, if the axis applies.
     pub fn value(&self, cell: &Cell) -> Option<Value> {
         match self.axis {
             Some(axis) => (axis.get)(cell),

@@ -1,5 +1,5 @@
-//! A cell: one training, complete in itself. Its id is the hash of its canonical form, so equal settings are
-//! the same cell in every run, and any change makes another.
+//! A cell: one self-contained training. Its id is the hash of its canonical form. Equal settings
+//! are the same cell in every run, and any change makes another cell.
 
 use std::fmt;
 
@@ -16,18 +16,19 @@ use crate::nn::Objective;
 use crate::optim::{Decay, OptimizerSpec, Schedule, Value, is_default};
 use crate::word::is_plain;
 
-/// Raised by every release in which a cell's numbers change for reasons its settings do not show (kernels, streams,
-/// data preparation): records of older numerics are then other cells.
+/// Version of a cell's numerics. A release raises it when results change for reasons the settings
+/// do not show (kernels, streams, data preparation). Records of older numerics then belong to other
+/// cells.
 pub const NUMERICS: u32 = 1;
 
-/// Epochs of the longest training: the schedule's and a factor.
+/// Maximum epochs of a training: the schedule's maximum times a factor.
 const MOST_EPOCHS: usize = 100_000 * 100;
 
 /// One training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Cell {
-    /// [`NUMERICS`] of the program that planned it.
+    /// [`NUMERICS`] of the program that planned the cell.
     pub numerics: u32,
     /// The data set.
     pub data: DataSpec,
@@ -35,17 +36,17 @@ pub struct Cell {
     pub model: ModelSpec,
     /// Epochs of this cell (a multiple of the suite's for some controls).
     pub epochs: usize,
-    /// Samples of a step.
+    /// Samples per step.
     pub batch_size: usize,
-    /// Steps of an epoch, where every step is taken on all training samples.
+    /// Steps per epoch, if every step uses all training samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_batch_steps: Option<usize>,
-    /// What is minimised.
+    /// Training objective.
     #[serde(default, skip_serializing_if = "is_default")]
     pub objective: Objective,
     /// Peak learning rate.
     pub lr: f64,
-    /// Its fall.
+    /// Decay of the learning rate.
     pub decay: Decay,
     /// Epochs of linear warm-up.
     pub warmup_epochs: usize,
@@ -53,7 +54,7 @@ pub struct Cell {
     pub augment: Augment,
     /// The optimizer.
     pub optimizer: OptimizerSpec,
-    /// What is measured on the way, beside what always is.
+    /// Measurements beyond the standard ones.
     #[serde(default, skip_serializing_if = "is_default")]
     pub measure: Measure,
     /// Seed of every random stream.
@@ -118,7 +119,8 @@ pub enum Last {
     Last,
 }
 
-/// By hand: a derived untagged enum would answer every mistake with "did not match any variant".
+/// Implemented by hand, since a derived untagged enum answers every mistake with "did not match any
+/// variant".
 impl<'de> Deserialize<'de> for SharpnessAt {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Words;
@@ -151,7 +153,7 @@ impl<'de> Deserialize<'de> for SharpnessAt {
 }
 
 impl SharpnessAt {
-    /// Whether it is measured after `epoch`, counted from 0.
+    /// Whether sharpness is measured after `epoch`, counted from 0.
     pub fn after(self, epoch: usize, epochs: usize) -> bool {
         match self {
             Self::Every(every) if (epoch + 1).is_multiple_of(every) => true,
@@ -184,8 +186,8 @@ impl Cell {
         sha256_text(&canonical)[..16].to_string()
     }
 
-    /// Checks what a cell from a file may hold and one from a suite cannot: counts of 0, and names that would lead elsewhere as parts
-    /// of file names or steer a terminal.
+    /// Checks properties of a cell from a file that a suite guarantees: no counts of 0, and names
+    /// that are safe in file names and free of terminal control characters.
     fn check(&self) -> Result<(), String> {
         if !(1..=MOST_EPOCHS).contains(&self.epochs) || self.batch_size == 0 {
             return Err(format!("a cell has {} epochs and batches of {} samples", self.epochs, self.batch_size));
@@ -206,27 +208,27 @@ impl Cell {
         }
     }
 
-    /// The mask, where there is one.
+    /// Mask, if there is one.
     pub fn mask(&self) -> Option<&MaskSpec> {
         self.optimizer.ascent.as_ref()?.mask.as_ref()
     }
 
-    /// Fraction of weights not perturbed, where there is a mask.
+    /// Fraction of weights not perturbed, if there is a mask.
     pub fn sparsity(&self) -> Option<f64> {
         self.mask().map(|mask| mask.sparsity)
     }
 
-    /// Radius of the ascent step, where there is one.
+    /// Radius of the ascent step, if there is one.
     pub fn rho(&self) -> Option<f64> {
         self.optimizer.ascent.as_ref().map(|a| a.rho)
     }
 
-    /// Steps of an epoch (the incomplete last batch is dropped).
+    /// Steps per epoch (the incomplete last batch is dropped).
     pub fn steps_per_epoch(&self) -> usize {
         self.full_batch_steps.unwrap_or(self.data.train / self.batch_size)
     }
 
-    /// The learning rate over time.
+    /// Learning rate schedule.
     pub fn schedule(&self) -> Schedule {
         Schedule {
             lr: self.lr,
@@ -242,7 +244,7 @@ impl Cell {
         self.optimizer.ascent.as_ref().map_or(1.0, |ascent| ascent.rho_decay.factor(step))
     }
 
-    /// The cell without its seed: cells with one setting make one row of a report.
+    /// The cell without its seed. Cells with the same setting share a row in a report.
     pub fn setting(&self) -> Self {
         Self { seed: 0, ..self.clone() }
     }

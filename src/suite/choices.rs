@@ -1,4 +1,4 @@
-//! One combination of a grid entry's values, and the optimizer that a cell holds for it.
+//! A combination of a grid entry's values, and the optimizer it gives a cell.
 
 use serde::de::DeserializeOwned;
 
@@ -9,10 +9,10 @@ use crate::optim::{
 };
 use crate::word;
 
-/// What is wrong, in words: key, value, remedy.
+/// Result whose error message names the key, the value and the remedy.
 pub(super) type Checked<T> = Result<T, String>;
 
-/// One combination of an entry's values on its way: those of the keys so far, in the order of their ranks.
+/// Combination of an entry's values under construction: the keys chosen so far, by rank.
 #[derive(Clone)]
 pub(super) struct Choices<'r> {
     pub(super) optimizer: &'r OptimizerEntry,
@@ -22,27 +22,27 @@ pub(super) struct Choices<'r> {
 }
 
 impl<'r> Choices<'r> {
-    /// The value chosen for a key.
+    /// Value chosen for a key.
     fn value(&self, key: &str) -> Option<&Value> {
         self.values.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// The number chosen for a key; 0 where the key does not apply.
+    /// Number chosen for a key; 0 if the key does not apply.
     fn number(&self, key: &str) -> f64 {
         self.value(key).and_then(Value::number).unwrap_or_default()
     }
 
-    /// The count chosen for a key; 0 where the key does not apply.
+    /// Count chosen for a key; 0 if the key does not apply.
     fn count(&self, key: &str) -> usize {
         self.value(key).and_then(Value::count).unwrap_or_default()
     }
 
-    /// The word chosen for a key; empty where the key does not apply.
+    /// Word chosen for a key; empty if the key does not apply.
     pub(super) fn text(&self, key: &str) -> String {
         self.value(key).map(ToString::to_string).unwrap_or_default()
     }
 
-    /// The meaning of the word chosen for a key, where the key applies.
+    /// Parsed word chosen for a key, if the key applies.
     pub(super) fn parsed<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         match self.value(key)? {
             Value::Word(text) => word::value(text).ok(),
@@ -50,19 +50,19 @@ impl<'r> Choices<'r> {
         }
     }
 
-    /// When the mask changes: as given, or as the optimizer always does it.
+    /// Schedule of mask changes: the given one, or the optimizer's fixed one.
     pub(super) fn refresh(&self) -> RefreshName {
         let only = self.optimizer.masks.and_then(|masks| masks.refreshes.first().copied());
         self.parsed("refresh").or(only).unwrap_or(RefreshName::Interval)
     }
 
-    /// A cell like `template` with these choices.
+    /// Creates a cell from `template` with these choices.
     pub(super) fn cell(&self, template: &Cell) -> Checked<Cell> {
         let optimizer = self.spec()?;
         Ok(Cell { epochs: self.shape.epochs, lr: self.number("lr"), optimizer, ..template.clone() })
     }
 
-    /// The optimizer as a cell holds it.
+    /// Optimizer in the form of a cell.
     pub(super) fn spec(&self) -> Checked<OptimizerSpec> {
         let (momentum, nesterov) = (self.number("momentum"), self.value("nesterov") == Some(&Value::Flag(true)));
         if nesterov && momentum == 0.0 {

@@ -1,4 +1,4 @@
-//! From an entry of the grid to cells: every combination of its values, checked.
+//! Expansion of a grid entry to cells: every combination of its values, validated.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use super::choices::{Checked, Choices};
 use super::grid::GridEntry;
 use crate::optim::{Key, KeyDefault, Kind, OptimizerEntry, OptimizerSpec, Registry, TrainingShape, Value};
 
-/// A key in force for an optimizer: a shared one, or one of its own.
+/// A key that applies to an optimizer: a shared key or one of its own.
 enum KeyInForce<'k> {
     Shared(&'k GridKey),
     Own(&'k Key),
@@ -44,14 +44,14 @@ impl KeyInForce<'_> {
     }
 }
 
-/// The training that entries of a grid are for, and the learning rate of its schedule.
+/// Training that grid entries are checked for, and the schedule's learning rate.
 #[derive(Clone, Copy)]
 pub(super) struct Base {
     pub(super) shape: TrainingShape,
     pub(super) lr: f64,
 }
 
-/// The cells like `template` that an entry describes.
+/// Cells described by an entry, based on `template`.
 pub(super) fn cells(grid: &GridEntry, template: &Cell, base: Base, registry: &Registry) -> Checked<Vec<Cell>> {
     let mut cells = Vec::new();
     for optimizer in optimizers(grid, registry)? {
@@ -62,7 +62,7 @@ pub(super) fn cells(grid: &GridEntry, template: &Cell, base: Base, registry: &Re
     Ok(cells)
 }
 
-/// The one optimizer that an entry without lists describes.
+/// Optimizer described by an entry without lists.
 ///
 /// # Errors
 /// Names the key, the value and the remedy.
@@ -84,7 +84,7 @@ pub fn one_optimizer(grid: &GridEntry, shape: TrainingShape, registry: &Registry
     }
 }
 
-/// The optimizers that an entry names.
+/// Optimizers that an entry names.
 fn optimizers<'r>(grid: &GridEntry, registry: &'r Registry) -> Checked<Vec<&'r OptimizerEntry>> {
     let given = grid.get("optimizer").ok_or("optimizer is missing; add optimizer = \"sgd\"")?;
     let names = given.values(false);
@@ -98,7 +98,7 @@ fn optimizers<'r>(grid: &GridEntry, registry: &'r Registry) -> Checked<Vec<&'r O
     names.into_iter().map(find).collect()
 }
 
-/// The keys that an optimizer reads, outermost loop first.
+/// Keys that an optimizer reads, outermost loop first.
 fn keys(optimizer: &OptimizerEntry) -> Vec<KeyInForce<'_>> {
     let shared = AXES.iter().filter_map(|axis| axis.key.as_ref()).filter(|key| (key.read_by)(optimizer));
     let mut keys: Vec<(u8, KeyInForce<'_>)> = shared.map(|key| (key.rank, KeyInForce::Shared(key))).collect();
@@ -134,7 +134,7 @@ fn combinations<'r>(
     Ok(all)
 }
 
-/// The choices with each of the values of one more key.
+/// Extends the choices with each value of one more key.
 fn with_key<'r>(grid: &GridEntry, key: &KeyInForce<'_>, all: Vec<Choices<'r>>) -> Checked<Vec<Choices<'r>>> {
     let (name, kind) = (key.name(), key.kind());
     let given = grid.get(name).map(|given| given.values(kind.is_list()));
@@ -178,7 +178,7 @@ fn with_key<'r>(grid: &GridEntry, key: &KeyInForce<'_>, all: Vec<Choices<'r>>) -
     }
 }
 
-/// Checks that some optimizer reads each key of an entry.
+/// Checks that every key of an entry is read by some optimizer.
 pub(super) fn check_keys(grid: &GridEntry, registry: &Registry) -> Checked<()> {
     match grid.keys().find(|(key, _)| *key != "optimizer" && readers(key, registry).is_empty()) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! The suites that come with the program, compiled in.
+//! Suites embedded in the program.
 
 use include_dir::{Dir, include_dir};
 
@@ -13,7 +13,7 @@ pub fn embedded_names() -> Vec<String> {
     names
 }
 
-/// The text of an embedded suite.
+/// Text of an embedded suite.
 pub fn embedded_text(name: &str) -> Option<&'static str> {
     SUITES.get_file(format!("{name}.toml"))?.contents_utf8()
 }

@@ -1,4 +1,5 @@
-//! From settings to cells: every value checked, every default filled in, every duplicate refused.
+//! Expansion of settings to cells: validates every value, fills in defaults, and rejects
+//! duplicates.
 
 use std::collections::HashMap;
 
@@ -13,10 +14,10 @@ use crate::nn::Objective;
 use crate::optim::{Decay, Norm, OptimizerSpec, Perturbation, Registry, TrainingShape};
 use crate::sharpness::Lanczos;
 
-/// Masks index scalars by u32.
+/// Masks index scalars with u32.
 const MOST_PARAMETERS: usize = u32::MAX as usize;
 
-/// The data set of the settings.
+/// Data set of the settings.
 pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
     let data = &settings.data;
     let name = data.name.as_deref().ok_or("data.name is missing; name a data set, such as \"cifar10\"")?;
@@ -24,10 +25,11 @@ pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
     if data.centre_pixels.unwrap_or(false) { spec.with_centred_pixels() } else { Ok(spec) }
 }
 
-/// Cells of the largest plan.
+/// Maximum cells of a plan.
 const MOST_CELLS: usize = 100_000;
 
-/// All cells, on the data set `name` (the settings' own or its stand-in), seeds outermost.
+/// Expands all cells on the data set `name` (the settings' own or its stand-in), with seeds
+/// outermost.
 pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Checked<Vec<Cell>> {
     let (template, normalised) = template(settings, name)?;
     let Cell { epochs, batch_size, .. } = template;
@@ -73,7 +75,7 @@ pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Che
     Ok(cells)
 }
 
-/// Everything of a cell but its optimizer and seed, and whether its model has normalisation layers.
+/// Cell without optimizer and seed, and whether its model has normalisation layers.
 fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
     let data = data(settings)?.on(name)?;
     let task = Task::try_from(&data)?;
@@ -145,7 +147,7 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         decay,
         warmup_epochs,
         augment,
-        // Every entry of the grid has its own.
+        // Set by every entry of the grid.
         optimizer: OptimizerSpec::default(),
         measure,
         seed: 0,
@@ -153,7 +155,8 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
     Ok((cell, normalised))
 }
 
-/// A quadratic is one under one loss, with the label of the class without curvature.
+/// The quadratic model requires the squared error and a single sample of class 0, which has no
+/// curvature.
 fn check_quadratic(settings: &Settings, data: &DataSpec, model: &ModelSpec) -> Checked<()> {
     let whole = settings.objective == Some(Objective::SquaredError) && data.train == 1;
     if model.name != "quadratic" || whole {
@@ -206,7 +209,7 @@ fn check_sharpness(measure: &Measure, model: &dyn Model, train: usize) -> Checke
     Ok(())
 }
 
-/// Full batches are taken in parts, as they are.
+/// Full batches are processed in parts and without augmentation.
 fn check_full_batch(settings: &Settings, name: &str, model: &dyn Model) -> Checked<()> {
     if data::find(name)?.photographs {
         return Err(format!(
@@ -227,7 +230,7 @@ fn check_full_batch(settings: &Settings, name: &str, model: &dyn Model) -> Check
     Ok(())
 }
 
-/// `settings` name the data set that the suite means, `input` may be that of its stand-in.
+/// Checks the augmentation. `settings` name the suite's data set; `input` may be its stand-in's.
 fn check_augment(augment: &Augment, settings: &Settings, input: Input) -> Checked<()> {
     let name = settings.data.name.as_deref().unwrap_or_default();
     let Input::Image([_, height, _]) = input else {
@@ -255,7 +258,7 @@ fn check_augment(augment: &Augment, settings: &Settings, input: Input) -> Checke
     Ok(())
 }
 
-/// An edge is known of plain steps along the gradient of SGD, SAM or sparse SAM.
+/// The edge is known only for plain gradient steps of SGD, SAM or sparse SAM.
 fn check_edge(cell: &Cell) -> Checked<()> {
     let o = &cell.optimizer;
     if cell.measure.edge.is_none() {

@@ -1,5 +1,5 @@
-//! A suite as the user writes it (TOML). Everything is optional here; what is missing or impossible is found
-//! when the suite is expanded.
+//! A suite as written by the user (TOML). All settings are optional here. Expanding the suite
+//! reports what is missing or invalid.
 
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ pub struct ScheduleFile {
 }
 
 impl Settings {
-    /// These settings where given, else those of `base`; `like` is what `base` is like.
+    /// Overrides `base` with these settings. `like` is taken from `base`.
     pub fn over(self, base: &Self) -> Self {
         let base = base.clone();
         Self {
@@ -135,7 +135,7 @@ impl Settings {
     }
 }
 
-/// The JSON Schema of a suite file whose grid names optimizers of `registry`, for editors.
+/// JSON Schema of a suite file whose grid names optimizers in `registry`, for editors.
 pub fn json_schema(registry: &Registry) -> String {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let entry = grid::schema(registry, &mut generator);

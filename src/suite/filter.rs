@@ -1,4 +1,4 @@
-//! `--filter optimizer=ssam-f,sparsity=0.9`: which cells of a plan to keep.
+//! `--filter optimizer=ssam-f,sparsity=0.9`: selects cells of a plan.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use super::{Cell, Plan};
 use crate::error::{Error, Result};
 use crate::optim::Value;
 
-/// Conditions on the axes of a cell: different keys must all hold, of one key's values any.
+/// Conditions on the axes of a cell. All keys must match, each with any of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter(Vec<(String, String)>);
 
@@ -25,7 +25,7 @@ impl FromStr for Filter {
 }
 
 impl Filter {
-    /// Whether a cell passes. Numbers are compared by value, so .9 and 0.90 are the same.
+    /// Whether a cell matches. Numbers are compared by value, so .9 equals 0.90.
     pub fn matches(&self, cell: &Cell) -> bool {
         let axes = cell.axes();
         let holds = |key: &str| {
@@ -36,10 +36,10 @@ impl Filter {
         self.0.iter().all(|(key, _)| holds(key))
     }
 
-    /// Keeps the cells that pass.
+    /// Keeps only the matching cells.
     ///
     /// # Errors
-    /// When none does, or there is no such axis: names what there is.
+    /// When no cell matches or an axis is unknown; lists the choices.
     pub fn apply(&self, plan: &mut Plan) -> Result<()> {
         let names = axis_names(&plan.cells);
         if let Some((key, _)) = self.0.iter().find(|(key, _)| !names.contains(key)) {
@@ -64,7 +64,7 @@ impl Filter {
     }
 }
 
-/// Whether a value is the one that a condition names: whole numbers exactly, others as f64.
+/// Whether a value equals the one in a condition: whole numbers exactly, others as f64.
 fn is(found: &Value, wanted: &str) -> bool {
     match found {
         Value::Count(found) => match wanted.parse::<u64>() {
@@ -76,7 +76,8 @@ fn is(found: &Value, wanted: &str) -> bool {
     }
 }
 
-/// Whether a whole number is the one that 1e4 or 10000.0 means; above 2^53 these no longer tell one from the next.
+/// Whether a whole number equals one such as 1e4 or 10000.0. Above 2^53, f64 cannot distinguish
+/// neighbouring integers.
 fn is_exactly(found: u64, wanted: f64) -> bool {
     found <= 1 << 53 && found as f64 == wanted
 }

@@ -1,5 +1,5 @@
-//! An entry of a suite's grid as the user writes it: values by key. What keys there are and what values they allow is found when
-//! the entry is expanded, for the optimizers that it names.
+//! A grid entry as written by the user: values by key. Keys and values are validated when the entry
+//! is expanded, for the optimizers it names.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,12 +20,12 @@ pub struct GridEntry(Vec<(String, Given)>);
 pub enum Given {
     /// One value.
     One(Value),
-    /// A cell for each; or one value, where a value is itself a list.
+    /// One cell per element; or a single value that is itself a list.
     Many(Vec<Value>),
 }
 
 impl Given {
-    /// The values to try; `is_list` says whether one value is itself a list of numbers.
+    /// Values to try; `is_list` says whether a single value is itself a list of numbers.
     pub fn values(&self, is_list: bool) -> Vec<Value> {
         match self {
             Self::One(value) => vec![value.clone()],
@@ -39,23 +39,24 @@ impl Given {
 }
 
 impl GridEntry {
-    /// What is given for a key.
+    /// What the entry gives for a key.
     pub fn get(&self, key: &str) -> Option<&Given> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, given)| given)
     }
 
-    /// Gives a key one value.
+    /// Sets a key to one value.
     pub fn set(&mut self, key: &str, value: Value) {
         self.0.retain(|(name, _)| name != key);
         self.0.push((key.into(), Given::One(value)));
     }
 
-    /// The keys that are given, with their values.
+    /// The given keys and their values.
     pub fn keys(&self) -> impl Iterator<Item = (&str, &Given)> {
         self.0.iter().map(|(name, given)| (name.as_str(), given))
     }
 
-    /// How many cells it describes with one seed, at most: what does not apply is refused later.
+    /// Upper bound on the cells it describes per seed. Combinations that do not apply are rejected
+    /// later.
     pub fn combinations(&self, registry: &Registry) -> usize {
         let is_list = |key: &str| {
             let own = registry.entries().iter().flat_map(|optimizer| optimizer.keys);
@@ -132,7 +133,7 @@ impl<'de> Deserialize<'de> for Given {
     }
 }
 
-/// The schema of the entries that the standard optimizers allow.
+/// Schema of entries for the standard optimizers.
 impl JsonSchema for GridEntry {
     fn schema_name() -> Cow<'static, str> {
         "GridEntry".into()
@@ -143,7 +144,7 @@ impl JsonSchema for GridEntry {
     }
 }
 
-/// The schema of the entries that the optimizers of `registry` allow.
+/// Schema of entries for the optimizers in `registry`.
 pub(super) fn schema(registry: &Registry, generator: &mut SchemaGenerator) -> Schema {
     let mut properties = serde_json::Map::new();
     let names: Vec<&str> = registry.entries().iter().map(|optimizer| optimizer.name).collect();

@@ -1,5 +1,5 @@
-//! From a suite file to a plan of cells: what the user wrote ([`mod@file`]) becomes what the program runs
-//! ([`Suite`], [`Cell`]), checked once and complete.
+//! From a suite file to a plan of cells: the user's settings ([`mod@file`]) are validated,
+//! completed, and turned into what the program runs ([`Suite`], [`Cell`]).
 
 mod axes;
 pub mod cell;
@@ -30,24 +30,24 @@ use crate::optim::Registry;
 pub use crate::word::is_plain;
 use file::SuiteFile;
 
-/// Bytes of the longest suite file that is read.
+/// Maximum bytes of a suite file.
 const LONGEST: u64 = 1 << 20;
 
-/// The profile used where none is named.
+/// Profile used by default.
 pub const DEFAULT_PROFILE: &str = "quick";
 
-/// A suite as read: still the user's words, with the place they came from.
+/// A suite in the user's form, with its origin.
 pub struct Suite {
-    /// Where it was read, for messages.
+    /// Origin, for messages.
     pub origin: String,
-    /// Its contents.
+    /// Contents of the file.
     pub file: SuiteFile,
-    /// The optimizers that its grid may name.
+    /// Optimizers that its grid may name.
     registry: Registry,
 }
 
-/// All cells of one profile of a suite, in the order they run: seed by seed, so that an unfinished run already
-/// holds paired results.
+/// All cells of a suite's profile in execution order: seed by seed, so that an unfinished run
+/// already has paired results.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Name of the suite.
@@ -56,12 +56,13 @@ pub struct Plan {
     pub profile: String,
     /// The cells.
     pub cells: Vec<Cell>,
-    /// Epochs after which a training at work is kept, 0 for never; where not given, about once a minute.
+    /// Epochs between checkpoints of a running training, 0 for never; `None` for about once a
+    /// minute.
     pub checkpoint: Option<usize>,
     source: Source,
 }
 
-/// What a plan was expanded from: a profile's settings, the optimizers they may name, and a data set.
+/// Origin of a plan: a profile's settings, the optimizers they may name, and a data set.
 #[derive(Clone)]
 struct Source {
     origin: String,
@@ -99,7 +100,7 @@ impl Suite {
         Self::parse(origin, &text)
     }
 
-    /// From the text of a suite file; `origin` is told in errors.
+    /// Parses the text of a suite file; `origin` appears in errors.
     ///
     /// # Errors
     /// Names the origin, the key, the value and the remedy.
@@ -113,7 +114,7 @@ impl Suite {
         Ok(suite)
     }
 
-    /// The suite with the optimizers that its grid may name, in place of the standard ones.
+    /// Replaces the optimizers that its grid may name.
     #[must_use]
     pub fn with(self, registry: &Registry) -> Self {
         Self { registry: registry.clone(), ..self }
@@ -124,10 +125,10 @@ impl Suite {
         self.file.profiles.keys().map(String::as_str).collect()
     }
 
-    /// The data set that the profile names.
+    /// Data set of the profile.
     ///
     /// # Errors
-    /// When there is no such profile or it names no data set.
+    /// When the profile does not exist or has no data set.
     pub fn data(&self, profile: &str) -> Result<DataSpec> {
         let settings = self.settings(profile)?;
         expand::data(&settings).map_err(|message| self.error(profile, message))
@@ -147,7 +148,8 @@ impl Suite {
         Ok(Plan { suite, profile, cells, checkpoint, source })
     }
 
-    /// Refuses keys of grid entries that no optimizer reads, in every profile: a misspelt one is found before its profile is run.
+    /// Rejects keys of grid entries that no optimizer reads, in all profiles, so that misspelt keys
+    /// are found before their profile is run.
     fn check_keys(&self) -> Result<()> {
         let profiles = self.file.profiles.iter().map(|(name, settings)| (format!("profile {name}"), settings));
         for (place, settings) in std::iter::once(("base".to_string(), &self.file.base)).chain(profiles) {
@@ -205,11 +207,13 @@ fn profile_error(origin: &str, profile: &str, message: &str) -> Error {
 }
 
 impl Plan {
-    /// Moves the plan onto the data set `data`: the suite's own, or its stand-in. Free for the one that it is on; otherwise it has all cells
-    /// of the profile again, so a filter is applied afterwards.
+    /// Moves the plan to the data set `data`: the suite's own, or its stand-in. Does nothing if the
+    /// plan is already on it. Otherwise the plan has all cells of the profile again, so a filter
+    /// must be applied afterwards.
     ///
     /// # Errors
-    /// Names the file, the key, the value and the remedy, where the profile cannot be trained on that data set.
+    /// Names the file, the key, the value and the remedy if the profile cannot be trained on that
+    /// data set.
     pub fn on(mut self, data: &str) -> Result<Self> {
         if data != self.source.data {
             let Source { origin, settings, registry, .. } = &self.source;
@@ -220,7 +224,7 @@ impl Plan {
         Ok(self)
     }
 
-    /// SHA-256 over the ids of all cells: two runs with one hash compare like with like.
+    /// SHA-256 over the ids of all cells. Runs with equal hashes are comparable.
     pub fn hash(&self) -> String {
         let ids: Vec<String> = self.cells.iter().map(Cell::id).collect();
         crate::digest::sha256_text(&ids.join("\n"))

@@ -1,7 +1,8 @@
-//! A training in progress, as bytes: everything from which it can be resumed to the same weights and the same record.
+//! Checkpoints: a training in progress as bytes, from which it resumes to the same weights and the
+//! same record.
 //!
-//! The bytes are a safetensors file. Its metadata hold the state of the training, as JSON, after a SHA-256 of that and of all tensors:
-//! what was damaged on disk is not resumed.
+//! The bytes are a safetensors file. Its metadata hold the training state as JSON, preceded by a
+//! SHA-256 of the state and of all tensors. A checkpoint damaged on disk is not resumed.
 
 use std::collections::HashMap;
 use std::time::UNIX_EPOCH;
@@ -19,27 +20,28 @@ use crate::model::{self, Task};
 use crate::record::TrainingProvenance;
 use crate::suite::Cell;
 
-/// Version of the shape of the bytes.
+/// Version of the format.
 const SCHEMA: u32 = 2;
-/// Bytes that are kept of a parameter, at most: its weight, its momentum, a method's means, its mask, an eigenvector.
+/// Maximum bytes stored per parameter: weight, momentum, a method's means, mask, and an
+/// eigenvector.
 const BYTES_OF_PARAMETER: usize = 64;
-/// Bytes of the metadata, at most: those of the longest record.
+/// Maximum bytes of the metadata: those of the longest record.
 const BYTES_OF_MEASURES: u64 = 64 << 20;
-/// Of the metadata: one key, for several would come in any order.
+/// Metadata key. There is only one, because several would be written in arbitrary order.
 const KEY: &str = "sharpbench";
 
-/// What a checkpoint says beside its tensors.
+/// Contents of a checkpoint besides its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
-    /// [`SCHEMA`].
+    /// Equals [`SCHEMA`].
     schema: u32,
-    /// What is trained, and by what: a checkpoint of anything else is not resumed.
+    /// Identity of the training and the program. A checkpoint with another identity is not resumed.
     identity: String,
     state: TrainingState,
 }
 
-/// The part of a header that every version has.
+/// Part of a header that every version has.
 #[derive(Deserialize)]
 struct Versioned {
     schema: u32,
@@ -57,26 +59,27 @@ impl Checkpoint {
         Self { header: Header { schema: SCHEMA, identity, state }, vectors }
     }
 
-    /// Gives up the state and the tensors.
+    /// Returns the state and the tensors.
     pub(super) fn into_parts(self) -> (TrainingState, StoredVectors) {
         (self.header.state, self.vectors)
     }
 
-    /// The cell and program that it is of.
+    /// Identity of the cell and the program.
     pub fn identity(&self) -> &str {
         &self.header.identity
     }
 
-    /// The epoch it stands in, and the steps of it that were taken; both from 0.
+    /// Current epoch and the steps taken in it, both from 0.
     pub fn position(&self) -> (usize, usize) {
         let position = self.header.state.position;
         (position.epoch, position.step)
     }
 
-    /// Bytes that no checkpoint of a cell exceeds: what is kept of each parameter and of each step, and what was measured.
+    /// Upper bound on the bytes of a cell's checkpoint: what is stored per parameter and per step,
+    /// and the measures.
     ///
     /// # Errors
-    /// When its model cannot be built.
+    /// When the cell's model cannot be built.
     pub fn most_bytes(cell: &Cell, data: &DataSet) -> crate::Result<u64> {
         let task = Task { input: data.input, classes: data.classes };
         let model = model::build(&cell.model, task).map_err(crate::Error::Usage)?;
@@ -85,7 +88,7 @@ impl Checkpoint {
         Ok(BYTES_OF_MEASURES.saturating_add(vectors as u64))
     }
 
-    /// As bytes.
+    /// Serialises the checkpoint.
     ///
     /// # Errors
     /// When it cannot be written as a safetensors file.
@@ -101,10 +104,10 @@ impl Checkpoint {
         views.and_then(|views| safetensors::serialize(views, Some(metadata))).map_err(|e| e.to_string())
     }
 
-    /// From bytes.
+    /// Deserialises a checkpoint.
     ///
     /// # Errors
-    /// Says why they are no whole checkpoint of this version.
+    /// Says why the bytes are not a complete checkpoint of this version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
@@ -129,11 +132,12 @@ impl Checkpoint {
     }
 }
 
-/// Identity that a checkpoint must match to be resumed: the cell, and a program on a type of machine that give the same bits.
+/// Identity that a checkpoint must match to be resumed: the cell, and a program and machine type
+/// that produce the same bits.
 pub fn identity(cell: &Cell, data: &DataSet, compute: &Compute) -> String {
     let program = TrainingProvenance::now();
     let clean = program.git_revision.filter(|revision| !revision.ends_with("+dirty"));
-    // Sources of no known revision are told apart by the file that was built from them.
+    // Without a clean revision, the executable file identifies the sources.
     let revision = clean.unwrap_or_else(|| {
         let file = std::env::current_exe().and_then(std::fs::metadata).ok();
         let built = file.and_then(|f| Some((f.len(), f.modified().ok()?.duration_since(UNIX_EPOCH).ok()?.as_millis())));
@@ -193,11 +197,11 @@ mod tests {
         let bytes = before.to_bytes().expect("bytes");
         let after = Checkpoint::from_bytes(&bytes).expect("a checkpoint");
         assert_eq!(after.header, before.header);
-        // NaN is not equal to itself; its bits are.
+        // NaN does not equal itself, but its bytes do.
         assert_eq!(after.to_bytes().expect("bytes"), bytes);
     }
 
-    /// Checkpoints of before the state was one value had its fields in the header.
+    /// Earlier checkpoints had the fields of the state in the header.
     #[test]
     fn another_schema_is_named() {
         let header = r#"{"schema":1,"identity":"a cell","resumed":0}"#;
@@ -209,7 +213,7 @@ mod tests {
         assert_eq!(error, "its schema is 1, this program reads 2");
     }
 
-    /// Whatever bit was changed and wherever the file was cut: it is refused, and nothing panics.
+    /// Any flipped bit and any truncation must be rejected without a panic.
     #[test]
     fn no_damaged_byte_is_read_as_good() {
         let bytes = checkpoint().to_bytes().expect("bytes");

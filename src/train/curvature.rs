@@ -1,5 +1,5 @@
-//! What both measurements of curvature share: a loss that stays as it is, the weights it is a function of, and how exactly an
-//! eigenpair is found.
+//! Common parts of both curvature measurements: a deterministic loss, the free weights, and the
+//! tolerance of eigenpairs.
 
 use super::landscape::{BatchLandscape, Network};
 use crate::data::loader::Batch;
@@ -9,12 +9,14 @@ use crate::optim::{Ask, Landscape};
 use crate::sharpness::GradientAt;
 use crate::suite::Cell;
 
-/// Largest residual of an eigenpair, over its eigenvalue. The error of the eigenvalue is of the order of its square.
+/// Maximum residual of an eigenpair relative to its eigenvalue. The error of the eigenvalue is of
+/// the order of its square.
 pub(super) const TOLERANCE: f64 = 0.01;
-/// Products for an eigenpair, at most.
+/// Maximum products per eigenpair.
 pub(super) const PRODUCTS: usize = 50;
 
-/// The loss of a batch that answers alike however often it is asked: running statistics stay, and dropout leaves out what it left out.
+/// Deterministic loss of a batch: running statistics do not change, and dropout repeats the same
+/// mask.
 pub(super) struct Still<'a>(BatchLandscape<'a>);
 
 impl GradientAt<f32> for Still<'_> {
@@ -24,7 +26,7 @@ impl GradientAt<f32> for Still<'_> {
 }
 
 impl<'a> Still<'a> {
-    /// The loss of a batch, and the weights a network has now.
+    /// Creates the loss of a batch, and returns it with the network's current weights.
     pub(super) fn of(network: Network<'a>, batch: &'a Batch, mode: BatchNormMode) -> (Self, &'a [f32]) {
         let Network { problem, weights, running, flops } = network;
         let landscape =
@@ -32,13 +34,13 @@ impl<'a> Still<'a> {
         (Self(landscape), weights)
     }
 
-    /// How many samples the batch has.
+    /// Number of samples in the batch.
     pub(super) fn samples(&self) -> usize {
         self.0.samples()
     }
 }
 
-/// The weights that are not frozen, where some are.
+/// Marks the weights that are not frozen; `None` if none is frozen.
 pub(super) fn free(cell: &Cell, layout: &ParamLayout) -> Option<Vec<bool>> {
     if cell.measure.frozen.is_empty() {
         return None;
@@ -78,7 +80,8 @@ mod tests {
         }
     }
 
-    /// Lanczos on differences against a dense solver on the exact Hessian: to 1e-6 in f64, to 1e-3 in f32 at the residual of the checks.
+    /// Compares Lanczos on differences with a dense solver on the exact Hessian, to 1e-6 in f64,
+    /// and to 1e-3 in f32 at the residual that the checks use.
     #[test]
     fn eigenvalues_are_those_of_the_dense_hessian() {
         for objective in OBJECTIVES {

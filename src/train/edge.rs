@@ -1,4 +1,5 @@
-//! The edge of stability: the top of the Hessian of a batch's loss beside the step size that the optimizer would tolerate.
+//! Edge of stability: the top Hessian eigenvalue of a batch's loss, compared with the largest that
+//! the optimizer tolerates at its step size.
 
 use nalgebra::DVector;
 
@@ -15,11 +16,11 @@ use crate::sharpness::{
 };
 use crate::suite::Cell;
 
-/// Checks a training against its edge.
+/// Checks a training against the edge of stability.
 pub(super) struct EdgeProbe {
     seed: u64,
     free: Option<Vec<bool>>,
-    /// The last eigenvector, empty before the first check: the next is likely near it.
+    /// Last eigenvector, from which the next search starts; empty before the first check.
     eigenvector: Vec<f64>,
 }
 
@@ -28,12 +29,13 @@ impl EdgeProbe {
         Self { seed: cell.seed, free: free(cell, layout), eigenvector: Vec::new() }
     }
 
-    /// The last eigenvector, empty before the first check.
+    /// Last eigenvector; empty before the first check.
     pub(super) fn eigenvector(&mut self) -> &mut Vec<f64> {
         &mut self.eigenvector
     }
 
-    /// Checks the loss of `batch` before a step of size `lr` is taken on it, with this ascent step; returns nothing where the training has diverged.
+    /// Checks the loss of `batch` before a step of size `lr` with this ascent step; returns `None`
+    /// if the training has diverged.
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -77,9 +79,9 @@ impl EdgeProbe {
                 let [along, masked] = operator.parts(&u.vector)?;
                 found.products += 2 * own.products + 1;
                 found.converged &= own.converged;
-                // The largest eigenvalue of H, of which only the one of largest magnitude is known.
+                // Largest eigenvalue of H. Only the one of largest magnitude is known.
                 let largest = if top.value > 0.0 { top.value } else { along };
-                // Without positive curvature there is nothing that a step could climb.
+                // Without positive curvature no step can increase the loss.
                 if largest > 0.0 { masked_edge(lr, largest, [along, masked]) } else { gradient_descent_edge(lr) }
             }
         };
@@ -106,7 +108,7 @@ impl EdgeProbe {
     }
 }
 
-/// |cos| of the angle between a gradient, of which only the free weights count, and a vector of length 1 among these.
+/// |cos| of the angle between the free part of a gradient and a unit vector in the free weights.
 fn cosine(gradient: &[f32], vector: &DVector<f64>, free: Option<&[bool]>) -> f64 {
     let along: f64 = gradient.iter().zip(vector.iter()).map(|(g, v)| f64::from(*g) * v).sum();
     let is_free = |i: usize| free.is_none_or(|free| free[i]);
@@ -126,8 +128,8 @@ mod tests {
     use crate::nn::{FlopCount, Objective, RunningStats};
     use crate::optim::Norm;
 
-    /// On diag(10, 4, 1), where everything of a masked step is diagonal, from w = (1, 1, 1): g = (10, 4, 1). The first weight of the
-    /// model has no curvature.
+    /// Uses diag(10, 4, 1), where all terms of a masked step are diagonal, at w = (1, 1, 1):
+    /// g = (10, 4, 1). The model's first weight has no curvature.
     #[test]
     fn masked_edges_are_those_of_the_quadratic() {
         let spec: ModelSpec = serde_json::from_str(r#"{"name": "quadratic"}"#).expect("a specification");
@@ -150,7 +152,7 @@ mod tests {
             ([true; 4], Norm::Full, sam_edge(eta, rho, g)),
             ([false; 4], Norm::Full, 2.0 / eta),
             ([false, true, false, false], Norm::Masked, sam_edge(eta, rho, 10.0)),
-            // The top eigenvector is not perturbed, and no other direction overtakes it.
+            // The top eigenvector is not perturbed, and no other direction exceeds it.
             ([true, false, true, true], Norm::Full, 2.0 / eta),
         ] {
             let found = check(live, norm);

@@ -5,10 +5,11 @@ use crate::data::DataSet;
 use crate::error::{Error, Result};
 use crate::nn::{Pass, Weights};
 
-/// Samples evaluated at once.
+/// Samples per evaluation pass.
 const BATCH: usize = 256;
 
-/// Mean loss and accuracy on the test samples (of texts, by character), with running statistics in BatchNorm.
+/// Mean loss and accuracy on the test samples (per character for texts), with running statistics in
+/// BatchNorm.
 ///
 /// # Errors
 /// When a tensor operation fails.

@@ -1,4 +1,4 @@
-//! A small MLP whose Hessian is known exactly, for tests.
+//! A small MLP with an exactly known Hessian, for tests.
 
 use candle_core::{Device, Tensor};
 use nalgebra::{DMatrix, DVector};
@@ -48,14 +48,14 @@ impl SmallMlp {
     }
 }
 
-/// A parameter as a matrix of `rows` rows.
+/// A parameter as a matrix with `rows` rows.
 fn matrix(flat: &[f64], layout: &ParamLayout, name: &str, rows: usize) -> DMatrix<f64> {
     let spec = layout.specs().iter().find(|spec| spec.name == name).expect("a parameter");
     DMatrix::from_row_slice(rows, spec.len() / rows, &flat[spec.range()])
 }
 
-/// The product of the Hessian with `v`, exactly, by the R-operator (Pearlmutter 1994): every value of the forward and the
-/// backward pass with its derivative along v.
+/// Exact product of the Hessian with `v`, by the R-operator (Pearlmutter 1994): every value of the
+/// forward and backward pass carries its derivative along v.
 pub(super) fn exact(mlp: &SmallMlp, weights: &[f64], v: &[f64]) -> Vec<f64> {
     let layout = mlp.layout();
     let pixels: Vec<f64> = mlp.batch.input.flatten_all().and_then(|x| x.to_vec1()).expect("pixels");
@@ -112,7 +112,7 @@ pub(super) fn exact(mlp: &SmallMlp, weights: &[f64], v: &[f64]) -> Vec<f64> {
     product
 }
 
-/// The Hessian, column by column.
+/// Computes the Hessian column by column.
 pub(super) fn dense(mlp: &SmallMlp) -> DMatrix<f64> {
     let weights: Vec<f64> = mlp.weights();
     let n = weights.len();

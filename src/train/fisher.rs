@@ -1,4 +1,4 @@
-//! The empirical Fisher score: the sum of squared per-sample gradients with the true labels
+//! Empirical Fisher score: the sum of squared per-sample gradients with the true labels
 //! (Mi et al. 2022, equation 7).
 
 use sharpbench_kernels as kernels;
@@ -12,9 +12,10 @@ use crate::random::{Stream, sample, stream};
 
 use super::landscape::Network;
 
-/// Scores of all weights from `samples` training images, drawn without replacement from the epoch's mask
-/// stream. Mode `paper` runs batches of one in training mode, augmented, and updates BatchNorm's running
-/// statistics, as the papers' code does; `clean` uses evaluation mode and plain images.
+/// Computes the scores of all weights from `samples` training images, drawn without replacement
+/// from the epoch's mask stream. Mode `paper` runs augmented batches of one in training mode and
+/// updates BatchNorm's running statistics, as the papers' code does. Mode `clean` uses evaluation
+/// mode and unaugmented images.
 ///
 /// # Errors
 /// When a tensor operation fails.
@@ -49,7 +50,7 @@ pub fn fisher_scores(
     Ok(sum)
 }
 
-/// Samples of one pass of mode `clean`.
+/// Samples per pass in mode `clean`.
 const SAMPLES_PER_PASS: usize = 64;
 
 #[cfg(test)]
@@ -59,8 +60,8 @@ mod tests {
     use crate::model::{ModelSpec, Task, build};
     use crate::nn::{FlopCount, RunningStats};
 
-    /// Softmax regression has a closed form: dL/dW = (p - y) x^T, dL/db = p - y, so its Fisher score is the sum over
-    /// samples of ((p - y)_k x_j)^2.
+    /// Softmax regression has a closed form: dL/dW = (p - y) x^T and dL/db = p - y, so its Fisher
+    /// score is the sum over samples of ((p - y)_k x_j)^2.
     #[test]
     fn scores_of_softmax_regression_are_the_closed_form() {
         let (shape, n) = ([1, 2, 2], 6);

@@ -1,4 +1,5 @@
-//! The gradient of the training loss itself, of which a batch's is an estimate: what convergence theorems bound.
+//! Gradient of the full training loss, which convergence theorems bound and a batch's gradient
+//! estimates.
 
 use super::landscape::Network;
 use crate::data::DataSet;
@@ -6,11 +7,11 @@ use crate::error::Result;
 use crate::nn::BatchNormMode;
 use crate::optim::dot;
 
-/// Samples of one pass.
+/// Samples per pass.
 const BATCH: usize = 256;
 
-/// The squared norm of the gradient of the mean loss over all training samples, not augmented, with running statistics in
-/// BatchNorm.
+/// Squared norm of the gradient of the mean loss over all training samples, without augmentation
+/// and with running statistics in BatchNorm.
 ///
 /// # Errors
 /// When a sample cannot be read or a tensor operation fails.
@@ -18,7 +19,7 @@ pub(super) fn squared_gradient_norm(mut network: Network<'_>, data: &DataSet) ->
     let indices: Vec<u32> = (0..data.train.len() as u32).collect();
     let (mut sum, mut gradient, mut n) = (vec![0f32; network.weights.len()], Vec::new(), 0);
     for indices in indices.chunks(BATCH) {
-        // May hold fewer: what cannot be read may be left out.
+        // May contain fewer samples, since unreadable ones may be left out.
         let batch = data.train.batch(indices, None)?;
         if batch.labels.is_empty() {
             continue;

@@ -1,22 +1,22 @@
-//! Who keeps a training's checkpoints and stops it.
+//! Interface for storing checkpoints and stopping a training.
 
 use super::Checkpoint;
 use crate::error::Result;
 
-/// Decides when a training is checkpointed or stopped, and keeps its checkpoints.
+/// Decides when a training is checkpointed or stopped, and stores its checkpoints.
 pub trait Keeper {
-    /// Whether the training is to stop as soon as it can be resumed; asked after every step.
+    /// Whether to stop as soon as the training can be resumed. Called after every step.
     fn stops(&self) -> bool;
     /// Whether a checkpoint is due after this epoch.
     fn is_due(&mut self, epoch: usize) -> bool;
-    /// Keeps a checkpoint.
+    /// Stores a checkpoint.
     ///
     /// # Errors
-    /// When it cannot be written, which ends the training.
+    /// When it cannot be written; this ends the training.
     fn keep(&mut self, checkpoint: &Checkpoint) -> Result<()>;
 }
 
-/// Keeps nothing and never stops.
+/// Stores nothing and never stops.
 pub struct KeepNothing;
 
 impl Keeper for KeepNothing {

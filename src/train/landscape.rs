@@ -1,4 +1,4 @@
-//! One batch's loss as methods see it: forward and backward passes of a model.
+//! A batch's loss as methods see it: forward and backward passes of a model.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,17 +13,17 @@ use crate::nn::{BatchNormMode, FlopCount, Loss, Objective, ParamLayout, Pass, Pr
 use crate::optim::{Ask, BatchLoss, Landscape};
 use crate::sharpness::GradientAt;
 
-/// A model and what its training minimises.
+/// A model and its training objective.
 #[derive(Clone, Copy)]
 pub struct Problem<'m> {
     /// The model.
     pub model: &'m dyn Model,
-    /// The function of its logits and the labels.
+    /// Function of the logits and the labels.
     pub objective: Objective,
-    /// Samples of a pass, at most: a larger batch is taken in parts, one after the other, so that its activations need no more
-    /// memory. Only for models whose samples do not see one another.
+    /// Maximum samples per pass. Larger batches are processed in parts, one after the other, to
+    /// limit the memory of activations. Only for models whose samples do not interact.
     pub chunk: Option<usize>,
-    /// Where candle's operations compute; our kernels do, on the CPU, where there is none.
+    /// Device for candle operations; `None` for the CPU kernels.
     pub device: Option<&'m Device>,
 }
 
@@ -34,8 +34,8 @@ impl<'m> From<&'m dyn Model> for Problem<'m> {
     }
 }
 
-/// A problem's loss of one batch, in the precision of the weights at which it is asked for: batch statistics as in training,
-/// running ones left alone.
+/// A problem's loss of one batch, in the precision of the given weights. Uses batch statistics as
+/// in training and leaves the running ones unchanged.
 pub struct BatchProblem<'a> {
     /// The problem.
     pub problem: Problem<'a>,
@@ -54,37 +54,37 @@ impl<T: Scalar> GradientAt<T> for BatchProblem<'_> {
     }
 }
 
-/// A problem at some weights.
+/// A problem at given weights.
 pub struct Network<'a> {
     /// The problem.
     pub problem: Problem<'a>,
-    /// Flat, in name order.
+    /// Weights, flat in name order.
     pub weights: &'a [f32],
-    /// Changed by passes of some modes.
+    /// Running statistics, which passes in some modes update.
     pub running: &'a mut RunningStats,
-    /// Counts the FLOPs of its passes.
+    /// FLOP counter of its passes.
     pub flops: FlopCount,
 }
 
-/// The loss of a batch under a model.
+/// Loss of a batch under a model.
 pub(super) struct BatchLandscape<'a> {
     pub(super) problem: Problem<'a>,
-    /// Running statistics, which the passes change by their policies.
+    /// Running statistics, which passes update according to their mode.
     pub(super) running: &'a mut RunningStats,
     pub(super) batch: &'a Batch,
-    /// BatchNorm in second gradients.
+    /// BatchNorm mode in second gradients.
     pub(super) second: BatchNormMode,
-    /// What the first gradient kept for the second.
+    /// Layers the first gradient kept for the second.
     pub(super) prefix: Option<Prefix>,
-    /// Seconds in first passes, and in all others.
+    /// Seconds spent in first passes and in all others.
     pub(super) seconds: [f64; 2],
-    /// Counts the FLOPs of all passes.
+    /// FLOP counter of all passes.
     pub(super) flops: FlopCount,
 }
 
 impl BatchLandscape<'_> {
-    /// The samples asked for in parts that a pass may take, as `f` sees them; `f` is told the part's samples where it is not the
-    /// batch.
+    /// Calls `f` on the requested samples, split into parts that fit a pass. Passes the part's
+    /// sample indices unless it is the whole batch.
     fn parts(
         &mut self,
         asked: Option<&[usize]>,
@@ -114,7 +114,8 @@ impl BatchLandscape<'_> {
                 .with_plan(ask.plan)
                 .with_samples(chosen, samples(this.batch))
                 .with_input_weights(ask.input_weights.map(|weights| Weights::new(layout, weights)));
-            // Of a batch in parts, only the last one's would be left; and what is kept goes back for everything.
+            // Layers are shared only for whole batches, since only the last part's would remain,
+            // and only if the second pass requires all gradients, which kept layers compute.
             let pass = match (ask.shared && chosen.is_none(), ask.second) {
                 (true, false) => pass.keeping_prefix(),
                 (true, true) if ask.plan.is_none() => pass.with_prefix(this.prefix.take()),
@@ -173,7 +174,7 @@ impl Landscape for BatchLandscape<'_> {
 }
 
 impl Network<'_> {
-    /// The mean loss of a batch and, in `gradient`, its gradient: flat, in name order.
+    /// Returns the mean loss of a batch and writes its gradient to `gradient`, flat in name order.
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -190,7 +191,7 @@ impl Network<'_> {
         Ok(loss.mean)
     }
 
-    /// Adds to `squares` the squared gradients of the losses of a batch's samples, in evaluation mode.
+    /// Adds the squared per-sample gradients of a batch to `squares`, in evaluation mode.
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -214,10 +215,10 @@ impl Network<'_> {
 }
 
 fn forward<'a, T: Scalar>(problem: Problem<'a>, pass: Pass<'a>, batch: &Batch) -> Result<(Pass<'a>, Loss)> {
-    // Apple's GPUs have no f64: what is measured in it is measured on the CPU there.
+    // Apple's GPUs have no f64, so f64 measurements run on the CPU there.
     let device = problem.device.filter(|device| T::DTYPE != DType::F64 || !device.is_metal());
     let mut pass = pass.with_dropout(batch.dropout.clone()).on(device);
-    // Tokens stay what they are.
+    // Tokens are not converted.
     let dtype = if batch.input.dtype().is_float() { T::DTYPE } else { batch.input.dtype() };
     let input = pass.input(batch.input.to_dtype(dtype)?)?;
     let logits = problem.model.forward(&input, &mut pass)?;
@@ -229,13 +230,13 @@ fn samples(batch: &Batch) -> usize {
     batch.input.dims().first().copied().unwrap_or(0)
 }
 
-/// Losses of samples; of a text, the mean over its tokens.
+/// Per-sample losses; for a text, the mean over its tokens.
 fn per_sample(loss: &Loss, batch: &Batch) -> Vec<f64> {
     let labels = loss.per_sample.len() / samples(batch).max(1);
     loss.per_sample.chunks(labels.max(1)).map(|losses| losses.iter().sum::<f64>() / losses.len() as f64).collect()
 }
 
-/// Some samples of a batch.
+/// Selects samples of a batch.
 fn part(batch: &Batch, chosen: &[usize]) -> Result<Batch> {
     let labels = batch.labels.len() / samples(batch).max(1);
     let index: Vec<u32> = chosen.iter().map(|i| *i as u32).collect();
@@ -255,8 +256,8 @@ mod tests {
     use crate::nn::BackwardPlan;
     use crate::random::{Stream, stream, unit};
 
-    /// A batch in parts is the batch: loss, losses of samples in their order, and gradient, of all samples or some, under a plan and
-    /// with dropout.
+    /// A batch processed in parts must equal the whole batch: loss, per-sample losses in order, and
+    /// gradient, for all or some samples, under a plan and with dropout.
     #[test]
     fn parts_make_the_whole() {
         let json = serde_json::json!({"name": "vgg11-bn", "width": 2, "hidden": [8], "dropout": 0.3});
@@ -280,7 +281,7 @@ mod tests {
         let mut running = RunningStats::new(layout);
         let mut run = |chunk, samples: Option<&[usize]>| {
             let problem = Problem { chunk, ..model.as_ref().into() };
-            // Statistics of BatchNorm would be those of a part.
+            // BatchNorm's batch statistics would be those of a part.
             let second = BatchNormMode::Freeze;
             let mut landscape = BatchLandscape {
                 problem,
@@ -296,7 +297,7 @@ mod tests {
             let loss = landscape.gradient(&weights, ask, &mut gradient).expect("a gradient");
             (loss, gradient)
         };
-        // One sample at a time, so that batch statistics are those of the sample in either case.
+        // One sample at a time, so that batch statistics are the sample's own in both cases.
         let singles: Vec<(BatchLoss, Vec<f32>)> = (0..8).map(|i| run(None, Some(&[i]))).collect();
         for samples in [None, Some([1, 4, 5].as_slice())] {
             let (loss, gradient) = run(Some(1), samples);

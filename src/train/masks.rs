@@ -1,4 +1,4 @@
-//! The life of a cell's mask: how it starts, when it changes, what follows from it.
+//! Life cycle of a cell's mask: initial mask, refreshes, and backward plan.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::random::{Stream, stream};
 use crate::record::MaskRefresh;
 use crate::suite::Cell;
 
-/// The current mask of a cell and the rule by which it changes.
+/// Current mask of a cell and its update rule.
 pub(super) struct MaskState<'c> {
     spec: &'c MaskSpec,
     layout: Arc<ParamLayout>,
@@ -20,15 +20,15 @@ pub(super) struct MaskState<'c> {
     plan: Option<BackwardPlan>,
 }
 
-/// What a refresh reads of the current batch.
+/// Inputs of a refresh from the current batch.
 pub(super) struct Observed<'a> {
     pub(super) weights: &'a [f32],
     pub(super) gradient: &'a [f32],
 }
 
 impl<'c> MaskState<'c> {
-    /// The mask a cell starts with: random where it is dynamic (SSAM-D), else empty, so that the first step is plain SGD
-    /// (SSAM-F).
+    /// Creates the initial mask: random if it is dynamic (SSAM-D), otherwise empty, so that the
+    /// first step is plain SGD (SSAM-F).
     pub(super) fn new(cell: &'c Cell, layout: &Arc<ParamLayout>) -> Option<Self> {
         let ascent = cell.optimizer.ascent.as_ref()?;
         let spec = ascent.mask.as_ref()?;
@@ -57,29 +57,30 @@ impl<'c> MaskState<'c> {
         self.plan = self.norm.plan(&self.layout, &self.mask);
     }
 
-    /// The mask in force.
+    /// Current mask.
     pub(super) fn mask(&self) -> &Mask {
         &self.mask
     }
 
-    /// Puts back a mask.
+    /// Restores a mask.
     pub(super) fn restore(&mut self, mask: Mask) {
         self.mask = mask;
         self.make_plan();
     }
 
-    /// The refresh that is due at the first step of `epoch`, if any.
+    /// Refresh due at the first step of `epoch`, if any.
     pub(super) fn due(&self, epoch: usize) -> Option<&'c Refresh> {
         self.spec.refresh.is_due(epoch).then_some(&self.spec.refresh)
     }
 
-    /// The mask as a step uses it that makes `refresh`: a refresh that reads the whole gradient has to have it computed.
+    /// Mask for a step in which `refresh` takes place. A refresh that reads the whole gradient
+    /// requires all of it, so there is no plan.
     pub(super) fn active(&self, refresh: Option<&Refresh>) -> ActiveMask<'_> {
         let reads_gradient = refresh.is_some_and(Refresh::reads_gradient);
         ActiveMask { mask: &self.mask, plan: self.plan.as_ref().filter(|_| !reads_gradient) }
     }
 
-    /// The next mask, from the scores of the current batch.
+    /// Computes the next mask from the current batch's scores.
     pub(super) fn next_by_batch(&self, epoch: usize, refresh: &Refresh, observed: &Observed<'_>) -> Mask {
         let rng = &mut stream(self.seed, Stream::Mask(epoch));
         let magnitude = |values: &[f32]| values.iter().map(|v| v.abs()).collect::<Vec<f32>>();
@@ -107,13 +108,13 @@ impl<'c> MaskState<'c> {
         .update(pattern, &self.layout, &self.mask, rng)
     }
 
-    /// The mask of the best Fisher scores.
+    /// Computes the mask with the best Fisher scores.
     pub(super) fn next_by_fisher(&self, epoch: usize, scores: &[f32]) -> Mask {
         let rng = &mut stream(self.seed, Stream::Mask(epoch));
         self.spec.pattern.choose(&self.layout, fisher_keep(scores.len(), self.spec.sparsity), Some(scores), rng)
     }
 
-    /// Puts a mask in force and describes it; `fisher` are the scores it was chosen by.
+    /// Replaces the mask and describes the new one; `fisher` are the scores that selected it.
     pub(super) fn replace(&mut self, epoch: usize, next: Mask, fisher: Option<&[f32]>) -> MaskRefresh {
         let live = next.live_by_tensor(&self.layout).into_iter().map(|(name, live)| (name.to_string(), live));
         let refresh = MaskRefresh {

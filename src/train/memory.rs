@@ -1,16 +1,16 @@
-//! Resident memory of processes, where Linux tells it.
+//! Resident memory of processes, where Linux reports it.
 
-/// Starts a new peak; false where the system does not let it.
+/// Resets the peak; returns false if the system does not allow it.
 pub(super) fn reset_peak() -> bool {
     std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// The peak since the last reset, in bytes.
+/// Peak since the last reset, in bytes.
 pub fn peak_bytes() -> Option<u64> {
     status_bytes("self", "VmHWM:")
 }
 
-/// What a process, by its id, holds now, in bytes.
+/// Current resident memory of a process, in bytes.
 pub fn resident_bytes(process: u32) -> Option<u64> {
     status_bytes(&process.to_string(), "VmRSS:")
 }

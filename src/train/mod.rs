@@ -1,4 +1,4 @@
-//! Training one cell: the step, the epoch, evaluation, and what is measured on the way.
+//! Training of one cell: step, epoch, evaluation, and measurements.
 
 mod checkpoint;
 mod curvature;

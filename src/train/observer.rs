@@ -1,11 +1,11 @@
-//! Who follows a training.
+//! Interface for following a training.
 
 use crate::record::EpochMeasures;
 
-/// Follows the progress of a training, to draw or print it.
+/// Follows a training's progress, to draw or print it.
 pub trait Observer {
-    /// A step was taken.
+    /// Called after a step.
     fn step(&mut self, epoch: usize, step: usize, loss: f64);
-    /// An epoch was finished and evaluated.
+    /// Called after an epoch was trained and evaluated.
     fn epoch(&mut self, epoch: usize, measures: &EpochMeasures);
 }

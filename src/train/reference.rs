@@ -1,4 +1,4 @@
-//! How fast the machine is at the moment, by a training step that is always the same.
+//! Current speed of the machine, measured by a fixed training step.
 
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,17 @@ use crate::optim::{Context, Sgd};
 use crate::random::{Stream, stream, unit};
 use crate::record::StepSeconds;
 
-/// Pixels and classes of its images, as CIFAR-10's.
+/// Shape of its images, as in CIFAR-10.
 const SHAPE: [usize; 3] = [3, 32, 32];
 const CLASSES: usize = 10;
 const BATCH: usize = 32;
 const STEPS: usize = 18;
 const LR: f64 = 1e-3;
-/// For so long a measurement stands: cells of milliseconds are not to wait for one each.
+/// How long a measurement stays valid, so that cells of milliseconds need not wait for one each.
 const VALID: Duration = Duration::from_secs(1);
 
-/// A step of SGD of a small ResNet-8 on synthetic images. Times of trainings over its own can be compared between runs on one type
-/// of machine, and its own tell whether the machine has become slower.
+/// SGD step of a small ResNet-8 on synthetic images. Step times relative to it are comparable
+/// between runs on one type of machine. Its own time shows whether the machine has slowed down.
 pub struct ReferenceStep {
     model: Box<dyn Model>,
     batch: Batch,
@@ -34,10 +34,10 @@ pub struct ReferenceStep {
 }
 
 impl ReferenceStep {
-    /// On this device, not yet measured.
+    /// Creates the step on this device, without measuring it.
     ///
     /// # Errors
-    /// When its tensors cannot be made.
+    /// When its tensors cannot be created.
     pub fn new(compute: &Compute) -> Result<Self> {
         let spec = ModelSpec { name: "resnet8".into(), width: Some(8), ..ModelSpec::default() };
         let model = model::build(&spec, Task { input: Input::Image(SHAPE), classes: CLASSES }).map_err(Error::Usage)?;
@@ -50,7 +50,7 @@ impl ReferenceStep {
         Ok(Self { model, batch, device: compute.device().cloned(), last: None })
     }
 
-    /// Its duration now, measured at most every second.
+    /// Current duration, measured at most once per second.
     ///
     /// # Errors
     /// When a tensor operation fails.

@@ -1,13 +1,13 @@
-//! What trainings share.
+//! Environment shared by trainings.
 
 use crate::compute::Compute;
 use crate::optim::Registry;
 
-/// Where trainings compute, and the optimizers that their cells may name.
+/// Compute device of trainings, and the optimizers that their cells may name.
 #[derive(Clone, Copy)]
 pub struct Setup<'a> {
-    /// Where they compute.
+    /// Compute device.
     pub compute: &'a Compute,
-    /// The optimizers that cells may name.
+    /// Optimizers that cells may name.
     pub registry: &'a Registry,
 }

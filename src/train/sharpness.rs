@@ -1,4 +1,5 @@
-//! The sharpness of trained weights: the top of the Hessian, its trace and density, and how far the loss rises nearby.
+//! Sharpness of trained weights: top Hessian eigenvalues, trace, spectral density, and the rise of
+//! the loss nearby.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,21 +14,23 @@ use crate::record::SharpnessCheck;
 use crate::sharpness::{First, GradientAt, Hessian, Lanczos, density, noise, trace};
 use crate::suite::Cell;
 
-/// A third of the products of a trace.
+/// A third of the products per trace.
 const TRACE: usize = 10;
-/// Random vectors of a spectral density, and Lanczos steps of each.
+/// Random vectors per spectral density, and Lanczos steps for each.
 const DENSITY: [usize; 2] = [4, 20];
-/// Samples of a pass where they are taken as they are.
+/// Samples per pass.
 const CHUNK: usize = 256;
-/// Samples of `sharpness`, where the suite does not say.
+/// Default number of samples for `sharpness`.
 const SAMPLES: usize = 1000;
-/// Radius within which the loss is climbed: the same for all optimizers, whose own radii differ in size and meaning.
+/// Radius of the ascent. It is the same for all optimizers, whose own radii differ in size and
+/// meaning.
 const RHO: f64 = 0.05;
-/// Steps of that climb.
+/// Steps of the ascent.
 const CLIMB: usize = 5;
 
-/// The sharpness of the weights after `epoch`: of the loss of the first training samples, as they are, in evaluation mode; none
-/// where it is not finite or no sample can be read.
+/// Measures the sharpness of the weights after `epoch`, of the loss of the first training samples,
+/// without augmentation and in evaluation mode. Returns `None` if it is not finite or no sample can
+/// be read.
 ///
 /// # Errors
 /// When a sample cannot be read or a tensor operation fails.
@@ -47,7 +50,7 @@ pub(super) fn sharpness(
     let rng = &mut stream(cell.seed, Stream::Sharpness(epoch));
     let network = Network { problem: Problem { chunk: Some(CHUNK), ..network.problem }, ..network };
     let (mut loss, weights) = Still::of(network, &batch, BatchNormMode::Eval);
-    // May be fewer: what cannot be read may be left out.
+    // May be fewer, since unreadable samples may be left out.
     let samples = loss.samples();
     let (value, rise) = climb(&mut loss, weights)?;
     let free = free(cell, &layout);
@@ -98,8 +101,8 @@ pub(super) fn sharpness(
     Ok(finite.then_some(check))
 }
 
-/// The loss, and how much larger the largest is that is found at distance [`RHO`]: SAM's ascent step, and a few more from
-/// where it leads.
+/// Returns the loss, and how much higher the largest loss found at distance [`RHO`] is. The search
+/// takes SAM's ascent step and a few more from there.
 fn climb(loss: &mut Still<'_>, weights: &[f32]) -> Result<(f64, f64)> {
     let (mut gradient, mut perturbed) = (Vec::new(), Perturbed::default());
     let value = loss.gradient(weights, &mut gradient)?;
@@ -119,7 +122,7 @@ fn climb(loss: &mut Still<'_>, weights: &[f32]) -> Result<(f64, f64)> {
     Ok((value, highest - value))
 }
 
-/// Names of the layers: of parameters, up to their last part.
+/// Layer names: parameter names without their last part.
 fn layers(layout: &ParamLayout) -> BTreeSet<String> {
     layout.specs().iter().map(|spec| layer(&spec.name).to_string()).collect()
 }
@@ -128,7 +131,7 @@ fn layer(parameter: &str) -> &str {
     parameter.rsplit_once('.').map_or(parameter, |(layer, _)| layer)
 }
 
-/// The weights of a layer that are free.
+/// Free weights of a layer.
 fn of_layer(layout: &ParamLayout, name: &str, free: Option<&[bool]>) -> Vec<bool> {
     let mut own = vec![false; layout.len()];
     for spec in layout.specs().iter().filter(|spec| layer(&spec.name) == name) {
@@ -145,7 +148,7 @@ mod tests {
     use super::*;
     use crate::nn::Objective;
 
-    /// A block is the Hessian's own.
+    /// A block must equal that of the full Hessian.
     #[test]
     fn frozen_weights_are_left_out() {
         let mlp = SmallMlp::new(Objective::SquaredError);

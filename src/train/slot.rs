@@ -1,4 +1,5 @@
-//! The vectors of a training that a checkpoint holds as tensors, each reached in one way to be copied and to be put back.
+//! Vectors of a training that a checkpoint stores as tensors. Slots copy and restore them in the
+//! same way.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +10,21 @@ use super::masks::MaskState;
 use crate::little_endian;
 use crate::mask::Mask;
 
-/// A vector or number of a training, open to be copied into a checkpoint and replaced from one.
+/// Access to a vector or number of a training, to copy it into a checkpoint or restore it from one.
 pub(super) enum Slot<'a, 'c> {
-    /// A value of each parameter or channel; empty until a method has made it.
+    /// One value per parameter or channel; empty until a method creates it.
     F32(&'a mut Vec<f32>),
-    /// A value of each parameter; empty until it is known.
+    /// One value per parameter; empty until known.
     F64(&'a mut Vec<f64>),
-    /// The duration of each step.
+    /// Duration of each step.
     StepSeconds(&'a mut Vec<f64>),
     /// A single number.
     Number(&'a mut f64),
-    /// The mask in force.
+    /// Current mask.
     Mask(&'a mut MaskState<'c>),
 }
 
-/// A vector as a checkpoint holds it.
+/// A vector stored in a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum StoredVector {
     F32(Vec<f32>),
@@ -31,11 +32,11 @@ pub(super) enum StoredVector {
     Flags(Vec<bool>),
 }
 
-/// Vectors of a checkpoint, by name.
+/// Stored vectors by name.
 pub(super) type StoredVectors = BTreeMap<String, StoredVector>;
 
 impl Slot<'_, '_> {
-    /// Copies what the slot holds.
+    /// Copies the slot's contents.
     pub(super) fn copy(&self) -> StoredVector {
         match self {
             Self::F32(values) => StoredVector::F32(values.to_vec()),
@@ -45,12 +46,12 @@ impl Slot<'_, '_> {
         }
     }
 
-    /// Puts back what was copied from the slot called `name` of a training with `parameters` parameters.
+    /// Restores the copy of the slot called `name`, in a training with `parameters` parameters.
     ///
     /// # Errors
-    /// When nothing was stored, or something of another type or length.
+    /// When nothing was stored, or a value of another type or length.
     pub(super) fn fill(self, name: &str, stored: Option<StoredVector>, parameters: usize) -> Result<(), String> {
-        // What is still empty here may have been made before the checkpoint.
+        // A vector that is still empty here may already exist in the checkpoint.
         let fits = |own: usize, found: usize| found == own || (own == 0 && found == parameters);
         match (self, stored) {
             (Self::F32(own), Some(StoredVector::F32(found))) if fits(own.len(), found.len()) => *own = found,
@@ -79,7 +80,7 @@ impl StoredVector {
         }
     }
 
-    /// Reads a tensor; `None` where its type is none of these.
+    /// Reads a tensor; `None` if its type is not supported.
     pub(super) fn read(view: &TensorView<'_>) -> Option<Self> {
         let data = view.data();
         Some(match view.dtype() {
@@ -95,7 +96,8 @@ impl StoredVector {
 mod tests {
     use super::*;
 
-    /// What was copied comes back; what is missing, of another type, or of another length is refused by name.
+    /// Copies must be restored. Missing values and those of another type or length must be rejected
+    /// by name.
     #[test]
     fn slots_take_back_what_was_copied_and_nothing_else() {
         let (mut f32s, mut f64s, mut number, mut seconds) = (vec![1.5f32, -0.0], vec![0.1], 0.1 + 0.2, vec![0.25]);

@@ -1,4 +1,4 @@
-//! The one training step: a method chooses a direction, the base step follows it.
+//! The training step: a method chooses a direction, and the base step follows it.
 
 use std::time::Instant;
 
@@ -10,8 +10,8 @@ use crate::optim::{
     BatchNormPass2, Context, Form, Iterate, Kept, Method, OptimizerSpec, Plain, Registry, Sgd, SgdState,
 };
 
-/// Everything a training changes: weights, running statistics, momentum, what the method keeps; and the step that changes
-/// it.
+/// State that training changes (weights, running statistics, momentum, method state) and the step
+/// that changes it.
 pub struct Trainer<'m> {
     problem: Problem<'m>,
     optimizer: Optimizer,
@@ -23,22 +23,22 @@ pub struct Trainer<'m> {
     flops: FlopCount,
 }
 
-/// A method, its base step, and BatchNorm's policy in second gradients.
+/// A method, its base step, and the BatchNorm mode of second gradients.
 pub struct Optimizer {
     /// Chooses the direction.
     pub method: Box<dyn Method>,
-    /// Follows it.
+    /// Base step along the direction.
     pub sgd: Sgd,
-    /// BatchNorm in second gradients.
+    /// BatchNorm mode in second gradients.
     pub second: BatchNormMode,
 }
 
-/// Where the time of a step went, in seconds.
+/// Breakdown of a step's time, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepParts {
     /// First gradients, at w.
     pub pass1: f64,
-    /// The ascent step and all that a method computes beside gradients.
+    /// Ascent step and all other computations of the method besides gradients.
     pub perturb: f64,
     /// Second gradients, at w + eps.
     pub pass2: f64,
@@ -47,15 +47,15 @@ pub struct StepParts {
 }
 
 impl Optimizer {
-    /// SGD.
+    /// Plain SGD.
     pub fn plain(sgd: Sgd) -> Self {
         Self { method: Box::new(Plain), sgd, second: BatchNormMode::Update }
     }
 
-    /// The optimizer of a cell, for a model with these parameters.
+    /// Builds a cell's optimizer for a model with these parameters.
     ///
     /// # Errors
-    /// When `registry` has no optimizer of that name, or the optimizer lacks a setting.
+    /// When `registry` has no optimizer of that name, or a setting is missing.
     pub fn new(spec: &OptimizerSpec, layout: &ParamLayout, registry: &Registry) -> std::result::Result<Self, String> {
         let sgd =
             Sgd { momentum: spec.momentum as f32, nesterov: spec.nesterov, weight_decay: spec.weight_decay as f32 };
@@ -75,7 +75,7 @@ impl Optimizer {
 }
 
 impl<'m> Trainer<'m> {
-    /// A training that starts from `weights` (flat, in name order).
+    /// Starts a training from `weights` (flat, in name order).
     pub fn new(
         problem: impl Into<Problem<'m>>,
         optimizer: Optimizer,
@@ -95,12 +95,12 @@ impl<'m> Trainer<'m> {
         }
     }
 
-    /// Where the time of the last step went.
+    /// Time breakdown of the last step.
     pub fn step_parts(&self) -> StepParts {
         self.parts
     }
 
-    /// Gives up the weights (flat, in name order) and the running statistics.
+    /// Returns the weights (flat, in name order) and the running statistics.
     pub fn into_parts(self) -> (Vec<f32>, RunningStats) {
         (self.weights, self.running)
     }
@@ -115,13 +115,14 @@ impl<'m> Trainer<'m> {
         &self.running
     }
 
-    /// What is trained, as it is now; its passes are measurements and not counted.
+    /// The network in its current state. Its passes are measurements and not counted.
     pub fn network(&mut self) -> Network<'_> {
         let flops = FlopCount::default();
         Network { problem: self.problem, weights: &self.weights, running: &mut self.running, flops }
     }
 
-    /// [`Trainer::network`], whose passes are a part of the training: they count in [`Trainer::flops_executed`].
+    /// Like [`Trainer::network`], for passes that are part of the training: they count in
+    /// [`Trainer::flops_executed`].
     pub fn counted_network(&mut self) -> Network<'_> {
         let flops = self.flops.clone();
         Network { flops, ..self.network() }
@@ -132,7 +133,7 @@ impl<'m> Trainer<'m> {
         self.flops.total()
     }
 
-    /// Everything that lasts from one step to the next.
+    /// State kept between steps.
     pub(super) fn kept(&mut self) -> Kept<'_> {
         let Kept { vectors, numbers } = self.optimizer.method.kept();
         let of_method = |name: String| format!("method.{name}");
@@ -154,7 +155,8 @@ impl<'m> Trainer<'m> {
         }
     }
 
-    /// One step on `batch`: the method's direction, then the base step along it. Returns the mean loss at w.
+    /// Takes a step on `batch`: the method's direction, then the base step along it. Returns the
+    /// mean loss at w.
     ///
     /// # Errors
     /// When a tensor operation fails.

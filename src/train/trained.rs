@@ -11,9 +11,9 @@ use crate::record::{Measures, Status, StepSeconds, fingerprint};
 
 /// A finished training.
 pub struct Trained {
-    /// How it ended.
+    /// How the training ended.
     pub status: Status,
-    /// What was measured.
+    /// Measurements of the training.
     pub measures: Measures,
     /// The model's parameters.
     pub layout: Arc<ParamLayout>,
@@ -21,14 +21,15 @@ pub struct Trained {
     pub weights: Vec<f32>,
     /// Final running statistics.
     pub running: RunningStats,
-    /// Files that could not be read and were left out.
+    /// Unreadable files that were left out.
     pub unreadable: Vec<String>,
-    /// How often it was interrupted and resumed.
+    /// How often the training was interrupted and resumed.
     pub resumed: usize,
 }
 
 impl Trained {
-    /// Sums up a training that ended in `state` with these weights and running statistics; `flops` are those of its steps.
+    /// Summarises a training that ended in `state` with these weights and running statistics;
+    /// `flops` are those of its steps.
     pub(super) fn new(
         model: &dyn Model,
         status: Status,
@@ -64,7 +65,7 @@ impl Trained {
         Self { status, measures, layout, weights, running, unreadable, resumed }
     }
 
-    /// Weights and running statistics as a safetensors file with PyTorch's names.
+    /// Serialises weights and running statistics as a safetensors file with PyTorch's names.
     ///
     /// # Errors
     /// When serialisation fails.

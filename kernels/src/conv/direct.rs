@@ -1,11 +1,13 @@
-//! Direct register-tiled correlation, any kernel size and stride.
+//! Direct register-tiled correlation for any kernel size and stride.
 //!
-//! Each image is copied once into a zero-padded scratch in which channels come in blocks of at most [`BLOCK`], so that
-//! the taps (kx, channel) of one kernel row are contiguous and neighbouring pixels are a constant apart. A tile of P
-//! output pixels by V vectors of output channels then stays in registers while all taps pass by. The weight gradient
-//! keeps a tile of M taps by V vectors while all pixels pass by.
+//! Each image is copied once into a zero-padded scratch buffer whose channels are blocked by at
+//! most [`BLOCK`], so that the taps (kx, channel) of one kernel row are contiguous and neighbouring
+//! pixels are a constant distance apart. A tile of P output pixels by V vectors of output channels
+//! stays in registers while the kernel iterates over all taps. The weight gradient keeps a tile of
+//! M taps by V vectors in registers while it iterates over all pixels.
 //!
-//! Sums run over (channel block, ky, kx, channel) and over (image, y, x): the order depends on shapes alone.
+//! Sums run over (channel block, ky, kx, channel) and over (image, y, x), so the order depends on
+//! shapes alone.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -18,14 +20,15 @@ use crate::simd::{
 };
 use crate::source::{Source, vectors};
 
-/// Channels of a scratch block, at most.
+/// Maximum channels per scratch block.
 const BLOCK: usize = 16;
-/// Values that may stay in the first-level cache (16 KiB of f32).
+/// Values that fit the first-level cache (16 KiB of f32).
 const CACHED_VALUES: usize = 4096;
-/// Images whose weight gradients one task sums. Fixed, so that the order of sums never depends on threads.
+/// Images whose weight gradients one task sums, fixed so that the summation order never depends on
+/// the number of threads.
 const IMAGES_PER_PARTIAL: usize = 16;
 
-/// The register tile: V vectors of output channels by P pixels (forward) or taps (weight gradient).
+/// Register tile: V vectors of output channels by P pixels (forward) or taps (weight gradient).
 #[derive(Clone, Copy)]
 struct Tile {
     /// Output channels.
@@ -44,30 +47,32 @@ impl Tile {
     }
 }
 
-/// Output pixels that read the same taps: those at `origin` and every `step` pixels from there. A forward pass has one
-/// phase; the input gradient of stride s has s x s, each with its own part of the kernel.
+/// Output pixels that read the same taps: those at `origin` and every `step` pixels from there. A
+/// forward pass has one phase. The input gradient of stride s has s x s phases, each with its own
+/// part of the kernel.
 struct Phase {
-    /// Rows and columns of the kernel that its pixels read, in the order of what they read.
+    /// Kernel rows and columns that its pixels read, in reading order.
     taps: (Vec<usize>, Vec<usize>),
-    /// Row and column of the scratch where the first output pixel's taps start.
+    /// Scratch row and column where the taps of the first output pixel start.
     base: (usize, usize),
     origin: (usize, usize),
-    /// Output pixels down and across.
+    /// Output height and width in pixels.
     out: (usize, usize),
-    /// Where the packed weight starts.
+    /// Start of the packed weight.
     packed: usize,
 }
 
-/// A correlation with a zero-padded, channel-blocked scratch [blocks, rows, columns, block] for each image.
+/// Correlation with a zero-padded, channel-blocked scratch buffer [blocks, rows, columns, block]
+/// per image.
 pub(super) struct Direct {
     frame: Frame,
     phases: Vec<Phase>,
-    /// Distance of the output pixels of a phase.
+    /// Distance between output pixels of a phase.
     step: usize,
     block: usize,
-    /// Distance of neighbouring output pixels' taps in the scratch.
+    /// Distance in the scratch between the taps of neighbouring output pixels.
     stride: usize,
-    /// Row and column of the scratch where the first pixel lies.
+    /// Scratch row and column of the first pixel.
     offset: usize,
     rows: usize,
     columns: usize,
@@ -75,24 +80,26 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    /// The forward pass with square kernel `kernel`.
+    /// Forward pass with a square kernel of size `kernel`.
     pub(super) fn forward<T: Scalar>(frame: Frame, kernel: usize, stride: usize, padding: usize) -> Self {
         let taps: Vec<usize> = (0..kernel).collect();
         let phase = Phase { taps: (taps.clone(), taps), base: (0, 0), origin: (0, 0), out: frame.out, packed: 0 };
         Self::new::<T>(frame, vec![phase], padding, stride, 1)
     }
 
-    /// The gradient of the input of a convolution with square kernel `kernel`: input pixel y collects the output pixels
-    /// (y + padding - ky) / stride for the ky that divide, so that nothing is multiplied with the zeros of a dilation.
+    /// Input gradient of a convolution with a square kernel of size `kernel`. Input pixel y
+    /// collects the output pixels (y + padding - ky) / stride for the ky that divide evenly, so no
+    /// zeros of a dilation are multiplied.
     pub(super) fn input_grad<T: Scalar>(frame: Frame, kernel: usize, stride: usize, padding: usize) -> Self {
-        // By origin: the taps from last to first, and the output pixel that the last tap reads for the first pixel.
+        // By origin: the taps from last to first, and the output pixel that the first pixel's last
+        // tap reads.
         let axis = |origin: usize| {
             let first = (origin + padding) % stride;
             let taps: Vec<usize> = (first..kernel).step_by(stride).rev().collect();
             let start = ((origin + padding) / stride) as isize - taps.len() as isize + 1;
             (taps, start)
         };
-        // Reading starts at the scratch's edge, or later.
+        // Reading starts at the scratch's edge or later.
         let offset = (0..stride).map(|origin| -axis(origin).1).fold(0, isize::max);
         let base = |start: isize| (start + offset) as usize;
         let count = |length: usize, origin: usize| (length - origin).div_ceil(stride);
@@ -115,7 +122,7 @@ impl Direct {
 
     fn new<T: Scalar>(frame: Frame, phases: Vec<Phase>, offset: usize, stride: usize, step: usize) -> Self {
         let tile = Tile::new::<T>(frame.out_channels);
-        // Tiles may reach over the right edge; their surplus pixels are computed and dropped.
+        // Tiles may extend past the right edge; their surplus pixels are computed and dropped.
         let reach = |base: usize, n: usize, kernel: usize| base + (n - 1) * stride + kernel;
         let rows = phases.iter().map(|p| reach(p.base.0, p.out.0, p.taps.0.len())).max();
         let columns =
@@ -145,7 +152,7 @@ impl Direct {
         self.blocks() * self.rows * self.row()
     }
 
-    /// Values of one row of the image, in whole lines of the cache.
+    /// Values of one image row, rounded up to whole cache lines.
     fn row_scratch(&self) -> usize {
         (self.frame.size.1 * self.frame.channels).next_multiple_of(BLOCK)
     }
@@ -155,23 +162,23 @@ impl Direct {
         phase.out.1.next_multiple_of(self.tile.pixels)
     }
 
-    /// Values that the sums of one tile of output channels need.
+    /// Scratch values for the sums of one tile of output channels.
     fn sums(&self) -> usize {
         let sums = self.phases.iter().map(|p| p.out.0 * self.sums_width(p) * self.tile.channels);
         sums.max().unwrap_or(0)
     }
 
-    /// Values of a phase's packed weight for one tile of output channels.
+    /// Packed weight values of a phase for one tile of output channels.
     fn packed_tile(&self, phase: &Phase) -> usize {
         self.blocks() * phase.taps.0.len() * phase.taps.1.len() * self.block * self.tile.channels
     }
 
-    /// Output channels in whole tiles.
+    /// Output channels rounded up to whole tiles.
     fn padded_channels(&self) -> usize {
         self.tiles() * self.tile.channels
     }
 
-    /// Tiles of output channels.
+    /// Number of output channel tiles.
     fn tiles(&self) -> usize {
         self.frame.out_channels.div_ceil(self.tile.channels)
     }
@@ -180,7 +187,8 @@ impl Direct {
         self.tiles() * self.packed_tile(phase)
     }
 
-    /// Place, in a phase's packed weight [tiles of output channels, blocks, ky, kx, channel in block, channel in tile].
+    /// Index into a phase's packed weight [tiles of output channels, blocks, ky, kx, channel in
+    /// block, channel in tile].
     fn packed_index(&self, phase: &Phase, co: usize, ci: usize, ky: usize, kx: usize) -> usize {
         let (tile, lane) = (co / self.tile.channels, co % self.tile.channels);
         let (block, channel) = (ci / self.block, ci % self.block);
@@ -188,12 +196,13 @@ impl Direct {
         tile * self.packed_tile(phase) + tap * self.tile.channels + lane
     }
 
-    /// Copies image `index` of `x` to the scratch, zeros around it. `row` holds a row of the image.
+    /// Copies image `index` of `x` into the zero-padded scratch. `row` is a buffer for one image
+    /// row.
     #[inline(always)]
     fn fill<S: Simd, T: Scalar>(&self, simd: S, x: &Source<'_, T>, index: usize, row: &mut [T], scratch: &mut [T]) {
         let (channels, (height, width)) = (self.frame.channels, self.frame.size);
         scratch.fill(T::zero());
-        // What no tap reads, at the far edges of a strided convolution, is left out.
+        // Skips rows at the far edges of a strided convolution that no tap reads.
         for y in 0..height.min(self.rows.saturating_sub(self.offset)) {
             x.read(simd, ((index * height + y) * width * channels, width, channels), row, channels);
             for (column, pixel) in
@@ -211,7 +220,7 @@ impl Direct {
     }
 }
 
-/// Calls a kernel with the tile, block and stride as constants.
+/// Calls a kernel with tile, block and stride as const generics.
 macro_rules! with_constants {
     ($simd:ident, $direct:expr, $kernel:ident($($arg:expr),*)) => {{
         let l = $direct;
@@ -242,7 +251,7 @@ macro_rules! with_constants {
 }
 
 impl Direct {
-    /// Writes the sums of a tile of output channels of a phase to its pixels of an image.
+    /// Writes the sums of a phase's tile of output channels to its pixels of an image.
     #[inline(always)]
     fn write<S: Simd, T: Scalar>(
         &self,
@@ -294,7 +303,7 @@ impl<T: Scalar> Algorithm<T> for Direct {
         self.image_scratch() + self.row_scratch() + self.sums()
     }
 
-    /// Of the multiplications, taps in the padding included.
+    /// FLOPs of the multiply-adds, taps in the padding included.
     fn flops(&self, images: usize) -> usize {
         let pixels = self.phases.iter().map(|p| p.out.0 * p.out.1 * p.taps.0.len() * p.taps.1.len());
         2 * images * pixels.sum::<usize>() * self.frame.channels * self.frame.out_channels
@@ -325,8 +334,8 @@ impl<T: Scalar> Algorithm<T> for Direct {
     }
 }
 
-/// One tile of output channels of a phase of an image: scratch and packed weight to sums [out rows, whole tiles of out
-/// columns, channels of the tile].
+/// Computes one tile of output channels of a phase of an image: from scratch and packed weight to
+/// sums [out rows, whole tiles of out columns, channels of the tile].
 #[inline(always)]
 fn correlate<S: Simd, T: Scalar, const V: usize, const P: usize, const B: usize, const STRIDE: usize>(
     simd: S,
@@ -399,7 +408,8 @@ fn accumulate_taps<S: Simd, T: Scalar, const V: usize, const M: usize, const B: 
     let (kernel, (out_height, out_width)) = (l.phases[0].taps.0.len(), l.frame.out);
     let (taps, plane) = (kernel * B, l.rows * l.row());
     let dy_pixel = l.frame.out_channels.next_multiple_of(V * lanes);
-    // A few rows at a time, so that their output gradients stay in the first-level cache while all taps pass by.
+    // A few rows at a time, so that their output gradients stay in the first-level cache across all
+    // taps.
     let rows = (CACHED_VALUES / (out_width * V * lanes)).max(1);
     for (tile, dw) in dw.chunks_exact_mut(l.packed_tile(&l.phases[0])).enumerate() {
         let first = tile * V * lanes;
@@ -431,7 +441,7 @@ fn accumulate_taps<S: Simd, T: Scalar, const V: usize, const M: usize, const B: 
     }
 }
 
-/// The weight gradient of some images, packed.
+/// Packed weight gradient of a group of images.
 struct Partial<'a, T> {
     direct: &'a Direct,
     x: &'a Source<'a, T>,
@@ -460,7 +470,7 @@ impl<T: Scalar> WithSimd for Partial<'_, T> {
     }
 }
 
-/// The gradient of the weight, [c_out, c_in, k, k].
+/// Computes the weight gradient, [c_out, c_in, k, k].
 pub(super) fn weight_grad<T: Scalar>(
     direct: &Direct,
     batch: usize,
@@ -469,7 +479,7 @@ pub(super) fn weight_grad<T: Scalar>(
     dw: &mut [T],
     flops: &FlopCount,
 ) {
-    // As many as a forward pass.
+    // The same count as a forward pass.
     flops.add(Algorithm::<T>::flops(direct, batch));
     let phase = &direct.phases[0];
     let size = direct.packed(phase);

@@ -1,23 +1,23 @@
-//! Convolutions in groups of channels, as one convolution for each group on a copy of its channels.
+//! Grouped convolutions, run as one convolution per group on a copy of its channels.
 
 use super::{ConvShape, FlopCount, InputGrad, Measure, Moments, Scalar, Source, WeightGrad};
 use crate::activation::{add, values};
 use crate::moments::moments;
 
 impl ConvShape {
-    /// The convolution of one group.
+    /// Geometry of one group's convolution.
     fn group(&self) -> Self {
         Self { c_in: self.c_in / self.groups, c_out: self.c_out / self.groups, groups: 1, ..*self }
     }
 }
 
-/// The channels of group `group` of `groups`.
+/// Copies the channels of group `group` of `groups`.
 fn columns<T: Scalar>(x: &[T], channels: usize, group: usize, groups: usize) -> Vec<T> {
     let n = channels / groups;
     x.chunks_exact(channels).flat_map(|pixel| &pixel[group * n..][..n]).copied().collect()
 }
 
-/// Writes the channels of a group to their place.
+/// Writes a group's channels back to their positions.
 fn put_columns<T: Scalar>(part: &[T], x: &mut [T], channels: usize, group: usize, groups: usize) {
     let n = channels / groups;
     x.chunks_exact_mut(channels)
@@ -43,7 +43,7 @@ pub(super) fn conv2d<T: Scalar>(
     (y, moments)
 }
 
-/// Weight gradients are of all output channels.
+/// Backward pass of all groups. Weight gradients cover all output channels.
 pub(super) fn backward<T: Scalar>(
     s: &ConvShape,
     dy: &Source<'_, T>,

@@ -1,8 +1,8 @@
 //! 2-D convolution on channels-last images [batch, h, w, c] (docs/kernels.md): Winograd's minimal filtering for 3x3
 //! kernels of stride 1, direct register-tiled kernels for all others.
 //!
-//! Inputs are [`Source`]s, so a batch normalisation before or after a convolution costs no pass over memory of its own;
-//! outputs can be measured ([`Moments`]) while they are in the cache.
+//! Inputs are [`Source`]s, so a batch normalisation before or after a convolution needs no extra
+//! pass over memory. Outputs can be measured ([`Moments`]) while they are in the cache.
 
 mod direct;
 mod grouped;
@@ -23,10 +23,10 @@ use super::source::Source;
 use direct::Direct;
 use winograd::Winograd;
 
-/// The geometry of one convolution: square kernel, equal stride and zero padding on both axes.
+/// Geometry of a convolution: square kernel, equal stride and zero padding on both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
-    /// Images.
+    /// Number of images.
     pub batch: usize,
     /// Input channels.
     pub c_in: usize,
@@ -36,13 +36,13 @@ pub struct ConvShape {
     pub width: usize,
     /// Output channels.
     pub c_out: usize,
-    /// Height and width of the kernel.
+    /// Kernel height and width.
     pub kernel: usize,
-    /// Input pixels from an output pixel to the next.
+    /// Distance in input pixels between neighbouring output pixels.
     pub stride: usize,
-    /// Zeros around the images.
+    /// Width of the zero padding.
     pub padding: usize,
-    /// Groups of channels that do not see one another; they divide both numbers of channels.
+    /// Independent groups of channels; must divide both channel counts.
     pub groups: usize,
 }
 
@@ -80,18 +80,18 @@ impl ConvShape {
         self.c_out * self.c_in / self.groups * self.kernel * self.kernel
     }
 
-    /// Fewer channels are not worth the transforms.
+    /// Whether Winograd's filtering applies. With fewer channels the transforms do not pay off.
     fn is_winograd(&self) -> bool {
         let same = self.kernel == 3 && self.stride == 1 && self.padding == 1;
         same && self.c_in.min(self.c_out) >= WINOGRAD_CHANNELS
     }
 }
 
-/// Channels from which Winograd's filtering is used.
+/// Minimum channels for Winograd's filtering.
 const WINOGRAD_CHANNELS: usize = 8;
 
-/// The weight [c_out, c_in, k, k] as a correlation reads it: itself, or with the channels exchanged (and the taps in
-/// reverse), by which the gradient of the input is a correlation too.
+/// View of the weight [c_out, c_in, k, k] for a correlation: as is, or with channels exchanged (and
+/// taps reversed), which makes the input gradient a correlation too.
 #[derive(Clone, Copy)]
 struct Filter<'a, T> {
     w: &'a [T],
@@ -101,7 +101,7 @@ struct Filter<'a, T> {
 }
 
 impl<T: Scalar> Filter<'_, T> {
-    /// The weight between channel `from` of what is read and channel `to` of what is written, at tap (ky, kx).
+    /// Weight from input channel `from` to output channel `to` at tap (ky, kx).
     #[inline(always)]
     fn at(&self, to: usize, from: usize, ky: usize, kx: usize) -> T {
         let (co, ci) = if self.transposed { (from, to) } else { (to, from) };
@@ -109,7 +109,7 @@ impl<T: Scalar> Filter<'_, T> {
     }
 }
 
-/// The images that go into a correlation and come out of it.
+/// Input and output images of a correlation.
 #[derive(Clone, Copy)]
 struct Frame {
     channels: usize,
@@ -128,25 +128,25 @@ impl Frame {
     }
 }
 
-/// How a convolution is computed. Tasks are groups of images; scratch memory is the thread's.
+/// Implementation of a convolution. Tasks are groups of images; scratch memory is per thread.
 trait Algorithm<T: Scalar>: Sync {
-    /// Images of one task of [`Algorithm::correlate`].
+    /// Images per task of [`Algorithm::correlate`].
     fn group(&self) -> usize;
 
-    /// The weight as the kernel wants it.
+    /// Packs the weight for the kernel.
     fn pack(&self, filter: Filter<'_, T>) -> Vec<T>;
 
-    /// Values of scratch memory that a task of so many images needs.
+    /// Scratch values that a task of this many images needs.
     fn scratch(&self, images: usize) -> usize;
 
-    /// FLOPs of a correlation of so many images.
+    /// FLOPs of a correlation over this many images.
     fn flops(&self, images: usize) -> usize;
 
     /// Runs a task.
     fn correlate<S: Simd>(&self, simd: S, task: ConvTask<'_, Self, T>);
 }
 
-/// Some images to correlate with the packed weight.
+/// Images to correlate with the packed weight.
 struct ConvTask<'a, A: ?Sized, T> {
     algorithm: &'a A,
     x: &'a Source<'a, T>,
@@ -156,7 +156,7 @@ struct ConvTask<'a, A: ?Sized, T> {
     /// Added to the result.
     add: Option<&'a [T]>,
     scratch: &'a mut [T],
-    /// As many images as this holds.
+    /// Output of the images; its length determines how many.
     out: &'a mut [T],
 }
 
@@ -190,7 +190,8 @@ fn correlate<T: Scalar, A: Algorithm<T>>(
         tasks.into_par_iter().for_each(|(i, (out, parts))| {
             let first = i * group;
             let add = add.map(|add| &add[first * image..][..out.len()]);
-            // Scratch is found here: code in a closure would not be compiled for the CPU that the dispatch finds.
+            // Scratch is taken here: code in a closure would not be compiled for the dispatched CPU
+            // features.
             with_scratch(algorithm.scratch(out.len() / image), |scratch| {
                 arch().dispatch(ConvTask { algorithm, x, first, weight: &weight, add, scratch, out });
             });
@@ -220,24 +221,25 @@ pub(crate) fn conv2d<T: Scalar>(
     }
 }
 
-/// Where the gradient of a convolution's weight goes, and the input that it is taken from.
+/// Destination of a convolution's weight gradient, and the input it is computed from.
 pub struct WeightGrad<'a, T> {
     /// The convolution's input.
     pub x: &'a Source<'a, T>,
-    /// [c_out, c_in, k, k], or of the live output channels alone.
+    /// Gradient [c_out, c_in, k, k], or of the live output channels alone.
     pub dw: &'a mut [T],
-    /// The output channels whose weights' gradients are wanted, in rising order, at least one; all of them where not given.
+    /// Output channels whose weight gradients are required, ascending, at least one; `None` for
+    /// all.
     pub live: Option<&'a [usize]>,
 }
 
-/// How the gradient of a convolution's input is wanted.
+/// Options of a convolution's input gradient.
 #[derive(Clone, Copy)]
 pub struct InputGrad<'a, T> {
-    /// The weight through which it is taken, [c_out, c_in, k, k].
+    /// Weight through which the gradient is taken, [c_out, c_in, k, k].
     pub weight: &'a [T],
-    /// Added to it: what other readers of the input contributed.
+    /// Added to the result: the gradient contributed by other readers of the input.
     pub add: Option<&'a [T]>,
-    /// What is measured of the sum.
+    /// Measurement taken of the sum.
     pub measure: Measure<'a, T>,
 }
 
@@ -285,7 +287,7 @@ pub(crate) fn conv2d_backward<T: Scalar>(
     })
 }
 
-/// Writes the channels of a pixel to their place, `add`'s added.
+/// Writes a pixel's channels to their positions, plus those of `add`.
 #[inline(always)]
 fn put<S: Simd, T: Scalar>(
     simd: S,
@@ -301,10 +303,10 @@ fn put<S: Simd, T: Scalar>(
     store_some(simd, value, &mut out[place]);
 }
 
-/// Values of one task of [`sum_parts`].
+/// Values per task of [`sum_parts`].
 const SUMMED: usize = 4096;
 
-/// The sum of the parts of `size` values, in their order.
+/// Sums the parts of `size` values in order.
 fn sum_parts<T: Scalar>(mut parts: Vec<T>, size: usize) -> Vec<T> {
     let (total, rest) = parts.split_at_mut(size);
     total.par_chunks_mut(SUMMED).enumerate().for_each(|(i, total)| {

@@ -1,11 +1,12 @@
-//! Instruction sets, which no caller can choose. Other tests of convolutions compare them with candle's.
+//! Tests of instruction sets, which callers cannot choose. Other convolution tests compare with
+//! candle.
 
 use pulp::Arch;
 
 use super::*;
 use crate::simd::FORCED;
 
-/// Values between -1 and 1 without a pattern.
+/// Pseudo-random values between -1 and 1.
 fn values(n: usize, seed: u32) -> Vec<f64> {
     let mut state = seed;
     let mut next = || {
@@ -15,7 +16,7 @@ fn values(n: usize, seed: u32) -> Vec<f64> {
     (0..n).map(|_| next()).collect()
 }
 
-/// The three products of a convolution: y, dX and dW.
+/// Products of a convolution: y, dX and dW.
 fn products<T: Scalar>(s: &ConvShape, [x, w, dy]: [&[T]; 3]) -> [Vec<T>; 3] {
     let (x, dy, flops) = (Source::Plain(x), Source::Plain(dy), FlopCount::default());
     let mut dw = vec![T::zero(); w.len()];
@@ -34,15 +35,16 @@ fn assert_rounded(found: &[Vec<f32>; 3], expected: &[Vec<f64>; 3]) {
     }
 }
 
-/// Every instruction set gives the right sums, and those that fuse multiply-adds the same bits: the order of sums does
-/// not depend on the width of vectors.
+/// Checks that every instruction set gives correct sums, and that those with fused multiply-adds
+/// agree bit for bit: the summation order does not depend on the vector width.
 #[test]
 fn convolution_is_right_on_cpus_with_less() {
     let with = |arch: Arch, s: &ConvShape, operands: [&[f32]; 3]| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).start_handler(move |_| FORCED.set(Some(arch)));
         pool.build().expect("a pool").install(|| products(s, operands))
     };
-    // A strided convolution and one of Winograd's, channels not a multiple of any vector.
+    // One strided and one Winograd convolution, with channel counts that are no multiple of any
+    // vector width.
     let strided =
         ConvShape { batch: 37, c_in: 18, height: 9, width: 7, c_out: 35, kernel: 3, stride: 2, padding: 1, groups: 1 };
     for s in [strided, ConvShape { stride: 1, ..strided }] {

@@ -1,14 +1,15 @@
-//! What became of tasks that squeue has forgotten, by sacct: where it works, which on many clusters it does not.
+//! Final states of tasks that squeue no longer lists, from sacct, which many clusters do not
+//! support.
 
 use std::collections::HashMap;
 
 use super::client::Slurm;
 
-/// The last state of each task, by array and index.
+/// Final state of each task, by array and index.
 type Fates = HashMap<(u64, usize), String>;
 
 impl Slurm {
-    /// The fates of the tasks of some arrays, as far as they were accounted for.
+    /// Final states of the arrays' tasks, as far as accounting has them.
     pub(super) fn fates(&self, jobs: &[u64]) -> Fates {
         let list: Vec<String> = jobs.iter().map(u64::to_string).collect();
         let arguments = ["-X", "-D", "-P", "-n", "-o", "JobID,State,ExitCode", "-j", &list.join(",")];

@@ -1,4 +1,5 @@
-//! Slurm's commands: run without a shell, within a time limit, away from variables that would change what they say.
+//! Runs Slurm's commands without a shell, with a time limit, and without environment variables that
+//! would change their output.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -11,34 +12,35 @@ use wait_timeout::ChildExt;
 
 use crate::error::{Error, Result};
 
-/// How long a command may take.
+/// Time limit of a command.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How long to wait before asking again what could not be asked.
+/// Delays before a failed request is repeated.
 const DELAYS: [u64; 4] = [5, 10, 20, 40];
-/// Variables of Slurm's that a command needs to find the cluster. All others are of the job from within which it is run.
+/// Slurm variables that a command needs to find the cluster. All others belong to the surrounding
+/// job and are removed.
 const KEPT: [&str; 3] = ["SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"];
-/// Variables by which a user's own settings would change what is asked or answered.
+/// Variables of user settings that would change requests or output.
 const REMOVED: [&str; 2] = ["SBATCH_WAIT", "SBATCH_ARRAY_INX"];
 
-/// What a command printed, or why it failed.
+/// Output of a command, or why it failed.
 pub(super) type Answer = std::result::Result<String, String>;
 
-/// The commands of a cluster.
+/// Slurm's commands.
 #[derive(Clone, Debug)]
 pub struct Slurm {
-    /// Where they are, if not on the path.
+    /// Folder of the commands; `None` for the path.
     programs: Option<PathBuf>,
     limit: Duration,
     pub(super) delays: Vec<Duration>,
 }
 
 impl Slurm {
-    /// Those on the path.
+    /// Uses the commands on the path.
     pub fn on_path() -> Self {
         Self { programs: None, limit: LIMIT, delays: DELAYS.map(Duration::from_secs).to_vec() }
     }
 
-    /// Stand-ins in a folder, asked again at once.
+    /// Uses stand-ins in a folder, without delays between attempts.
     #[cfg(all(test, unix))]
     pub(super) fn stand_in(folder: &Path) -> Self {
         let limit = Duration::from_millis(500);
@@ -48,10 +50,10 @@ impl Slurm {
     /// Runs a command.
     ///
     /// # Errors
-    /// When it is not there. That it failed is an answer.
+    /// When the command does not exist. A command that fails is not an error here.
     pub(super) fn ask<A: AsRef<OsStr>>(&self, program: &str, arguments: &[A]) -> Result<Answer> {
         let path = self.programs.as_ref().map_or_else(|| PathBuf::from(program), |folder| folder.join(program));
-        // Files, not pipes: however much is printed, the command does not wait for a reader.
+        // Files instead of pipes: a command with long output never waits for a reader.
         let [mut out, mut err] = [scratch()?, scratch()?];
         let mut command = Command::new(&path);
         command.args(arguments).stdin(Stdio::null());
@@ -76,10 +78,10 @@ impl Slurm {
         Ok(if status.success() { Ok(said) } else { Err(contents(&mut err)?.trim().to_string()) })
     }
 
-    /// The most tasks that the cluster lets an array have, if it says so.
+    /// The cluster's maximum array size, if reported.
     ///
     /// # Errors
-    /// When Slurm's commands are not there.
+    /// When Slurm's commands are not installed.
     pub fn largest_array(&self) -> Result<Option<usize>> {
         let answer = self.ask("scontrol", &["show", "config"])?.unwrap_or_default();
         let value = answer.lines().find_map(|line| line.strip_prefix("MaxArraySize")?.split_once('='));
@@ -107,17 +109,17 @@ fn contents(file: &mut File) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// `--name=value`, whatever bytes the value has.
+/// Formats `--name=value` for any bytes in the value.
 pub(super) fn option(name: &str, value: impl AsRef<OsStr>) -> OsString {
     let mut option = OsString::from(format!("--{name}="));
     option.push(value);
     option
 }
 
-/// A path that means the same in another folder, and on another machine.
+/// Makes a path absolute, so that it is valid in other folders and on other machines.
 ///
 /// # Errors
-/// When this process has no folder.
+/// When the current folder is unknown.
 pub fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(Error::io("find", path))
 }

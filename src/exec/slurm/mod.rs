@@ -1,13 +1,14 @@
-//! Cells on a cluster: arrays of jobs through Slurm's own commands, submitted and left alone.
+//! Cells on a cluster: job arrays submitted with Slurm's own commands.
 //!
-//! Records in the run folder are the truth; Slurm is asked only what is in flight, and what became of cells that have none. Whatever goes
-//! wrong (a job twice, a submission that timed out and was accepted, rows that Slurm has forgotten) costs time at most, since a cell does
-//! nothing where its record is there.
+//! Records in the run folder are authoritative. Slurm reports only what is in flight, and what
+//! happened to cells without records. Errors (a job that runs twice, a submission that timed out
+//! but was accepted, rows Slurm has forgotten) cost only time, since a cell with a record is not
+//! trained again.
 //!
 //! ```text
-//! slurm/<id>/plan.txt       ids of the cells, one a line: never changed, jobs are begun anew from it
+//! slurm/<id>/plan.txt       ids of the cells, one per line: never changed, requeued jobs restart from it
 //! slurm/<id>/task.sh        the script of a task
-//! slurm/<id>/sharpbench     the program that runs it: a later build changes nothing for jobs that wait
+//! slurm/<id>/sharpbench     the program that runs it: later builds do not affect pending jobs
 //! slurm/<id>/submit.json    what was submitted, and whether it was accepted
 //! slurm/<id>/logs/          <job>_<task>.log
 //! ```

@@ -1,4 +1,4 @@
-//! What a task asks of the cluster.
+//! Resources requested for a task.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,35 +14,36 @@ pub struct Resources {
     pub account: Option<String>,
     /// Quality of service.
     pub qos: Option<String>,
-    /// Time limit of a task, in Slurm's notation.
+    /// Time limit per task, in Slurm's notation.
     pub time: Option<String>,
-    /// CPUs of a task: as many threads compute.
+    /// CPUs per task, which is also the number of threads.
     pub cpus: usize,
-    /// Memory of a task. Always given: where a cluster has no default, a task would take a whole node's.
+    /// Memory per task. Always set: on a cluster without a default, a task would take a whole
+    /// node's memory.
     pub mem: String,
     /// Generic resources, such as `gpu:1`.
     pub gres: Option<String>,
-    /// Features of nodes.
+    /// Required node features.
     pub constraint: Option<String>,
-    /// Tasks of an array that run at once.
+    /// Maximum tasks of an array that run at once.
     pub array_limit: Option<usize>,
-    /// Tasks of an array at most.
+    /// Maximum tasks per array.
     pub array_max: usize,
     /// Cells that a task trains, one after another.
     pub cells_per_task: usize,
-    /// A file that a task's shell reads before.
+    /// File that a task's shell sources first.
     pub setup: Option<PathBuf>,
-    /// More options.
+    /// Additional options.
     pub more: Vec<String>,
 }
 
 impl Resources {
-    /// Whether a task is to have a GPU.
+    /// Whether a task needs a GPU.
     pub fn wants_gpu(&self) -> bool {
         self.gres.as_ref().is_some_and(|gres| gres.split(',').any(|one| one.starts_with("gpu")))
     }
 
-    /// sbatch's options for them. All are on its command line, which beats the user's SBATCH_ variables.
+    /// sbatch options. All are on the command line, which overrides the user's SBATCH_ variables.
     pub(super) fn options(&self) -> Vec<OsString> {
         let given = [
             ("partition", &self.partition),

@@ -1,4 +1,5 @@
-//! Submitting: written down first, then sent; what timed out is looked for by its name before it is sent again.
+//! Submission of arrays. A submission is recorded before it is sent; after a timeout it is looked
+//! up by name before it is sent again.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +15,8 @@ use super::submission::{Acceptance, JobId, LOGS, PLAN, Submission, read_submissi
 use crate::error::{Error, Result};
 use crate::record::RunFolder;
 
-/// Parts of messages after which nobody knows whether a job was accepted. All others are refusals.
+/// Parts of error messages that leave open whether a job was accepted. All other errors are
+/// refusals.
 const TRANSIENT: [&str; 12] = [
     "did not answer within",
     "socket timed out",
@@ -29,28 +31,28 @@ const TRANSIENT: [&str; 12] = [
     "temporarily un",
     "standby mode",
 ];
-/// How long tasks may take to keep their cells and to end.
+/// Time allowed for tasks to checkpoint their cells and end.
 const ENDING: Duration = Duration::from_secs(120);
-/// Name of the program's copy, and of the script, in a submission's folder.
+/// Names of the program's copy and of the script in a submission's folder.
 const PROGRAM: &str = "sharpbench";
 const SCRIPT: &str = "task.sh";
 
-/// What is to be submitted.
+/// A submission to make.
 pub struct SubmissionRequest<'a> {
-    /// The run.
+    /// Run folder.
     pub folder: &'a RunFolder,
     /// Ids of the cells.
     pub cells: &'a [String],
-    /// What a task of them asks for.
+    /// Resources of a task.
     pub resources: &'a Resources,
-    /// Arguments of `sharpbench cell` beside the run, the plan and the index.
+    /// Arguments of `sharpbench cell` besides the run, the plan and the index.
     pub arguments: &'a [OsString],
-    /// Nodes that are to be avoided.
+    /// Nodes to exclude.
     pub avoided: &'a [String],
 }
 
 impl SubmissionRequest<'_> {
-    /// The script of the submission in this folder.
+    /// Script of the submission in this folder.
     ///
     /// # Errors
     /// When a path cannot be written in a script.
@@ -66,7 +68,7 @@ impl SubmissionRequest<'_> {
         script(self.resources.setup.as_deref(), &submission.join(PROGRAM), &arguments)
     }
 
-    /// The command that submits so many cells from this folder.
+    /// Command that submits this many cells from this folder.
     pub fn command(&self, submission: &Path, name: &str, cells: usize) -> Vec<OsString> {
         let tasks = cells.div_ceil(self.resources.cells_per_task);
         let limit = self.resources.array_limit.map_or_else(String::new, |limit| format!("%{limit}"));
@@ -83,13 +85,13 @@ impl SubmissionRequest<'_> {
         command
     }
 
-    /// Makes the folder of a submission of some of the cells, with all that its tasks need.
+    /// Creates the folder of a submission of some cells, with everything its tasks need.
     fn prepare(&self, cells: &[String], program: &Program) -> Result<(Submission, Vec<OsString>)> {
         let all = absolute(&self.folder.submissions())?;
         fs::create_dir_all(&all).map_err(Error::io("create", &all))?;
         let mut builder = tempfile::Builder::new();
         builder.prefix("").rand_bytes(8);
-        // As any other folder of the run, not only for the owner; the umask applies.
+        // Accessible to others like any folder of the run, as the umask allows.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         let path = builder.tempdir_in(&all).map_err(Error::io("create", &all))?.keep();
@@ -120,16 +122,17 @@ impl SubmissionRequest<'_> {
     }
 }
 
-/// How many cells an array takes, on a cluster that has so large ones at most.
+/// Number of cells per array, given the cluster's maximum array size.
 pub fn chunk(resources: &Resources, largest: Option<usize>) -> usize {
     let tasks = largest.map_or(resources.array_max, |largest| largest.min(resources.array_max));
     tasks.max(1).saturating_mul(resources.cells_per_task)
 }
 
-/// Submits cells in arrays of at most `chunk`. To be called by the holder of [`RunFolder::lock_submission`].
+/// Submits cells in arrays of at most `chunk`. The caller must hold [`RunFolder::lock_submission`].
 ///
 /// # Errors
-/// When Slurm refuses one (those before it stay submitted), or cannot be reached; what it accepted without a word is found the next time.
+/// When Slurm refuses an array (earlier ones stay submitted) or cannot be reached. An array that
+/// was accepted without confirmation is found the next time.
 pub fn submit(
     slurm: &Slurm,
     request: &SubmissionRequest<'_>,
@@ -158,11 +161,11 @@ pub fn submit(
     Ok(submissions)
 }
 
-/// Where a submission's program is taken from.
+/// Source of a submission's program.
 enum Program {
-    /// This very program, which the next build may overwrite.
+    /// The running program, which the next build may overwrite.
     Own,
-    /// The copy of the array before.
+    /// The copy made for the previous array.
     Copy(PathBuf),
 }
 
@@ -195,7 +198,8 @@ fn send(slurm: &Slurm, name: &str, command: &[OsString], say: &mut dyn FnMut(&st
             Err(reason) if is_transient(&reason) => reason,
             Err(reason) => return Ok(Sent::Refused(reason)),
         };
-        // It may have been accepted all the same: it is sent again only when Slurm says that it was not.
+        // The submission may still have been accepted. It is sent again only once Slurm reports
+        // that it was not.
         loop {
             let Some(delay) = delays.next() else {
                 return Err(Error::Usage(format!(
@@ -218,11 +222,11 @@ fn is_transient(message: &str) -> bool {
     TRANSIENT.iter().any(|part| message.contains(part))
 }
 
-/// Finds out what became of submissions of which nobody knows whether they were accepted. To be called by the holder of
+/// Determines whether unconfirmed submissions were accepted. The caller must hold
 /// [`RunFolder::lock_submission`].
 ///
 /// # Errors
-/// When Slurm's commands are not there, or what was found cannot be written down.
+/// When Slurm's commands are not installed, or the result cannot be written.
 pub(super) fn settle(slurm: &Slurm, folder: &RunFolder, submissions: &mut [Submission]) -> Result<()> {
     for submission in submissions.iter_mut().filter(|s| s.acceptance == Acceptance::Submitting) {
         let Ok(found) = slurm.find(&submission.name())? else { continue };
@@ -233,10 +237,10 @@ pub(super) fn settle(slurm: &Slurm, folder: &RunFolder, submissions: &mut [Submi
     Ok(())
 }
 
-/// Whether anything of these may still be in Slurm's hands; or why Slurm does not answer.
+/// Whether any of these submissions may still be in flight, or why Slurm does not respond.
 ///
 /// # Errors
-/// When Slurm's commands are not there.
+/// When Slurm's commands are not installed.
 pub fn is_busy(slurm: &Slurm, submissions: &[Submission]) -> Result<std::result::Result<bool, String>> {
     for submission in submissions.iter().filter(|s| s.acceptance == Acceptance::Submitting) {
         match slurm.find(&submission.name())? {
@@ -248,11 +252,11 @@ pub fn is_busy(slurm: &Slurm, submissions: &[Submission]) -> Result<std::result:
     Ok(rows.map(|rows| rows.iter().flatten().any(|row| row.phase() != Phase::Ended)))
 }
 
-/// Ends the tasks of all submissions that are in flight, and waits until they are: those at work keep their cells first. The number of arrays
-/// that were ended.
+/// Ends all tasks in flight and waits for them to end; running ones checkpoint their cells first.
+/// Returns the number of arrays ended.
 ///
 /// # Errors
-/// When Slurm cannot be asked, or tasks do not end.
+/// When Slurm does not respond, or tasks do not end.
 pub fn end(slurm: &Slurm, folder: &RunFolder) -> Result<usize> {
     let silent = |reason| Error::Usage(format!("Slurm cannot be asked ({reason}); type the same command again later"));
     let Some(_lock) = folder.lock_submission()? else { return Err(submitting(folder)) };
@@ -268,7 +272,8 @@ pub fn end(slurm: &Slurm, folder: &RunFolder) -> Result<usize> {
     let ended = busy.iter().filter(|busy| **busy).count();
     let mut complaint = String::new();
     for (submission, _) in submissions.iter().zip(&busy).filter(|(_, busy)| **busy) {
-        // That a task has just ended by itself is a complaint too: what counts is what is in flight in the end.
+        // A task that has just ended by itself also gives an error, so only what is in flight
+        // afterwards counts.
         if let Some(Err(reason)) = submission.job.as_ref().map(|job| slurm.cancel(job)).transpose()? {
             complaint = reason;
         }
@@ -287,7 +292,7 @@ pub fn end(slurm: &Slurm, folder: &RunFolder) -> Result<usize> {
     Ok(ended)
 }
 
-/// Why nothing is submitted or ended: another process is at it.
+/// Error for a run whose cells another process is submitting.
 pub fn submitting(folder: &RunFolder) -> Error {
     Error::Run { path: folder.path().into(), message: "another process is submitting its cells; wait for it".into() }
 }

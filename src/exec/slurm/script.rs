@@ -1,4 +1,5 @@
-//! The script of a task: it becomes the program, which then gets Slurm's signals and whose exit code is the task's.
+//! Script of a task. It replaces itself by the program, which then receives Slurm's signals and
+//! sets the task's exit code.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -6,7 +7,8 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::exec::BAD_PLACE;
 
-/// The script that reads a set-up file, if any, and then becomes `program` with these arguments and the task's index. Every path is quoted.
+/// Returns a script that reads an optional set-up file and then executes `program` with these
+/// arguments and the task's index. Every path is quoted.
 ///
 /// # Errors
 /// When a path cannot be written in a script.
@@ -38,7 +40,7 @@ mod tests {
     use super::super::stand_ins::write_program;
     use super::*;
 
-    /// A shell that runs the script hands every word on as it is.
+    /// A shell that runs the script must pass every word on unchanged.
     #[test]
     fn no_path_is_read_by_the_shell() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! What is in flight, by squeue.
+//! Tasks in flight, from squeue.
 
 use std::fmt;
 
@@ -7,26 +7,26 @@ use super::state::{Phase, phase};
 use super::submission::{JobId, Submission};
 use crate::error::Result;
 
-/// Array, index, state, reason, node: old and stable, unlike its JSON.
+/// Array, index, state, reason, node. This format is old and stable, unlike squeue's JSON.
 const FORMAT: &str = "%F|%K|%T|%r|%N";
 
-/// A task that Slurm knows.
+/// A task that Slurm lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskRow {
-    /// The array's number.
+    /// Job id of the array.
     pub job: u64,
-    /// The task's.
+    /// Index of the task.
     pub index: usize,
-    /// Its state, in Slurm's word.
+    /// State in Slurm's terms.
     pub state: String,
-    /// Why it waits.
+    /// Reason for waiting.
     pub reason: String,
-    /// Where it runs, or ran; may be empty.
+    /// Node where it runs or ran; may be empty.
     pub node: String,
 }
 
 impl TaskRow {
-    /// What it is at.
+    /// Phase of the task.
     pub fn phase(&self) -> Phase {
         phase(&self.state)
     }
@@ -38,7 +38,8 @@ impl fmt::Display for TaskRow {
     }
 }
 
-/// Reads squeue's answer. Lines of another form (headings of clusters, messages of plug-ins) are left out.
+/// Parses squeue's output. Lines of another form (cluster headings, messages of plug-ins) are
+/// skipped.
 pub fn parse_squeue(text: &str) -> Vec<TaskRow> {
     text.lines().filter_map(parse_row).collect()
 }
@@ -48,17 +49,17 @@ fn parse_row(line: &str) -> Option<TaskRow> {
     let job = parts.next()?.trim().parse().ok()?;
     let index = parts.next()?.trim().parse().ok()?;
     let state = parts.next()?.trim();
-    // A reason may have any characters, names of nodes have none of these.
+    // A reason may contain any character; node names contain no `|`.
     let (reason, node) = parts.next()?.rsplit_once('|')?;
     Some(TaskRow { job, index, state: state.into(), reason: reason.trim().into(), node: node.trim().into() })
 }
 
 impl Slurm {
-    /// The tasks of each submission that Slurm knows, or why it does not answer. A submission is asked for by its name, which is unique: numbers
-    /// of jobs may be used again, and Slurm forgets.
+    /// Tasks of each submission that Slurm lists, or why it does not respond. Submissions are
+    /// looked up by their unique names, since job ids may be reused and Slurm forgets jobs.
     ///
     /// # Errors
-    /// When Slurm's commands are not there.
+    /// When Slurm's commands are not installed.
     pub fn rows(&self, submissions: &[Submission]) -> Result<std::result::Result<Vec<Vec<TaskRow>>, String>> {
         let mut rows = vec![Vec::new(); submissions.len()];
         let mut clusters: Vec<Option<&str>> =
@@ -82,10 +83,10 @@ impl Slurm {
         Ok(Ok(rows))
     }
 
-    /// The array of this name, or why Slurm does not answer.
+    /// Job id of the array with this name, or why Slurm does not respond.
     ///
     /// # Errors
-    /// When Slurm's commands are not there.
+    /// When Slurm's commands are not installed.
     pub(super) fn find(&self, name: &str) -> Result<std::result::Result<Option<JobId>, String>> {
         let job = |rows: Vec<TaskRow>| rows.first().map(|row| JobId { id: row.job, cluster: None });
         Ok(self.queue(None, name)?.map(job))
@@ -98,10 +99,11 @@ impl Slurm {
         Ok(self.ask("squeue", &arguments)?.map(|text| parse_squeue(&text)))
     }
 
-    /// Ends an array's tasks, those at work after they have kept their cells; or why Slurm does not.
+    /// Cancels an array's tasks, or returns why Slurm did not. Running tasks checkpoint their cells
+    /// first.
     ///
     /// # Errors
-    /// When Slurm's commands are not there.
+    /// When Slurm's commands are not installed.
     pub fn cancel(&self, job: &JobId) -> Result<std::result::Result<(), String>> {
         let mut arguments = vec![job.id.to_string()];
         arguments.extend(job.cluster().map(|cluster| format!("--clusters={cluster}")));

@@ -1,8 +1,9 @@
-//! Programs that tests put in the place of others.
+//! Stand-in programs for tests.
 
 use std::path::Path;
 
-/// Writes a program by another process: one that this process has open for writing cannot be started.
+/// Writes a program through another process: a file this process has open for writing cannot be
+/// executed.
 pub(super) fn write_program(path: &Path, text: &str) {
     let source = path.with_extension("source");
     std::fs::write(&source, text).expect("written");

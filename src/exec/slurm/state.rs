@@ -1,19 +1,19 @@
-//! What Slurm's words for the state of a job mean, and its reasons for keeping one waiting.
+//! Meaning of Slurm's job states, and of its reasons for pending.
 
-/// What a task is at.
+/// Phase of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It will run.
+    /// The task will run.
     Pending,
-    /// It runs, or is being cleaned up.
+    /// The task is running or being cleaned up.
     Running,
-    /// It will not run again.
+    /// The task will not run again.
     Ended,
-    /// A word that this program does not know: in flight, to be on the safe side.
+    /// A state unknown to this program; treated as in flight.
     Unknown,
 }
 
-/// The phase of a state, in squeue's long words.
+/// Phase of a state in squeue's long form.
 pub fn phase(state: &str) -> Phase {
     match state {
         "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "RESV_DEL_HOLD" | "SPECIAL_EXIT" => {
@@ -26,9 +26,9 @@ pub fn phase(state: &str) -> Phase {
     }
 }
 
-/// What to do about a task that waits for this reason, where it would wait for ever.
+/// What to do about a task that would wait forever for this reason.
 pub fn stuck(reason: &str) -> Option<&'static str> {
-    // squeue writes some reasons as words and some as texts.
+    // squeue writes some reasons as identifiers and some as text.
     let reason = reason.replace(' ', "").to_ascii_lowercase();
     let is = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if is(&["launchfailedrequeuedheld", "jobheld"]) {

@@ -1,13 +1,14 @@
-//! Whether a folder can hold a run of Slurm's: on storage that all nodes share, under a name that Slurm leaves as it is.
+//! Checks whether a folder can hold a Slurm run: on storage shared by all nodes, under a name that
+//! Slurm does not expand.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Refuses a folder whose path Slurm would read as a pattern, in the name of a log.
+/// Rejects a folder whose path Slurm would expand as a pattern in the name of a log.
 ///
 /// # Errors
-/// When it has a `%` or a `\`.
+/// When the path contains a `%` or a `\`.
 pub fn check_path(path: &Path) -> Result<()> {
     if path.to_string_lossy().contains(['%', '\\']) {
         let message = "Slurm reads % and \\ in the names of logs, which it would have; use another --out".into();
@@ -16,7 +17,7 @@ pub fn check_path(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Why other nodes will not see a folder, where that is likely; Slurm itself would fail without a word.
+/// Reason why other nodes probably cannot see a folder. Slurm itself would fail silently.
 pub fn unshared(path: &Path) -> Option<&'static str> {
     if ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|local| path.starts_with(local)) {
         return Some("a folder for temporary files");
@@ -26,7 +27,7 @@ pub fn unshared(path: &Path) -> Option<&'static str> {
 
 #[cfg(target_os = "linux")]
 fn system(path: &Path) -> Option<&'static str> {
-    // Of statfs(2).
+    // Magic numbers from statfs(2).
     match rustix::fs::statfs(path).ok()?.f_type {
         0x0102_1994 | 0x8584_58f6 => Some("in this machine's memory"),
         0x794c_7630 => Some("the disk of a container"),

@@ -1,4 +1,4 @@
-//! What was submitted, kept beside it.
+//! Records of submissions, stored in the run folder.
 
 use std::path::PathBuf;
 
@@ -9,28 +9,29 @@ use crate::error::{Error, Result};
 use crate::record::{RunFolder, SUBMISSION};
 use crate::suite::is_plain;
 
-/// Bytes of the longest plan: some million cells.
+/// Maximum bytes of a plan, enough for several million cells.
 const LONGEST_PLAN: u64 = 64 << 20;
-/// Bytes of the longest account of a submission.
+/// Maximum bytes of a submission's record.
 const LONGEST: u64 = 1 << 20;
-/// Ids of the cells, in a submission's folder.
+/// File with the cells' ids in a submission's folder.
 pub(super) const PLAN: &str = "plan.txt";
-/// The folder of its tasks' logs.
+/// Folder of its tasks' logs.
 pub(super) const LOGS: &str = "logs";
 
-/// The number of an array.
+/// Job id of an array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobId {
     /// Number.
     pub id: u64,
-    /// The cluster, where Slurm named one.
+    /// Cluster, if Slurm named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
 }
 
 impl JobId {
-    /// Reads sbatch's `--parsable`: `id` or `id;cluster`. Plug-ins may print lines of their own before it.
+    /// Parses the output of sbatch's `--parsable`: `id` or `id;cluster`. Plug-ins may print lines
+    /// before it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         text.lines().rev().find_map(|line| {
             let (id, cluster) = line.trim().split_once(';').map_or((line.trim(), None), |(id, c)| (id, Some(c)));
@@ -43,69 +44,69 @@ impl JobId {
     }
 }
 
-/// Whether Slurm took it.
+/// Whether Slurm accepted a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Acceptance {
-    /// Unknown: the process that submitted it has not heard, or did not live to write it down.
+    /// Unknown: the submitting process got no confirmation, or ended before recording it.
     Submitting,
-    /// It did.
+    /// Accepted.
     Submitted,
-    /// It did not.
+    /// Refused.
     Refused,
-    /// It did, and was told to end it.
+    /// Accepted, and later cancelled.
     Cancelled,
 }
 
-/// An array of jobs over a part of a run's cells.
+/// An array of jobs for some of a run's cells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
-    /// The name of its folder, unlike any other's.
+    /// Unique name of its folder.
     #[serde(skip)]
     pub id: String,
     /// Ids of the cells, in the order of the plan.
     #[serde(skip)]
     pub cells: Vec<String>,
-    /// Whether Slurm took it.
+    /// Whether Slurm accepted it.
     pub acceptance: Acceptance,
-    /// Its number, once known.
+    /// Job id, once known.
     pub job: Option<JobId>,
-    /// Cells that a task trains.
+    /// Cells per task.
     pub cells_per_task: usize,
-    /// When it was submitted, in milliseconds since 1970: later ones count.
+    /// Time of submission in milliseconds since 1970; the latest submission takes precedence.
     pub begun_unix_ms: u64,
-    /// The command line by which it was submitted.
+    /// Command line of the submission.
     pub sbatch: Vec<String>,
 }
 
 impl Submission {
-    /// The name of its job, by which it is found.
+    /// Name of its job, used to look it up.
     pub fn name(&self) -> String {
         format!("sharpbench-{}", self.id)
     }
 
-    /// Its folder.
+    /// Folder of the submission.
     pub fn path(&self, run: &RunFolder) -> PathBuf {
         run.submissions().join(&self.id)
     }
 
-    /// The log of one of its tasks.
+    /// Log of a task.
     pub fn log(&self, run: &RunFolder, task: usize) -> Option<PathBuf> {
         let job = self.job.as_ref()?;
         Some(self.path(run).join(LOGS).join(format!("{}_{task}.log", job.id)))
     }
 
-    /// Ids of the cells of a task.
+    /// Ids of a task's cells.
     pub fn task(&self, index: usize) -> &[String] {
         let first = index.saturating_mul(self.cells_per_task).min(self.cells.len());
         &self.cells[first..first.saturating_add(self.cells_per_task).min(self.cells.len())]
     }
 
-    /// Writes down what is known of it.
+    /// Writes the submission's record.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When the record cannot be written.
     pub fn write(&self, run: &RunFolder) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
         text.push('\n');
@@ -113,7 +114,7 @@ impl Submission {
     }
 }
 
-/// All submissions of a run, in their order.
+/// All submissions of a run, in order.
 ///
 /// # Errors
 /// When one cannot be read.
@@ -127,7 +128,7 @@ pub fn read_submissions(run: &RunFolder) -> Result<Vec<Submission>> {
     for entry in entries.flatten() {
         let id = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path().join(SUBMISSION);
-        // A process that was killed before it submitted anything may have left a folder without.
+        // A process killed before submitting may have left a folder without a record.
         if !is_plain(&id) || !path.exists() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! How every cell of a run stands, by its records, its notes of failure, and Slurm.
+//! Status of every cell of a run, from its records, its failure notes, and Slurm.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -9,45 +9,46 @@ use super::submission::{Acceptance, Submission};
 use crate::record::{Failure, RunFolder};
 use crate::suite::Cell;
 
-/// How a cell stands.
+/// Status of a cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It has its record.
+    /// It has a record.
     Finished,
-    /// It has failed, and is not at work again.
+    /// It has failed and is not running again.
     Failed(Failure),
-    /// It waits in Slurm's queue, for this reason.
+    /// It is pending in Slurm's queue, for this reason.
     Pending(String),
-    /// It runs, on this node.
+    /// It is running on this node.
     Running(String),
-    /// Its task has ended and left nothing: it was killed, say, or ran out of time or memory.
+    /// Its task ended without a record or note, because it was killed or ran out of time or memory,
+    /// for example.
     Ended(Fate),
-    /// It is with nobody.
+    /// It is not submitted.
     Open,
-    /// It was submitted, and Slurm does not answer.
+    /// It was submitted, but Slurm does not respond.
     Unknown,
 }
 
-/// What is known of a task that has ended without a word.
+/// A task that ended without a record or note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// The array.
+    /// Job id of the array.
     pub job: u64,
-    /// The task.
+    /// Index of the task.
     pub task: usize,
-    /// What Slurm says of it; nothing where it has forgotten the task.
+    /// State reported by Slurm; `None` if Slurm has forgotten the task.
     pub how: Option<String>,
-    /// Its log.
+    /// Log of the task.
     pub log: Option<PathBuf>,
 }
 
 impl Standing {
-    /// Whether it may be in Slurm's hands.
+    /// Whether Slurm may still run it.
     pub fn is_in_flight(&self) -> bool {
         matches!(self, Self::Pending(_) | Self::Running(_) | Self::Unknown)
     }
 
-    /// Whether it is to be submitted; one that would fail again, only where `failed` ones are to be.
+    /// Whether to submit it. Cells that would fail again count only if `failed` is set.
     pub fn is_missing(&self, failed: bool) -> bool {
         match self {
             Self::Open | Self::Ended(_) => true,
@@ -57,16 +58,16 @@ impl Standing {
     }
 }
 
-/// All cells with their standings.
+/// All cells with their status.
 pub struct Survey<'a> {
-    /// In the order of the run.
+    /// Cells and their status, in the order of the run.
     pub cells: Vec<(&'a Cell, Standing)>,
-    /// Why Slurm did not answer, if it did not.
+    /// Reason why Slurm did not respond, if so.
     pub silence: Option<String>,
 }
 
 impl<'a> Survey<'a> {
-    /// Of these cells, by what was submitted with the rows of each.
+    /// Surveys these cells from the submissions, with squeue's rows for each.
     pub(super) fn new(
         folder: &RunFolder,
         cells: &'a [Cell],
@@ -86,7 +87,7 @@ impl<'a> Survey<'a> {
             }
             let (standing, task) = tasks.remove(id.as_str()).unwrap_or((Standing::Open, String::new()));
             match folder.failure(cell) {
-                // A note of before counts no more while the cell is at work again.
+                // An earlier note no longer counts while the cell is running again.
                 Some(failure) if !standing.is_in_flight() || failure.job.as_ref().is_some_and(|job| job.id == task) => {
                     Standing::Failed(failure)
                 }
@@ -97,17 +98,17 @@ impl<'a> Survey<'a> {
         Self { cells: cells.iter().zip(standings).collect(), silence: rows.err() }
     }
 
-    /// How many of the cells have their records.
+    /// Number of cells with records.
     pub fn finished(&self) -> usize {
         self.cells.iter().filter(|(_, standing)| *standing == Standing::Finished).count()
     }
 
-    /// How many may be in Slurm's hands.
+    /// Number of cells that may be in flight.
     pub fn in_flight(&self) -> usize {
         self.cells.iter().filter(|(_, standing)| standing.is_in_flight()).count()
     }
 
-    /// The notes of those that have failed.
+    /// Failure notes of the failed cells.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         self.cells.iter().filter_map(|(_, standing)| match standing {
             Standing::Failed(failure) => Some(failure),
@@ -116,8 +117,8 @@ impl<'a> Survey<'a> {
     }
 }
 
-/// Notes how the cells of a submission stand, each with its task's name: what is in flight hides what is not, later submissions hide earlier
-/// ones.
+/// Records the status of a submission's cells, each with the name of its task. Tasks in flight take
+/// precedence over others, and later submissions over earlier ones.
 fn stand<'s>(
     folder: &RunFolder,
     submission: &'s Submission,

@@ -1,4 +1,5 @@
-//! Answers of Slurm's that a real cluster does not give at will, by stand-ins for its commands.
+//! Tests responses that a real cluster does not give on demand, with stand-ins for Slurm's
+//! commands.
 
 use std::path::PathBuf;
 
@@ -12,14 +13,14 @@ use crate::record::{Failure, FailureClass, RunFolder, RunManifest, Selection, ba
 
 struct Cluster {
     _temporary: tempfile::TempDir,
-    /// Where the commands are; what they are asked is in the file `asked`.
+    /// Folder of the commands; their invocations are logged in the file `asked`.
     programs: PathBuf,
     folder: RunFolder,
     manifest: RunManifest,
 }
 
 impl Cluster {
-    /// With these bodies of the commands. None has heard of anything unless it is told to.
+    /// Creates a cluster with these command bodies. Other commands succeed without output.
     fn new(bodies: &[(&str, &str)]) -> Self {
         let temporary = tempfile::tempdir().expect("a folder");
         let programs = temporary.path().join("bin");
@@ -46,7 +47,7 @@ impl Cluster {
         Slurm::stand_in(&self.programs)
     }
 
-    /// How often a command was asked.
+    /// Number of invocations of a command.
     fn asked(&self, command: &str) -> usize {
         let asked = std::fs::read_to_string(self.programs.join("asked")).unwrap_or_default();
         asked.lines().filter(|line| line.starts_with(command)).count()
@@ -66,7 +67,7 @@ impl Cluster {
         submit(&self.slurm(), &request, chunk(&resources, Some(1001)), &mut |_| {})
     }
 
-    /// The standings of the cells, and why Slurm is silent.
+    /// Status of the cells, and why Slurm does not respond.
     fn look(&self) -> (Vec<Standing>, Option<String>) {
         let slurm = self.slurm();
         let mut tracker = Tracker::new(&slurm, Selection::all(&self.folder, &self.manifest));
@@ -147,13 +148,13 @@ fn a_controller_that_is_away_is_waited_for_and_found_later() {
     assert!(silence.is_none(), "of what has no number, nothing is asked but the name");
     assert_eq!(standings.iter().filter(|s| **s == Standing::Unknown).count(), 3);
     assert_eq!(standings[3], Standing::Open, "it was never submitted");
-    // It was accepted after all.
+    // The submission was accepted after all.
     cluster.set("squeue", "echo '5|0|RUNNING|None|n1'; echo '5|1|PENDING|Priority|'");
     assert_eq!(is_busy(&cluster.slurm(), &read_submissions(&cluster.folder).expect("read")).expect("asked"), Ok(true));
     let (standings, _) = cluster.look();
     assert_eq!(standings[..2], [Standing::Running("n1".into()), Standing::Pending("Priority".into())]);
     assert_eq!(cluster.acceptances(), [Acceptance::Submitted]);
-    // It is away again: nothing is lost, and nothing missing.
+    // Slurm is unreachable again: no cell is lost or missing.
     cluster.set("squeue", away);
     let (standings, silence) = cluster.look();
     assert!(silence.is_some_and(|why| why.contains("Unable to contact")));
@@ -190,7 +191,7 @@ fn standings_and_what_is_missing() {
     assert_eq!(fate.how.as_deref(), Some("OUT_OF_MEMORY on n2"));
     assert!(fate.log.as_ref().is_some_and(|log| log.ends_with("logs/9_2.log")));
 
-    // Slurm has forgotten all; the accounting has not.
+    // Slurm has forgotten everything, but accounting has not.
     cluster.set("squeue", "true");
     cluster.set("sacct", "echo '9_1|TIMEOUT|0:15'");
     let (standings, _) = cluster.look();
@@ -198,11 +199,11 @@ fn standings_and_what_is_missing() {
     assert_eq!(fate.how.as_deref(), Some("TIMEOUT, exit code 0:15"));
     assert!(!standings[0].is_missing(false) && standings[0].is_missing(true), "it would fail again");
     assert!(standings[1].is_missing(false));
-    // And without one it is lost all the same.
+    // Without accounting the cells are lost all the same.
     cluster.set("sacct", "echo 'Slurm accounting storage is disabled' >&2; exit 1");
     assert!(matches!(&cluster.look().0[1], Standing::Ended(fate) if fate.how.is_none()));
 
-    // Bad places are tried three times.
+    // Environment errors are retried up to three attempts.
     let mut failure = None;
     for attempt in 1..=3 {
         failure = Some(note(1, FailureClass::Place, failure));

@@ -1,4 +1,5 @@
-//! Looking at a run again and again: what Slurm does not know any more is lost only when it was absent for a while.
+//! Repeated surveys of a run. A cell that Slurm no longer lists counts as lost only after it has
+//! been absent for a while.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -10,36 +11,39 @@ use super::survey::{Standing, Survey};
 use crate::error::Result;
 use crate::record::Selection;
 
-/// Looks at the cells of a run.
+/// Surveys the cells of a run repeatedly.
 pub struct Tracker<'a> {
     slurm: &'a Slurm,
     selection: Selection<'a>,
     finished: HashSet<String>,
-    /// Since when a cell has had neither task nor record.
+    /// Time since which a cell has had neither a task nor a record.
     absent: HashMap<String, Instant>,
 }
 
 impl<'a> Tracker<'a> {
-    /// Of some cells of a run.
+    /// Creates a tracker for some cells of a run.
     pub fn new(slurm: &'a Slurm, selection: Selection<'a>) -> Self {
         Self { slurm, selection, finished: HashSet::new(), absent: HashMap::new() }
     }
 
-    /// How they stand now. `owns` tells whether this process holds [`crate::record::RunFolder::lock_submission`].
+    /// Surveys the cells now. `owns` says whether this process holds
+    /// [`crate::record::RunFolder::lock_submission`].
     ///
     /// # Errors
-    /// When the run folder cannot be read. That Slurm does not answer, or is not there, is a part of the answer.
+    /// When the run folder cannot be read. The survey itself reports if Slurm does not respond or
+    /// is not installed.
     pub fn look(&mut self, owns: bool) -> Result<Survey<'a>> {
         let Selection { folder, manifest, cells } = self.selection;
         let mut submissions = read_submissions(folder)?;
         if submissions.iter().any(|s| s.acceptance == Acceptance::Submitting) {
-            // Nothing is settled under the hands of a process that is submitting.
+            // Submissions are not settled while another process is submitting.
             let lock = if owns { None } else { folder.lock_submission()? };
             if owns || lock.is_some() {
                 settle(self.slurm, folder, &mut submissions).ok();
             }
         }
-        // Slurm is asked before the folder: a cell that ends in between has its record.
+        // Slurm is queried before the folder is read, so that a cell that ends in between has its
+        // record.
         let rows = self.slurm.rows(&submissions).unwrap_or_else(|e| Err(e.to_string()));
         folder.find_finished(cells, &manifest.data_sha256, &mut self.finished)?;
         let survey = Survey::new(folder, cells, &self.finished, &submissions, rows);
@@ -52,15 +56,15 @@ impl<'a> Tracker<'a> {
         Ok(survey)
     }
 
-    /// Whether nothing more will come: nothing is in flight, and what has ended without a record has been so for that long, in which a record
-    /// would have come through a network's disk.
+    /// Whether the run is settled: nothing is in flight, and every task without a record ended at
+    /// least `grace` ago, enough for a record to appear on a network disk.
     pub fn is_settled(&self, survey: &Survey<'_>, grace: Duration) -> bool {
         survey.silence.is_none()
             && survey.in_flight() == 0
             && self.absent.values().all(|since| since.elapsed() >= grace)
     }
 
-    /// Asks the accounting, where there is one, for what Slurm has forgotten.
+    /// Queries accounting, if available, about tasks that Slurm has forgotten.
     pub fn explain(&self, survey: &mut Survey<'_>) {
         let mut forgotten: Vec<_> = survey
             .cells

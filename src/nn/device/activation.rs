@@ -4,14 +4,14 @@ use super::{positive_part, where_positive};
 use crate::error::Result;
 use crate::nn::tape::{Node, Pass};
 
-/// `max(x, 0)`.
+/// Computes `max(x, 0)`.
 pub(in crate::nn) fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let y = positive_part(&x.raw)?;
     let (slot, saved) = (x.slot, y.clone());
     Ok(pass.record(y, &[x], &[], move |dy, gradients| gradients.add_device(slot, where_positive(&saved, &dy.raw)?)))
 }
 
-/// `x Phi(x)`.
+/// Computes `x Phi(x)`.
 pub(in crate::nn) fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let value = x.raw.clone();
     let cdf = (((&value / 2f64.sqrt())?.erf()? + 1.0)? * 0.5)?;
@@ -22,7 +22,7 @@ pub(in crate::nn) fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     }))
 }
 
-/// `a + b`, and of that `max(., 0)` where `rectified`.
+/// Computes `a + b`, followed by `max(., 0)` if `rectified`.
 pub(in crate::nn) fn add(a: &Node, b: &Node, rectified: bool, pass: &mut Pass<'_>) -> Result<Node> {
     let sum = (&a.raw + &b.raw)?;
     let y = if rectified { positive_part(&sum)? } else { sum };

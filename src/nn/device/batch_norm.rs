@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::nn::params::{ParamId, RunningId};
 use crate::nn::tape::{BatchNormMode, Node, Pass};
 
-/// A batch normalisation: scale, shift, running statistics, what is added to the variance, and whether a ReLU follows.
+/// Parameters of a batch normalisation: scale, shift, running statistics, the epsilon added to the
+/// variance, and whether a ReLU follows.
 pub(in crate::nn) struct BatchNormParams {
     pub(in crate::nn) weight: ParamId,
     pub(in crate::nn) bias: ParamId,

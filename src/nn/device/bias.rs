@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::nn::params::ParamId;
 use crate::nn::tape::{Node, Pass};
 
-/// A bias by channel, with a ReLU or without.
+/// Adds a per-channel bias, followed by an optional ReLU.
 pub(in crate::nn) fn bias(id: ParamId, relu: bool, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let y = x.raw.broadcast_add(&pass.device_param(id)?)?;
     let y = if relu { positive_part(&y)? } else { y };

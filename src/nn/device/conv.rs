@@ -1,4 +1,4 @@
-//! Convolution: windows read side by side, then one matrix product; its gradients likewise.
+//! Convolution as one matrix product over gathered windows; the gradients likewise.
 
 use candle_core::Tensor;
 use sharpbench_kernels::{ConvShape, FlopCount, Windows};
@@ -15,7 +15,7 @@ pub(in crate::nn) fn conv2d(s: ConvShape, id: ParamId, x: &Node, pass: &mut Pass
     let y = forward(&s, &value, &pass.device_param(id)?, &pass.flops)?;
     let y = join(&y, &[s.batch, s.out_height(), s.out_width(), s.c_out])?;
     let (slot, dtype) = (x.slot, value.dtype());
-    // Read again for the weight's gradient alone.
+    // Only the weight gradient reads it again.
     let value = pass.owes(id).then_some(value);
     Ok(pass.record(y, &[x], &[id], move |dy, gradients| {
         let (dy, flops) = (dy.raw, gradients.flops.clone());
@@ -34,14 +34,14 @@ fn windows(s: &ConvShape) -> Windows {
     Windows { height: s.height, width: s.width, kernel: s.kernel, stride: s.stride, padding: s.padding }
 }
 
-/// Pixels of a group's channels: [batch, h, w, channels] to [batch, h w, channels of the group].
+/// Pixels of one group's channels: [batch, h, w, channels] to [batch, h w, channels of the group].
 fn group(x: &Tensor, groups: usize, g: usize) -> Result<Tensor> {
     let (batch, h, w, channels) = x.dims4()?;
     let size = channels / groups;
     Ok(x.reshape((batch, h * w, channels))?.narrow(2, g * size, size)?.contiguous()?)
 }
 
-/// What the windows read, in rows: [batch oh ow, places c].
+/// Window contents as rows: [batch oh ow, places c].
 fn patches(s: &ConvShape, x: &Tensor) -> Result<Tensor> {
     let windows = windows(s);
     if windows.is_pixelwise() {
@@ -52,12 +52,12 @@ fn patches(s: &ConvShape, x: &Tensor) -> Result<Tensor> {
     Ok(read.reshape((batch * oh * ow, windows.places() * channels))?)
 }
 
-/// Groups' columns side by side, in this shape.
+/// Joins the groups' columns side by side and reshapes to `dims`.
 fn join(groups: &[Tensor], dims: &[usize]) -> Result<Tensor> {
     Ok(Tensor::cat(groups, 1)?.reshape(dims)?)
 }
 
-/// Of each group, [batch oh ow, c_out of the group].
+/// Output of each group, [batch oh ow, c_out of the group].
 fn forward(s: &ConvShape, x: &Tensor, weight: &Tensor, flops: &FlopCount) -> Result<Vec<Tensor>> {
     let c_out = s.c_out / s.groups;
     let of_group = |g| {
@@ -69,7 +69,7 @@ fn forward(s: &ConvShape, x: &Tensor, weight: &Tensor, flops: &FlopCount) -> Res
     (0..s.groups).map(of_group).collect()
 }
 
-/// [c_out, c_in, k, k], or of the output channels `live` alone.
+/// Weight gradient [c_out, c_in, k, k], or that of the output channels `live` alone.
 fn weight_gradient(
     s: &ConvShape,
     (x, dy): (&Tensor, &Tensor),
@@ -94,7 +94,7 @@ fn weight_gradient(
     Ok(Tensor::cat(&groups, 0)?)
 }
 
-/// [batch, h, w, c_in]: each pixel reads the outputs whose windows it lies in.
+/// Input gradient [batch, h, w, c_in]: each pixel reads the outputs whose windows contain it.
 fn input_gradient(s: &ConvShape, dy: &Tensor, weight: &Tensor, flops: &FlopCount) -> Result<Tensor> {
     let (windows, c_out) = (windows(s), s.c_out / s.groups);
     let readers = if windows.is_pixelwise() { None } else { Some(Table::readers(&windows, dy.device())?) };

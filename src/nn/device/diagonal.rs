@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::nn::params::ParamId;
 use crate::nn::tape::{Node, Pass};
 
-/// `[batch, n]` whose rows are all `factors w`.
+/// Returns `[batch, n]` with every row `factors w`.
 pub(in crate::nn) fn diagonal(weight: ParamId, factors: &[f64], batch: usize, pass: &mut Pass<'_>) -> Result<Node> {
     let w = pass.device_param(weight)?;
     let (dtype, n) = (w.dtype(), factors.len());

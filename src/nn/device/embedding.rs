@@ -1,4 +1,4 @@
-//! What a Transformer adds up at its bottom.
+//! Token and position embeddings of Transformers.
 
 use candle_core::Tensor;
 
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::nn::params::ParamId;
 use crate::nn::tape::{Node, Pass};
 
-/// Tokens [batch, length], all in the vocabulary, -> [batch, length, width].
+/// Maps tokens [batch, length], all in the vocabulary, to [batch, length, width].
 pub(in crate::nn) fn embedding(id: ParamId, tokens: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let weight = pass.device_param(id)?;
     let (vocabulary, width) = weight.dims2()?;
@@ -23,7 +23,7 @@ pub(in crate::nn) fn embedding(id: ParamId, tokens: &Node, pass: &mut Pass<'_>) 
     }))
 }
 
-/// [batch, ..., width] with a vector of its own, [positions, width], added at each position.
+/// Adds a learned vector per position, [positions, width], to [batch, ..., width].
 pub(in crate::nn) fn positions(id: ParamId, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let table = pass.device_param(id)?.flatten_all()?;
     let (batch, dims, dtype) = (x.dims().first().copied().unwrap_or(1), x.dims().to_vec(), x.raw.dtype());

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::nn::params::ParamId;
 use crate::nn::tape::{Node, Pass};
 
-/// Over the last axis: [..., features] -> the same shape.
+/// Normalises over the last axis: [..., features] -> the same shape.
 pub(in crate::nn) fn layer_norm(
     (weight, bias, eps): (ParamId, ParamId, f64),
     x: &Node,

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::nn::params::ParamId;
 use crate::nn::tape::{Node, Pass};
 
-/// [..., d_in] -> [..., d_out], by a weight [d_out, d_in] and a bias [d_out].
+/// Maps [..., d_in] to [..., d_out] with a weight [d_out, d_in] and a bias `[d_out]`.
 pub(in crate::nn) fn linear(weight: ParamId, bias: ParamId, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let value = rows(&x.raw)?;
     let w = pass.device_param(weight)?;
@@ -15,7 +15,7 @@ pub(in crate::nn) fn linear(weight: ParamId, bias: ParamId, x: &Node, pass: &mut
         *last = w.dim(0)?;
     }
     let (slot, in_dims, dtype) = (x.slot, x.dims().to_vec(), value.dtype());
-    // Read again for the weight's gradient alone.
+    // Only the weight gradient reads it again.
     let value = pass.owes(weight).then_some(value);
     Ok(pass.record(y.reshape(dims)?, &[x], &[weight, bias], move |dy, gradients| {
         let (dy, flops) = (rows(&dy.raw)?, gradients.flops.clone());

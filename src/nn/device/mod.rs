@@ -1,9 +1,10 @@
-//! The layers in candle's operations, for devices other than the CPU: values are tensors there, images channels-last as in
-//! the kernels of the CPU, whose results are the oracle.
+//! Layers in candle operations, for devices other than the CPU. Values are candle tensors, images
+//! channels-last. The CPU kernels are the oracle.
 //!
-//! What a training keeps (weights, momentum, masks, running statistics) stays on the host, and so does all that is drawn:
-//! a pass sends the weights, and its gradient comes back. So a GPU starts from the CPU's bits, everything outside the
-//! passes is the same code, and a pass has ended when its gradient has come: times are of finished work.
+//! Training state (weights, momentum, masks, running statistics) stays on the host, and all random
+//! draws happen there. Each pass uploads the weights and downloads its gradient. A GPU therefore
+//! starts from the same bits as the CPU, all code outside the passes is shared, and a pass ends
+//! only once its gradient has arrived, so timings cover finished work.
 
 mod activation;
 mod attention;
@@ -42,19 +43,19 @@ use super::tape::{Gradient, Gradients, Pass};
 use crate::error::Result;
 
 impl Pass<'_> {
-    /// A parameter on the device.
+    /// Copies a parameter to the device.
     fn device_param(&self, id: ParamId) -> Result<Tensor> {
         self.weights.to_device(id, self.device.unwrap_or(&Device::Cpu))
     }
 }
 
 impl Gradients<'_> {
-    /// A weight through which the gradient of an input is taken, on the device of `like`.
+    /// Copies the weight used for an input gradient to the device of `like`.
     fn device_input_weight(&self, id: ParamId, like: &Tensor) -> Result<Tensor> {
         self.input_weights.to_device(id, like.device())
     }
 
-    /// Takes a parameter's gradient from the device, if it is owed.
+    /// Copies a parameter's gradient from the device, if it is required.
     fn fetch(&mut self, id: ParamId, dtype: DType, f: impl FnOnce() -> Result<Tensor>) -> Result<()> {
         match dtype {
             DType::F64 => self.param_whole::<f64>(id, |place| copy(&f()?, place)),
@@ -62,7 +63,8 @@ impl Gradients<'_> {
         }
     }
 
-    /// The same where `f` can leave out output channels, by [`Gradients::param_channels`].
+    /// Like [`Gradients::fetch`], but lets `f` leave out output channels (see
+    /// [`Gradients::param_channels`]).
     fn fetch_channels(
         &mut self,
         id: ParamId,
@@ -75,23 +77,24 @@ impl Gradients<'_> {
         }
     }
 
-    /// [`Gradients::add`] of a gradient on the device, of whatever type.
+    /// Calls [`Gradients::add`] with a gradient on the device, of either type.
     fn add_device(&mut self, slot: Option<usize>, grad: Tensor) -> Result<()> {
         self.add::<f32>(slot, Gradient::plain(grad))
     }
 }
 
-/// To the host.
+/// Copies a tensor to the host.
 fn copy<T: WithDType>(from: &Tensor, to: &mut [T]) -> Result<()> {
     to.copy_from_slice(&from.flatten_all()?.to_vec1()?);
     Ok(())
 }
 
-/// Side of the matrices whose product measures a GPU's peak, and rounds of which the best counts.
+/// Side of the matrices whose product measures a GPU's peak, and the number of rounds, of which the
+/// best counts.
 const PEAK_SIDE: usize = 8192;
 const PEAK_ROUNDS: usize = 5;
 
-/// The matrix-product peak in f32, in FLOP/s: of a GPU, or of the CPU where there is none.
+/// Measures the f32 matrix product peak in FLOP/s, of a GPU or, without one, of the CPU.
 ///
 /// # Errors
 /// When the device cannot hold the matrices.
@@ -111,27 +114,28 @@ pub fn gemm_peak(device: Option<&Device>) -> Result<f64> {
     Ok(best)
 }
 
-/// `a b`, matrices in the last two axes; counted in `flops`.
+/// Matrix product `a b` over the last two axes, counted in `flops`.
 fn product(a: &Tensor, b: &Tensor, flops: &FlopCount) -> Result<Tensor> {
     let y = a.matmul(b)?;
     flops.add(2 * y.elem_count() * a.dims().last().copied().unwrap_or(0));
     Ok(y)
 }
 
-/// Sums over all axes but the last: `[n]`. As a product with ones, which GPUs do at the speed of their memory.
+/// Sums over all axes but the last: `[n]`. Uses a product with ones, which GPUs run at memory
+/// speed.
 fn sum_rows(x: &Tensor) -> Result<Tensor> {
     let x = rows(x)?;
     let ones = Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?;
     Ok(ones.matmul(&x)?.squeeze(0)?)
 }
 
-/// [..., n] as [product of the others, n].
+/// Reshapes [..., n] to [product of the other axes, n].
 fn rows(x: &Tensor) -> Result<Tensor> {
     let n = x.dims().last().copied().unwrap_or(1);
     Ok(x.reshape((x.elem_count() / n.max(1), n))?)
 }
 
-/// Entries of an axis.
+/// Selects entries along an axis.
 fn select(x: &Tensor, axis: usize, chosen: &[usize]) -> Result<Tensor> {
     let index: Vec<u32> = chosen.iter().map(|i| *i as u32).collect();
     Ok(x.index_select(&Tensor::new(index, x.device())?, axis)?)

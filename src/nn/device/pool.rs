@@ -1,4 +1,4 @@
-//! Pooling and the shortcut without parameters.
+//! Pooling and the parameter-free shortcut.
 
 use candle_core::{DType, Tensor};
 use sharpbench_kernels::{PoolShape, Windows};
@@ -8,7 +8,7 @@ use super::windows::Table;
 use crate::error::Result;
 use crate::nn::tape::{Node, Pass};
 
-/// What each window reads: [batch, out pixels, places, channels].
+/// Gathers each window's values: [batch, out pixels, places, channels].
 fn read(s: &PoolShape, x: &Tensor, outside: f64) -> Result<(Windows, Tensor)> {
     let (batch, height, width, channels) = x.dims4()?;
     let windows = s.windows;
@@ -17,7 +17,7 @@ fn read(s: &PoolShape, x: &Tensor, outside: f64) -> Result<(Windows, Tensor)> {
     Ok((windows, read.reshape((batch, oh * ow, windows.places(), channels))?))
 }
 
-/// The largest value of each window, of equal ones the first.
+/// Maximum of each window; ties go to the first value.
 pub(in crate::nn) fn max_pool2d(s: PoolShape, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let (windows, read) = read(&s, &x.raw, f64::NEG_INFINITY)?;
     let place = |place: usize| Ok::<Tensor, crate::Error>(read.narrow(2, place, 1)?.contiguous()?);
@@ -25,7 +25,7 @@ pub(in crate::nn) fn max_pool2d(s: PoolShape, x: &Node, pass: &mut Pass<'_>) -> 
     let mut winner = Tensor::zeros(best.shape(), DType::U32, best.device())?;
     for i in 1..windows.places() {
         let value = place(i)?;
-        // NaN wins, so that a diverged run is seen.
+        // NaN wins, so that a divergence is not hidden.
         let wins = (value.gt(&best)? + value.ne(&value)?)?;
         best = wins.where_cond(&value, &best)?;
         winner = wins.where_cond(&Tensor::full(i as u32, best.shape(), best.device())?, &winner)?;
@@ -43,7 +43,7 @@ pub(in crate::nn) fn max_pool2d(s: PoolShape, x: &Node, pass: &mut Pass<'_>) -> 
     }))
 }
 
-/// The mean of each window.
+/// Mean of each window.
 pub(in crate::nn) fn avg_pool2d(s: PoolShape, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let (windows, read) = read(&s, &x.raw, 0.0)?;
     let places = windows.places();
@@ -57,7 +57,7 @@ pub(in crate::nn) fn avg_pool2d(s: PoolShape, x: &Node, pass: &mut Pass<'_>) -> 
     }))
 }
 
-/// Sums of what pixels took, [batch, pixels places, channels], over the places.
+/// Sums gathered values [batch, pixels places, channels] over the places.
 fn gathered(taken: &Tensor, places: usize) -> Result<Tensor> {
     let (batch, n, channels) = taken.dims3()?;
     Ok(taken.reshape((batch, n / places, places, channels))?.sum(2)?)
@@ -75,7 +75,7 @@ pub(in crate::nn) fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<No
     }))
 }
 
-/// Every second pixel of every second row, the channels padded with zeros to `c_out`.
+/// Subsamples rows and columns by 2 and pads the channels with zeros to `c_out`.
 pub(in crate::nn) fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
     let (batch, h, w, c_in) = x.raw.dims4()?;
     let pad = (c_out - c_in) / 2;

@@ -1,9 +1,9 @@
-//! The change of layout.
+//! Conversion of layouts.
 
 use crate::error::Result;
 use crate::nn::tape::{Node, Pass};
 
-/// Input images [batch, c, h, w] to [batch, h, w, c].
+/// Transposes input images [batch, c, h, w] to [batch, h, w, c].
 pub(in crate::nn) fn channels_last(x: &Node, pass: &Pass<'_>) -> Result<Node> {
     pass.input(x.raw.permute((0, 2, 3, 1))?.contiguous()?)
 }

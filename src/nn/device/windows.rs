@@ -1,14 +1,15 @@
-//! Windows as tables of pixels: a convolution or a pooling reads all of them at once.
+//! Windows as index tables, so that a convolution or pooling gathers all of them at once.
 
 use candle_core::{Device, Tensor};
 use sharpbench_kernels::Windows;
 
 use crate::error::{Error, Result};
 
-/// Pixels to read, one after the other.
+/// Indices of the pixels to read, in order.
 pub(super) struct Table {
     index: Tensor,
-    /// Whether it names the pixel after the last, which stands for all that is outside.
+    /// Whether it contains the index after the last pixel, which stands for everything outside the
+    /// image.
     padded: bool,
 }
 
@@ -20,21 +21,22 @@ impl Table {
         Self::new(out_height * out_width * places, windows.height * windows.width, pairs, device)
     }
 
-    /// For each input pixel and each place of a window, the output pixel in whose window it has this place.
+    /// For each input pixel and each place of a window, the output pixel whose window has it at
+    /// this place.
     pub(super) fn readers(windows: &Windows, device: &Device) -> Result<Self> {
         let ((out_height, out_width), places) = (windows.out(), windows.places());
         let pairs = windows.pairs().map(|(out, place, pixel)| (pixel * places + place, out));
         Self::new(windows.height * windows.width * places, out_height * out_width, pairs, device)
     }
 
-    /// [`Table::readers`], as entries of a table of all places of all windows.
+    /// [`Table::readers`] as indices into a table of all places of all windows.
     pub(super) fn reader_places(windows: &Windows, device: &Device) -> Result<Self> {
         let ((out_height, out_width), places) = (windows.out(), windows.places());
         let pairs = windows.pairs().map(|(out, place, pixel)| (pixel * places + place, out * places + place));
         Self::new(windows.height * windows.width * places, out_height * out_width * places, pairs, device)
     }
 
-    /// Of `len` entries: of those given by place, and of the pixel after the last of `pixels` elsewhere.
+    /// Table of `len` entries: those given with their index, and `pixels` (outside) for all others.
     fn new(len: usize, pixels: usize, entries: impl Iterator<Item = (usize, usize)>, device: &Device) -> Result<Self> {
         let outside = u32::try_from(pixels)
             .map_err(|_| Error::Usage(format!("an image of {pixels} pixels is too large for this device")))?;
@@ -46,11 +48,12 @@ impl Table {
         Ok(Self { index: Tensor::new(index, device)?, padded })
     }
 
-    /// [batch, pixels, channels] to [batch, entries, channels], `outside` for the pixel after the last.
+    /// Gathers [batch, pixels, channels] into [batch, entries, channels], with `outside` for the
+    /// pixel after the last.
     pub(super) fn read(&self, x: &Tensor, outside: f64) -> Result<Tensor> {
         let (batch, _, channels) = x.dims3()?;
         let values = batch as u64 * self.index.elem_count() as u64 * channels as u64;
-        // Kernels count in 32 bits, and are silently wrong beyond.
+        // Kernels index in 32 bits, and overflow silently beyond that.
         if values > u64::from(u32::MAX) {
             return Err(Error::Usage(format!(
                 "a layer would read {values} values at once, more than this device can count; use a smaller batch"

@@ -9,7 +9,7 @@ use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
-/// `max(x, 0)`, with gradient 0 at 0 as in PyTorch.
+/// Computes `max(x, 0)`, with gradient 0 at 0 as in PyTorch.
 pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let y = tensor(with_slice::<T, _>(&x.value::<T>()?, kernels::relu)?, x.dims())?;
@@ -28,7 +28,8 @@ pub fn relu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     })
 }
 
-/// `x Phi(x)`, Phi being the standard normal distribution's function, as `torch.nn.GELU` (Hendrycks and Gimpel, 2016).
+/// Computes `x Phi(x)` with the standard normal CDF Phi, as `torch.nn.GELU` does (Hendrycks and
+/// Gimpel, 2016).
 pub fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let value = x.value::<T>()?;
@@ -46,7 +47,7 @@ pub fn gelu(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     })
 }
 
-/// `a + b`: the end of a residual block whose sum is not rectified.
+/// Computes `a + b`, the end of a residual block without a final ReLU.
 pub fn add(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let channels = a.channels();
@@ -65,14 +66,14 @@ pub fn add(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     })
 }
 
-/// `max(a + b, 0)`: the end of a residual block.
+/// Computes `max(a + b, 0)`, the end of a residual block.
 pub fn add_relu(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(a: &Node, b: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let channels = a.channels();
         let y = a.with_source::<T, _>(|a| b.with_source(|b| kernels::sum(&a, &b, channels, true)))??;
         let y = tensor(y, a.dims())?;
         let (slots, saved) = ([a.slot, b.slot], y.clone());
-        // Measured for a normalisation that ends a block; it has no ReLU of its own.
+        // Measured for a normalisation at the end of a block, which has no ReLU of its own.
         let measured = a.slot.and(a.normalised.as_ref()).is_some_and(|n| !n.relu).then(|| a.raw.clone());
         Ok(pass.record(y, &[a, b], &[], move |dy, gradients| {
             let dy = dy.value::<T>()?;

@@ -12,22 +12,25 @@ use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
-/// Scaled dot-product attention (Vaswani et al. 2017). The tokens are all positions between the first and the last axis.
+/// Scaled dot-product attention (Vaswani et al. 2017). All axes between the first and the last
+/// count as positions.
 pub struct Attention {
     heads: usize,
     causal: bool,
 }
 
 impl Attention {
-    /// Attention of `heads` heads to positions of shape `x`, whose queries, keys and values become one value of a third of
-    /// the width. `causal`: a token sees itself and those before it only.
+    /// Declares attention with `heads` heads for positions of shape `x`. Queries, keys and values
+    /// become one value of a third of the width. With `causal`, a token attends only to itself and
+    /// earlier tokens.
     pub fn new(params: &mut ParamsBuilder, x: &mut SampleShape, heads: usize, causal: bool) -> Self {
         x.channels /= 3;
         params.count_macs(attention_macs(x.positions(), x.channels));
         Self { heads, causal }
     }
 
-    /// [batch, ..., 3 width], for each token its queries, keys and values side by side, -> [batch, ..., width].
+    /// Maps [batch, ..., 3 width], each token's queries, keys and values side by side, to [batch,
+    /// ..., width].
     ///
     /// # Errors
     /// When the last axis cannot be divided into queries, keys and values of as many heads.

@@ -13,8 +13,8 @@ use crate::nn::scalar::Scalar;
 use crate::nn::slices::with_slice;
 use crate::nn::tape::{Gradient, Node, Normalised, Pass, Through, round};
 
-/// A bias by channel with an optional ReLU. Like a batch normalisation (which it is, of scale 1), its readers work it
-/// out.
+/// Per-channel bias with an optional ReLU. Treated as a batch normalisation of scale 1, so its
+/// consumers apply it lazily.
 pub struct Bias {
     bias: ParamId,
     relu: bool,

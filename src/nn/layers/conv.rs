@@ -17,25 +17,26 @@ use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{BatchNormMode, Gradient, Node, Normalised, Pass};
 
-/// 2-D convolution without bias (a [`super::Bias`] may follow): square kernel, zero padding. A weight for fewer input channels than there are makes
-/// groups of channels that do not see one another.
+/// 2-D convolution without bias (a [`super::Bias`] may follow): square kernel, zero padding. If the
+/// weight has fewer input channels than the input, the convolution is grouped.
 pub struct Conv2d {
     weight: ParamId,
     c_out: usize,
-    /// Input channels of one group.
+    /// Input channels per group.
     c_in: usize,
     kernel: Kernel,
 }
 
 impl Conv2d {
-    /// Declares `name.weight` [c_out, c_in, kernel, kernel], with PyTorch's initial values, for images of shape `x`, which
-    /// becomes the output's. For groups, `x` has the channels of one group.
+    /// Declares `name.weight` [c_out, c_in, kernel, kernel], with PyTorch's initial values, for
+    /// images of shape `x`, which becomes the output shape. For a grouped convolution, `x` has the
+    /// channels of one group.
     pub fn new(params: &mut ParamsBuilder, name: &str, x: &mut SampleShape, c_out: usize, kernel: Kernel) -> Self {
         let init = default_init(x.channels * kernel.size * kernel.size);
         Self::with_init(params, name, x, c_out, kernel, init)
     }
 
-    /// [`Conv2d::new`] with another initial value.
+    /// Like [`Conv2d::new`], with a different initial value.
     pub fn with_init(
         params: &mut ParamsBuilder,
         name: &str,
@@ -60,7 +61,7 @@ impl Conv2d {
         })
     }
 
-    /// The geometry on these images.
+    /// Geometry for these images.
     fn shape(&self, x: &Node, pass: &Pass<'_>) -> Result<ConvShape> {
         let (batch, height, width, c_in) = x.raw.dims4()?;
         let Self { weight, c_out, kernel: Kernel { size: kernel, stride, padding }, .. } = *self;
@@ -75,14 +76,14 @@ impl Conv2d {
 
 fn conv2d<T: Scalar>(s: ConvShape, id: ParamId, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     let weight = pass.weights.get(id);
-    // Taken in the cache, for the batch normalisation that usually follows.
+    // Measured while in the cache, for the batch normalisation that usually follows.
     let measure = pass.batch_norm != BatchNormMode::Eval;
     let (y, moments) = x.with_source::<T, _>(|x| kernels::conv2d(&s, &x, weight, measure, &pass.flops))?;
     let y = tensor(y, &[s.batch, s.out_height(), s.out_width(), s.c_out])?;
     let slot = x.slot;
-    // Read again for the weight's gradient alone.
+    // Only the weight gradient reads it again.
     let read = pass.owes(id).then(|| x.clone());
-    // The input's gradient is measured for the normalisation that the input is seen through.
+    // The input gradient is measured for the normalisation applied to the input.
     let seen = slot.and(x.normalised.clone()).map(|normalised| (x.raw.clone(), normalised));
     let in_dims = x.dims().to_vec();
     let y = pass.record(y, &[x], &[id], move |dy, gradients| {
@@ -114,7 +115,7 @@ fn conv2d<T: Scalar>(s: ConvShape, id: ParamId, x: &Node, pass: &mut Pass<'_>) -
                     })
                 })???;
             }
-            // Both gradients at once share work.
+            // Computing both gradients together shares work.
             (Some(_), 1) => gradients.param_channels::<T>(id, |live, dw| run(Some((live, dw)), wanted))?,
             (Some(_), _) => gradients.param_whole::<T>(id, |dw| run(Some((None, dw)), wanted))?,
         }
@@ -128,16 +129,16 @@ fn conv2d<T: Scalar>(s: ConvShape, id: ParamId, x: &Node, pass: &mut Pass<'_>) -
     Ok(Node { moments: moments.map(Rc::new), ..y })
 }
 
-/// The gradient of a convolution's input that somebody wants.
+/// Input gradient of a convolution, when it is required.
 struct Wanted<'a, T> {
     weight: &'a [T],
-    /// What other readers of the input contributed.
+    /// Gradient contributed by other readers of the input.
     other: Option<Tensor>,
-    /// The raw input and the normalisation it is seen through.
+    /// Raw input and the normalisation applied to it.
     seen: Option<(Tensor, Rc<Normalised>)>,
 }
 
-/// Calls a kernel with what it has to know of the input's gradient.
+/// Calls a kernel with its options for the input gradient.
 fn with_input_grad<T: Scalar, R>(
     wanted: Option<Wanted<'_, T>>,
     kernel: impl FnOnce(Option<InputGrad<'_, T>>) -> R,

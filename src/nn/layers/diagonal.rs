@@ -10,13 +10,15 @@ use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
-/// `[batch, n]` whose rows are all `factors w`, entry by entry, w being the parameter `weight`, `[n]`.
+/// Returns `[batch, n]` with every row the elementwise product `factors w`, w being the parameter
+/// `weight`, `[n]`.
 ///
 /// # Errors
 /// When a tensor operation fails.
 ///
 /// # Panics
-/// When there are not as many factors as the parameter has entries (an error of the model's file).
+/// When the number of factors differs from the parameter's number of entries (an error of the
+/// model's file).
 pub fn diagonal(weight: ParamId, factors: &[f64], batch: usize, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(weight: ParamId, factors: &[f64], batch: usize, pass: &mut Pass<'_>) -> Result<Node> {
         assert_eq!(factors.len(), pass.weights.get::<T>(weight).len(), "a factor for each entry");

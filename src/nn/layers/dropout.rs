@@ -10,8 +10,9 @@ use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 use crate::random::unit;
 
-/// Zeroes each value with probability `p` and divides the others by 1 - p (Srivastava et al. 2014); in evaluation the
-/// values as they are. Which ones is drawn from the batch's stream, so both passes of a SAM step leave out the same.
+/// Zeroes each value with probability `p` and divides the others by 1 - p (Srivastava et al. 2014);
+/// the identity in evaluation. The mask is drawn from the batch's stream, so both passes of a SAM
+/// step drop the same values.
 ///
 /// # Errors
 /// When the pass trains on a batch without a stream.

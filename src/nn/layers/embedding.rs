@@ -1,4 +1,4 @@
-//! What a Transformer adds up at its bottom: an embedding of each token and one of each position.
+//! Token and position embeddings of Transformers.
 
 use candle_core::DType;
 use candle_nn::Init;
@@ -12,7 +12,7 @@ use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
-/// A vector for each token of a vocabulary.
+/// A learned vector for each token of a vocabulary.
 pub struct Embedding {
     weight: ParamId,
     vocabulary: usize,
@@ -26,7 +26,7 @@ impl Embedding {
         Self { weight, vocabulary, width }
     }
 
-    /// Tokens [batch, length], u32, -> [batch, length, width].
+    /// Maps tokens [batch, length], u32, to [batch, length, width].
     ///
     /// # Errors
     /// When a token lies outside the vocabulary.
@@ -59,18 +59,18 @@ impl Embedding {
     }
 }
 
-/// A learned vector for each position, added to what is there.
+/// A learned vector added at each position.
 pub struct Positions {
     id: ParamId,
 }
 
 impl Positions {
-    /// Declares `name` [positions, channels], one vector for each position of `x`.
+    /// Declares `name` [positions, channels], one vector per position of `x`.
     pub fn new(params: &mut ParamsBuilder, name: &str, x: &SampleShape, init: Init) -> Self {
         Self { id: params.param(name, &[x.positions(), x.channels], init) }
     }
 
-    /// [batch, ..., width], as many positions as were declared, -> the same shape.
+    /// Adds the vectors to [batch, ..., width], which must have as many positions as were declared.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         pass.layer([x], &[self.id], |[x], pass| match pass.device {
             Some(_) => device::positions(self.id, x, pass),

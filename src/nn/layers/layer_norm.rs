@@ -13,8 +13,8 @@ use crate::nn::tape::{BatchPart, Gradient, Node, Pass, round};
 /// Added to the variance (PyTorch's default).
 const LAYER_NORM_EPS: f64 = 1e-5;
 
-/// Layer normalisation (Ba et al. 2016) over the last axis: of an image [batch, h, w, channels], over the channels of
-/// each pixel.
+/// Layer normalisation (Ba et al. 2016) over the last axis; for an image [batch, h, w, channels],
+/// over the channels of each pixel.
 pub struct LayerNorm {
     weight: ParamId,
     bias: ParamId,

@@ -21,14 +21,14 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Declares `name.weight` `[d_out, d_in]` and `name.bias` `[d_out]`, both with PyTorch's initial values, for the features
-    /// of each position of `x`, which become `d_out`.
+    /// Declares `name.weight` `[d_out, d_in]` and `name.bias` `[d_out]`, with PyTorch's initial
+    /// values, for the features at each position of `x`, which become `d_out`.
     pub fn new(params: &mut ParamsBuilder, name: &str, x: &mut SampleShape, d_out: usize) -> Self {
         let init = [default_init(x.channels); 2];
         Self::with_init(params, name, x, d_out, init)
     }
 
-    /// [`Linear::new`] with other initial values of weight and bias.
+    /// Like [`Linear::new`], with different initial values.
     pub fn with_init(
         params: &mut ParamsBuilder,
         name: &str,
@@ -45,7 +45,7 @@ impl Linear {
     /// [..., d_in] -> [..., d_out].
     ///
     /// # Errors
-    /// When the last axis has another length.
+    /// When the last axis has the wrong length.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
         let spec = &pass.weights.layout().spec(self.weight);
         if x.channels() != spec.shape[1] {
@@ -71,7 +71,7 @@ fn linear<T: Scalar>(layer: &Linear, x: &Node, pass: &mut Pass<'_>) -> Result<No
         *last = d_out;
     }
     let (slot, in_dims) = (x.slot, x.dims().to_vec());
-    // Read again for the weight's gradient alone.
+    // Only the weight gradient reads it again.
     let value = pass.owes(weight_id).then_some(value);
     Ok(pass.record(tensor(y, &dims)?, &[x], &[weight_id, bias_id], move |dy, gradients| {
         let (dy, flops) = (dy.value::<T>()?, gradients.flops.clone());

@@ -1,5 +1,5 @@
-//! Layers: each declares its parameters and multiply-adds when it is constructed, computes forward, and records how to go
-//! back.
+//! Layers. Each declares its parameters and multiply-adds on construction, computes the forward
+//! pass, and records its backward pass.
 
 mod activation;
 mod attention;
@@ -27,7 +27,7 @@ pub use linear::Linear;
 pub use pool::{avg_pool2d, global_avg_pool, global_max_pool, max_pool2d, shortcut};
 pub use shape::{channels_last, flatten, rows};
 
-/// Calls a generic function for the value's type.
+/// Calls a generic function with the type of the values.
 macro_rules! by_dtype {
     ($value:expr, $f:ident($($arg:expr),*)) => {
         if $value.raw.dtype() == candle_core::DType::F64 { $f::<f64>($($arg),*) } else { $f::<f32>($($arg),*) }

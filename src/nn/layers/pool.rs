@@ -1,4 +1,4 @@
-//! Pooling and the shortcut without parameters.
+//! Pooling and the parameter-free shortcut.
 
 use sharpbench_kernels::{self as kernels, PoolShape};
 
@@ -10,7 +10,8 @@ use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::tape::{Gradient, Node, Pass};
 
-/// He et al.'s parameter-free shortcut (option A): subsample by 2, pad channels with zeros to `c_out`.
+/// He et al.'s parameter-free shortcut (option A): subsamples by 2 and pads the channels with zeros
+/// to `c_out`.
 pub fn shortcut(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
     fn run<T: Scalar>(x: &Node, c_out: usize, pass: &mut Pass<'_>) -> Result<Node> {
         let (batch, h, w, c_in) = x.raw.dims4()?;
@@ -46,8 +47,8 @@ pub fn global_avg_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     })
 }
 
-/// The largest value of each window: [batch, h, w, channels] -> [batch, oh, ow, channels]. What lies in the padding
-/// never wins; of equal values the first does, as in PyTorch, and takes the whole gradient.
+/// Maximum of each window: [batch, h, w, channels] -> [batch, oh, ow, channels]. Padding never
+/// wins. As in PyTorch, ties go to the first value, which takes the whole gradient.
 ///
 /// # Errors
 /// When the window is larger than the padded image, or the padding more than half of it.
@@ -67,7 +68,7 @@ pub fn max_pool2d(x: &Node, kernel: Kernel, pass: &mut Pass<'_>) -> Result<Node>
     })
 }
 
-/// The largest value of each channel: [batch, h, w, channels] -> [batch, channels].
+/// Maximum of each channel: [batch, h, w, channels] -> [batch, channels].
 ///
 /// # Errors
 /// When the image is not a square.
@@ -76,7 +77,7 @@ pub fn global_max_pool(x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
     flatten(&max_pool2d(x, Kernel::tiles(side).stride(1), pass)?, pass)
 }
 
-/// The mean of each window: [batch, h, w, channels] -> [batch, oh, ow, channels].
+/// Mean of each window: [batch, h, w, channels] -> [batch, oh, ow, channels].
 ///
 /// # Errors
 /// When the window is larger than the image.

@@ -39,7 +39,7 @@ fn reshape(x: &Node, shape: [usize; 2], pass: &mut Pass<'_>) -> Result<Node> {
     pass.layer([x], &[], |[x], pass| by_dtype!(x, run(x, shape, pass)))
 }
 
-/// Input images [batch, c, h, w] to the layout of convolutions, [batch, h, w, c].
+/// Transposes input images [batch, c, h, w] to the layout of convolutions, [batch, h, w, c].
 ///
 /// # Errors
 /// When the tensor has another rank.

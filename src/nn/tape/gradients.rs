@@ -1,4 +1,4 @@
-//! Gradients on their way back: of single values, and all that a backward pass collects.
+//! Gradients in a backward pass: those of single values, and the collection of all of them.
 
 use std::rc::Rc;
 
@@ -14,49 +14,52 @@ use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 use crate::nn::weights::Weights;
 
-/// Samples whose squared gradients one task sums. Fixed, so that the order of sums never depends on threads.
+/// Samples whose squared gradients one task sums, fixed so that the summation order never depends
+/// on the number of threads.
 const SAMPLES: usize = 16;
 
-/// The gradient of a value, perhaps still to be taken through a batch normalisation.
+/// Gradient of a value, perhaps still to be propagated through a batch normalisation.
 #[derive(Clone)]
 pub(in crate::nn) struct Gradient {
     pub(in crate::nn) raw: Tensor,
-    /// Sums by channel with the raw value whose normalised value this is the gradient of, ReLU applied.
+    /// Per-channel sums with the raw value whose normalised value this is the gradient of, ReLU
+    /// applied.
     pub(in crate::nn) moments: Option<Moments>,
     pub(in crate::nn) through: Option<Rc<Through>>,
 }
 
-/// The way of a gradient through a batch normalisation: `a d + b x + c` by channel, d being the gradient, or 0 where the
-/// normalisation's ReLU stopped the value.
+/// Backward map of a batch normalisation: `a d + b x + c` per channel, where d is the gradient, or
+/// 0 where the normalisation's ReLU blocked the value.
 pub(in crate::nn) struct Through {
     pub(in crate::nn) x: Tensor,
     pub(in crate::nn) normalised: Rc<Normalised>,
     pub(in crate::nn) terms: [Vec<f64>; 3],
 }
 
-/// The way back of a layer, from its output's gradient to those of its inputs and parameters.
+/// Backward function of a layer, from its output's gradient to those of its inputs and parameters.
 pub(in crate::nn) type Backward = Box<dyn FnOnce(Gradient, &mut Gradients<'_>) -> Result<()>>;
 
-/// Gradients on their way back: of values by slot, of parameters in one flat vector.
+/// Gradients of a backward pass: those of values by slot, those of parameters in one flat vector.
 pub(in crate::nn) struct Gradients<'a> {
-    /// The weights of the pass.
+    /// Weights of the pass.
     pub(in crate::nn) weights: Weights<'a>,
-    /// The weights of convolutions and linear layers through which gradients of their inputs are taken.
+    /// Weights of convolutions and linear layers through which input gradients are taken.
     pub(in crate::nn) input_weights: Weights<'a>,
     /// Whether values are on a device.
     pub(super) on_device: bool,
     pub(super) plan: Option<&'a BackwardPlan>,
     pub(super) slots: Vec<Option<Gradient>>,
-    /// The flat gradient's bytes, and which parameters have theirs.
+    /// Bytes of the flat gradient, and which parameters have been written.
     pub(super) flat: &'a mut [u8],
     pub(super) written: ByParam<bool>,
-    /// Samples of the batch, where sums of squares of their own gradients are wanted in place of the gradient.
+    /// Number of samples, if sums of squared per-sample gradients are required instead of the
+    /// gradient.
     pub(super) by_sample: Option<usize>,
-    /// Counts the FLOPs of the pass.
+    /// FLOP counter of the pass.
     pub(in crate::nn) flops: FlopCount,
 }
 
-/// One of equal parts of a batch: the whole of it, or a sample.
+/// One of the equal parts of a batch: the whole batch or a sample.
 #[derive(Clone, Copy)]
 pub(in crate::nn) struct BatchPart {
     index: usize,
@@ -64,25 +67,25 @@ pub(in crate::nn) struct BatchPart {
 }
 
 impl BatchPart {
-    /// The values of this part, the batch being the first axis.
+    /// Values of this part; the batch is the first axis.
     pub(in crate::nn) fn values<'v, T>(&self, values: &'v [T]) -> &'v [T] {
         let size = values.len() / self.of;
         &values[self.index * size..][..size]
     }
 
-    /// This part of what a kernel reads.
+    /// This part of a kernel input.
     pub(in crate::nn) fn source<'v, T: Scalar>(&self, source: &Source<'v, T>) -> Source<'v, T> {
         source.part(self.index, self.of)
     }
 }
 
 impl Gradient {
-    /// A gradient that is what is in memory.
+    /// Wraps a gradient stored in memory.
     pub(in crate::nn) fn plain(raw: Tensor) -> Self {
         Self { raw, moments: None, through: None }
     }
 
-    /// Runs `f` on the gradient as kernels read it.
+    /// Runs `f` on the gradient as a kernel input.
     pub(in crate::nn) fn with_source<T: Scalar, R>(&self, f: impl FnOnce(Source<'_, T>) -> R) -> Result<R> {
         with_slice::<T, _>(&self.raw, |dy| match &self.through {
             None => Ok(f(Source::Plain(dy))),
@@ -93,8 +96,8 @@ impl Gradient {
         })?
     }
 
-    /// The gradient written out, with its sums by channel with the value `x` whose normalised value it is of: those its
-    /// maker took, or taken here.
+    /// Materialised gradient with its per-channel sums with `x`, whose normalised value it is the
+    /// gradient of. Reuses the sums if already measured.
     pub(in crate::nn) fn measured<T: Scalar>(self, x: &Tensor, seen: &Normalised) -> Result<(Tensor, Moments)> {
         let dy = self.value::<T>()?;
         let moments = match self.moments {
@@ -107,7 +110,7 @@ impl Gradient {
         Ok((dy, moments))
     }
 
-    /// The gradient, written out where it is not.
+    /// Materialised gradient.
     pub(in crate::nn) fn value<T: Scalar>(&self) -> Result<Tensor> {
         if self.through.is_none() {
             return Ok(self.raw.clone());
@@ -118,12 +121,13 @@ impl Gradient {
 }
 
 impl<'a> Gradients<'a> {
-    /// What is required of a parameter's gradient.
+    /// Required part of a parameter's gradient.
     fn owed(&self, id: ParamId) -> &'a Owed {
         self.plan.map_or(&Owed::Everything, |plan| plan.owed(id))
     }
 
-    /// Adds to the gradient of the value with this slot; the first contribution is moved in, not added to zeros.
+    /// Adds to the gradient of the value with this slot. The first contribution is moved in, not
+    /// added to zeros.
     pub(in crate::nn) fn add<T: Scalar>(&mut self, slot: Option<usize>, grad: Gradient) -> Result<()> {
         let Some(slot) = slot else { return Ok(()) };
         let sum = match self.slots[slot].take() {
@@ -140,17 +144,19 @@ impl<'a> Gradients<'a> {
         Ok(())
     }
 
-    /// Takes what has been collected for a value, for a layer that adds its own contribution and puts the sum back.
+    /// Takes what has been collected for a value, for a layer that adds its own contribution and
+    /// puts the sum back.
     pub(in crate::nn) fn take(&mut self, slot: Option<usize>) -> Option<Gradient> {
         self.slots[slot?].take()
     }
 
-    /// Whether gradients are wanted sample by sample.
+    /// Whether per-sample gradients are required.
     pub(in crate::nn) fn is_by_sample(&self) -> bool {
         self.by_sample.is_some()
     }
 
-    /// Lets `f` write the gradient of a parameter, that of a part of the batch: of the whole, or of each sample.
+    /// Lets `f` write a parameter's gradient over a part of the batch: the whole batch, or each
+    /// sample.
     pub(in crate::nn) fn param<T: Scalar>(
         &mut self,
         id: ParamId,
@@ -181,7 +187,7 @@ impl<'a> Gradients<'a> {
         Ok(())
     }
 
-    /// Adds to the gradient of a parameter what was summed in f64 over the batch.
+    /// Adds a gradient that was summed over the batch in f64 to a parameter's gradient.
     pub(in crate::nn) fn add_param<T: Scalar>(&mut self, id: ParamId, grad: &[f64]) -> Result<()> {
         debug_assert!(self.by_sample.is_none(), "sums over the batch are no squares of samples");
         self.param_whole::<T>(id, |place| {
@@ -190,8 +196,8 @@ impl<'a> Gradients<'a> {
         })
     }
 
-    /// Lets `f` write the gradient of a parameter over the batch, if it is required; if the parameter has one already, the new
-    /// one is added.
+    /// Lets `f` write a parameter's gradient over the batch, if it is required. A second gradient
+    /// of the same parameter is added.
     pub(in crate::nn) fn param_whole<T: Scalar>(
         &mut self,
         id: ParamId,
@@ -212,8 +218,8 @@ impl<'a> Gradients<'a> {
         }
     }
 
-    /// Lets `f` write the gradient of a parameter whose first axis is output channels: of all of them, or of those given
-    /// alone, one after the other; the others' is zero.
+    /// Lets `f` write the gradient of a parameter whose first axis is output channels: of all of
+    /// them, or only of the given ones, in order. The gradient of the others is zero.
     pub(in crate::nn) fn param_channels<T: Scalar>(
         &mut self,
         id: ParamId,
@@ -233,7 +239,7 @@ impl<'a> Gradients<'a> {
         })
     }
 
-    /// Fills with zeros the gradients of which nothing is required.
+    /// Fills gradients that are not required with zeros.
     ///
     /// # Errors
     /// Names a parameter whose gradient is required and was not written.
@@ -249,14 +255,14 @@ impl<'a> Gradients<'a> {
         Ok(())
     }
 
-    /// Where the gradient of a parameter is written.
+    /// Memory for a parameter's gradient.
     fn place<T: Scalar>(&mut self, id: ParamId) -> &mut [T] {
         let flat: &mut [T] = bytemuck::cast_slice_mut(self.flat);
         &mut flat[self.weights.layout().spec(id).range()]
     }
 }
 
-/// Writes sums taken in f64.
+/// Rounds and writes sums taken in f64.
 pub(in crate::nn) fn round<T: Scalar>(sums: &[f64], place: &mut [T]) {
     place.iter_mut().zip(sums).for_each(|(place, sum)| *place = T::from_f64(*sum));
 }

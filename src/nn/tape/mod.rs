@@ -1,5 +1,5 @@
-//! The tape: what a forward pass records so that a backward pass can follow. Imports go one way:
-//! `node`, `gradients`, `prefix`, `pass`; the loss ([`super::objective`]) stands above them.
+//! The tape: what a forward pass records for the backward pass. Imports go one way: `node`,
+//! `gradients`, `prefix`, `pass`. The loss ([`super::objective`]) builds on them.
 
 mod gradients;
 mod node;

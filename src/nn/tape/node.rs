@@ -9,40 +9,40 @@ use crate::error::Result;
 use crate::nn::scalar::Scalar;
 use crate::nn::slices::{tensor, with_slice};
 
-/// A batch normalisation that readers of a value apply: `scale x + shift` by channel (the last axis), then ReLU if
-/// there is one.
+/// Batch normalisation that the consumers of a value apply: `scale x + shift` per channel (the last
+/// axis), then an optional ReLU.
 pub(in crate::nn) struct Normalised {
     pub(in crate::nn) scale: Vec<f64>,
     pub(in crate::nn) shift: Vec<f64>,
     pub(in crate::nn) relu: bool,
 }
 
-/// A value in a forward pass, perhaps seen through a normalisation.
+/// Value in a forward pass, with an optional normalisation applied lazily.
 #[derive(Clone)]
 pub struct Node {
-    /// What is in memory.
+    /// Value as stored in memory.
     pub(in crate::nn) raw: Tensor,
     pub(in crate::nn) normalised: Option<Rc<Normalised>>,
-    /// Sums of the raw value by channel, where its maker took them.
+    /// Per-channel sums of the raw value, if its producer measured them.
     pub(in crate::nn) moments: Option<Rc<Moments>>,
-    /// Where its gradient is collected; none means nobody needs it.
+    /// Slot in which its gradient is collected; `None` if the gradient is not required.
     pub(in crate::nn) slot: Option<usize>,
-    /// Whether it is the same in the other of two passes that share layers.
+    /// Whether it is identical in both of two passes that share layers.
     pub(in crate::nn) common: bool,
 }
 
 impl Node {
-    /// A value that is what is in memory.
+    /// Wraps a value stored in memory.
     pub(in crate::nn) fn plain(value: Tensor, slot: Option<usize>) -> Self {
         Self { raw: value, normalised: None, moments: None, slot, common: false }
     }
 
-    /// Its shape; images are [batch, h, w, channels].
+    /// Shape; images are [batch, h, w, channels].
     pub fn dims(&self) -> &[usize] {
         self.raw.dims()
     }
 
-    /// The value.
+    /// Materialised value.
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -56,7 +56,7 @@ impl Node {
         }
     }
 
-    /// A node whose value is in memory: one that is seen through a normalisation is written out.
+    /// Node with a materialised value.
     pub(in crate::nn) fn written<T: Scalar>(&self) -> Result<Self> {
         match self.normalised {
             None => Ok(self.clone()),
@@ -69,7 +69,7 @@ impl Node {
         channels(&self.raw)
     }
 
-    /// Runs `f` on the value as kernels read it.
+    /// Runs `f` on the value as a kernel input.
     pub(in crate::nn) fn with_source<T: Scalar, R>(&self, f: impl FnOnce(Source<'_, T>) -> R) -> Result<R> {
         with_slice::<T, _>(&self.raw, |x| match &self.normalised {
             None => f(Source::Plain(x)),
@@ -83,7 +83,7 @@ impl Normalised {
         f(Line { scale: &cast(&self.scale), shift: &cast(&self.shift) })
     }
 
-    /// Runs `f` on the line, where there is a ReLU that may have stopped values.
+    /// Runs `f` on the normalisation if a ReLU follows it, which may have blocked values.
     pub(in crate::nn) fn with_gate<T: Scalar, R>(&self, f: impl FnOnce(Option<Line<'_, T>>) -> R) -> R {
         if self.relu { self.with_line(|line| f(Some(line))) } else { f(None) }
     }
@@ -94,7 +94,7 @@ pub(super) fn channels(values: &Tensor) -> usize {
     values.dims().last().copied().unwrap_or(1)
 }
 
-/// Numbers of a normalisation in the type of the values.
+/// Converts a normalisation's parameters to the type of the values.
 pub(super) fn cast<T: Scalar>(values: &[f64]) -> Vec<T> {
     values.iter().map(|v| T::from_f64(*v)).collect()
 }

@@ -1,4 +1,4 @@
-//! A forward pass: it computes or shares layers, records how to go back, and goes back.
+//! A forward pass: computes layers or takes shared ones, and records and runs the backward pass.
 
 use std::collections::VecDeque;
 
@@ -16,45 +16,46 @@ use crate::nn::running::RunningStats;
 use crate::nn::scalar::Scalar;
 use crate::nn::weights::Weights;
 
-/// Which statistics BatchNorm uses, and whether it learns from them.
+/// Statistics that BatchNorm uses, and whether it updates the running ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchNormMode {
-    /// Batch statistics, folded into the running ones (the papers' choice in both of SAM's passes).
+    /// Batch statistics, also folded into the running ones (the papers' choice in both of SAM's
+    /// passes).
     Update,
-    /// Batch statistics, running ones untouched.
+    /// Batch statistics; running ones unchanged.
     Freeze,
     /// Running statistics.
     Eval,
 }
 
-/// One forward pass through a model, with everything a layer may ask for.
+/// A forward pass through a model, with everything its layers may need.
 pub struct Pass<'a> {
     /// The weights to use: the model's own, or perturbed ones.
     pub weights: Weights<'a>,
     /// Running statistics, read in evaluation and written under [`BatchNormMode::Update`].
     pub running: &'a mut RunningStats,
-    /// What BatchNorm does.
+    /// Mode of BatchNorm.
     pub batch_norm: BatchNormMode,
-    /// Where dropout draws from.
+    /// Random stream of dropout.
     pub(in crate::nn) dropout: Option<ChaCha8Rng>,
-    /// The samples of a batch that this pass is of, and how many the batch has, where it is of a part.
+    /// For a pass over part of a batch: its samples, and the batch's size.
     pub(in crate::nn) samples: Option<(&'a [usize], usize)>,
-    /// Where candle's operations compute; where there is none, our kernels do, on the CPU.
+    /// Device for candle operations; `None` for the CPU kernels.
     pub(in crate::nn) device: Option<&'a Device>,
-    /// What is required of the backward pass; all gradients where there is none.
+    /// Requirements of the backward pass; `None` for all gradients.
     plan: Option<&'a BackwardPlan>,
-    /// The weights through which gradients of inputs are taken, where these are others.
+    /// Weights through which input gradients are taken, if they differ.
     input_weights: Option<Weights<'a>>,
     tape: Option<Vec<(usize, Backward)>>,
     slots: usize,
     sharing: Sharing,
-    /// The layer that is being kept, if one is.
+    /// Layer currently being kept for another pass.
     keeping: Option<Keeping>,
-    /// Counts the FLOPs of the pass, there and back.
+    /// FLOP counter of the pass, forward and backward.
     pub(in crate::nn) flops: FlopCount,
 }
 
-/// What a layer does while it is kept.
+/// State recorded for a layer while it is kept.
 #[derive(Default)]
 struct Keeping {
     backward: Option<(usize, Backward)>,
@@ -62,7 +63,7 @@ struct Keeping {
 }
 
 impl<'a> Pass<'a> {
-    /// A pass that can be followed by [`Pass::backward`].
+    /// Creates a pass that can be followed by [`Pass::backward`].
     pub fn training(weights: Weights<'a>, running: &'a mut RunningStats, batch_norm: BatchNormMode) -> Self {
         Self {
             weights,
@@ -81,28 +82,29 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A pass that records nothing, in evaluation mode.
+    /// Creates a pass that records nothing, in evaluation mode.
     pub fn evaluation(weights: Weights<'a>, running: &'a mut RunningStats) -> Self {
         let training = Self::training(weights, running, BatchNormMode::Eval);
         Self { tape: None, ..training }
     }
 
-    /// Restricts the pass to these samples of a batch of `of`: dropout leaves out of each what it would in the whole batch.
+    /// Restricts the pass to these samples of a batch of `of`. Dropout drops the same values of
+    /// each as in the whole batch.
     pub fn with_samples(self, samples: Option<&'a [usize]>, of: usize) -> Self {
         Self { samples: samples.map(|samples| (samples, of)), ..self }
     }
 
-    /// Computes by candle's operations on `device`, where one is given.
+    /// Computes with candle operations on `device`, if given.
     pub fn on(self, device: Option<&'a Device>) -> Self {
         Self { device, ..self }
     }
 
-    /// Adds the FLOPs that the pass executes, there and back, to `flops`.
+    /// Adds the FLOPs that the pass executes, forward and backward, to `flops`.
     pub fn counting(self, flops: &FlopCount) -> Self {
         Self { flops: flops.clone(), ..self }
     }
 
-    /// Records no way back, for losses alone.
+    /// Records no backward pass, for losses alone.
     pub fn without_tape(self) -> Self {
         Self { tape: None, ..self }
     }
@@ -112,21 +114,22 @@ impl<'a> Pass<'a> {
         Self { plan, ..self }
     }
 
-    /// Takes gradients of the inputs of convolutions and linear layers through `weights` (of the same layout): implicit
-    /// sparse SAM's masked ones.
+    /// Takes input gradients of convolutions and linear layers through `weights` (of the same
+    /// layout): the masked weights of implicit sparse SAM.
     pub fn with_input_weights(self, weights: Option<Weights<'a>>) -> Self {
         Self { input_weights: weights, ..self }
     }
 
-    /// Keeps the layers that depend on no parameter of which the plan requires anything, for a pass over the same samples
-    /// that requires everything, with weights that differ from its own in those parameters alone.
+    /// Keeps the layers that depend only on parameters whose gradients the plan does not require. A
+    /// second pass over the same samples can share them. It must require all gradients, and its
+    /// weights may differ only in parameters that the plan requires.
     pub fn keeping_prefix(self) -> Self {
         let Some(plan) = self.plan else { return self };
         let common = plan.not_required();
         Self { sharing: Sharing::Keep(Prefix { layers: VecDeque::new(), common, slots: 0 }), ..self }
     }
 
-    /// What was kept, once the loss is there.
+    /// Takes the kept layers after the forward pass.
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -137,13 +140,13 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Takes the layers that another pass kept in place of computing them.
+    /// Takes the layers kept by another pass instead of computing them.
     pub fn with_prefix(self, prefix: Option<Prefix>) -> Self {
         let Some(prefix) = prefix else { return self };
         Self { slots: prefix.slots, sharing: Sharing::Take(prefix), ..self }
     }
 
-    /// Gives dropout a stream to draw from.
+    /// Sets the random stream of dropout.
     pub fn with_dropout(self, stream: Option<ChaCha8Rng>) -> Self {
         Self { dropout: stream, ..self }
     }
@@ -153,7 +156,7 @@ impl<'a> Pass<'a> {
         self.batch_norm == BatchNormMode::Eval
     }
 
-    /// Takes an input, whose own gradient nobody needs, to where the pass computes.
+    /// Moves an input to the pass's device. Inputs have no gradient.
     ///
     /// # Errors
     /// When the device cannot hold it.
@@ -162,7 +165,8 @@ impl<'a> Pass<'a> {
         Ok(Node { common: true, ..Node::plain(value, None) })
     }
 
-    /// Whether any of a parameter's gradient is required; of the other pass, while a layer is kept for it.
+    /// Whether any part of a parameter's gradient is required, in this pass or, while a layer is
+    /// kept, in the other.
     pub(in crate::nn) fn owes(&self, id: ParamId) -> bool {
         let owed = |plan: &BackwardPlan| self.keeping.is_some() || *plan.owed(id) != Owed::Nothing;
         self.tape.is_some() && self.plan.is_none_or(owed)
@@ -194,7 +198,8 @@ impl<'a> Pass<'a> {
                 }
                 Ok(node)
             }
-            // Nobody goes back into what is kept: that is for the other pass.
+            // No backward pass of this pass goes through kept layers; only the other pass uses
+            // theirs.
             Sharing::Keep(prefix) => {
                 prefix.mark_read(&inputs);
                 let cut = inputs.map(|x| Node { slot: x.slot.filter(|_| !x.common), ..x.clone() });
@@ -204,7 +209,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A kept layer, with all that computing it would have done beside.
+    /// Takes a kept layer and applies the side effects of computing it.
     fn take(&mut self, layer: SharedLayer) -> Result<Node> {
         let SharedLayer { node, backward, learned, dropout, .. } = layer;
         if let (Some(tape), Some(backward)) = (&mut self.tape, backward) {
@@ -217,7 +222,7 @@ impl<'a> Pass<'a> {
         Ok(node)
     }
 
-    /// Learns running statistics from means and unbiased variances of a batch, where the pass is to.
+    /// Updates running statistics from a batch's means and unbiased variances, if the mode says so.
     pub(in crate::nn) fn learn(&mut self, id: RunningId, statistics: Vec<[f32; 2]>) {
         if self.batch_norm == BatchNormMode::Update {
             self.running.learn(id, &statistics);
@@ -227,14 +232,14 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Layers recorded so far.
+    /// Number of layers recorded so far.
     #[cfg(test)]
     pub(in crate::nn) fn recorded(&self) -> usize {
         self.slots
     }
 
-    /// Records the output of a layer that reads `inputs` and `params`, and how to go back from its gradient; nothing, where
-    /// that gradient would be of use to nobody.
+    /// Records the output of a layer that reads `inputs` and `params`, and its backward function.
+    /// Records nothing if its gradient is not required.
     pub(in crate::nn) fn record(
         &mut self,
         value: Tensor,
@@ -253,12 +258,12 @@ impl<'a> Pass<'a> {
         Node::plain(value, Some(slot))
     }
 
-    /// Goes back from the gradient of the value with this slot, here the logits, and writes the parameters' gradients to
-    /// `flat` (of the layout's length); or adds to it sums of squares of those of so many samples. Consumes the tape;
-    /// activations are freed on the way.
+    /// Runs the backward pass from the gradient of the value with this slot, here the logits.
+    /// Writes the parameters' gradients to `flat` (of the layout's length), or adds sums of squared
+    /// per-sample gradients to it. Consumes the tape and frees activations on the way.
     ///
     /// # Errors
-    /// When a parameter took no part in the value, or a tensor operation fails.
+    /// When a parameter does not contribute to the value, or a tensor operation fails.
     pub(in crate::nn) fn backward_from<T: Scalar>(
         self,
         (slot, gradient): (Option<usize>, Gradient),

@@ -1,5 +1,6 @@
-//! What two passes over one batch have in common: the layers that depend on no parameter in which their weights differ. The
-//! first pass keeps them, the second takes them in place of computing them again.
+//! Layers shared by two passes over one batch: those that depend on no parameter in which the
+//! passes' weights differ. The first pass keeps them, and the second takes them instead of
+//! computing them again.
 
 use std::collections::VecDeque;
 
@@ -11,41 +12,41 @@ use super::node::Node;
 use crate::error::Result;
 use crate::nn::params::{ByParam, ParamId, RunningId};
 
-/// The common layers, in the order in which they were computed.
+/// Shared layers, in the order of computation.
 pub struct Prefix {
     pub(super) layers: VecDeque<SharedLayer>,
-    /// Parameters in which the two passes' weights are the same.
+    /// Parameters whose weights are identical in both passes.
     pub(super) common: ByParam<bool>,
-    /// Slots that the first pass gave out.
+    /// Number of slots the first pass allocated.
     pub(super) slots: usize,
 }
 
-/// A layer that two passes share.
+/// Layer shared by two passes.
 pub(super) struct SharedLayer {
-    /// Its output.
+    /// Output of the layer.
     pub(super) node: Node,
-    /// Whether a layer reads it that is not common.
+    /// Whether a layer that is not shared reads the output.
     pub(super) read: bool,
-    /// The way back, where there is one.
+    /// Backward function, if any.
     pub(super) backward: Option<(usize, Backward)>,
-    /// Statistics of the batch from which running ones are learned.
+    /// Batch statistics from which running ones are updated.
     pub(super) learned: Option<(RunningId, Vec<[f32; 2]>)>,
-    /// What dropout draws from after it.
+    /// State of the dropout stream after it.
     pub(super) dropout: Option<ChaCha8Rng>,
 }
 
-/// The part a pass plays.
+/// Role of a pass in sharing.
 pub(super) enum Sharing {
-    /// It stands alone.
+    /// Shares nothing.
     Nothing,
-    /// It keeps layers for another pass.
+    /// Keeps layers for another pass.
     Keep(Prefix),
-    /// It takes the layers that another kept.
+    /// Takes the layers another pass kept.
     Take(Prefix),
 }
 
 impl Prefix {
-    /// Notes that a layer that is not common reads these.
+    /// Marks these inputs as read by a layer that is not shared.
     pub(super) fn mark_read(&mut self, inputs: &[&Node]) {
         let common = || inputs.iter().filter(|x| x.common);
         for kept in self.layers.iter_mut().filter(|kept| common().any(|x| x.raw.id() == kept.node.raw.id())) {
@@ -53,8 +54,8 @@ impl Prefix {
         }
     }
 
-    /// Drops the values that nobody will read: common layers ask one another for no more than shapes. The loss may read
-    /// the last.
+    /// Drops values that will not be read: shared layers need only one another's shapes. The last
+    /// is kept, since the loss may read it.
     pub(super) fn without_unread(mut self) -> Result<Self> {
         let last = self.layers.len().saturating_sub(1);
         for kept in self.layers.iter_mut().take(last).filter(|kept| !kept.read) {
@@ -66,7 +67,7 @@ impl Prefix {
 }
 
 impl Sharing {
-    /// Whether a layer with these parameters may be common, if its inputs are.
+    /// Whether a layer with these parameters can be shared, provided its inputs are.
     pub(super) fn is_common(&self, params: &[ParamId]) -> bool {
         match self {
             Self::Nothing => false,

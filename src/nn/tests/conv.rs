@@ -1,4 +1,4 @@
-//! Convolutions, and the sources they read.
+//! Tests of convolutions and of their sources.
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
@@ -13,7 +13,8 @@ use crate::nn::scalar::Scalar;
 use crate::random::{Stream, stream, unit};
 
 prop_compose! {
-    /// Any kernel, stride, padding and groups; half of them the 3x3 kernels of Winograd's filtering.
+    /// Any kernel, stride, padding and groups; half the cases are 3x3 kernels for Winograd's
+    /// filtering.
     fn conv_shapes()(batch in 1usize..20, c_in in 1usize..36, height in 1usize..20, width in 1usize..20,
                      c_out in 1usize..36, geometry in prop_oneof![
                          (1usize..6, 1usize..4, 0usize..4, 1usize..4), Just((3, 1, 1, 1))]) -> ConvShape {
@@ -36,7 +37,7 @@ fn operands(s: &ConvShape, seed: u64) -> [Vec<f64>; 3] {
     .map(|n| values(n, rng))
 }
 
-/// The three products of a convolution: y, dX and dW.
+/// Products of a convolution: y, dX and dW.
 fn products<T: Scalar>(s: &ConvShape, x: &[T], w: &[T], dy: &[T]) -> [Vec<T>; 3] {
     let (x, dy, flops) = (Source::Plain(x), Source::Plain(dy), FlopCount::default());
     let mut dw = vec![T::zero(); w.len()];
@@ -47,7 +48,8 @@ fn products<T: Scalar>(s: &ConvShape, x: &[T], w: &[T], dy: &[T]) -> [Vec<T>; 3]
 }
 
 proptest! {
-    /// Forward against candle's conv2d; the gradients by the adjoint identities of a bilinear map:
+    /// Compares forward with candle's conv2d and checks the gradients by the adjoint identities of
+    /// a bilinear map:
     /// <dy, conv(x, w)> = <dX(dy, w), x> = <dW(x, dy), w> for any x, w, dy.
     #[test]
     fn convolution_matches_candle_and_its_adjoints(s in conv_shapes(), seed in 0u64..1000) {
@@ -64,15 +66,15 @@ proptest! {
         assert_close(dot(&dw, &w), whole, 1e-11);
     }
 
-    /// f32 uses other register tiles than f64, whose results are checked above.
+    /// Compares f32 with f64, which uses other register tiles and is checked above.
     #[test]
     fn convolution_in_f32_is_that_in_f64_rounded(s in conv_shapes(), seed in 0u64..1000) {
         let [x, w, dy] = operands(&s, seed);
         assert_rounded(&products(&s, &single(&x), &single(&w), &single(&dy)), &products(&s, &x, &w, &dy));
     }
 
-    /// A convolution that reads through a normalisation, whose gradient comes through one, and whose input has another
-    /// reader, is the plain one of the values written out.
+    /// A convolution with a normalised input, a gradient that passes through a normalisation, and a
+    /// second reader of the input must equal the plain convolution of the materialised values.
     #[test]
     fn sources_are_what_they_stand_for(s in conv_shapes(), seed in 0u64..1000, relu: bool) {
         let [x, w, dy] = operands(&s, seed);
@@ -113,7 +115,7 @@ proptest! {
         let expected: Vec<f64> =
             dx.iter().zip(&x_plain).map(|(dx, seen)| if relu && *seen <= 0.0 { 0.0 } else { *dx }).collect();
         assert_moments(&moments.expect("moments"), &kernels::gradient_moments(&expected, &x, s.c_in, None));
-        // Each gradient alone has the bits that it has beside the other.
+        // Each gradient computed alone is bit-identical to the one computed with the other.
         let mut alone = vec![0.0; w.len()];
         let weight = WeightGrad { x: &seen, dw: &mut alone, live: None };
         prop_assert!(kernels::conv2d_backward(&s, &grad, Some(weight), None, &flops).is_none());
@@ -121,8 +123,8 @@ proptest! {
         prop_assert_eq!(kernels::conv2d_backward(&s, &grad, None, Some(wanted), &flops).expect("a gradient").0, dx);
     }
 
-    /// The weight gradient of some output channels alone is that part of the whole, and beside it the input's gradient has
-    /// the bits that it always has.
+    /// The weight gradient of selected output channels must equal that part of the full gradient,
+    /// and the input gradient computed with it must have the same bits as always.
     #[test]
     fn some_output_channels_are_a_part_of_all(s in conv_shapes(), seed in 0u64..1000) {
         prop_assume!(s.groups == 1);
@@ -159,7 +161,8 @@ fn assert_rounded(found: &[Vec<f32>; 3], expected: &[Vec<f64>; 3]) {
     }
 }
 
-/// A strided convolution and one of Winograd's, channels not a multiple of any vector.
+/// One strided and one Winograd convolution, with channel counts that are no multiple of any vector
+/// width.
 fn two_shapes() -> [ConvShape; 2] {
     let strided =
         ConvShape { batch: 37, c_in: 18, height: 9, width: 7, c_out: 35, kernel: 3, stride: 2, padding: 1, groups: 1 };

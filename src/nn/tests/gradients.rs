@@ -1,4 +1,4 @@
-//! Gradients of whole models by central differences in f64, and BatchNorm's policies.
+//! Tests of whole models' gradients by central differences in f64, and of BatchNorm's modes.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ struct Probe {
     images: Tensor,
     labels: Vec<u32>,
     mode: BatchNormMode,
-    /// Where candle's operations compute in place of the kernels.
+    /// Device for candle operations; `None` for the kernels.
     device: Option<Device>,
 }
 
@@ -60,13 +60,13 @@ impl Probe {
         (loss, dot(&gradient, &self.direction))
     }
 
-    /// The loss, its gradient (what `plan` owes of it), and how many layers were recorded for that.
+    /// Loss, gradient (the part `plan` requires), and number of layers recorded for it.
     fn gradient(&self, t: f64, plan: Option<&BackwardPlan>) -> (f64, Vec<f64>, usize) {
         let layout: &Arc<_> = self.model.layout();
         let moved: Vec<f64> =
             self.base.iter().zip(&self.direction).map(|(base, direction)| f64::from(*base) + t * direction).collect();
         let mut running = RunningStats::new(layout);
-        // Statistics of an evaluation that are not the trivial ones.
+        // Nontrivial running statistics for evaluation.
         running.variance.iter_mut().flatten().for_each(|v| *v = 0.7);
         running.mean.iter_mut().flatten().for_each(|m| *m = 0.1);
         let pass = Pass::training(Weights::new(layout, &moved), &mut running, self.mode);
@@ -85,7 +85,7 @@ impl Probe {
     }
 
     fn check(&self) {
-        // Small enough that hardly any ReLU changes sides.
+        // Small enough that hardly any ReLU changes sign.
         let h = 1e-8;
         let (_, slope) = self.loss_and_slope(0.0);
         let central = (self.loss_and_slope(h).0 - self.loss_and_slope(-h).0) / (2.0 * h);
@@ -107,8 +107,9 @@ fn gradients_match_central_differences() {
     }
 }
 
-/// Under a plan: what is owed is the gradient, whole tensors bit for bit; what is not is zero or the gradient; and layers
-/// below the shallowest live tensor are not recorded, so that nothing is kept for them.
+/// Under a plan, the required part is the gradient, bit-identical for whole tensors. The rest is
+/// zero or the gradient. Layers below the shallowest live tensor are not recorded, so nothing is
+/// stored for them.
 #[test]
 fn plans_leave_out_what_nobody_reads() {
     for probe in [
@@ -140,8 +141,8 @@ fn plans_leave_out_what_nobody_reads() {
     }
 }
 
-/// Every layer by candle's operations, on every device that is there, is what the kernels make of it: loss and gradient in
-/// f64, also what a plan owes, and in f32 as far as its digits go.
+/// Candle operations on every available device must match the kernels for every layer: loss and
+/// gradient in f64, also under a plan, and in f32 to its precision.
 #[test]
 fn devices_agree_with_the_kernels() {
     for compute in Compute::all_by_candle() {
@@ -181,8 +182,8 @@ fn devices_agree_with_the_kernels() {
     }
 }
 
-/// A pass that takes over what another has in common with it is a pass of its own, bit for bit: losses, gradients and running
-/// statistics of both, with each tensor moved alone.
+/// A pass that takes shared layers must be bit-identical to a full pass: losses, gradients and
+/// running statistics of both passes, with each tensor moved alone.
 #[test]
 fn sharing_a_prefix_changes_nothing() {
     for probe in [
@@ -222,7 +223,7 @@ fn sharing_a_prefix_changes_nothing() {
     }
 }
 
-/// Squared gradients of single samples from one pass over all of them are those of a pass for each.
+/// Squared per-sample gradients from one pass over all samples must match one pass per sample.
 #[test]
 fn squared_gradients_by_sample_are_those_of_batches_of_one() {
     for probe in [
@@ -244,7 +245,7 @@ fn squared_gradients_by_sample_are_those_of_batches_of_one() {
             backward(pass, &loss);
         };
         let samples = probe.images.dims()[0];
-        // What is there is added to.
+        // Results are added to existing values.
         let [mut squares, mut expected] = [(); 2].map(|()| vec![1.0; layout.len()]);
         run(probe.images.clone(), &probe.labels, &mut |pass, loss| {
             pass.backward_by_sample::<f64>(loss, samples, &mut squares).expect("a backward pass");
@@ -262,7 +263,7 @@ fn squared_gradients_by_sample_are_those_of_batches_of_one() {
     }
 }
 
-/// A network of every layer and every way in which they meet.
+/// A network with every layer and every combination of neighbouring layers.
 struct EveryLayer {
     layout: Arc<ParamLayout>,
     conv: [Conv2d; 4],
@@ -316,13 +317,14 @@ impl Model for EveryLayer {
 
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node> {
         let x = self.conv[0].forward(&channels_last(x, pass)?, pass)?;
-        // A rectified bias with two readers, one a sum that is not rectified.
+        // A rectified bias with two readers, one of them a sum without ReLU.
         let y = self.bias[0].forward(&x, pass)?;
         let x = add(&x, &y, pass)?;
         let x = add(&self.layer_norm.forward(&y, pass)?, &x, pass)?;
         let x = dropout(&relu(&self.layer_norm.forward(&x, pass)?, pass)?, 0.2, pass)?;
         let x = max_pool2d(&x, Kernel::centred(3).stride(2), pass)?;
-        // Two groups; its normalised output has three readers: a convolution, a sum and another normalisation.
+        // Two groups. The normalised output has three readers: a convolution, a sum and another
+        // normalisation.
         let x = self.batch_norm[0].forward(&self.conv[1].forward(&x, pass)?, pass)?;
         let y = self.bias[1].forward(&self.conv[2].forward(&x, pass)?, pass)?;
         let y = self.batch_norm[1].forward(&y, pass)?;
@@ -343,7 +345,7 @@ impl Model for EveryLayer {
     }
 }
 
-/// Two normalisations of the same images, their rectified sum, its mean, a linear layer.
+/// Two normalisations of the same images, their rectified sum, its mean, and a linear layer.
 struct Normalised {
     layout: Arc<ParamLayout>,
     batch_norm: [BatchNorm; 2],
@@ -381,7 +383,8 @@ impl Model for Normalised {
 }
 
 proptest! {
-    /// Forward against the definition in candle's operations, gradients against central differences.
+    /// Compares forward with the definition in candle operations, and gradients with central
+    /// differences.
     #[test]
     fn normalisation_and_linear_layers_match_candle_and_central_differences(
         (batch, h, w, channels) in (1usize..5, 2usize..6, 2usize..6, 1usize..40),
@@ -418,7 +421,7 @@ proptest! {
     }
 }
 
-/// The gradient in f32 of a model that has every layer.
+/// Uses the f32 gradient of a model that has every layer.
 #[test]
 fn gradients_do_not_depend_on_threads() {
     let probe = Probe::of(Box::new(EveryLayer::new()), BatchNormMode::Update);

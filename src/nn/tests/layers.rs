@@ -1,4 +1,4 @@
-//! Pooling, normalisation, dropout and the loss.
+//! Tests of pooling, normalisation, dropout and the loss.
 
 use candle_core::{Device, Tensor};
 use proptest::prelude::*;
@@ -9,8 +9,9 @@ use crate::nn::{BatchNormMode, ParamsBuilder, Pass, RunningStats, Weights, dropo
 use crate::random::{Stream, sample, stream};
 
 proptest! {
-    /// Forward against candle's pooling, which has no padding. The mean is linear: <dy, pool(x)> = <backward(dy), x>.
-    /// So is the maximum near an x without ties: by which a perturbation tests its gradient.
+    /// Compares forward with candle's pooling, which has no padding. The mean is linear:
+    /// <dy, pool(x)> = <backward(dy), x>. So is the maximum near an x without ties, so a perturbation
+    /// tests its gradient.
     #[test]
     fn pooling_matches_candle_and_its_adjoints(
         (batch, h, w, c) in (1usize..4, 1usize..9, 1usize..9, 1usize..20),
@@ -58,7 +59,8 @@ proptest! {
         assert_close(dot(&dy, &y), dot(&kernels::global_avg_pool_backward(&dy, h * w, c_in), &x), 1e-12);
     }
 
-    /// Forward against the composition of candle's operations; the gradients by central differences.
+    /// Compares forward with the composition of candle operations, and gradients with central
+    /// differences.
     #[test]
     fn layer_norm_matches_candle_and_central_differences(rows in 1usize..600, n in 2usize..20, seed in 0u64..1000) {
         let rng = &mut stream(seed, Stream::Mask(0));
@@ -84,8 +86,8 @@ proptest! {
     }
 }
 
-/// Oracle: torch.nn.functional.max_pool2d([[1, 3, 3], [3, 0, nan], [2, 2, 2]], 2, 1, padding=1) and its gradient: of
-/// equal values the first wins, NaN wins over all, the padding never does.
+/// Oracle: torch.nn.functional.max_pool2d([[1, 3, 3], [3, 0, nan], [2, 2, 2]], 2, 1, padding=1) and
+/// its gradient. Ties go to the first value, NaN always wins, the padding never does.
 #[test]
 fn max_pooling_settles_ties_nan_and_padding_as_pytorch() {
     let x = [1.0, 3.0, 3.0, 3.0, 0.0, f64::NAN, 2.0, 2.0, 2.0].map(|v| v - 5.0);
@@ -129,7 +131,7 @@ fn dropout_drops_its_share_and_keeps_the_mean() {
     insta::assert_snapshot!(run(BatchNormMode::Update, None).expect_err("an error"), @"dropout in training needs a batch with a random stream");
 }
 
-/// A part of a batch is left with what its samples are left with in the whole.
+/// Dropout on part of a batch must drop the same values of its samples as on the whole batch.
 #[test]
 fn dropout_of_a_part_is_that_of_the_whole() {
     let layout = std::sync::Arc::new(ParamsBuilder::default().build());

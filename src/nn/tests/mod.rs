@@ -1,4 +1,5 @@
-//! Oracles: candle's own operations where they are right, adjoint identities, and central differences in f64.
+//! Oracles: candle's own operations where they are correct, adjoint identities, and central
+//! differences in f64.
 
 mod conv;
 mod gradients;
@@ -31,19 +32,19 @@ fn assert_all_close(found: &[f64], expected: &[f64], tolerance: f64) {
     found.iter().zip(expected).for_each(|(found, expected)| assert_close(*found, *expected, tolerance));
 }
 
-/// Channels-last values as candle's [batch, channels, h, w].
+/// Converts channels-last values to candle's [batch, channels, h, w].
 fn images(values: &[f64], (batch, height, width, channels): (usize, usize, usize, usize)) -> Tensor {
     Tensor::from_slice(values, (batch, height, width, channels), &Device::Cpu)
         .and_then(|x| x.permute((0, 3, 1, 2))?.contiguous())
         .expect("a tensor")
 }
 
-/// candle's images as channels-last values.
+/// Converts candle's images to channels-last values.
 fn channels_last_values(images: &Tensor) -> Vec<f64> {
     images.permute((0, 2, 3, 1)).and_then(|x| x.flatten_all()?.to_vec1()).expect("values")
 }
 
-/// What `f` gives on pools of one and of more threads must be the same bits.
+/// Asserts that `f` returns the same bits on pools of one and of several threads.
 fn assert_threads_do_not_matter<R: PartialEq + Send>(f: impl Fn() -> R + Sync) {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");

@@ -1,4 +1,4 @@
-//! One training, from its seed or a checkpoint to its end: epochs, steps, and what is measured along the way.
+//! One training, from its seed or a checkpoint to its end: epochs, steps and measurements.
 
 mod resume;
 
@@ -32,7 +32,7 @@ use crate::optim::{Context, Registry};
 use crate::record::{EpochMeasures, GradientNorm, Status};
 use crate::suite::Cell;
 
-/// Samples of a pass over a full batch.
+/// Samples per pass over a full batch.
 const FULL_BATCH_CHUNK: usize = 512;
 
 /// A training in progress.
@@ -40,7 +40,8 @@ struct Session<'a> {
     cell: &'a Cell,
     data: &'a DataSet,
     compute: &'a Compute,
-    /// Whether the peak memory is this cell's, not the process's so far.
+    /// Whether the measured peak memory belongs to this cell alone rather than to the process so
+    /// far.
     peak_is_own: bool,
     trainer: Trainer<'a>,
     masks: Option<MaskState<'a>>,
@@ -48,13 +49,13 @@ struct Session<'a> {
     state: TrainingState,
 }
 
-/// How an epoch ended.
+/// Outcome of an epoch.
 enum Epoch {
-    /// All its steps were taken.
+    /// All steps were taken.
     Done,
-    /// The step at which the loss or a weight was no longer finite.
+    /// The loss or a weight was no longer finite at this step.
     Diverged(usize),
-    /// It was stopped.
+    /// The training was stopped.
     Stopped,
 }
 
@@ -68,11 +69,12 @@ pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result
     trained.ok_or_else(|| Error::Usage("a training that nobody stops has stopped".into()))
 }
 
-/// Trains a cell on its data set, from the start or from a checkpoint; returns nothing where `keeper` stopped it, which then has its
-/// checkpoint.
+/// Trains a cell on its data set, from the start or from a checkpoint. Returns `None` if `keeper`
+/// stopped it; `keeper` then has its checkpoint.
 ///
 /// # Errors
-/// When a tensor operation fails, the checkpoint is of another cell, or `keeper` cannot keep one.
+/// When a tensor operation fails, the checkpoint belongs to another cell, or `keeper` cannot store
+/// one.
 pub fn train_from(
     cell: &Cell,
     data: &DataSet,
@@ -115,7 +117,7 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Trains to the end; `None` where `keeper` stopped it, which then has its checkpoint.
+    /// Trains to the end; returns `None` if `keeper` stopped it, which then has its checkpoint.
     fn run(&mut self, observer: &mut dyn Observer, keeper: &mut dyn Keeper) -> Result<Option<Status>> {
         let epochs = self.cell.epochs;
         while self.state.position.epoch < epochs {
@@ -128,7 +130,7 @@ impl<'a> Session<'a> {
                     return Ok(None);
                 }
             }
-            // A training at its end needs no checkpoint: its record follows.
+            // A finished training needs no checkpoint: its record follows.
             if self.state.position.epoch < epochs {
                 let stops = keeper.stops();
                 if keeper.is_due(epoch) || stops {
@@ -142,7 +144,7 @@ impl<'a> Session<'a> {
         Ok(Some(Status::Completed))
     }
 
-    /// Evaluates an epoch whose steps were all taken, and moves to the next.
+    /// Evaluates a finished epoch and moves on to the next.
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
         let Position { epoch, step, losses, lr, seconds: train_seconds, .. } = self.state.position;
         let (test_loss, test_accuracy) = evaluate(self.trainer.network(), self.data)?;
@@ -218,7 +220,7 @@ impl<'a> Session<'a> {
         Ok(Epoch::Done)
     }
 
-    /// Notes what the process and the data set know: peak memory, and files left out since the last time, each once.
+    /// Records peak memory and the files newly left out.
     fn note_process(&mut self) {
         let peak = if self.peak_is_own { memory::peak_bytes() } else { None };
         let TrainingState { peak_memory_bytes, unreadable, .. } = &mut self.state;
@@ -228,12 +230,13 @@ impl<'a> Session<'a> {
         unreadable.dedup();
     }
 
-    /// Measures the squared gradient norm before a step, where the suite asks for it. Neither its time nor its FLOPs count.
+    /// Measures the squared gradient norm before a step, if the suite requests it. Its time and
+    /// FLOPs are not counted.
     fn measure_gradient_norm(&mut self) -> Result<()> {
         let step = self.state.steps();
         if self.cell.measure.gradient_norm.is_some_and(|every| step.is_multiple_of(every)) {
             let squared = squared_gradient_norm(self.trainer.network(), self.data)?;
-            // What diverges has none; the step itself says so.
+            // A diverged training has no norm; the step reports the divergence.
             if squared.is_finite() {
                 self.state.gradient_norms.push(GradientNorm { step: step as u64, squared });
             }
@@ -241,7 +244,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Measures the edge of stability before a step, where the suite asks for it, at no cost to its time and FLOPs either.
+    /// Measures the edge of stability before a step, if the suite requests it. Its time and FLOPs
+    /// are not counted.
     fn check_edge(&mut self, batch: &Batch, lr: f64) -> Result<()> {
         let step = self.state.steps();
         if !self.cell.measure.edge.is_some_and(|every| step.is_multiple_of(every)) {
@@ -253,13 +257,14 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Takes one step and refreshes the mask where that is due.
+    /// Takes a step and refreshes the mask if due.
     fn step(&mut self, epoch: usize, step: usize, batch: &Batch, lr: f64) -> Result<f64> {
         let due = if step == 0 { self.masks.as_ref().and_then(|m| m.due(epoch)) } else { None };
         let (mut next, mut seconds) = (None, 0.0);
         let taken = self.state.steps();
         let masks = self.masks.as_ref();
-        // By the batch's own scores: between perturbation and second pass, in force from the next batch.
+        // Refresh by the batch's own scores, between perturbation and second pass. The new mask
+        // applies from the next batch.
         let mut between = |weights: &[f32], gradient: &[f32]| {
             if let (Some(masks), Some(refresh)) = (masks, due.filter(|refresh| !refresh.is_by_fisher())) {
                 let start = Instant::now();
@@ -276,7 +281,7 @@ impl<'a> Session<'a> {
         };
         let loss = self.trainer.step(batch, lr, &mut context)?;
         let start = Instant::now();
-        // By Fisher scores: after the step of the epoch's first batch.
+        // Refresh by Fisher scores, after the step of the epoch's first batch.
         let mut fisher = None;
         if let (Some(masks), Some(Refresh { score: Score::Fisher { samples, mode }, .. })) = (masks, due) {
             let (settings, place) = ((*samples, *mode), (self.cell.seed, epoch));

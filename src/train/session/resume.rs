@@ -1,4 +1,4 @@
-//! How a training becomes a checkpoint and continues from one.
+//! Saving a training to a checkpoint and restoring it.
 
 use super::Session;
 use crate::optim::Kept;
@@ -7,14 +7,14 @@ use crate::train::slot::Slot;
 use crate::train::state::TrainingState;
 
 impl<'a> Session<'a> {
-    /// Copies the training as it stands, between two steps.
+    /// Copies the current state of the training, between two steps.
     pub(super) fn checkpoint(&mut self) -> Checkpoint {
         self.note_process();
         let vectors = self.slots().into_iter().map(|(name, slot)| (name, slot.copy())).collect();
         Checkpoint::new(identity(self.cell, self.data, self.compute), self.state.clone(), vectors)
     }
 
-    /// Continues from a checkpoint.
+    /// Restores the training from a checkpoint.
     pub(super) fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
         if checkpoint.identity() != identity(self.cell, self.data, self.compute) {
             return Err(format!("it is of {}", checkpoint.identity()));
@@ -28,7 +28,7 @@ impl<'a> Session<'a> {
         vectors.keys().next().map_or(Ok(()), |name| Err(format!("it has {name}, which the training does not have")))
     }
 
-    /// Opens everything that a checkpoint holds as a tensor, by name.
+    /// Returns a slot for everything a checkpoint stores as a tensor, by name.
     fn slots(&mut self) -> Vec<(String, Slot<'_, 'a>)> {
         let Kept { vectors, numbers } = self.trainer.kept();
         let vectors = vectors.into_iter().map(|(name, vector)| (name, Slot::F32(vector)));

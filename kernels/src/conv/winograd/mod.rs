@@ -1,10 +1,11 @@
-//! Winograd's minimal filtering F(2x2, 3x3) for 3x3 kernels of stride 1 and padding 1 (Lavin and Gray 2016, section 4.1): 16
-//! multiplications by channel pair in place of 36 for each 2x2 tile of the output, forward and in both gradients.
+//! Winograd's minimal filtering F(2x2, 3x3) for 3x3 kernels of stride 1 and padding 1 (Lavin and
+//! Gray 2016, section 4.1): 16 multiplications per channel pair instead of 36 for each 2x2 output
+//! tile, forward and in both gradients.
 //!
-//! A tile of the input, 4x4 pixels that overlap their neighbours by 2, is transformed to 16 points, V = B' d B; the weight
-//! to U = G g G'. At each point the channels are multiplied as matrices, M = V U, and a tile of the output is A' M A.
-//! The weight's gradient is G' (sum over tiles of V' (A dy A')) G. The transforms add, subtract and halve: in f32 the
-//! result is about as exact as the direct sum.
+//! An input tile of 4x4 pixels, overlapping its neighbours by 2, is transformed to 16 points,
+//! V = B' d B, and the weight to U = G g G'. At each point the channels are multiplied as matrices,
+//! M = V U. An output tile is A' M A. The weight gradient is G' (sum over tiles of V' (A dy A')) G. The
+//! transforms add, subtract and halve; in f32 the result is about as exact as the direct sum.
 
 mod product;
 mod transform;
@@ -25,19 +26,19 @@ use transform::{expand, gather};
 
 /// Points of a transformed tile.
 const POINTS: usize = 16;
-/// Channels of a block: a tile's channels of one block lie side by side.
+/// Channels per block: a tile's channels of one block are contiguous.
 const BLOCK: usize = 16;
-/// Tiles of the output multiplied together; a multiple of every register tile.
+/// Output tiles multiplied together; a multiple of every register tile.
 const TILES: usize = 32;
 
-/// A correlation with a 3x3 kernel; the output has the input's size.
+/// Correlation with a 3x3 kernel; the output has the input's size.
 pub(super) struct Winograd {
     frame: Frame,
-    /// Tiles of an image down and across.
+    /// Rows and columns of tiles per image.
     tiles: (usize, usize),
-    /// Output channels of a register tile.
+    /// Output channels per register tile.
     panel: usize,
-    /// Vectors of a panel, 1 or 2.
+    /// Vectors per panel, 1 or 2.
     vectors: usize,
 }
 
@@ -52,8 +53,8 @@ impl Winograd {
         self.tiles.0 * self.tiles.1
     }
 
-    /// FLOPs of one product of so many images: its multiplications, and for each tile 32 additions by input channel and
-    /// `additions` by output channel for the transforms.
+    /// FLOPs of one product over this many images: its multiplications, plus the transforms with 32
+    /// additions per tile and input channel and `additions` per tile and output channel.
     fn product_flops(&self, images: usize, additions: usize) -> usize {
         let (c_in, c_out) = (self.frame.channels, self.frame.out_channels);
         images * self.image_tiles() * (2 * POINTS * c_in * c_out + 32 * c_in + additions * c_out)
@@ -76,8 +77,8 @@ impl Winograd {
         self.padded().0 * self.padded().1 * self.blocks() * BLOCK
     }
 
-    /// Values of one point of V [blocks, tiles, BLOCK]. One line more than needed: points a power of two apart would
-    /// share few sets of the cache.
+    /// Values of one point of V [blocks, tiles, BLOCK], plus one cache line: points a power of two
+    /// apart would map to few cache sets.
     fn v_point(&self) -> usize {
         self.blocks() * TILES * BLOCK + BLOCK
     }
@@ -98,7 +99,7 @@ impl<T: Scalar> Algorithm<T> for Winograd {
         TILES.div_ceil(self.image_tiles())
     }
 
-    /// U, as [panels, POINTS, c_in, panel].
+    /// Packs U as [panels, POINTS, c_in, panel].
     fn pack(&self, filter: Filter<'_, T>) -> Vec<T> {
         let (c_in, c_out) = (self.frame.channels, self.frame.out_channels);
         let tap = |t: usize| if filter.transposed { 2 - t } else { t };
@@ -143,7 +144,8 @@ impl<T: Scalar> Algorithm<T> for Winograd {
 }
 
 impl Winograd {
-    /// Copies image `index` of `x` to its scratch [rows, columns, channels in whole blocks], with zeros around it.
+    /// Copies image `index` of `x` to its zero-padded scratch [rows, columns, channels in whole
+    /// blocks].
     #[inline(always)]
     fn fill<S: Simd, T: Scalar>(&self, simd: S, x: &Source<'_, T>, index: usize, scratch: &mut [T]) {
         let (channels, stride, (height, width)) = (self.frame.channels, self.blocks() * BLOCK, self.frame.size);
@@ -191,24 +193,25 @@ impl Winograd {
     }
 }
 
-/// The backward pass of some images.
+/// Backward pass over a group of images.
 struct Backward<'a, T> {
-    /// The forward correlation and that of the output's gradient.
+    /// Forward correlation, and the correlation that computes the input gradient.
     forward: &'a Winograd,
     back: &'a Winograd,
     x: &'a Source<'a, T>,
     dy: &'a Source<'a, T>,
     images: std::ops::Range<usize>,
     scratch: &'a mut [T],
-    /// Where the live output channels lie in a point of M, whole groups of [`ROWS`]; none where all are wanted.
+    /// Positions of the live output channels in a point of M, in whole groups of [`ROWS`]; empty if
+    /// all are required.
     rows: &'a [usize],
-    /// The transformed weight gradient, S [panels, POINTS, c_in in whole blocks, panel]; of rows, [blocks, POINTS, rows,
-    /// BLOCK].
+    /// Transformed weight gradient S [panels, POINTS, c_in in whole blocks, panel], or by rows
+    /// [blocks, POINTS, rows, BLOCK].
     sums: &'a mut [T],
-    /// The packed weight of the correlation back, and what is added to its output.
+    /// Packed weight of the backward correlation, and what is added to its output.
     weight: &'a [T],
     add: Option<&'a [T]>,
-    /// The input's gradient; empty if nobody wants it.
+    /// Input gradient; empty if not required.
     dx: &'a mut [T],
 }
 
@@ -264,30 +267,30 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
 }
 
 impl Winograd {
-    /// Values of one point and panel of S.
+    /// Values of one point of a panel of S.
     fn s_point(&self) -> usize {
         self.blocks() * BLOCK * self.panel
     }
 
-    /// Where an output channel lies in a point of M.
+    /// Position of an output channel in a point of M.
     fn row(&self, channel: usize) -> usize {
         channel / self.panel * TILES * self.panel + channel % self.panel
     }
 
-    /// FLOPs of the weight gradient that dead output channels save.
+    /// FLOPs of the weight gradient saved by dead output channels.
     fn left_out_flops(&self, images: usize, live: &[usize]) -> usize {
         let dead = if live.is_empty() { 0 } else { self.frame.out_channels - live.len() };
         2 * images * self.image_tiles() * POINTS * self.frame.channels * dead
     }
 
-    /// Images of one task of the backward pass. It depends on shapes alone, so the order of sums never depends on
-    /// threads; the sums of all tasks together stay small.
+    /// Images per task of the backward pass. This depends on shapes alone, so the summation order
+    /// never depends on the number of threads. The sums of all tasks together stay small.
     fn backward_images(&self) -> usize {
         if POINTS * self.frame.channels * self.frame.out_channels <= 1 << 18 { 8 } else { 32 }
     }
 }
 
-/// The weight's gradient, and with it the input's (see [`super::conv2d_backward`]) by the correlations forward and back.
+/// Computes the weight gradient and, with it, the input gradient (see [`super::conv2d_backward`]).
 pub(super) fn backward<T: Scalar>(
     (forward, back): (&Winograd, &Winograd),
     batch: usize,
@@ -333,7 +336,7 @@ pub(super) fn backward<T: Scalar>(
         });
     });
     let sums = sum_parts(partials, size);
-    // Where the first point of a weight lies in S, and the distance to the next.
+    // Start of a weight's first point in S, and the distance between its points.
     let place = |co: usize, ci: usize| {
         if live.is_empty() {
             let (s_point, panel) = (forward.s_point(), forward.panel);

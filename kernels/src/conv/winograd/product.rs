@@ -1,11 +1,12 @@
-//! The matrix products at the points of Winograd's filtering, over channels and over tiles.
+//! Matrix products at the points of Winograd's filtering, over channels and over tiles.
 
 use pulp::Simd;
 
 use super::{BLOCK, TILES};
 use crate::simd::{Scalar, load, load_row, load_tile, store, store_tile};
 
-/// Calls a kernel with the register tile as constants: V vectors of output channels by P tiles (or input channels).
+/// Calls a kernel with the register tile as const generics: V vectors of output channels by P tiles
+/// (or input channels).
 macro_rules! with_constants {
     ($self:ident, $kernel:ident($($arg:expr),*)) => {
         match (many_registers::<S>(), $self.vectors) {
@@ -18,7 +19,8 @@ macro_rules! with_constants {
 }
 pub(super) use with_constants;
 
-/// At one point, M [tiles, panel] = V [blocks, TILES, BLOCK] U [c_in, panel]; up to whole register tiles.
+/// Computes M [tiles, panel] = V [blocks, TILES, BLOCK] U [c_in, panel] at one point, rounded up to
+/// whole register tiles.
 #[inline(always)]
 pub(super) fn multiply<S: Simd, T: Scalar, const V: usize, const P: usize>(
     simd: S,
@@ -47,7 +49,8 @@ pub(super) fn multiply<S: Simd, T: Scalar, const V: usize, const P: usize>(
     }
 }
 
-/// At one point, adds to S [c_in in whole blocks, panel] the product V' M of V [blocks, TILES, BLOCK] and M [tiles, panel].
+/// Adds the product V' M of V [blocks, TILES, BLOCK] and M [tiles, panel] to S [c_in in whole
+/// blocks, panel] at one point.
 #[inline(always)]
 pub(super) fn accumulate<S: Simd, T: Scalar, const V: usize, const P: usize>(
     simd: S,
@@ -75,12 +78,12 @@ pub(super) fn accumulate<S: Simd, T: Scalar, const V: usize, const P: usize>(
     }
 }
 
-/// Rows of [`accumulate_rows`] that are summed together.
+/// Rows that [`accumulate_rows`] sums together.
 pub(super) const ROWS: usize = 8;
 
-/// At one point, adds to S [rows, BLOCK] the products of some rows of M' [panels, TILES, panel], those at `rows` (whole
-/// groups of [`ROWS`]), with one block of V [TILES, BLOCK]: [`accumulate`] transposed, so that single output channels can be
-/// left out.
+/// Adds to S [rows, BLOCK], at one point, the products of one block of V [TILES, BLOCK] with the
+/// rows of M' [panels, TILES, panel] given by `rows` (whole groups of [`ROWS`]). This is
+/// [`accumulate`] transposed, so that single output channels can be left out.
 #[inline(always)]
 pub(super) fn accumulate_rows<S: Simd, T: Scalar>(
     simd: S,
@@ -93,7 +96,7 @@ pub(super) fn accumulate_rows<S: Simd, T: Scalar>(
     let lanes = T::lanes::<S>();
     let reach = (tiles - 1) * panel + 1;
     for (rows, s) in rows.chunks_exact(ROWS).zip(s.chunks_exact_mut(ROWS * BLOCK)) {
-        // One pointer for each row, so that a row's value is found at a distance all rows share.
+        // One pointer per row, so that all rows share one offset.
         let mut m_rows = [&m[..0]; ROWS];
         for (row, place) in m_rows.iter_mut().zip(rows) {
             *row = &m[*place..][..reach];

@@ -1,4 +1,5 @@
-//! The transforms of Winograd's filtering. Matrices are those of F(2x2, 3x3), applied down and across.
+//! Transforms of Winograd's filtering. The matrices are those of F(2x2, 3x3), applied to columns
+//! and rows.
 
 use std::ops::Range;
 
@@ -8,19 +9,20 @@ use super::{BLOCK, TILES, Winograd};
 use crate::conv::put;
 use crate::simd::{Scalar, load, store};
 
-/// G g: three taps to four points.
+/// Computes G g: three taps to four points.
 pub(super) fn expand<T: Scalar>([a, b, c]: [T; 3]) -> [T; 4] {
     let half = T::narrow(0.5);
     [a, (a + b + c) * half, (a - b + c) * half, c]
 }
 
-/// G' s: four points to three taps. The last point has the other sign (see [`spread`]).
+/// Computes G' s: four points to three taps. The last point has the opposite sign (see [`spread`]).
 pub(super) fn gather<T: Scalar>([a, b, c, d]: [T; 4]) -> [T; 3] {
     let half = T::narrow(0.5);
     [a + (b + c) * half, (b - c) * half, (b + c) * half - d]
 }
 
-/// The tiles of `range` as runs within one row of tiles: (image, row of tiles, first column, place in the range, length).
+/// Tiles of `range` as runs within one row of tiles: (image, row of tiles, first column, index in
+/// the range, length).
 fn runs(
     range: Range<usize>,
     (down, across): (usize, usize),
@@ -38,25 +40,25 @@ fn runs(
     })
 }
 
-/// B' d: four pixels to four points.
+/// Computes B' d: four pixels to four points.
 #[inline(always)]
 fn scatter<S: Simd, T: Scalar>(simd: S, d: [T::Vector<S>; 4]) -> [T::Vector<S>; 4] {
     [T::minus(simd, d[0], d[2]), T::plus(simd, d[1], d[2]), T::minus(simd, d[2], d[1]), T::minus(simd, d[1], d[3])]
 }
 
-/// A' m: four points to two pixels.
+/// Computes A' m: four points to two pixels.
 #[inline(always)]
 fn condense<S: Simd, T: Scalar>(simd: S, m: [T::Vector<S>; 4]) -> [T::Vector<S>; 2] {
     [T::plus(simd, T::plus(simd, m[0], m[1]), m[2]), T::minus(simd, T::minus(simd, m[1], m[2]), m[3])]
 }
 
-/// A y: two pixels to four points, but for the sign of the last.
+/// Computes A y, two pixels to four points, with the sign of the last flipped.
 #[inline(always)]
 fn spread<S: Simd, T: Scalar>(simd: S, [a, b]: [T::Vector<S>; 2]) -> [T::Vector<S>; 4] {
     [a, T::plus(simd, a, b), T::minus(simd, a, b), b]
 }
 
-/// Four vectors, `step` values apart.
+/// Loads four vectors, `step` values apart.
 #[inline(always)]
 fn load4<S: Simd, T: Scalar>(values: &[T], step: usize) -> [T::Vector<S>; 4] {
     [
@@ -67,7 +69,7 @@ fn load4<S: Simd, T: Scalar>(values: &[T], step: usize) -> [T::Vector<S>; 4] {
     ]
 }
 
-/// Stores four points of a tile, one row of them, `step` values apart.
+/// Stores one row of four points of a tile, `step` values apart.
 #[inline(always)]
 fn store4<S: Simd, T: Scalar>(row: [T::Vector<S>; 4], values: &mut [T], step: usize) {
     store::<S, T>(row[0], values);
@@ -76,9 +78,9 @@ fn store4<S: Simd, T: Scalar>(row: [T::Vector<S>; 4], values: &mut [T], step: us
     store::<S, T>(row[3], &mut values[3 * step..]);
 }
 
-// No closures in these: code in a closure may end up compiled for less than the CPU's vectors.
+// No closures here: code in a closure may be compiled without the CPU's vector instructions.
 impl Winograd {
-    /// V [POINTS, blocks, TILES, BLOCK] of some tiles of the images in `scratch`.
+    /// Computes V [POINTS, blocks, TILES, BLOCK] of some tiles of the images in `scratch`.
     #[inline(always)]
     pub(super) fn transform_input<S: Simd, T: Scalar>(&self, simd: S, scratch: &[T], tiles: Range<usize>, v: &mut [T]) {
         let (stride, lanes, point) = (self.blocks() * BLOCK, T::lanes::<S>(), self.v_point());
@@ -88,7 +90,8 @@ impl Winograd {
                 let (block, lane) = (channel / BLOCK, channel % BLOCK);
                 let from = &scratch[((image * rows + 2 * ty) * columns + 2 * tx) * stride + channel..];
                 let to = &mut v[(block * TILES + place) * BLOCK + lane..];
-                // Columns of four rows, transformed down; a tile's last two are the next tile's first.
+                // Columns of four rows, already transformed vertically. A tile's last two columns
+                // are the next tile's first.
                 let mut c0 = scatter::<S, T>(simd, load4::<S, T>(from, columns * stride));
                 let mut c1 = scatter::<S, T>(simd, load4::<S, T>(&from[stride..], columns * stride));
                 for i in 0..length {
@@ -105,7 +108,7 @@ impl Winograd {
         }
     }
 
-    /// The pixels of some tiles from M [POINTS, panels, TILES, panel].
+    /// Computes the pixels of some tiles from M [POINTS, panels, TILES, panel].
     #[inline(always)]
     pub(super) fn transform_output<S: Simd, T: Scalar>(
         &self,
@@ -129,7 +132,7 @@ impl Winograd {
                     let c3 = condense::<S, T>(simd, load4::<S, T>(&m[3 * point..], 4 * point));
                     let top = condense::<S, T>(simd, [c0[0], c1[0], c2[0], c3[0]]);
                     let bottom = condense::<S, T>(simd, [c0[1], c1[1], c2[1], c3[1]]);
-                    // A tile may reach over the edges of an image with an odd side.
+                    // A tile may extend past the edge of an image with an odd side.
                     let (y, x) = (2 * ty, 2 * (tx + i));
                     let pixel = ((image * height + y) * width + x) * c_out + first;
                     let (right, below) = (x + 1 < width, y + 1 < height);
@@ -149,8 +152,8 @@ impl Winograd {
         }
     }
 
-    /// A dy A' [POINTS, panels, TILES, panel] of some tiles of the padded output gradients in `scratch`, whose channels
-    /// are in whole blocks.
+    /// Computes A dy A' [POINTS, panels, TILES, panel] of some tiles of the padded output gradients
+    /// in `scratch`, whose channels are in whole blocks.
     #[inline(always)]
     pub(super) fn transform_grad<S: Simd, T: Scalar>(&self, simd: S, scratch: &[T], tiles: Range<usize>, m: &mut [T]) {
         let (lanes, point) = (T::lanes::<S>(), self.m_point());
