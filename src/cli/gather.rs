@@ -23,7 +23,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     args.printing.check()?;
     let folder = RunFolder::at(&args.run);
     let manifest = opened::manifest(&folder)?;
-    let code = publish(&args.printing, &folder, &manifest)?;
+    let code = publish(&args.printing, false, &folder, &manifest)?;
     for cell in Selection::all(&folder, &manifest).unfinished()? {
         let why = folder.failure(cell).map_or_else(String::new, |failure| format!(" ({})", failure.reason));
         super::tell(&format!("missing: {}{why}", cell.label()));
@@ -32,7 +32,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Prints the report and keeps it beside the records, under names that tell what it is of.
-pub(super) fn publish(printing: &Printing, folder: &RunFolder, manifest: &RunManifest) -> Result<ExitCode> {
+pub(super) fn publish(
+    printing: &Printing,
+    quiet: bool,
+    folder: &RunFolder,
+    manifest: &RunManifest,
+) -> Result<ExitCode> {
     let All { report, manifest: plan, records } =
         super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
     let figures = figures(&Report::of_plan(&plan, &records)).unwrap_or_else(|e| {
@@ -45,7 +50,9 @@ pub(super) fn publish(printing: &Printing, folder: &RunFolder, manifest: &RunMan
             .write_report(&format!("{stem}.{}", kept.extension), report.render(kept, Layout::default(), &figures)?)?;
     }
     printing.print(&report, &figures)?;
-    let run = folder.path().display();
-    super::tell(&format!("page: {run}/{stem}.html; every column: sharpbench report {run} --wide"));
+    if !quiet {
+        let run = folder.path().display();
+        super::tell(&format!("page: {run}/report-{stem}.html; every column: sharpbench report {run} --wide"));
+    }
     Ok(super::report::exit_code(&report))
 }

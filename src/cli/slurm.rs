@@ -183,7 +183,7 @@ impl ClusterRun<'_> {
 
     /// Prints the report, and what is missing.
     fn finish(&self, survey: &Survey<'_>) -> Result<ExitCode> {
-        let code = super::gather::publish(self.printing, self.selection.folder, self.selection.manifest)?;
+        let code = super::gather::publish(self.printing, self.quiet, self.selection.folder, self.selection.manifest)?;
         for line in missing(survey) {
             super::tell(&line);
         }

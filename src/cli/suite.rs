@@ -209,7 +209,7 @@ fn train(args: &Args, registry: &Registry, run: &OpenRun, data: DataSet) -> Resu
 
 fn report(args: &Args, run: &OpenRun, ended: Ended) -> Result<ExitCode> {
     match ended {
-        Ended::Finished => super::gather::publish(&args.printing, &run.folder, &run.manifest),
+        Ended::Finished => super::gather::publish(&args.printing, args.quiet, &run.folder, &run.manifest),
         Ended::Stopped(signal) => {
             super::tell(
                 "stopped after a step, which is kept; type the same command again (without --fresh) to go on there",

@@ -94,7 +94,7 @@ fn a_rerun_passes_and_a_wrong_rho_mask_or_slow_kernel_does_not() {
         records(&place, run).iter().for_each(|path| edit(path, |record| step(record, factor)));
     }
     place
-        .sharpbench("compare baseline run")
+        .sharpbench("compare baseline run --format markdown")
         .assert()
         .code(1)
         .stdout(predicate::str::contains("1.500 times the baseline's [1.500, 1.500], n = 2"));
