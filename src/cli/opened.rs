@@ -19,7 +19,7 @@ pub(super) struct Opening {
     /// Keep final weights.
     #[arg(long)]
     pub(super) save_weights: bool,
-    /// Where to train: auto (a GPU that this program was built for, if one is there), cpu, cuda:N or metal.
+    /// Device to train on: auto (a GPU that this program was built for, if there is one), cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     pub(super) device: DeviceChoice,
     /// Epochs after which a cell at work is kept, 0 for never [default: about once a minute].

@@ -162,16 +162,16 @@ fn options_of_one_executor_are_refused_with_another() {
         ("--partition gpu --wait", "--partition, --wait are for --executor slurm; add that, or remove it"),
         (
             "--executor slurm --jobs 2",
-            "--jobs is of --executor local; tasks have --cpus, --mem and --array-limit, or remove it",
+            "--jobs is for --executor local; use --cpus, --mem or --array-limit instead, or remove it",
         ),
         (
             "--executor plan --threads 2",
-            "--threads is of no use to --executor plan, which trains nothing, or remove it",
+            "--threads is of no use to --executor plan, which trains nothing; use another executor, or remove it",
         ),
-        ("--executor slurm --sbatch-arg=--array=0-9", "--sbatch-arg=--array=0-9 is no option that can be added"),
-        ("--executor slurm --sbatch-arg=job.sh", "--sbatch-arg=job.sh is no option that can be added"),
+        ("--executor slurm --sbatch-arg=--array=0-9", "--sbatch-arg=--array=0-9 cannot be added"),
+        ("--executor slurm --sbatch-arg=job.sh", "--sbatch-arg=job.sh cannot be added"),
         ("--executor slurm --poll 1", "--poll is for --wait"),
-        ("--executor slurm --setup nowhere", "nowhere is not there, or no file"),
+        ("--executor slurm --setup nowhere", "nowhere does not exist or is not a file; name a shell script"),
     ] {
         place
             .sharpbench(&format!("{RUN} {options}"))

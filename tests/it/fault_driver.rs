@@ -112,7 +112,7 @@ impl Driver {
         assert!(!text.contains("panicked"), "{text}");
         self.killed += usize::from(code == Some(-9));
         assert_eq!(code == Some(2), text.contains("error: "), "an error is told, and has code 2: {text}");
-        assert!(!text.contains("stopped after a step") || code.is_some_and(|code| code > 128), "{text}");
+        assert!(!text.contains("stopped and checkpointed") || code.is_some_and(|code| code > 128), "{text}");
         if code == Some(0) {
             self.check();
             self.end_of_run();

@@ -187,7 +187,7 @@ fn asked_to_stop_a_run_keeps_its_step_and_goes_on() {
         let output = child.wait_with_output().expect("ended");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{stderr}");
-        assert!(stderr.contains("stopped after a step, which is kept"), "{stderr}");
+        assert!(stderr.contains("stopped and checkpointed"), "{stderr}");
     }
     place.sharpbench(RUN).assert().success();
     assert_eq!(place.fingerprints("run"), expected);

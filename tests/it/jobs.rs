@@ -104,5 +104,5 @@ fn memory_is_bounded() {
         .sharpbench(&format!("{RUN} --max-memory 2MiB"))
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("--max-memory bounds the processes of --jobs N"));
+        .stderr(predicate::str::contains("--max-memory applies only to --jobs 2 or more"));
 }

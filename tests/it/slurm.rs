@@ -286,7 +286,7 @@ fn many_cells(lab: &Lab) {
     lab.sharpbench(&place, &format!("{RUN} --fresh"))
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("cells of it are in flight; `sharpbench cancel run` first"));
+        .stderr(predicate::str::contains("some of its cells are in flight; run `sharpbench cancel run` first"));
     lab.sharpbench(&place, "cancel run").assert().success().stderr(predicate::str::contains("ended 2 arrays"));
     assert_eq!(lab.ask("squeue -h"), "");
     lab.sharpbench(&place, "status run")
@@ -340,7 +340,7 @@ fn bad_places(lab: &Lab) {
     lab.sharpbench(&place, &format!("{RUN} {SLURM} --gres gpu:1 --setup setup --wait --poll 1"))
         .assert()
         .success()
-        .stderr(predicate::str::contains("cells have failed on n1 again and again: not used"))
+        .stderr(predicate::str::contains("excluding n1, where cells have failed repeatedly"))
         .stderr(predicate::str::contains("8 of 8 cells finished"));
     assert!(records(&place).iter().all(|record| record["provenance"]["job"]["node"] == "n2"));
     assert_eq!(fs::read_dir(place.path("run/failed")).expect("a folder").count(), 0);
