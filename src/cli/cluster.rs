@@ -115,9 +115,10 @@ impl Args {
         let (foreign, whose) = match self.executor {
             Executor::Slurm => (given(local), "for --executor local; use --cpus, --mem or --array-limit instead"),
             Executor::Local => (given(&own), "for --executor slurm; add that"),
-            Executor::Plan => {
-                ([given(local), given(&own)].concat(), "of no use to --executor plan, which trains nothing; use another executor")
-            }
+            Executor::Plan => (
+                [given(local), given(&own)].concat(),
+                "of no use to --executor plan, which trains nothing; use another executor",
+            ),
         };
         if !foreign.is_empty() {
             let verb = if foreign.len() == 1 { "is" } else { "are" };
@@ -147,7 +148,10 @@ impl Args {
             |given: Option<std::num::NonZeroUsize>, default| given.map_or(default, std::num::NonZeroUsize::get);
         let setup = self.setup.as_deref().map(slurm::absolute).transpose()?;
         if let Some(setup) = setup.as_ref().filter(|setup| !setup.is_file()) {
-            return Err(Error::Usage(format!("--setup {} does not exist or is not a file; name a shell script", setup.display())));
+            return Err(Error::Usage(format!(
+                "--setup {} does not exist or is not a file; name a shell script",
+                setup.display()
+            )));
         }
         Ok(Resources {
             partition: self.partition.clone(),

@@ -54,7 +54,9 @@ impl ClusterRun<'_> {
             if in_flight > 0 {
                 self.say(&format!("{in_flight} more are in flight"));
             }
-            self.say(&format!("`sharpbench status {path}` shows their state, `sharpbench gather {path}` prints the report"));
+            self.say(&format!(
+                "`sharpbench status {path}` shows their state, `sharpbench gather {path}` prints the report"
+            ));
             return Ok(ExitCode::SUCCESS);
         }
         let survey = tracker.look(false)?;
@@ -214,6 +216,7 @@ pub(super) fn refuse_busy(folder: &RunFolder) -> Result<()> {
         Err(silence) => format!("it is not known whether some of its cells are in flight ({silence})"),
     };
     let path = folder.path().display();
-    let message = format!("--fresh would empty it, but {why}; run `sharpbench cancel {path}` first, or use another --out");
+    let message =
+        format!("--fresh would empty it, but {why}; run `sharpbench cancel {path}` first, or use another --out");
     Err(Error::Run { path: folder.path().into(), message })
 }

@@ -86,7 +86,8 @@ fn describe(survey: &Survey<'_>) -> String {
         _ => None,
     });
     lines.extend(missing(survey));
-    lines.extend(survey.silence.as_ref().map(|silence| format!("it is not known which cells are in flight: {silence}")));
+    lines
+        .extend(survey.silence.as_ref().map(|silence| format!("it is not known which cells are in flight: {silence}")));
     lines.push(String::new());
     lines.join("\n")
 }

@@ -93,9 +93,7 @@ fn check(args: &Args) -> Result<()> {
         return Err(Error::Usage("--jobs 0 cannot train anything; use at least 1".into()));
     }
     if args.max_memory.is_some() && (args.jobs == 1 || !cfg!(target_os = "linux")) {
-        return Err(Error::Usage(
-            "--max-memory applies only to --jobs 2 or more, and only on Linux; remove it".into(),
-        ));
+        return Err(Error::Usage("--max-memory applies only to --jobs 2 or more, and only on Linux; remove it".into()));
     }
     args.cluster.check(&[
         ("--jobs", args.jobs != 1),
@@ -215,9 +213,7 @@ fn report(args: &Args, run: &OpenRun, ended: Ended) -> Result<ExitCode> {
     match ended {
         Ended::Finished => super::gather::publish(&args.printing, &run.folder, &run.manifest),
         Ended::Stopped(signal) => {
-            super::tell(
-                "stopped and checkpointed; rerun the same command (without --fresh) to resume",
-            );
+            super::tell("stopped and checkpointed; rerun the same command (without --fresh) to resume");
             Ok(ExitCode::from(super::EXIT_SIGNAL + signal))
         }
     }

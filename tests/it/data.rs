@@ -578,7 +578,7 @@ fn verify_reads_everything() {
     insta::assert_snapshot!(error(place.sharpbench("data verify nothing")), @r#"error: data.name = "nothing" is not known; use one of cifar10, cifar100, mnist, fashion-mnist, shakespeare, imagenet, image-folder, photo-patches, mnist-5k, synthetic, synthetic-text, or a directory that holds one"#);
     std::fs::create_dir(place.path("empty")).expect("a folder");
     insta::assert_snapshot!(error(place.sharpbench("data verify empty")), @"error: data: empty has the form of no data set, or lacks files of it; name the set: data verify NAME --data empty");
-    insta::assert_snapshot!(error(place.sharpbench("data fetch imagenet")), @"error: imagenet is read from a directory of yours; there is nothing to fetch");
+    insta::assert_snapshot!(error(place.sharpbench("data fetch imagenet")), @"error: imagenet is read from your own directory; there is nothing to fetch");
     let text = place.sharpbench("data verify mnist --data stand-in").assert().code(0).get_output().stdout.clone();
     assert!(String::from_utf8(text).expect("text").contains("training 4000 samples, 400 to 400 of each class"));
 }

@@ -133,7 +133,7 @@ fn there_is_nothing_to_draw_without_checks() {
     let place = Place::new();
     place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
     let output = place.sharpbench("report run --figures figures").assert().code(2).get_output().clone();
-    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"error: there is nothing to draw: no finished cell has measured curvature; a suite asks for it with measure = { edge = 20 } or measure = { sharpness = "last", density = true }"#);
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"error: there is nothing to draw: no finished cell has measured curvature; request it in the suite with measure = { edge = 20 } or measure = { sharpness = "last", density = true }"#);
     assert!(!place.path("figures").exists());
 }
 

@@ -147,7 +147,7 @@ fn killed_cells_go_on_to_the_same_record() {
         let ended = child.try_wait().expect("a status");
         child.kill().ok();
         let output = child.wait_with_output().expect("ended");
-        went_on += String::from_utf8_lossy(&output.stderr).matches("goes on after").count();
+        went_on += String::from_utf8_lossy(&output.stderr).matches("resumes after").count();
         if let Some(status) = ended {
             assert!(status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             break;

@@ -88,7 +88,7 @@ fn asked_to_stop_all_keep_their_cells() {
     let output = child.wait_with_output().expect("ended");
     assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(std::fs::read_dir(place.path("run/checkpoints")).expect("a folder").count() > 0);
-    place.sharpbench(RUN).assert().success().stderr(predicate::str::contains("goes on after"));
+    place.sharpbench(RUN).assert().success().stderr(predicate::str::contains("resumes after"));
 }
 
 #[test]
