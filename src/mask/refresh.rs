@@ -99,7 +99,7 @@ pub enum RefreshName {
     Dynamic,
 }
 
-/// How the Fisher score is taken.
+/// How the Fisher score is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FisherMode {
@@ -109,7 +109,7 @@ pub enum FisherMode {
     Clean,
 }
 
-/// Score by which dead weights come alive.
+/// Score that selects the dead weights to grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grow {

@@ -193,7 +193,7 @@ impl<'de> Deserialize<'de> for Variant {
                         let mut settings: Vec<(String, Value)> = Vec::new();
                         while let Some((key, value)) = map.next_entry::<String, Value>()? {
                             if settings.iter().any(|(other, _)| *other == key) {
-                                return Err(A::Error::custom(format!("{key} stands twice")));
+                                return Err(A::Error::custom(format!("{key} is given twice; remove one")));
                             }
                             settings.push((key, value));
                         }

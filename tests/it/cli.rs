@@ -168,7 +168,7 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
     insta::assert_snapshot!(ssam("refresh = \"dynamic\""), @r#"error: suite tiny.toml: profile quick: grid[1].refresh = "dynamic" drops and grows by the scores of the current batch, and fisher is not a per-batch score; use mask = "gradient", "weight" or "random", or refresh = "interval""#);
     insta::assert_snapshot!(ssam("pattern = \"2:4\""), @r#"error: suite tiny.toml: profile quick: grid[1].sparsity does not apply to pattern = "2:4", which fixes it; give the pattern an entry of its own"#);
     insta::assert_snapshot!(ssam("pattern = \"4:2\""), @r#"error: suite tiny.toml: profile quick: grid[1].pattern: unknown pattern "4:2"; use unstructured, tensor, channel or N:M with N < M <= 64, such as 2:4"#);
-    insta::assert_snapshot!(ssam("perturbation = \"implicit\"\nnorm = \"masked\""), @r#"error: suite tiny.toml: profile quick: grid[1].perturbation = "implicit" perturbs all weights, so that its norm is the full gradient's; remove norm"#);
+    insta::assert_snapshot!(ssam("perturbation = \"implicit\"\nnorm = \"masked\""), @r#"error: suite tiny.toml: profile quick: grid[1].perturbation = "implicit" perturbs all weights, so its norm is the full gradient's; remove norm"#);
     insta::assert_snapshot!(ssam("refresh = \"static\"\nmask_interval = 2"), @r#"error: suite tiny.toml: profile quick: grid[1].mask_interval does not apply to refresh = "static"; remove it"#);
     insta::assert_snapshot!(ssam("mask = \"weight\""), @r#"error: suite tiny.toml: profile quick: grid[1].fisher_samples requires mask = "fisher", which this entry lacks; remove it"#);
     insta::assert_snapshot!(ssam("drop_rate = 0.3"), @r#"error: suite tiny.toml: profile quick: grid[1].drop_rate requires refresh = "dynamic", which this entry lacks; remove it"#);
@@ -195,7 +195,7 @@ fn what_is_too_large_is_refused() {
     let place = Place::new();
     std::fs::write(place.path("long.toml"), vec![b' '; (1 << 20) + 1]).expect("written");
     let refused = error(place.sharpbench("suite long.toml --data stand-in"));
-    assert!(refused.contains("it is longer than 1048576 bytes, the most of its kind"), "{refused}");
+    assert!(refused.contains("it is longer than 1048576 bytes, the limit for such files"), "{refused}");
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn data_sets_and_profiles_that_do_not_fit_are_explained() {
     let transformer = "model = { name = \"transformer\", width = 16, depth = 1, heads = 2 }";
     insta::assert_snapshot!(refused(&[(data, text)]), @r#"error: suite other.toml: profile quick: model resnet8 reads images, the data are text; use model.name = "transformer""#);
     insta::assert_snapshot!(refused(&[(data, text), (model, transformer)]), @"error: suite other.toml: profile quick: augment does not apply to shakespeare, whose samples are text; remove it");
-    insta::assert_snapshot!(refused(&[("[profiles.quick]", "[profiles.quick]\nlike = \"quick\"")]), @r#"error: suite other.toml: profile quick: like = "quick" leads back to where it came from"#);
+    insta::assert_snapshot!(refused(&[("[profiles.quick]", "[profiles.quick]\nlike = \"quick\"")]), @r#"error: suite other.toml: profile quick: like = "quick" forms a cycle; remove one like"#);
     insta::assert_snapshot!(refused(&[("[profiles.quick]", "[profiles.quick]\nlike = \"paper\"")]), @"error: suite other.toml: there is no profile paper; use one of quick");
     insta::assert_snapshot!(refused(&[("[base]", "[base]\nlike = \"quick\"")]), @"error: suite other.toml: profile quick: like belongs to a profile, not to base; remove it");
     place

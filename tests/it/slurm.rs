@@ -287,7 +287,7 @@ fn many_cells(lab: &Lab) {
         .assert()
         .code(2)
         .stderr(predicate::str::contains("some of its cells are in flight; run `sharpbench cancel run` first"));
-    lab.sharpbench(&place, "cancel run").assert().success().stderr(predicate::str::contains("ended 2 arrays"));
+    lab.sharpbench(&place, "cancel run").assert().success().stderr(predicate::str::contains("cancelled 2 arrays"));
     assert_eq!(lab.ask("squeue -h"), "");
     lab.sharpbench(&place, "status run")
         .assert()
@@ -352,7 +352,7 @@ fn cancel_and_resume(lab: &Lab) {
     await_that("a cell is finished, and another kept", || {
         !records(&place).is_empty() && !checkpoints(&place).is_empty()
     });
-    lab.sharpbench(&place, "cancel run").assert().success().stderr(predicate::str::contains("ended 1 arrays"));
+    lab.sharpbench(&place, "cancel run").assert().success().stderr(predicate::str::contains("cancelled 1 arrays"));
     assert!(lab.at_work(&place).is_empty());
     let finished = records(&place).len();
     let kept = checkpoints(&place).len();
