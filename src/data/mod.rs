@@ -81,14 +81,14 @@ pub struct DataSpec {
     pub centre_pixels: bool,
 }
 
-/// What is done about images that cannot be read, of a set whose images are read while it trains.
+/// Handling of images that cannot be read, for a data set that is read during training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnUnreadable {
     /// The run ends.
     #[default]
     Error,
-    /// Those that cannot be decoded are left out of their batches, counted on stderr and named in the record.
+    /// Undecodable images are left out of their batches, counted on stderr and named in the record.
     Skip,
 }
 
