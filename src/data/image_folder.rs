@@ -216,7 +216,7 @@ impl Folder {
         // data.
         let decoded = match bounded::read(&path, MOST_BYTES) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && expected == 0 => {
-                Err("it is a link to nothing".into())
+                Err("it is a broken symbolic link".into())
             }
             Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(e.to_string()),
             Ok(bytes) if bytes.len() as u64 != expected => {

@@ -238,7 +238,7 @@ fn a_run_folder_of_other_data_is_refused() {
     let place = Place::new();
     place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
     std::fs::write(place.path("tiny.toml"), TINY.replace("\"tiny\"", "\"other\"")).expect("a suite");
-    insta::assert_snapshot!(error(place.sharpbench("suite tiny.toml --data stand-in --out run --quiet")), @"error: run run: it holds tiny-quick-photo-patches, not other-quick-photo-patches; use another --out, or --fresh to start anew");
+    insta::assert_snapshot!(error(place.sharpbench("suite tiny.toml --data stand-in --out run --quiet")), @"error: run run: it holds tiny-quick-photo-patches, not other-quick-photo-patches; use another --out, or --fresh to start over");
 }
 
 #[test]

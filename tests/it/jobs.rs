@@ -70,12 +70,12 @@ fn a_crash_takes_one_cell_alone_and_is_noted() {
     let output = child.wait_with_output().expect("ended");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("was ended by signal 9; the others go on"), "{stderr}");
-    assert!(stderr.contains("type the same command again (without --fresh) to try again"), "{stderr}");
+    assert!(stderr.contains("was killed by signal 9; the others continue"), "{stderr}");
+    assert!(stderr.contains("rerun the same command (without --fresh) to try again"), "{stderr}");
     assert_eq!(place.fingerprints("run").len(), 3);
     let notes = || std::fs::read_dir(place.path("run/failed")).expect("a folder");
     let note = std::fs::read_to_string(notes().next().expect("a note").expect("an entry").path()).expect("text");
-    assert!(note.contains("was ended by signal 9"), "{note}");
+    assert!(note.contains("was killed by signal 9"), "{note}");
     place.sharpbench(RUN).assert().success();
     assert_eq!(notes().count(), 0);
 }
@@ -99,7 +99,7 @@ fn memory_is_bounded() {
         .assert()
         .code(2)
         .stderr(predicate::str::contains("more than the 2 of --max-memory: 1 from here on"))
-        .stderr(predicate::str::contains("one cell takes"));
+        .stderr(predicate::str::contains("one cell uses"));
     place
         .sharpbench(&format!("{RUN} --max-memory 2MiB"))
         .assert()

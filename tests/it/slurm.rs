@@ -259,7 +259,7 @@ fn grid(lab: &Lab) {
     lab.sharpbench(&place, &format!("suite tiny.toml --data stand-in --out 100%j {SLURM}"))
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("Slurm reads % and \\ in the names of logs"));
+        .stderr(predicate::str::contains("its path contains % or \\, which Slurm expands in names of logs"));
     assert_eq!(of_submissions(&place, "plan.txt").len(), 1);
     place.sharpbench("gather run").env("SLURM_CONF", "/nowhere").assert().success();
     assert!(place.path("run/report-tiny-quick-photo-patches.html").exists());
@@ -278,7 +278,7 @@ fn many_cells(lab: &Lab) {
     let arrays = lab.ask("squeue -h -o %i");
     assert!(arrays.contains("_[0-999%3]") && arrays.contains("_[0-499%3]"), "{arrays}");
     lab.sharpbench(&place, "status run").assert().code(3).stdout(predicate::str::contains(
-        "0 of 1500 cells finished, 1500 pending\npending 1500: JobHeldUser - held: `scontrol release JOB` lets them go\n",
+        "0 of 1500 cells finished, 1500 pending\npending 1500: JobHeldUser - held: `scontrol release JOB` releases them\n",
     ));
     // All are in flight: nothing is missing, and nothing is cleared under them.
     lab.sharpbench(&place, &submit).assert().success().stderr(predicate::str::contains("1500 more are in flight"));
@@ -374,7 +374,7 @@ fn frozen_controller(lab: &Lab) {
     command.env("SLURM_CONF", lab.conf()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map(|line| line.expect("text"));
-    let timed_out = lines.find(|line| line.contains("asking again in 5 seconds"));
+    let timed_out = lines.find(|line| line.contains("retrying in 5 seconds"));
     lab.manage("thaw", &[]);
     assert!(timed_out.is_some_and(|line| line.contains("Socket timed out")));
     assert!(child.wait().expect("ended").success(), "{:?}", lines.collect::<Vec<_>>());
@@ -426,6 +426,6 @@ fn orphans(lab: &Lab) {
         4,
         "one record each, nothing half-written"
     );
-    assert_eq!(told("was finished by another process first; its record stands"), orphans.len(), "{}", logs(&place));
+    assert_eq!(told(" first; its record is kept"), orphans.len(), "{}", logs(&place));
     assert!(checkpoints(&place).is_empty());
 }
