@@ -296,11 +296,11 @@ fn data_sets_and_profiles_that_do_not_fit_are_explained() {
     let data = "name = \"cifar10\", train = 40, test = 20";
     let folder = "name = \"image-folder\", train = 40, test = 20";
     let augment = "augment = { crop = 2, flip = true }";
-    insta::assert_snapshot!(refused(&[(data, folder)]), @"error: suite other.toml: profile quick: data.size is missing; image-folder leaves it to the suite, so say it");
+    insta::assert_snapshot!(refused(&[(data, folder)]), @"error: suite other.toml: profile quick: data.size is missing; image-folder has no value of its own, so add one");
     insta::assert_snapshot!(refused(&[(data, &format!("{folder}, size = 32, classes = 1"))]), @"error: suite other.toml: profile quick: data.classes = 1 must be from 2 to 100000");
     insta::assert_snapshot!(refused(&[(data, &format!("{data}, size = 32"))]), @"error: suite other.toml: profile quick: data.size does not apply to cifar10, which has its own; remove it");
     insta::assert_snapshot!(refused(&[(data, &format!("{data}, unreadable = \"skip\""))]), @"error: suite other.toml: profile quick: data.unreadable applies to imagenet and image-folder, not to cifar10; remove it");
-    insta::assert_snapshot!(refused(&[(data, "name = \"image-folder\", size = 32, classes = 2, test = 20")]), @"error: suite other.toml: profile quick: data.train is missing; say how many samples to use (`data verify DIR` counts the files of image-folder)");
+    insta::assert_snapshot!(refused(&[(data, "name = \"image-folder\", size = 32, classes = 2, test = 20")]), @"error: suite other.toml: profile quick: data.train is missing; give the number of samples to use (`data verify DIR` counts the files of image-folder)");
     insta::assert_snapshot!(refused(&[(augment, "augment = { resized_crop = {} }")]), @"error: suite other.toml: profile quick: augment.resized_crop applies to imagenet and image-folder, not to cifar10; remove it");
     let sized = format!("{folder}, size = 32, classes = 3");
     insta::assert_snapshot!(refused(&[(data, &sized), (augment, "augment = { resized_crop = { scale = [0.5, 0.1] } }")]), @"error: suite other.toml: profile quick: augment.resized_crop.scale = [0.5, 0.1] must rise, from above 0 to 1");

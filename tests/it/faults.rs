@@ -218,7 +218,7 @@ fn a_damaged_checkpoint_starts_the_cell_anew() {
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).expect("written");
     place.sharpbench(RUN).assert().success().stderr(predicate::str::contains(
-        "cannot be resumed from its checkpoint and restarts: its contents do not have its digest",
+        "cannot be resumed from its checkpoint and restarts: its digest does not match its contents",
     ));
     assert_eq!(place.fingerprints("run"), expected);
 }
