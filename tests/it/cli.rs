@@ -84,7 +84,7 @@ fn a_filter_trains_a_part_and_the_rest_follows() {
         .sharpbench("suite tiny.toml --data stand-in --out run --filter optimizer=ssam-f,sparsity=.90,seed=2")
         .assert()
         .success()
-        .stdout(predicate::str::contains("a part of the profile: 1 of its 4 cells were selected"))
+        .stdout(predicate::str::contains("part of the profile: 1 of its 4 cells were selected"))
         .stdout(predicate::str::contains("nothing to compare with"));
     assert_eq!(place.fingerprints("run").len(), 1);
     assert!(!place.path("run/weights").exists());
