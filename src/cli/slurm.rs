@@ -13,7 +13,7 @@ use crate::exec::Stop;
 use crate::exec::slurm::{self, Acceptance, Resources, Slurm, Standing, SubmissionRequest, Survey, Tracker};
 use crate::record::{FailureClass, RunFolder, Selection, bad_nodes};
 
-/// How often cells that met bad places are submitted again while this process waits.
+/// How often cells with environment errors are submitted again while this process waits.
 const ROUNDS: usize = 3;
 /// How often to listen for signals while waiting.
 const TICK: Duration = Duration::from_millis(200);

@@ -11,7 +11,7 @@ use crate::exec::Stop;
 use crate::exec::slurm::{Slurm, Standing, Survey, Tracker, stuck};
 use crate::record::{RunFolder, Selection};
 
-/// Seconds between two questions to Slurm.
+/// Seconds between queries to Slurm.
 pub(super) const POLL: u64 = 30;
 /// How often to listen for signals.
 const TICK: Duration = Duration::from_millis(200);

@@ -118,7 +118,7 @@ fn missing_truncated_and_foreign_files_are_named() {
     std::fs::create_dir(place.path("foreign")).expect("a folder");
     let file = std::fs::File::create(place.path("foreign/data_batch_1.bin")).expect("a file");
     file.set_len(30_730_000).expect("sized");
-    insta::assert_snapshot!(run("foreign"), @"error: data: foreign/data_batch_1.bin is damaged or not the original: sha256 3a8a84b64bcf861b26141d5cdcae007b8457d57210923dc132103760842ce568, expected cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5; unpack cifar-10-binary.tar.gz again (for changed images of your own, add a SHA256SUMS file)");
+    insta::assert_snapshot!(run("foreign"), @"error: data: foreign/data_batch_1.bin is damaged or not the original: sha256 3a8a84b64bcf861b26141d5cdcae007b8457d57210923dc132103760842ce568, expected cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5; unpack cifar-10-binary.tar.gz again (for your own modified images, add a SHA256SUMS file)");
 }
 
 #[test]
