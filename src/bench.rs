@@ -76,7 +76,7 @@ pub struct BenchReport {
     pub gpu: Option<String>,
     /// Number of compute threads.
     pub threads: usize,
-    /// Steps measured.
+    /// Steps to measure.
     pub steps: usize,
     /// Measurements of the optimizer.
     #[serde(flatten)]

@@ -9,7 +9,7 @@ use std::path::Path;
 /// # Errors
 /// An error of the system, or an error that the file is too long or not text.
 pub(crate) fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
-    String::from_utf8(read(path, limit)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is no text (UTF-8)"))
+    String::from_utf8(read(path, limit)?).map_err(|_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
 /// Reads a binary file of at most `limit` bytes.
@@ -23,7 +23,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if bytes.len() as u64 > limit {
         return Err(io::Error::new(
             ErrorKind::InvalidData,
-            format!("it is longer than {limit} bytes, the most of its kind"),
+            format!("it is longer than {limit} bytes, the limit for such files"),
         ));
     }
     Ok(bytes)
@@ -40,9 +40,9 @@ mod tests {
         std::fs::write(&path, "twelve bytes").expect("written");
         assert_eq!(read_to_string(&path, 12).expect("text"), "twelve bytes");
         let error = read(&path, 11).expect_err("longer").to_string();
-        assert_eq!(error, "it is longer than 11 bytes, the most of its kind");
+        assert_eq!(error, "it is longer than 11 bytes, the limit for such files");
         std::fs::write(&path, [0xff]).expect("written");
-        assert!(read_to_string(&path, 11).expect_err("no text").to_string().contains("no text"));
+        assert!(read_to_string(&path, 11).expect_err("no text").to_string().contains("not UTF-8 text"));
     }
 
     #[cfg(unix)]

@@ -80,7 +80,7 @@ fn remedy(source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind as K;
     match source.kind() {
         K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
-            "; free some space and type the same command again: finished cells are kept"
+            "; free some space and rerun the same command: finished cells are kept"
         }
         K::PermissionDenied | K::ReadOnlyFilesystem => "; choose another folder with --out",
         _ => "",

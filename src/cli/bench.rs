@@ -33,31 +33,33 @@ pub(super) struct Args {
     /// Channels, height and width of the images, or 64 for sequences of as many characters.
     #[arg(long, default_value = "3x32x32", value_parser = input, value_name = "CxHxW|64")]
     input: Input,
-    /// Images of a step.
+    /// Images per step.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch_size: u32,
-    /// An optimizer and its settings, as a suite's grid has them: ssam,pattern=tensor,norm=masked,sparsity=0.9
+    /// Optimizer and its settings, with the keys of a suite's grid:
+    /// ssam,pattern=tensor,norm=masked,sparsity=0.9
     #[arg(long, default_value = "sgd", value_name = "NAME[,KEY=VALUE]...")]
     optimizer: String,
-    /// Another, whose steps alternate with the first one's, and with which it is compared.
+    /// Second optimizer to compare with; the steps of the two alternate.
     #[arg(long, value_name = "NAME[,KEY=VALUE]...")]
     against: Option<String>,
-    /// The tensors whose names start so are the mask, in place of one by score and pattern.
+    /// Use the tensors whose names start with this prefix as the mask, instead of one by score and
+    /// pattern.
     #[arg(long, value_name = "PREFIX")]
     live: Option<String>,
     /// Seed of images, weights and masks.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Steps measured.
+    /// Steps to measure.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
-    /// Steps before them, not measured.
+    /// Warm-up steps before these, not measured.
     #[arg(long, default_value_t = 5)]
     warmup: u32,
-    /// Threads that compute [default: all CPUs, or RAYON_NUM_THREADS].
+    /// Compute threads [default: all CPUs, or RAYON_NUM_THREADS].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Where to compute: auto, cpu, cuda:N or metal.
+    /// Device to compute on: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// Print JSON.

@@ -24,7 +24,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     super::tell(&match ended {
         0 => "nothing was in flight".into(),
         n => {
-            format!("ended {n} arrays; cells at work were kept: the suite command submits the rest, which go on there")
+            format!("cancelled {n} arrays; running cells were checkpointed: rerun the suite command to resume them")
         }
     });
     Ok(ExitCode::SUCCESS)

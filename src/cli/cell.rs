@@ -24,26 +24,28 @@ const MISMATCH: u8 = 64;
 /// How often to look at a cell that another process trains.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Exit codes: 0 the record is there, 1 the cell failed and would fail anywhere, 64 run, plan, index and program do not belong together,
-/// 75 the place is bad and the cell may succeed elsewhere (no data, disk or GPU), 130 or 143 stopped and kept.
+/// Exit codes: 0 the record exists, 1 the cell failed and would fail anywhere, 64 run, plan, index
+/// and program do not match, 75 environment error: the cell may succeed elsewhere (no data, disk or
+/// GPU), 130 or 143 stopped and checkpointed.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The run folder that `suite` made.
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
-    /// Ids of cells, one a line, such as `suite --executor plan` prints.
+    /// File with the ids of cells, one per line, as printed by `suite --executor plan`.
     #[arg(long, value_name = "FILE")]
     plan: PathBuf,
-    /// Which of them, from 0.
+    /// Index of the cell in the plan, from 0.
     #[arg(long, value_name = "I")]
     index: usize,
-    /// How many of them, one after another: from I times N on.
+    /// Number of cells to train one after another, starting at index I times N.
     #[arg(long, value_name = "N", default_value = "1")]
     cells_per_task: std::num::NonZeroUsize,
-    /// The place is bad unless the batch system gave a GPU (CUDA_VISIBLE_DEVICES) and a program that was built for it can use it.
+    /// Exit with code 75 if the batch system assigned no GPU (CUDA_VISIBLE_DEVICES), or if this
+    /// program was built with CUDA and cannot use it.
     #[arg(long)]
     needs_gpu: bool,
-    /// Threads that compute [default: all CPUs, or RAYON_NUM_THREADS].
+    /// Compute threads [default: all CPUs, or RAYON_NUM_THREADS].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     #[command(flatten)]
@@ -72,7 +74,10 @@ fn work(args: &Args, registry: &Registry) -> std::result::Result<ExitCode, End> 
     if !args.run.is_dir() {
         return Err(End(
             BAD_PLACE,
-            format!("{} is not there: is it on storage that this machine shares?", args.run.display()),
+            format!(
+                "{} does not exist on this machine; put the run on storage that all nodes share",
+                args.run.display()
+            ),
         ));
     }
     let manifest = opened::manifest(&folder).map_err(|e| End(code_of(&e, MISMATCH), e.to_string()))?;
@@ -82,7 +87,7 @@ fn work(args: &Args, registry: &Registry) -> std::result::Result<ExitCode, End> 
     let mut open = Vec::new();
     for cell in cells {
         if selection.is_finished(cell).map_err(End::because(BAD_PLACE))? {
-            super::tell(&format!("{}: has its record", cell.label()));
+            super::tell(&format!("{}: already has a record", cell.label()));
         } else {
             open.push(cell);
         }
@@ -136,7 +141,7 @@ fn wanted<'m>(args: &Args, manifest: &'m RunManifest) -> std::result::Result<Vec
         let cell = all.get(id.trim()).ok_or_else(|| mismatch(format!("the run has no cell {id:?}")))?;
         if cell.numerics != NUMERICS {
             return Err(mismatch(format!(
-                "the run was planned for numerics {}, and this program has {NUMERICS}; use the program that planned it",
+                "the run was planned for numerics {}, but this program has {NUMERICS}; use the program that planned it",
                 cell.numerics
             )));
         }
@@ -166,7 +171,7 @@ fn train(
         }
         if !told {
             told = true;
-            log.line(format!("{}: another process trains it; waiting", cell.label()));
+            log.line(format!("{}: another process is training it; waiting", cell.label()));
         }
         std::thread::sleep(POLL);
     }

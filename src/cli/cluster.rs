@@ -17,31 +17,32 @@ const OWN: [&str; 8] = ["--array", "-a", "--job-name", "-J", "--wrap", "--wait",
 pub(super) enum Executor {
     /// This machine.
     Local,
-    /// Slurm: the cells without a record are submitted as arrays of jobs, and left.
+    /// Slurm: submit the cells without a record as job arrays, and return.
     Slurm,
-    /// Nobody: the run folder is made, and the ids of the cells without a record are printed, a plan for `sharpbench cell`.
+    /// Train nothing: create the run folder and print the ids of the cells without a record, a plan
+    /// for `sharpbench cell`.
     Plan,
 }
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct Args {
-    /// Who trains (docs/cluster.md). All that follows is for slurm.
+    /// Where the cells are trained (docs/cluster.md). The options below are for slurm.
     #[arg(long, value_enum, default_value = "local")]
     pub(super) executor: Executor,
     /// Partition.
     #[arg(long, value_name = "NAME")]
     partition: Option<String>,
-    /// Account that pays.
+    /// Account to charge.
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
     /// Quality of service.
     #[arg(long, value_name = "NAME")]
     qos: Option<String>,
-    /// Time limit of a task, for all its cells, such as 02:00:00 [default: the partition's].
+    /// Time limit of a task, covering all its cells, such as 02:00:00 [default: the partition's].
     #[arg(long, value_name = "TIME")]
     time: Option<String>,
-    /// CPUs of a task; as many threads compute [default: 1].
+    /// CPUs, and compute threads, of a task [default: 1].
     #[arg(long, value_name = "N")]
     cpus: Option<std::num::NonZeroUsize>,
     /// Memory of a task [default: 4G].
@@ -50,35 +51,37 @@ pub(super) struct Args {
     /// Generic resources of a task, such as gpu:1.
     #[arg(long, value_name = "LIST")]
     gres: Option<String>,
-    /// Features that nodes must have: times of different types of node are not compared.
+    /// Features that nodes must have. Times from different types of node are not compared.
     #[arg(long, value_name = "LIST")]
     constraint: Option<String>,
-    /// Tasks that run at once, of each array [default: as many as the cluster lets].
+    /// Tasks of each array that run at once [default: as many as the cluster allows].
     #[arg(long, value_name = "N")]
     array_limit: Option<std::num::NonZeroUsize>,
-    /// Tasks of an array at most: more cells make more arrays [default: 1000, or the cluster's MaxArraySize].
+    /// Largest number of tasks in an array; more cells are split over several arrays [default:
+    /// 1000, or the cluster's MaxArraySize].
     #[arg(long, value_name = "N")]
     array_max: Option<std::num::NonZeroUsize>,
-    /// Cells that a task trains, one after another: for cells of less than about a minute [default: 1].
+    /// Cells that a task trains one after another; useful for cells of less than about a minute
+    /// [default: 1].
     #[arg(long, value_name = "N")]
     cells_per_task: Option<std::num::NonZeroUsize>,
-    /// A file that every task's shell reads before, to load modules and the like.
+    /// Shell script that every task sources first, for example to load modules.
     #[arg(long, value_name = "FILE")]
     setup: Option<PathBuf>,
-    /// One more option of sbatch, such as --sbatch-arg=--nice=100; may be given several times.
+    /// Additional option for sbatch, such as --sbatch-arg=--nice=100; may be given several times.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     sbatch_arg: Vec<String>,
-    /// Show what would be submitted, and do nothing.
+    /// Print what would be submitted, and submit nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Wait until the cells are trained, then print the report; cells that met bad places are submitted again. Ctrl-C ends the waiting, not
-    /// the cells.
+    /// Wait until the cells are trained, then print the report. Cells that failed with an
+    /// environment error are submitted again. Ctrl-C stops the waiting, not the cells.
     #[arg(long)]
     pub(super) wait: bool,
-    /// Seconds between two questions to Slurm, with --wait [default: 30].
+    /// Seconds between queries to Slurm, with --wait [default: 30].
     #[arg(long, value_name = "SECONDS")]
     pub(super) poll: Option<u64>,
-    /// Submit cells too that have failed and would fail again.
+    /// Also submit cells that have failed and are expected to fail again.
     #[arg(long)]
     pub(super) retry_failed: bool,
 }
@@ -110,24 +113,25 @@ impl Args {
         };
         let is_slurm = self.executor == Executor::Slurm;
         let (foreign, whose) = match self.executor {
-            Executor::Slurm => (given(local), "of --executor local; tasks have --cpus, --mem and --array-limit"),
+            Executor::Slurm => (given(local), "for --executor local; use --cpus, --mem or --array-limit instead"),
             Executor::Local => (given(&own), "for --executor slurm; add that"),
-            Executor::Plan => {
-                ([given(local), given(&own)].concat(), "of no use to --executor plan, which trains nothing")
-            }
+            Executor::Plan => (
+                [given(local), given(&own)].concat(),
+                "of no use to --executor plan, which trains nothing; use another executor",
+            ),
         };
         if !foreign.is_empty() {
             let verb = if foreign.len() == 1 { "is" } else { "are" };
             return Err(Error::Usage(format!("{} {verb} {whose}, or remove it", foreign.join(", "))));
         }
         if self.poll.is_some() && !self.wait {
-            return Err(Error::Usage("--poll is for --wait; add that, or remove it".into()));
+            return Err(Error::Usage("--poll is for --wait; add --wait, or remove --poll".into()));
         }
         for option in self.sbatch_arg.iter().filter(|_| is_slurm) {
             let name = option.split('=').next().unwrap_or_default();
             if !option.starts_with('-') || OWN.contains(&name) {
                 return Err(Error::Usage(format!(
-                    "--sbatch-arg={option} is no option that can be added; write one as --sbatch-arg=--name=value, and none of {}",
+                    "--sbatch-arg={option} cannot be added; write it as --sbatch-arg=--name=value, with a name other than {}",
                     OWN.join(" ")
                 )));
             }
@@ -144,7 +148,10 @@ impl Args {
             |given: Option<std::num::NonZeroUsize>, default| given.map_or(default, std::num::NonZeroUsize::get);
         let setup = self.setup.as_deref().map(slurm::absolute).transpose()?;
         if let Some(setup) = setup.as_ref().filter(|setup| !setup.is_file()) {
-            return Err(Error::Usage(format!("--setup {} is not there, or no file", setup.display())));
+            return Err(Error::Usage(format!(
+                "--setup {} does not exist or is not a file; name a shell script",
+                setup.display()
+            )));
         }
         Ok(Resources {
             partition: self.partition.clone(),

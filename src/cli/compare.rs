@@ -16,17 +16,17 @@ const LONGEST_GATE: u64 = 1 << 20;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The run folder to compare with.
+    /// Run folder of the baseline.
     baseline: PathBuf,
-    /// The run folder to judge.
+    /// Run folder to judge.
     run: PathBuf,
-    /// Rules, such as ci/gate.toml (docs/gate.md); without it the default ones.
+    /// File of rules, such as ci/gate.toml (docs/gate.md) [default: built-in rules].
     #[arg(long, value_name = "FILE")]
     gate: Option<PathBuf>,
-    /// Differences of the runs themselves to accept; otherwise they are refused.
+    /// Differences between the runs to accept; all others are refused.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
     allow: Vec<Allow>,
-    /// How to print it.
+    /// Format of the comparison.
     #[arg(long, value_enum, default_value = "table")]
     format: ComparisonFormat,
 }

@@ -12,24 +12,26 @@ use crate::terminal::{self, WIDTH, wrapped};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Args {
-    /// Show every data set and where it can be had.
+    /// List every data set and where it comes from.
     List,
-    /// Fetch a data set from the hub into the cache, and check it.
+    /// Fetch a data set from the hub into the cache and check it.
     Fetch {
         /// Name of the data set.
         name: String,
     },
-    /// Read every sample of a data set: counts, digests, class balance, unreadable files, a sheet of pictures to look at.
+    /// Read every sample of a data set and show counts, digests, class balance and unreadable
+    /// files; also write a contact sheet of pictures.
     Verify {
         /// Name of the data set, or a directory that holds one.
         what: String,
-        /// Where a named set comes from: hub (cache first), stand-in, or a directory [default: hub, or what is embedded].
+        /// Where a named data set comes from: hub (cache first), stand-in, or a directory [default:
+        /// hub, or the embedded data].
         #[arg(long, value_name = "SOURCE")]
         data: Option<DataSource>,
         /// Never use the network.
         #[arg(long)]
         offline: bool,
-        /// Where to write the pictures [default: reports/contact-sheet-NAME.png].
+        /// Where to write the contact sheet [default: reports/contact-sheet-NAME.png].
         #[arg(long, value_name = "FILE.png")]
         contact_sheet: Option<PathBuf>,
     },
@@ -44,9 +46,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
                 return super::print(format!("{name} is part of the program; there is nothing to fetch\n"));
             }
             if entry.photographs {
-                return Err(Error::Usage(format!(
-                    "{name} is read from a directory of yours; there is nothing to fetch"
-                )));
+                return Err(Error::Usage(format!("{name} is read from your own directory; there is nothing to fetch")));
             }
             let found = verified(entry, &DataSource::Hub, false)?;
             super::print(super::printable(&text(&found)))?;

@@ -37,7 +37,7 @@ impl RunDevice {
 /// In words: why the node cannot be used.
 pub(super) fn of_task(choice: DeviceChoice, needs_gpu: bool) -> std::result::Result<Compute, String> {
     if needs_gpu && std::env::var("CUDA_VISIBLE_DEVICES").unwrap_or_default().is_empty() {
-        return Err("a GPU was asked for and none was given (CUDA_VISIBLE_DEVICES is empty)".into());
+        return Err("a GPU was requested, but none was assigned (CUDA_VISIBLE_DEVICES is empty)".into());
     }
     let choice = match choice {
         DeviceChoice::Auto if needs_gpu && cfg!(feature = "cuda") => DeviceChoice::Cuda(0),
@@ -49,7 +49,7 @@ pub(super) fn of_task(choice: DeviceChoice, needs_gpu: bool) -> std::result::Res
 /// Says what is there of a device, or why it is not.
 pub(super) fn describe(choice: DeviceChoice) -> String {
     match Compute::open(choice) {
-        Ok(found) => found.gpu().unwrap_or("is there").to_string(),
+        Ok(found) => found.gpu().unwrap_or("available").to_string(),
         Err(e) => e.to_string().trim_start_matches(&format!("device {choice} ")).to_string(),
     }
 }

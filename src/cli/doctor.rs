@@ -18,21 +18,21 @@ fn text() -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let mut line = |name: &str, about: &str| writeln!(text, "{name:<12}{about}").ok();
-    let revision = option_env!("SHARPBENCH_GIT_REVISION").unwrap_or("of no known revision");
+    let revision = option_env!("SHARPBENCH_GIT_REVISION").unwrap_or("revision unknown");
     line("program", &format!("sharpbench {} ({revision})", env!("CARGO_PKG_VERSION")));
     let machine = Machine::this();
     line("CPU", &machine.kind());
     let (all, own) = (machine.cpus, available().len());
-    let kept = if own > 0 && own < all { format!(" (this process is kept on {own})") } else { String::new() };
+    let kept = if own > 0 && own < all { format!(" (this process is restricted to {own})") } else { String::new() };
     line("threads", &format!("{} of {all} CPUs{kept}", rayon::current_num_threads()));
     line("cuda:0", &device::describe(DeviceChoice::Cuda(0)));
     line("metal", &device::describe(DeviceChoice::Metal));
     line("auto", &format!("trainings without --device use {}", device::describe_default()));
     let cache = hub_cache();
-    let there = if cache.is_dir() { "" } else { ", which is not there yet" };
+    let there = if cache.is_dir() { "" } else { ", which does not exist yet" };
     line("hub cache", &format!("{}{there}", cache.display()));
     let token = if std::env::var_os("HF_TOKEN").is_some() { "HF_TOKEN is set" } else { "HF_TOKEN is not set" };
-    line("hub token", &format!("{token}; the data sets here need none"));
+    line("hub token", &format!("{token}; no data set here needs one"));
     line("Slurm", &slurm());
     text
 }

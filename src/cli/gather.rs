@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::record::{RunFolder, RunManifest, Selection};
 use crate::report::{EXPORTERS, Layout, Options, Report, figures};
 
-/// Needs nothing but the folder. Exit codes: 0 every cell has its record, 3 some have none, which are named.
+/// Reads only the run folder. Exit codes: 0 every cell has a record, 3 some have none; they are
+/// listed on stderr.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A run folder.
@@ -41,7 +42,7 @@ pub(super) fn publish(
     let All { report, manifest: plan, records } =
         super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
     let figures = figures(&Report::of_plan(&plan, &records)).unwrap_or_else(|e| {
-        super::tell(&format!("warning: {e}; the report goes without"));
+        super::tell(&format!("warning: {e}; the report has no figures"));
         Vec::new()
     });
     let stem = format!("{}-{}-{}", manifest.suite, manifest.profile, manifest.data);

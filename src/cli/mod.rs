@@ -55,13 +55,15 @@ struct Cli {
 enum Command {
     /// Train the cells of a suite that have no record yet, then print the table.
     Suite(Box<suite::Args>),
-    /// Tell how the cells of a run stand: finished, at work on a cluster, failed, lost.
+    /// Show the state of the cells of a run: finished, running on a cluster, failed, lost.
     Status(status::Args),
-    /// End the cells of a run that are on a cluster.
+    /// Cancel the cells of a run that are queued or running on a cluster.
     Cancel(cancel::Args),
-    /// Print and keep the report of a run that a cluster, or others, have trained.
+    /// Print the report of a run that a cluster or other processes have trained, and save it with
+    /// the run.
     Gather(gather::Args),
-    /// Train one cell of a run, by its place in a plan: a task for Slurm, Kubernetes, GNU parallel and the like.
+    /// Train one cell of a run, given its index in a plan: a task for Slurm, Kubernetes, GNU
+    /// parallel and the like.
     Cell(cell::Args),
     /// Show suites, models, data sets and optimizers.
     List,
@@ -76,11 +78,11 @@ enum Command {
     Report(report::Args),
     /// Compare a run with a baseline: improved, unchanged, regressed, undecided, new, missing.
     Compare(compare::Args),
-    /// Say what of this machine a training can use, and why not more.
+    /// Show which CPUs and GPUs of this machine trainings can use, and why not others.
     Doctor,
-    /// Replay a parity case and compare with its expected weights.
+    /// Replay parity cases and compare the results with the expected weights.
     Parity(parity::Args),
-    /// Train cells of a run whose ids come on stdin: a child of `suite --jobs`.
+    /// Train the cells of a run whose ids are read from stdin: a child of `suite --jobs`.
     #[command(hide = true)]
     Work(work::Args),
     /// Print the JSON Schema of suite files.

@@ -16,13 +16,13 @@ pub(super) struct Opening {
     /// Never use the network.
     #[arg(long)]
     pub(super) offline: bool,
-    /// Keep final weights.
+    /// Save the final weights.
     #[arg(long)]
     pub(super) save_weights: bool,
-    /// Where to train: auto (a GPU that this program was built for, if one is there), cpu, cuda:N or metal.
+    /// Device to train on: auto (a GPU that this program was built for, if there is one), cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     pub(super) device: DeviceChoice,
-    /// Epochs after which a cell at work is kept, 0 for never [default: about once a minute].
+    /// Epochs between checkpoints of a running cell, 0 for none [default: about once a minute].
     #[arg(long, value_name = "N")]
     pub(super) checkpoint: Option<usize>,
 }
@@ -51,7 +51,7 @@ impl Opening {
         let data = data::load(&wanted.data, source, &fetch)?;
         if data.provenance.sha256 != manifest.data_sha256 {
             return Err(wrong(format!(
-                "its data have the SHA-256 {}, those here {}; use the data that it was begun with",
+                "its data have the SHA-256 {}, those here {}; use the data that the run was started with",
                 manifest.data_sha256, data.provenance.sha256
             )));
         }

@@ -14,7 +14,7 @@ pub(super) struct Args {
     /// Parity cases (docs/parity.md).
     #[arg(required = true)]
     cases: Vec<PathBuf>,
-    /// Where to replay them: auto, cpu, cuda:N or metal.
+    /// Device to replay them on: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
 }

@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Run folder to take measured times from [default: that of the suite, if it exists].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// A row per cell, with its id.
+    /// Show a row per cell, with its id.
     #[arg(long)]
     wide: bool,
     /// Print JSON: the cells as they are recorded, each with its id and FLOPs.
@@ -142,7 +142,7 @@ fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
     let time = if planned.iter().all(|p| p.expected_seconds.is_some()) {
         "time: of training, from measured cells"
     } else {
-        "no time is measured yet: run the suite once"
+        "no times have been measured yet: run the suite once"
     };
     format!(
         "{} {}: {} cells\n{}{}\n{}\n{}{}",

@@ -8,13 +8,13 @@ use crate::terminal;
 
 #[derive(clap::Args)]
 pub(super) struct Printing {
-    /// How to print the report.
+    /// Format of the report.
     #[arg(long, value_enum, default_value = "table")]
     pub(super) format: &'static Exporter,
-    /// Every column of a table, not only those that fit 80 columns of text.
+    /// Show every column of the table, not only those that fit in 80 characters.
     #[arg(long)]
     wide: bool,
-    /// What each column means, below the table.
+    /// Explain each column below the table.
     #[arg(long)]
     explain: bool,
 }
@@ -27,7 +27,7 @@ impl Printing {
             return Ok(());
         }
         Err(Error::Usage(format!(
-            "--format {} is no text for a terminal; write it to a file: > cells.{}",
+            "--format {} is binary and not for a terminal; write it to a file: > cells.{}",
             format.name, format.extension
         )))
     }

@@ -172,7 +172,7 @@ impl Watcher for Progress {
         self.work_left = self.work_left.saturating_sub(self.cell_kept);
         if steps > 0 {
             let all = cell.epochs * cell.steps_per_epoch();
-            self.say(&format!("{} goes on after {steps} of its {all} steps", self.label));
+            self.say(&format!("{} resumes after {steps} of its {all} steps", self.label));
         }
         let Some(bars) = &self.bars else { return };
         bars.cells.set_message(self.label.clone());
@@ -205,7 +205,7 @@ impl Watcher for Progress {
     }
 
     fn wait(&mut self, cells: usize) {
-        self.say(&format!("waiting for {cells} cells that another process trains"));
+        self.say(&format!("waiting for {cells} cells that another process is training"));
     }
 
     fn warn(&mut self, message: &str) {

@@ -15,16 +15,18 @@ pub(super) struct Args {
     runs: Vec<PathBuf>,
     #[command(flatten)]
     printing: Printing,
-    /// The loss of accuracy that claims of "no loss" allow, in points.
+    /// Loss of accuracy that a claim of "no loss" allows, in points.
     #[arg(long, value_name = "POINTS", default_value_t = 100.0 * Options::default().margin, value_parser = points)]
     margin: f64,
-    /// The test accuracy that trainings are timed to, in percent; the reference SGD's last one, of its worst seed, unless given.
+    /// Test accuracy to which trainings are timed, in percent [default: the last accuracy of the
+    /// reference SGD's worst seed].
     #[arg(long, value_name = "PERCENT", value_parser = points)]
     target: Option<f64>,
-    /// Also draw what was measured of curvature (SVG, PNG, and series as CSV) into this folder.
+    /// Also write figures of the measured curvature (SVG, PNG, and the series as CSV) to this
+    /// folder.
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
-    /// Also write TensorBoard event files, a folder for each cell, into this folder.
+    /// Also write TensorBoard event files to this folder, in a subfolder for each cell.
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
 }
@@ -39,7 +41,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(folder) = &args.figures {
         if figures.is_empty() {
             return Err(Error::Usage(
-                "there is nothing to draw: no finished cell has measured curvature; a suite asks for it with measure = { edge = 20 } \
+                "there is nothing to draw: no finished cell has measured curvature; request it in the suite with measure = { edge = 20 } \
                  or measure = { sharpness = \"last\", density = true }"
                     .into(),
             ));
@@ -57,7 +59,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
 /// A number of percent or points above 0.
 fn points(text: &str) -> std::result::Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|points| *points > 0.0 && *points <= 100.0);
-    number.ok_or_else(|| "expected a number above 0, of at most 100".into())
+    number.ok_or_else(|| "expected a number above 0 and at most 100".into())
 }
 
 /// 0 for a complete run; 3, with a word on stderr, for one that lacks cells.
@@ -66,7 +68,7 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     super::tell(&format!(
-        "incomplete: {} of {} cells are finished; type the suite command again to train the rest",
+        "incomplete: {} of {} cells are finished; rerun the suite command to train the rest",
         report.cells_finished, report.cells_planned
     ));
     ExitCode::from(super::EXIT_INCOMPLETE)

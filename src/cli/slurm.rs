@@ -13,7 +13,7 @@ use crate::exec::Stop;
 use crate::exec::slurm::{self, Acceptance, Resources, Slurm, Standing, SubmissionRequest, Survey, Tracker};
 use crate::record::{FailureClass, RunFolder, Selection, bad_nodes};
 
-/// How often cells that met bad places are submitted again while this process waits.
+/// How often cells with environment errors are submitted again while this process waits.
 const ROUNDS: usize = 3;
 /// How often to listen for signals while waiting.
 const TICK: Duration = Duration::from_millis(200);
@@ -38,7 +38,7 @@ impl ClusterRun<'_> {
         slurm::check_path(&path)?;
         if let Some(why) = slurm::unshared(&path) {
             super::tell(&format!(
-                "warning: {} is {why}, which other nodes are unlikely to see; use --out",
+                "warning: {} is {why}, which other nodes probably cannot see; choose a shared folder with --out",
                 path.display()
             ));
         }
@@ -54,7 +54,9 @@ impl ClusterRun<'_> {
             if in_flight > 0 {
                 self.say(&format!("{in_flight} more are in flight"));
             }
-            self.say(&format!("`sharpbench status {path}` tells how they stand, `sharpbench gather {path}` reports"));
+            self.say(&format!(
+                "`sharpbench status {path}` shows their state, `sharpbench gather {path}` prints the report"
+            ));
             return Ok(ExitCode::SUCCESS);
         }
         let survey = tracker.look(false)?;
@@ -68,7 +70,7 @@ impl ClusterRun<'_> {
         let client = Slurm::on_path();
         let survey = Tracker::new(&client, self.selection).look(false)?;
         if let Some(silence) = &survey.silence {
-            super::tell(&format!("warning: it is not known what is in flight ({silence})"));
+            super::tell(&format!("warning: it is not known which cells are in flight ({silence})"));
         }
         let open = ids(&survey, |standing| standing.is_missing(self.args.retry_failed));
         let (resources, arguments) = (self.args.resources()?, self.arguments()?);
@@ -123,7 +125,7 @@ impl ClusterRun<'_> {
         let survey = tracker.look(true)?;
         if let Some(silence) = &survey.silence {
             return Err(Error::Usage(format!(
-                "it is not known which cells are in flight ({silence}); type the same command again later"
+                "it is not known which cells are in flight ({silence}); rerun the same command later"
             )));
         }
         let (open, in_flight) = (ids(&survey, is_missing), survey.in_flight());
@@ -133,12 +135,12 @@ impl ClusterRun<'_> {
         let (resources, arguments) = (self.args.resources()?, self.arguments()?);
         if resources.wants_gpu() && !cfg!(feature = "cuda") {
             super::tell(
-                "warning: GPUs are asked for, and this program was built without CUDA (docs/gpu.md): the cells train on CPUs",
+                "warning: GPUs are requested, but this program was built without CUDA (docs/gpu.md); the cells will train on CPUs",
             );
         }
         let avoided = bad_nodes(survey.failures());
         if !avoided.is_empty() {
-            super::tell(&format!("warning: cells have failed on {} again and again: not used", avoided.join(", ")));
+            super::tell(&format!("warning: excluding {}, where cells have failed repeatedly", avoided.join(", ")));
         }
         let request = self.request(&open, &resources, &arguments, &avoided);
         let chunk = slurm::chunk(&resources, client.largest_array()?);
@@ -174,7 +176,7 @@ impl ClusterRun<'_> {
             }
             if let Some(signal) = status::sleep(poll, TICK, &stop) {
                 super::tell(
-                    "no longer waiting; the cells go on: `sharpbench status` tells how they stand, `sharpbench cancel` ends them",
+                    "stopped waiting; the cells keep running: `sharpbench status` shows their state, `sharpbench cancel` ends them",
                 );
                 return Ok(ExitCode::from(super::EXIT_SIGNAL + signal));
             }
@@ -210,10 +212,11 @@ pub(super) fn refuse_busy(folder: &RunFolder) -> Result<()> {
     }
     let why = match slurm::is_busy(&Slurm::on_path(), &submissions).unwrap_or_else(|e| Err(e.to_string())) {
         Ok(false) => return Ok(()),
-        Ok(true) => "cells of it are in flight".to_string(),
-        Err(silence) => format!("it is not known whether cells of it are in flight ({silence})"),
+        Ok(true) => "some of its cells are in flight".to_string(),
+        Err(silence) => format!("it is not known whether some of its cells are in flight ({silence})"),
     };
     let path = folder.path().display();
-    let message = format!("--fresh would empty it, but {why}; `sharpbench cancel {path}` first, or use another --out");
+    let message =
+        format!("--fresh would empty it, but {why}; run `sharpbench cancel {path}` first, or use another --out");
     Err(Error::Run { path: folder.path().into(), message })
 }

@@ -11,20 +11,20 @@ use crate::exec::Stop;
 use crate::exec::slurm::{Slurm, Standing, Survey, Tracker, stuck};
 use crate::record::{RunFolder, Selection};
 
-/// Seconds between two questions to Slurm.
+/// Seconds between queries to Slurm.
 pub(super) const POLL: u64 = 30;
 /// How often to listen for signals.
 const TICK: Duration = Duration::from_millis(200);
 
-/// Exit codes: 0 every cell has its record, 3 some have none.
+/// Exit codes: 0 every cell has a record, 3 some have none.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A run folder.
     run: PathBuf,
-    /// Tell again whenever something changes, until nothing is in flight.
+    /// Print the state again whenever it changes, until nothing is in flight.
     #[arg(long)]
     watch: bool,
-    /// Seconds between two questions to Slurm, with --watch.
+    /// Seconds between queries to Slurm, with --watch.
     #[arg(long, value_name = "SECONDS", default_value_t = POLL, requires = "watch")]
     poll: u64,
 }
@@ -86,7 +86,8 @@ fn describe(survey: &Survey<'_>) -> String {
         _ => None,
     });
     lines.extend(missing(survey));
-    lines.extend(survey.silence.as_ref().map(|silence| format!("what is in flight is not known: {silence}")));
+    lines
+        .extend(survey.silence.as_ref().map(|silence| format!("it is not known which cells are in flight: {silence}")));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -114,7 +115,7 @@ pub(super) fn missing(survey: &Survey<'_>) -> Vec<String> {
             Some(format!("failed: {} (attempt {}{job})", failure.reason, failure.attempt))
         }
         Standing::Ended(fate) => {
-            let how = fate.how.as_deref().unwrap_or("Slurm has forgotten why");
+            let how = fate.how.as_deref().unwrap_or("Slurm no longer knows why");
             let log = fate.log.as_ref().map_or_else(String::new, |log| format!(", log {}", log.display()));
             Some(format!("ended without a record: {how} (job {}_{}{log})", fate.job, fate.task))
         }

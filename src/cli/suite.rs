@@ -35,31 +35,35 @@ pub(super) struct Args {
     /// Run folder [default: reports/<suite>-<profile>-<data>].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Remove the run that the folder holds and start anew.
+    /// Remove the run in the folder and start over.
     #[arg(long)]
     fresh: bool,
-    /// Keep the final weights of the cells trained now, as safetensors with PyTorch's names, under weights/.
+    /// Save the final weights of the cells trained now under weights/, as safetensors with
+    /// PyTorch's names.
     #[arg(long)]
     save_weights: bool,
     /// Never use the network.
     #[arg(long)]
     offline: bool,
-    /// Threads that compute, of each cell [default: all CPUs, or RAYON_NUM_THREADS; with --jobs, an equal share of the CPUs].
+    /// Compute threads of each cell [default: all CPUs, or RAYON_NUM_THREADS; with --jobs, an equal
+    /// share of the CPUs].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Cells to train at once, each in a process of its own that stays on its share of the CPUs. Their times are marked, and not compared
-    /// with those of cells that were trained alone.
+    /// Cells to train at once, each in its own process, pinned to its share of the CPUs. Their
+    /// times are marked and not compared with those of cells trained alone.
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
-    /// Memory that all of them together may take, such as 8GiB: where they take more, fewer are trained at once.
+    /// Total memory limit of the processes of --jobs, such as 8GiB; if they exceed it, fewer cells run at
+    /// once.
     #[arg(long, value_name = "SIZE")]
     max_memory: Option<bytesize::ByteSize>,
-    /// Where to train: auto (a GPU that this program was built for, if one is there), cpu, cuda:N or metal.
+    /// Device to train on: auto (a GPU that this program was built for, if there is one), cpu,
+    /// cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     #[command(flatten)]
     printing: Printing,
-    /// No progress on stderr, only warnings.
+    /// Print no progress on stderr, only warnings.
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
@@ -89,9 +93,7 @@ fn check(args: &Args) -> Result<()> {
         return Err(Error::Usage("--jobs 0 cannot train anything; use at least 1".into()));
     }
     if args.max_memory.is_some() && (args.jobs == 1 || !cfg!(target_os = "linux")) {
-        return Err(Error::Usage(
-            "--max-memory bounds the processes of --jobs N, from 2 on, and on Linux alone; remove it".into(),
-        ));
+        return Err(Error::Usage("--max-memory applies only to --jobs 2 or more, and only on Linux; remove it".into()));
     }
     args.cluster.check(&[
         ("--jobs", args.jobs != 1),
@@ -211,9 +213,7 @@ fn report(args: &Args, run: &OpenRun, ended: Ended) -> Result<ExitCode> {
     match ended {
         Ended::Finished => super::gather::publish(&args.printing, args.quiet, &run.folder, &run.manifest),
         Ended::Stopped(signal) => {
-            super::tell(
-                "stopped after a step, which is kept; type the same command again (without --fresh) to go on there",
-            );
+            super::tell("stopped and checkpointed; rerun the same command (without --fresh) to resume");
             Ok(ExitCode::from(super::EXIT_SIGNAL + signal))
         }
     }

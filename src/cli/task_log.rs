@@ -49,7 +49,7 @@ impl Watcher for TaskLog {
         self.line(if steps == 0 {
             format!("{}: starts", self.label)
         } else {
-            format!("{}: goes on after {steps} steps", self.label)
+            format!("{}: resumes after {steps} steps", self.label)
         });
     }
 

@@ -20,13 +20,13 @@ pub(super) struct Args {
     run: PathBuf,
     #[command(flatten)]
     opening: Opening,
-    /// Threads that compute.
+    /// Compute threads.
     #[arg(long, value_name = "N")]
     threads: usize,
-    /// CPUs to stay on.
+    /// CPUs to pin this process to.
     #[arg(long, value_delimiter = ',', value_name = "CPU,...")]
     cpus: Vec<usize>,
-    /// Cells that are trained at once on this machine.
+    /// Cells trained at once on this machine.
     #[arg(long, value_name = "N")]
     jobs: usize,
 }
@@ -53,7 +53,7 @@ impl Watcher for Quiet {
 
 pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     if !args.cpus.is_empty() && !pin(&args.cpus) {
-        super::tell("warning: this process cannot be kept on its CPUs");
+        super::tell("warning: this process cannot be pinned to its CPUs");
     }
     super::set_threads(Some(args.threads))?;
     let folder = RunFolder::at(&args.run);

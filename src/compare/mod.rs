@@ -125,7 +125,7 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     let (old, new) = (baseline.manifest, run.manifest);
     let refuse = |what: &str, old: &str, new: &str, allow: &str| {
         Err(Error::Usage(format!(
-            "the baseline and the run have different {what}: {old}, {new}; compare runs of one kind, or say --allow {allow}"
+            "the baseline and the run have different {what}: {old}, {new}; compare like runs, or add --allow {allow}"
         )))
     };
     if (&old.data, &old.data_sha256) != (&new.data, &new.data_sha256) && !allowed.data {
@@ -161,13 +161,15 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     let all_times = times.and_then(|rule| verdicts::all_times([baseline, run], rule, tests));
     let mut notes = Vec::new();
     if !alike.data {
-        notes.push("on different data: weights and what masks chose are not compared".into());
+        notes.push("different data: weights and mask choices are not compared".into());
     }
     if !same_machine {
-        notes.push("not on one type of machine: weights and times are not compared".into());
+        notes.push("different types of machine: weights and times are not compared".into());
     } else if gate.time.is_some() && all_times.is_none() {
-        notes
-            .push("times are not judged: the reference step was measured fewer than twice beside cells of both".into());
+        notes.push(
+            "times are not judged: the reference step was measured fewer than twice alongside cells that both have"
+                .into(),
+        );
     }
     let verdict = settings.iter().map(|s| s.verdict).chain(all_times.as_ref().map(|c| c.verdict)).max();
     Ok(RunComparison {

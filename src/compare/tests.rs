@@ -191,7 +191,7 @@ fn only_like_is_compared_with_like() {
     let github =
         compare(old, new, &Gate::default(), machine).and_then(|c| c.render(ComparisonFormat::Github)).expect("text");
     assert!(
-        github.starts_with("::notice title=cifar10 smoke::") && github.contains("not on one type of machine"),
+        github.starts_with("::notice title=cifar10 smoke::") && github.contains("different types of machine"),
         "{github}"
     );
     let other = RunManifest { suite_hash: "another".into(), ..manifest.clone() };

@@ -10,7 +10,7 @@ use sharpbench_kernels::PaddedCrop;
 use super::{Input, Normalise};
 use crate::random::{below, unit};
 
-/// What a suite says about augmentation. Everything is off unless said.
+/// Augmentation of training samples. Everything is off by default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Augment {

@@ -72,7 +72,7 @@ fn checked(path: PathBuf) -> Result<HubFile> {
     let blob = std::fs::canonicalize(&path).map_err(Error::io("resolve", &path))?;
     let tag = blob.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     if tag.len() == 64 && tag.bytes().all(|b| b.is_ascii_hexdigit()) {
-        let remedy = format!("delete {} and run again to fetch it anew", blob.display());
+        let remedy = format!("delete {} and rerun to fetch it again", blob.display());
         checksums::check(&path.display().to_string(), &sha256, &tag.to_lowercase(), &remedy)?;
     }
     let commit = commit(&path);

@@ -61,7 +61,7 @@ impl IdxSet {
                 Some(listed) => (digest::sha256_file(&path)?, listed),
                 None => (sha256.clone(), original.to_string()),
             };
-            let remedy = "fetch it anew (for changed images of your own, add a SHA256SUMS file)";
+            let remedy = "fetch it again (for your own modified images, add a SHA256SUMS file)";
             checksums::check(&path.display().to_string(), &found, &expected, remedy)?;
             files.push(FileDigest { file: file.into(), sha256 });
             paths.push(path);
@@ -111,7 +111,7 @@ fn unpacked(path: &Path) -> Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     let read = GzDecoder::new(packed.as_slice()).take(MOST_BYTES + 1).read_to_end(&mut bytes);
-    let wrong = |what: &str| Error::Data(format!("{} cannot be unpacked ({what}); fetch it anew", path.display()));
+    let wrong = |what: &str| Error::Data(format!("{} cannot be unpacked ({what}); fetch it again", path.display()));
     match read {
         Ok(_) if bytes.len() as u64 > MOST_BYTES => Err(wrong(&format!("it is longer than {MOST_BYTES} bytes"))),
         Ok(_) => Ok(bytes),
@@ -124,21 +124,21 @@ fn body<const N: usize>(bytes: &[u8]) -> std::result::Result<([usize; N], &[u8])
     let number = |i: usize| bytes.get(4 * i..4 * i + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     let magic = 0x0800 + N as u32;
     match number(0) {
-        None => return Err("it is empty or truncated; fetch it anew".into()),
+        None => return Err("it is empty or truncated; fetch it again".into()),
         Some(found) if found != magic => {
-            return Err(format!("its magic number is {found}, expected {magic}: it is another file; fetch it anew"));
+            return Err(format!("its magic number is {found}, expected {magic}: it is another file; fetch it again"));
         }
         Some(_) => {}
     }
     let mut dims = [0; N];
     for (i, dim) in dims.iter_mut().enumerate() {
-        *dim = number(i + 1).ok_or("it is truncated; fetch it anew")? as usize;
+        *dim = number(i + 1).ok_or("it is truncated; fetch it again")? as usize;
     }
     let body = &bytes[4 * (N + 1)..];
     let expected = dims.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
     if expected != Some(body.len()) {
         return Err(format!(
-            "it has {} bytes where its header says {}: it is truncated or damaged; fetch it anew",
+            "it has {} bytes where its header says {}: it is truncated or damaged; fetch it again",
             body.len(),
             dims.map(|d| d.to_string()).join(" x ")
         ));
@@ -161,7 +161,7 @@ pub(super) fn labels(bytes: &[u8]) -> std::result::Result<&[u8], String> {
     let ([_], labels) = body::<1>(bytes)?;
     match labels.iter().enumerate().find(|(_, label)| usize::from(**label) >= CLASSES) {
         Some((index, label)) => {
-            Err(format!("label {index} is {label}, outside 0..{CLASSES}; the file is damaged, fetch it anew"))
+            Err(format!("label {index} is {label}, outside 0..{CLASSES}; the file is damaged, fetch it again"))
         }
         None => Ok(labels),
     }

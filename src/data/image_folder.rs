@@ -99,7 +99,7 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
         .num_threads(rayon::current_num_threads())
         .thread_name(|i| format!("decode-{i}"))
         .build();
-    let pool = Arc::new(pool.map_err(|e| Error::Usage(format!("the threads that decode cannot be started: {e}")))?);
+    let pool = Arc::new(pool.map_err(|e| Error::Usage(format!("the decoding threads cannot be started: {e}")))?);
     let folder = |directory: PathBuf| -> Result<Box<dyn Samples>> {
         Ok(Box::new(Folder {
             photographs: list(&directory, &classes)?,
@@ -216,13 +216,12 @@ impl Folder {
         // data.
         let decoded = match bounded::read(&path, MOST_BYTES) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && expected == 0 => {
-                Err("it is a link to nothing".into())
+                Err("it is a broken symbolic link".into())
             }
             Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(e.to_string()),
             Ok(bytes) if bytes.len() as u64 != expected => {
                 return Err(Error::Data(format!(
-                    "{} has changed since the run began: it has {} bytes, {expected} then; put the file back, or start anew with \
-                     another --out",
+                    "{} has changed since the run began: it has {} bytes, {expected} then; restore the file, or start over with another --out",
                     path.display(),
                     bytes.len()
                 )));
@@ -236,7 +235,7 @@ impl Folder {
                 Ok(None)
             }
             Err(reason) => Err(Error::Data(format!(
-                "{} cannot be read ({reason}); replace it, or say data.unreadable = \"skip\" in the suite",
+                "{} cannot be read ({reason}); replace it, or set data.unreadable = \"skip\" in the suite",
                 path.display()
             ))),
         }

@@ -81,14 +81,14 @@ pub struct DataSpec {
     pub centre_pixels: bool,
 }
 
-/// What is done about images that cannot be read, of a set whose images are read while it trains.
+/// Handling of images that cannot be read, for a data set that is read during training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnUnreadable {
     /// The run ends.
     #[default]
     Error,
-    /// Those that cannot be decoded are left out of their batches, counted on stderr and named in the record.
+    /// Undecodable images are left out of their batches, counted on stderr and named in the record.
     Skip,
 }
 
@@ -281,7 +281,7 @@ impl DataSetEntry {
         let amount = |key: &str, asked: Option<usize>, split: usize| match (asked, self.available) {
             (None, Some(available)) => Ok(available[split]),
             (None, None) => Err(format!(
-                "data.{key} is missing; say how many samples to use (`data verify DIR` counts the files of {name})"
+                "data.{key} is missing; give the number of samples to use (`data verify DIR` counts the files of {name})"
             )),
             (Some(n), None) if (1..=MOST_SAMPLES).contains(&n) => Ok(n),
             (Some(n), None) => Err(format!("data.{key} = {n} must be from 1 to {MOST_SAMPLES}")),
@@ -293,7 +293,7 @@ impl DataSetEntry {
         let told = |key: &str, asked: Option<usize>, most: usize| match (asked, self.as_told()) {
             (None, false) => Ok(None),
             (Some(_), false) => Err(format!("data.{key} does not apply to {name}, which has its own; remove it")),
-            (None, true) => Err(format!("data.{key} is missing; {name} leaves it to the suite, so say it")),
+            (None, true) => Err(format!("data.{key} is missing; {name} has no value of its own, so add one")),
             (Some(n), true) if (2..=most).contains(&n) => Ok(Some(n)),
             (Some(n), true) => Err(format!("data.{key} = {n} must be from 2 to {most}")),
         };
@@ -325,7 +325,7 @@ impl DataSpec {
         let entry = self.entry()?;
         if entry.photographs || matches!(entry.input, Input::Tokens { .. }) {
             return Err(format!(
-                "data.centre_pixels is of images held in memory, which {} has not; remove it",
+                "data.centre_pixels requires images held in memory, which {} does not have; remove it",
                 self.name
             ));
         }
@@ -447,7 +447,7 @@ pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<D
     {
         if samples.len() < wanted {
             return Err(Error::Data(format!(
-                "{name} has {} {split} samples, the suite wants {wanted}; give --data DIR, or lower data.{key} (or take a \
+                "{name} has {} {split} samples, the suite requires {wanted}; give --data DIR, or lower data.{key} (or take a \
                  smaller profile)",
                 samples.len(),
             )));

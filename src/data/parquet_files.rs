@@ -70,7 +70,7 @@ impl ParquetSet {
             let (path, file) = self.find(directory, split, name)?;
             let sha256 = digest::sha256_file(&path)?;
             if let Some(expected) = checksums::listed(directory, &file)? {
-                let remedy = "fetch it anew or correct SHA256SUMS";
+                let remedy = "fetch it again or correct SHA256SUMS";
                 checksums::check(&path.display().to_string(), &sha256, &expected, remedy)?;
             }
             paths.push(path);
@@ -209,7 +209,7 @@ pub(super) fn read_texts(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn damaged(path: &Path, what: &str) -> Error {
-    Error::Data(format!("{}: {what}; fetch the file anew", path.display()))
+    Error::Data(format!("{}: {what}; fetch the file again", path.display()))
 }
 
 /// Rows of a file. The parquet crate panics on some damaged files; the panic becomes an error in
@@ -219,7 +219,7 @@ fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
     let reader = SerializedFileReader::new(file);
     let reader = reader.map_err(|e| damaged(path, &format!("not a readable parquet file ({e})")))?;
     let mut rows = reader.into_iter();
-    let panicked = |_| Some(Err(ParquetError::General("its contents contradict one another".into())));
+    let panicked = |_| Some(Err(ParquetError::General("its contents are inconsistent".into())));
     let next = move || catch_unwind(AssertUnwindSafe(|| rows.next())).unwrap_or_else(panicked);
     Ok(std::iter::from_fn(next)
         .enumerate()

@@ -57,7 +57,7 @@ impl RecordSet {
             let expected = self.records.map_or(bytes.len().next_multiple_of(record), |records| records * record);
             if bytes.len() != expected {
                 return Err(Error::Data(format!(
-                    "{} has {} bytes, expected {expected}: it is truncated or another file; unpack {} anew",
+                    "{} has {} bytes, expected {expected}: it is truncated or another file; unpack {} again",
                     path.display(),
                     bytes.len(),
                     self.archive
@@ -67,7 +67,7 @@ impl RecordSet {
             let expected = checksums::listed(directory, name)?.or(original.map(String::from));
             if let Some(expected) = expected {
                 let archive = self.archive;
-                let remedy = format!("unpack {archive} anew (for changed images of your own, add a SHA256SUMS file)");
+                let remedy = format!("unpack {archive} again (for your own modified images, add a SHA256SUMS file)");
                 checksums::check(&path.display().to_string(), &sha256, &expected, &remedy)?;
             }
             files.push(FileDigest { file: (*name).into(), sha256 });

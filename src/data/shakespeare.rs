@@ -64,7 +64,7 @@ fn from_directory(directory: &Path) -> Result<(Vec<u8>, Provenance)> {
     };
     let bytes = bounded::read(&path, MOST_TEXT).map_err(Error::io("read", &path))?;
     let sha256 = digest::sha256_bytes(&bytes);
-    let remedy = "fetch input.txt of tiny_shakespeare anew";
+    let remedy = "fetch input.txt of tiny_shakespeare again";
     checksums::check(&path.display().to_string(), &sha256, SHA256, remedy)?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let files = vec![FileDigest { file: name, sha256 }];
@@ -83,7 +83,7 @@ fn from_parquet(paths: &[PathBuf], source: &str, revision: Option<String>) -> Re
         text.extend(read_texts(path)?);
         files.push(FileDigest { file: name.into(), sha256: digest::sha256_file(path)? });
     }
-    let remedy = "it may have been cut anew there; use --data DIR with input.txt";
+    let remedy = "it may have been split differently there; use --data DIR with input.txt";
     checksums::check("the text of the three parquet files", &digest::sha256_bytes(&text), SHA256, remedy)?;
     Ok((text, Provenance { revision, ..Provenance::made(ENTRY.name, source, files) }))
 }

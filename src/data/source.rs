@@ -75,14 +75,14 @@ pub(super) fn resolve(request: &Request<'_>) -> Result<Option<DataSet>> {
     }
     match source {
         DataSource::StandIn => {
-            (fetch.say)(&format!("data: {} stands in for {}, as asked", entry.stand_in, entry.name));
+            (fetch.say)(&format!("data: {} stands in for {}, as requested", entry.stand_in, entry.name));
             Ok(None)
         }
         DataSource::Auto => match (entry.load)(request) {
             Ok(set) => Ok(Some(set)),
             Err(Error::Hub(reason)) => {
                 (fetch.warn)(&format!(
-                    "data: {} could not be had ({reason}); the embedded {} stands in for it. These are not {} results.",
+                    "data: {} is unavailable ({reason}); the embedded {} stands in for it. These are not {} results.",
                     entry.name, entry.stand_in, entry.name
                 ));
                 Ok(None)

@@ -34,7 +34,9 @@ impl Text {
     /// Names the byte that is not ASCII.
     pub(super) fn new(bytes: Vec<u8>) -> std::result::Result<Self, String> {
         match bytes.iter().position(|b| usize::from(*b) >= VOCABULARY) {
-            Some(at) => Err(format!("byte {at} is {}, no ASCII character; it is damaged or another text", bytes[at])),
+            Some(at) => {
+                Err(format!("byte {at} is {}, not an ASCII character; the file is damaged or another text", bytes[at]))
+            }
             None => Ok(Self { sequences: sequences(bytes.len()), bytes }),
         }
     }

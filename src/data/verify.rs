@@ -95,7 +95,7 @@ fn split(samples: &dyn Samples, classes: usize, published: Option<usize>) -> Spl
 pub fn recognised(directory: &Path) -> Result<&'static DataSetEntry> {
     DATA_SETS.iter().find(|entry| (entry.recognises)(directory)).ok_or_else(|| {
         Error::Data(format!(
-            "{} has the form of no data set, or lacks files of it; name the set: data verify NAME --data {0}",
+            "{} does not have the layout of a data set, or lacks files; name the data set: data verify NAME --data {0}",
             directory.display()
         ))
     })

@@ -85,7 +85,7 @@ pub fn run_jobs(run: &Jobs<'_>, watcher: &mut dyn Watcher) -> Result<Ended> {
             Err(Error::Run {
                 path: run.selection.folder.path().into(),
                 message: format!(
-                    "{} has no record: its process {reason}{more}; the notes are in its folder failed; type the same command again (without --fresh) to try again",
+                    "{} has no record: its process {reason}{more}; details are in its folder failed; rerun the same command (without --fresh) to try again",
                     cell.label()
                 ),
             })
@@ -232,7 +232,7 @@ impl<'a> Crew<'a> {
         if worker.yields || self.run.stop.signal().is_some() {
             self.open.push_front(cell);
         } else if worker.is_ready {
-            watcher.warn(&format!("the process that trained {} {how}; the others go on", cell.label()));
+            watcher.warn(&format!("the process that trained {} {how}; the others continue", cell.label()));
             let earlier = self.run.selection.folder.failure(cell);
             let failure = Failure {
                 exit_code: exit_code(status),
@@ -241,7 +241,7 @@ impl<'a> Crew<'a> {
             self.run.selection.folder.write_failure(cell, &failure)?;
             self.failed.push((cell, how));
         } else {
-            return Err(Error::Usage(format!("a child process {how} before it had its data")));
+            return Err(Error::Usage(format!("a child process {how} before it had loaded its data")));
         }
         Ok(())
     }
@@ -260,7 +260,7 @@ impl<'a> Crew<'a> {
         if living > 1 {
             self.places = living - 1;
             watcher.warn(&format!(
-                "{living} cells at once take {} MiB, more than the {} of --max-memory: {} from here on",
+                "{living} cells at once use {} MiB, more than the {} of --max-memory; {} at once from now on",
                 megabytes(used),
                 megabytes(limit),
                 self.places
@@ -273,7 +273,7 @@ impl<'a> Crew<'a> {
         }
         last.child.kill().ok();
         Err(Error::Usage(format!(
-            "one cell takes {} MiB, more than the {} of --max-memory; allow more, or use smaller batches or data",
+            "one cell uses {} MiB, more than the {} of --max-memory; raise the limit, or use smaller batches or data",
             megabytes(used),
             megabytes(limit)
         )))
@@ -306,14 +306,14 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// Describes an exit status, such as `was ended by signal 9`.
+/// Describes an exit status, such as `was killed by signal 9`.
 fn how_it_ended(status: ExitStatus) -> String {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        return format!("was ended by signal {signal}");
+        return format!("was killed by signal {signal}");
     }
     match status.code() {
-        Some(code) => format!("ended with exit code {code}"),
+        Some(code) => format!("exited with code {code}"),
         None => "ended".into(),
     }
 }

@@ -43,7 +43,7 @@ impl Keeper for CellKeeper<'_> {
 
     fn keep(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let label = self.cell.label();
-        let bytes = checkpoint.to_bytes().map_err(|e| Error::Usage(format!("{label} cannot be kept: {e}")))?;
+        let bytes = checkpoint.to_bytes().map_err(|e| Error::Usage(format!("{label} cannot be checkpointed: {e}")))?;
         self.folder.write_checkpoint(self.cell, &bytes)?;
         self.kept = Instant::now();
         Ok(())

@@ -99,7 +99,7 @@ impl<'a> Worker<'a> {
             CellState::Damaged(reason) => {
                 let aside = folder.set_aside(cell)?;
                 watcher.warn(&format!(
-                    "the record of {} is damaged ({reason}); it is kept as {} and the cell is trained again",
+                    "the record of {} is damaged ({reason}); it is renamed to {} and the cell is trained again",
                     cell.label(),
                     aside.display()
                 ));
@@ -207,14 +207,14 @@ fn train_and_publish(
         resumed: trained.resumed,
     };
     if folder.publish(&record)? == Published::AlreadyThere {
-        watcher.warn(&format!("{} was finished by another process first; its record stands", cell.label()));
+        watcher.warn(&format!("another process finished {} first; its record is kept", cell.label()));
     }
     folder.remove_checkpoint(cell)?;
     folder.remove_failure(cell)?;
     watcher.finish(&record);
     if let [first, ..] = record.data.unreadable.as_slice() {
         let n = record.data.unreadable.len();
-        watcher.warn(&format!("{n} files could not be read and were left out, such as {first}; the record names them"));
+        watcher.warn(&format!("{n} unreadable files were left out, such as {first}; the record lists them"));
     }
     Ok(true)
 }
@@ -226,10 +226,10 @@ fn kept(run: &LocalRun<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Op
     let expected = identity(cell, run.data, run.setup.compute);
     let reason = match bytes.and_then(|bytes| Checkpoint::from_bytes(&bytes)) {
         Ok(checkpoint) if checkpoint.identity() == expected => return Ok(Some(checkpoint)),
-        Ok(checkpoint) => format!("it is of {}, not of {expected}", checkpoint.identity()),
+        Ok(checkpoint) => format!("it belongs to {}, not to {expected}", checkpoint.identity()),
         Err(reason) => reason,
     };
-    watcher.warn(&format!("{} cannot go on where it was kept and starts anew: {reason}", cell.label()));
+    watcher.warn(&format!("{} cannot be resumed from its checkpoint and restarts: {reason}", cell.label()));
     run.selection.folder.remove_checkpoint(cell)?;
     Ok(None)
 }

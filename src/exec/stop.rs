@@ -55,5 +55,5 @@ impl Stop {
 }
 
 fn unheard(error: std::io::Error) -> Error {
-    Error::Usage(format!("signals cannot be listened to: {error}"))
+    Error::Usage(format!("cannot install the signal handlers: {error}"))
 }

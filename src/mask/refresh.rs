@@ -73,7 +73,7 @@ pub enum When {
     },
 }
 
-/// [`Score`] as a suite names it.
+/// Score of a mask, as named in a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MaskScore {
@@ -83,11 +83,11 @@ pub enum MaskScore {
     Gradient,
     /// |w|.
     Weight,
-    /// None: a random choice, the control that a claim needs.
+    /// No score: a random choice, as a control.
     Random,
 }
 
-/// [`When`] as a suite names it.
+/// Schedule of mask changes, as named in a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefreshName {
@@ -99,7 +99,7 @@ pub enum RefreshName {
     Dynamic,
 }
 
-/// How the Fisher score is taken.
+/// How the Fisher score is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FisherMode {
@@ -109,7 +109,7 @@ pub enum FisherMode {
     Clean,
 }
 
-/// Score by which dead weights come alive.
+/// Score that selects the dead weights to grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Grow {

@@ -29,10 +29,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
     let width = spec.width(16)?;
     let mut x = task.image(spec)?;
     if x.height.min(x.width) < 4 {
-        return Err(format!(
-            "model edge-cnn halves images twice, those of the data have {}x{} pixels",
-            x.width, x.height
-        ));
+        return Err(format!("model edge-cnn requires images of at least 4x4, the data have {}x{}", x.width, x.height));
     }
     let mut params = ParamsBuilder::default();
     let blocks = [(1, width), (2, 2 * width)].map(|(index, c_out)| {

@@ -23,7 +23,7 @@ pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
     let classes = curvatures.len() + 1;
     if task.classes != classes {
         return Err(format!(
-            "model quadratic has a class more than curvatures, {classes}, the data have {}; give {} curvatures, or set data.classes",
+            "model quadratic requires one class more than curvatures ({classes}), the data have {}; give {} curvatures, or set data.classes",
             task.classes,
             task.classes - 1
         ));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::{DataSpec, Input};
 use crate::nn::SampleShape;
 
-/// What a suite says about the model. Which keys a model reads, and what it takes where they are not given, `list` tells.
+/// Model of a suite. `list` shows the keys that a model reads, with their defaults.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {

@@ -26,12 +26,12 @@ struct SpeedNet {
 pub(super) fn build(spec: &ModelSpec, task: Task) -> Built {
     let width = spec.width(64)?;
     if !width.is_multiple_of(2) {
-        return Err(format!("model.width = {width} must be even: the stem has half of it"));
+        return Err(format!("model.width = {width} must be even: the stem has half as many channels"));
     }
     let mut x = task.image(spec)?;
     if x.height != x.width || !(8..128).contains(&x.height) {
         return Err(format!(
-            "model speednet reads square images of 8x8 to 127x127, those of the data have {}x{} pixels",
+            "model speednet reads square images of 8x8 to 127x127, the data have {}x{}",
             x.width, x.height
         ));
     }

@@ -14,13 +14,13 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     keys: &[
         Key {
             name: "delta",
-            about: "Part of the old averages kept at each step",
+            about: "Fraction of the old averages kept at each step",
             kind: Kind::Number(Bounds::BelowOne),
             default: KeyDefault::Number(0.9),
         },
         Key {
             name: "threshold",
-            about: "Standard deviations above the mean from which a gradient is large, at the start and at the end of the training",
+            about: "Standard deviations above the mean beyond which a gradient is large, at the start and at the end of training",
             kind: Kind::Pair,
             default: KeyDefault::Pair([1.0, -1.0]),
         },

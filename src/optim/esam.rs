@@ -23,7 +23,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
         },
         Key {
             name: "gamma",
-            about: "Part of the samples in the second gradient",
+            about: "Fraction of the samples in the second gradient",
             kind: Kind::Number(Bounds::PositiveFraction),
             default: KeyDefault::Number(0.5),
         },

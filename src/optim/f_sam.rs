@@ -12,20 +12,22 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     keys: &[
         Key {
             name: "lambda",
-            about: "Part of the old mean kept at each step",
+            about: "Fraction of the old mean kept at each step",
             kind: Kind::Number(Bounds::BelowOne),
             default: KeyDefault::Number(0.9),
         },
         Key {
             name: "sigma",
-            about: "How much of the mean is taken away",
+            about: "Multiple of the mean that is subtracted",
             kind: Kind::Number(Bounds::NonNegative),
             default: KeyDefault::Number(1.0),
         },
     ],
-    ..OptimizerEntry::new("f-sam", "friendly SAM (Li et al. 2024): along what is new in the gradient", |ascent, _| {
-        Ok(Box::new(FSam::new(ascent.rho, ascent.number("lambda")?, ascent.number("sigma")?)))
-    })
+    ..OptimizerEntry::new(
+        "f-sam",
+        "friendly SAM (Li et al. 2024): along the gradient less its running mean",
+        |ascent, _| Ok(Box::new(FSam::new(ascent.rho, ascent.number("lambda")?, ascent.number("sigma")?))),
+    )
 };
 
 /// Perturbs along `g - sigma m`, where m is the exponential moving average of g.

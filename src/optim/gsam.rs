@@ -11,7 +11,7 @@ use crate::error::Result;
 pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     keys: &[Key {
         name: "alpha",
-        about: "Weight of the orthogonal part that is taken away",
+        about: "Weight of the orthogonal part that is subtracted",
         kind: Kind::Number(Bounds::NonNegative),
         default: KeyDefault::Number(0.1),
     }],

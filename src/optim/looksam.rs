@@ -13,7 +13,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     keys: &[
         Key {
             name: "alpha",
-            about: "Weight of the orthogonal part that is used again",
+            about: "Weight of the orthogonal part that is reused",
             kind: Kind::Number(Bounds::NonNegative),
             default: KeyDefault::Number(0.7),
         },
@@ -27,7 +27,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     cost: |ascent| Ok(StepCost::every_nth(ascent.count("sam_interval")?)),
     ..OptimizerEntry::new(
         "looksam",
-        "SAM every few steps, its sharp part used again between (Liu et al. 2022)",
+        "SAM every few steps, its sharp part reused in between (Liu et al. 2022)",
         |ascent, _| Ok(Box::new(LookSam::new(ascent.rho, ascent.number("alpha")?, ascent.count("sam_interval")?))),
     )
 };

@@ -12,7 +12,7 @@ use crate::error::Result;
 pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     keys: &[Key {
         name: "shard",
-        about: "Samples of a shard; they divide the batch",
+        about: "Samples per shard; must divide the batch size",
         kind: Kind::Count(1, Most::BatchSize),
         default: KeyDefault::Required("32"),
     }],

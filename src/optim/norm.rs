@@ -10,12 +10,12 @@ use crate::nn::{BackwardPlan, ParamLayout};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Norm {
-    /// That of the whole gradient (the papers).
+    /// Norm of the full gradient (the papers).
     #[default]
     Full,
-    /// That of the masked gradient.
+    /// Norm of the masked gradient.
     Masked,
-    /// That of the previous step's second gradient; the first step, which has none before it, uses the full norm.
+    /// Norm of the previous step's second gradient. The first step uses the full norm.
     Lagged,
 }
 
@@ -26,7 +26,7 @@ pub enum Perturbation {
     /// The ascent step.
     #[default]
     Explicit,
-    /// The weights through which the first backward pass goes.
+    /// The weights used in the first backward pass.
     Implicit,
 }
 

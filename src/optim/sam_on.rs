@@ -15,13 +15,15 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
         if shape.normalised {
             return Ok(());
         }
-        Err("optimizer sam-on perturbs normalisation layers, which the model has not; use another".into())
+        Err("optimizer sam-on perturbs normalisation layers, which the model does not have; use another".into())
     },
     // Normalisation parameters are less than a hundredth of any network here.
     cost: |_| Ok(StepCost::sparse(1.0)),
-    ..OptimizerEntry::new("sam-on", "SAM of normalisation parameters alone (Mueller et al. 2023)", |ascent, layout| {
-        Ok(Box::new(SamOn::new(ascent.rho, layout)))
-    })
+    ..OptimizerEntry::new(
+        "sam-on",
+        "SAM of the normalisation parameters only (Mueller et al. 2023)",
+        |ascent, layout| Ok(Box::new(SamOn::new(ascent.rho, layout))),
+    )
 };
 
 /// Perturbs by `eps = rho m g / ||m g||`, where m selects the normalisation layers' parameters.

@@ -18,7 +18,8 @@ pub enum Decay {
     },
     /// lr throughout.
     Constant,
-    /// lr / sqrt t in step t, counted from 1 over the whole training: what convergence theorems ask for.
+    /// lr / sqrt t in step t, counted from 1 over the whole training, as convergence theorems
+    /// require.
     InverseSqrt,
 }
 

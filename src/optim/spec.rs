@@ -193,7 +193,7 @@ impl<'de> Deserialize<'de> for Variant {
                         let mut settings: Vec<(String, Value)> = Vec::new();
                         while let Some((key, value)) = map.next_entry::<String, Value>()? {
                             if settings.iter().any(|(other, _)| *other == key) {
-                                return Err(A::Error::custom(format!("{key} stands twice")));
+                                return Err(A::Error::custom(format!("{key} is given twice; remove one")));
                             }
                             settings.push((key, value));
                         }
@@ -217,12 +217,11 @@ impl<'de> Deserialize<'de> for Variant {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Variant, A::Error> {
                 let entry = map.next_entry::<String, Settings>()?;
-                let (name, Settings(mut settings)) =
-                    entry.ok_or_else(|| A::Error::custom("a method without a name"))?;
+                let (name, Settings(mut settings)) = entry.ok_or_else(|| A::Error::custom("the method has no name"))?;
                 let old = settings.iter_mut().filter(|(key, _)| (name.as_str(), key.as_str()) == (STORED.0, STORED.2));
                 old.for_each(|(key, _)| *key = STORED.1.into());
                 if map.next_key::<String>()?.is_some() {
-                    return Err(A::Error::custom("two methods where one is wanted"));
+                    return Err(A::Error::custom("expected one method, found two"));
                 }
                 Ok(Variant { name, settings })
             }

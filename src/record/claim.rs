@@ -26,14 +26,14 @@ impl RunFolder {
     pub fn claim(&self, fresh: bool) -> Result<RunLock> {
         if let Some(other) = self.foreign_entry() {
             return Err(self.error(format!(
-                "it holds {other} and no run.json, so it is no run folder; choose a new or empty folder with --out"
+                "it holds {other} and no run.json, so it is not a run folder; choose a new or empty folder with --out"
             )));
         }
         // An untrusted folder must not cause files to be written or removed elsewhere.
         for part in SUBFOLDERS {
             if self.subfolder(part).is_symlink() {
                 return Err(self.error(format!(
-                    "its folder {} is a link to elsewhere; link the whole run folder, or remove it",
+                    "its folder {} is a symbolic link; link the whole run folder instead, or remove it",
                     part.name
                 )));
             }
@@ -51,7 +51,7 @@ impl RunFolder {
                         .error("--fresh would empty it, but it holds no run.json; remove it by hand if it is a run"));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(self.error("another process works on it; wait for it, or use another --out"));
+                    return Err(self.error("another process is using it; wait for that process, or use another --out"));
                 }
                 Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
             }
@@ -94,7 +94,7 @@ impl RunFolder {
             } else if !old.cells.iter().any(|cell| plan.cells.contains(cell)) {
                 return Err(self.error(format!(
                     "it holds a run of another suite named {} (no cell in common); change the suite's name, use another \
-                     --out, or --fresh to start anew",
+                     --out, or --fresh to start over",
                     old.suite
                 )));
             }
@@ -121,15 +121,14 @@ impl RunFolder {
     fn check_same(&self, old: &RunManifest, new: &RunManifest) -> Result<()> {
         if (&old.suite, &old.profile, &old.data) != (&new.suite, &new.profile, &new.data) {
             return Err(self.error(format!(
-                "it holds {}-{}-{}, not {}-{}-{}; use another --out, or --fresh to start anew",
+                "it holds {}-{}-{}, not {}-{}-{}; use another --out, or --fresh to start over",
                 old.suite, old.profile, old.data, new.suite, new.profile, new.data
             )));
         }
         let amount = |m: &RunManifest| m.cells.first().map(|c| c.data.clone());
         if amount(old) == amount(new) && old.data_sha256 != new.data_sha256 {
             return Err(self.error(format!(
-                "its records were made with other {} images (sha256 {}, now {}); use another --out, or --fresh to start \
-                 anew",
+                "its records were made with other {} images (sha256 {}, now {}); use another --out, or --fresh to start over",
                 old.data, old.data_sha256, new.data_sha256
             )));
         }

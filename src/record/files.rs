@@ -19,7 +19,7 @@ pub fn write(root: &Path, name: &str, contents: &[u8]) -> Result<PathBuf> {
     let path = root.join(name);
     let folder = path.parent().unwrap_or(root);
     if folder != root && folder.is_symlink() {
-        return Err(Error::Run { path: folder.into(), message: "it is a link to elsewhere; remove it".into() });
+        return Err(Error::Run { path: folder.into(), message: "it is a symbolic link; remove it".into() });
     }
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let file = temporary(root, &path, contents)?;
@@ -45,7 +45,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 /// Opens a lock file. A link is not followed, since it could create a file elsewhere.
 pub(super) fn lock_file(path: &Path) -> Result<File> {
     if path.is_symlink() {
-        return Err(Error::Run { path: path.into(), message: "it is a link to elsewhere; remove it".into() });
+        return Err(Error::Run { path: path.into(), message: "it is a symbolic link; remove it".into() });
     }
     // NFS shares locks only of files that are open for reading.
     File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(Error::io("create", path))
@@ -88,5 +88,5 @@ pub(super) fn refuse_other_than_file(path: &Path) -> std::io::Result<()> {
     if fs::metadata(path)?.is_file() {
         return Ok(());
     }
-    Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no file"))
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not a regular file"))
 }

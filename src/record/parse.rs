@@ -27,10 +27,10 @@ impl Record {
         let record: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         // These texts are printed, so they must not contain terminal control characters.
         if record.told().any(|text| text.contains(char::is_control)) {
-            return Err("its words hold a control character".into());
+            return Err("its text contains a control character".into());
         }
         if record.id != record.cell.id() {
-            return Err(format!("its id {} is not that of its cell ({})", record.id, record.cell.id()));
+            return Err(format!("its id {} is not the id of its cell ({})", record.id, record.cell.id()));
         }
         Ok(record)
     }
@@ -53,7 +53,7 @@ pub(super) fn read_record(path: &Path) -> Result<Option<std::result::Result<Reco
         Ok(bytes) => bytes,
         // The link occupies the name, so no record could be published.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
-            return Ok(Some(Err("it is a link to nothing".into())));
+            return Ok(Some(Err("it is a broken symbolic link".into())));
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::InvalidData => return Ok(Some(Err(e.to_string()))),
@@ -79,10 +79,10 @@ pub(super) fn other_schema(bytes: &[u8]) -> Option<String> {
     match schema.cmp(&SCHEMA) {
         Ordering::Equal => None,
         Ordering::Less => Some(format!(
-            "it is of schema {schema}, older than this program's {SCHEMA}: read it with the version that wrote it{program}, or train anew"
+            "it has schema {schema}, older than this program's {SCHEMA}: read it with the version that wrote it{program}, or retrain"
         )),
         Ordering::Greater => Some(format!(
-            "it is of schema {schema}, newer than this program's {SCHEMA}: update sharpbench to the version that wrote it{program}"
+            "it has schema {schema}, newer than this program's {SCHEMA}: update sharpbench to the version that wrote it{program}"
         )),
     }
 }

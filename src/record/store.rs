@@ -99,7 +99,7 @@ impl RunFolder {
         let damaged = |reason: String| Error::Run {
             path: path.clone(),
             message: format!(
-                "{reason}; remove it and run the suite again (finished cells are kept), use another --out, or --fresh to start anew"
+                "{reason}; remove it and run the suite again (finished cells are kept), use another --out, or --fresh to start over"
             ),
         };
         RunManifest::parse(&text).map(Some).map_err(damaged)
@@ -128,7 +128,7 @@ impl RunFolder {
         let lengths = paths.iter().map(|path| fs::metadata(path).map_or(0, |m| m.len()));
         if lengths.fold(0, u64::saturating_add) > LONGEST_RUN {
             return Err(self.error(format!(
-                "its records are longer than {LONGEST_RUN} bytes together, the most that is read; report parts of it"
+                "its records are longer than {LONGEST_RUN} bytes in total, the limit; report parts of it"
             )));
         }
         for path in paths {

@@ -152,7 +152,7 @@ fn fresh_removes_the_run_and_nothing_else() {
     folder.publish(&record(&cells[0], "old")).expect("published");
     std::fs::write(folder.path().join("cells/notes.txt"), "mine").expect("written");
     let error = folder.claim(true).err().expect("refused while a process works on it").to_string();
-    assert!(error.contains("another process works on it"), "{error}");
+    assert!(error.contains("another process is using it"), "{error}");
     drop(lock);
     drop(folder.claim(true).expect("cleared"));
     assert!(folder.manifest().expect("readable").is_none());
@@ -215,8 +215,8 @@ fn other_schemas_are_refused_with_the_remedy() {
         assert_eq!((scan.records.len(), scan.damaged.len()), (0, 1));
         scan.damaged[0].1.clone()
     };
-    insta::assert_snapshot!(reason(0), @"it is of schema 0, older than this program's 1: read it with the version that wrote it (sharpbench 0), or train anew");
-    insta::assert_snapshot!(reason(SCHEMA + 1), @"it is of schema 2, newer than this program's 1: update sharpbench to the version that wrote it (sharpbench 0)");
+    insta::assert_snapshot!(reason(0), @"it has schema 0, older than this program's 1: read it with the version that wrote it (sharpbench 0), or retrain");
+    insta::assert_snapshot!(reason(SCHEMA + 1), @"it has schema 2, newer than this program's 1: update sharpbench to the version that wrote it (sharpbench 0)");
     let manifest = folder.path().join("run.json");
     let text = std::fs::read_to_string(&manifest).expect("a plan").replacen(
         &format!("\"schema\": {SCHEMA}"),
@@ -225,7 +225,7 @@ fn other_schemas_are_refused_with_the_remedy() {
     );
     std::fs::write(&manifest, text).expect("written");
     let error = folder.manifest().expect_err("refused").to_string();
-    assert!(error.contains("it is of schema 0, older than this program's 1"), "{error}");
+    assert!(error.contains("it has schema 0, older than this program's 1"), "{error}");
 }
 
 /// A plan from an untrusted source must not name a file outside the run folder.
@@ -249,7 +249,7 @@ fn words_that_steer_a_terminal_are_refused() {
     assert!(Record::parse(&serde_json::to_vec(&record).expect("JSON")).is_ok());
     record.provenance.machine.cpu = "\u{1b}[2J".into();
     let error = Record::parse(&serde_json::to_vec(&record).expect("JSON")).expect_err("refused");
-    assert_eq!(error, "its words hold a control character");
+    assert_eq!(error, "its text contains a control character");
 }
 
 #[cfg(unix)]
@@ -262,6 +262,6 @@ fn a_link_to_elsewhere_is_no_part_of_a_run() {
     std::fs::remove_dir(folder.path().join("cells")).expect("removed");
     std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("cells")).expect("linked");
     let error = folder.claim(true).err().expect("refused").to_string();
-    assert!(error.contains("its folder cells is a link to elsewhere"), "{error}");
+    assert!(error.contains("its folder cells is a symbolic link"), "{error}");
     assert!(elsewhere.path().join("mine.json").exists());
 }

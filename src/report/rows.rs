@@ -298,16 +298,14 @@ pub(super) fn trained(manifest: &RunManifest, records: &[&Record]) -> Option<Str
 pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[SettingGroup<'_, 1>]) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {
-        notes.push(format!("a part of the profile: {} of its {all} cells were selected", manifest.cells.len()));
+        notes.push(format!("part of the profile: {} of its {all} cells were selected", manifest.cells.len()));
     }
     if !manifest.cells.iter().any(|c| c.optimizer.name == "sgd") {
         notes.push("no SGD cell was selected, so there is nothing to compare with".into());
     }
     let left_out = records.iter().map(|r| r.data.unreadable.len()).max().unwrap_or(0);
     if left_out > 0 {
-        notes.push(format!(
-            "up to {left_out} files of a cell could not be read and were left out; its record names them"
-        ));
+        notes.push(format!("up to {left_out} unreadable files of a cell were left out; its record lists them"));
     }
     let machine = |r: &Record| {
         let m = &r.provenance.machine;
@@ -319,13 +317,13 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Setti
         [] => {}
         [one] => notes.push(format!("measured on {one}")),
         several => notes.push(format!(
-            "times are of different machines, thread counts or numbers of cells at once, and must not be compared: {}",
+            "times come from different machines, thread counts or numbers of cells at once, and must not be compared: {}",
             several.join("; ")
         )),
     }
     let resumed = records.iter().filter(|r| r.resumed > 0).count();
     if resumed > 0 {
-        notes.push(format!("trainings that were interrupted and gone on with, whose times are left out: {resumed}"));
+        notes.push(format!("resumed trainings, whose times are excluded: {resumed}"));
     }
     notes.extend(timing_notes(groups, records));
     let version = |r: &Record| {
@@ -336,7 +334,7 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Setti
         [] => {}
         [one] => notes.push(format!("sharpbench {one}")),
         several => notes.push(format!(
-            "records are of different versions of sharpbench, whose times may differ: {}",
+            "records come from different versions of sharpbench, whose times may differ: {}",
             several.join("; ")
         )),
     }
@@ -359,7 +357,7 @@ fn timing_notes(groups: &[SettingGroup<'_, 1>], records: &[&Record]) -> Vec<Stri
     if let Some(m) = median(&records.iter().filter_map(|r| reference(r)).collect::<Vec<_>>()).filter(|m| m.n > 1) {
         let [middle, min, max] = [m.median, m.min, m.max].map(|seconds| 1e3 * seconds);
         let advice = if max / min > 1.0 + DRIFT {
-            "; the machine's speed varied: end other programs and train again with --fresh before trusting times"
+            "; the machine's speed varied: end other programs and rerun with --fresh before trusting times"
         } else {
             ""
         };
@@ -384,8 +382,7 @@ fn timing_notes(groups: &[SettingGroup<'_, 1>], records: &[&Record]) -> Vec<Stri
     if let [first, others @ ..] = slow.as_slice() {
         let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
         notes.push(format!(
-            "{first}{more} took over {:.0}% longer a step than the same setting with other seeds: something else ran; remove the records \
-             and train again before trusting times",
+            "{first}{more} took over {:.0}% longer per step than the same setting with other seeds: another program was running; remove the records and rerun before trusting times",
             100.0 * OUTLIER
         ));
     }
@@ -398,8 +395,7 @@ fn timing_notes(groups: &[SettingGroup<'_, 1>], records: &[&Record]) -> Vec<Stri
         let more = if others.is_empty() { String::new() } else { format!(" (and of {} more trainings)", others.len()) };
         let [max, median] = first.measures.step_seconds.map_or([f64::NAN; 2], |s| [s.max, s.median]);
         notes.push(format!(
-            "one step of {}{more} took {max:.3} s, the median is {median:.3} s: the process was stopped or waited, so do not trust the time of the \
-             whole training",
+            "one step of {}{more} took {max:.3} s, the median is {median:.3} s: the process was suspended or had to wait, so do not trust the time of the whole training",
             first.cell.label()
         ));
     }

@@ -149,7 +149,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| row.to_equal_flops.map(|c| difference(&c) + &pairs(row, c.n)),
         explained: |_| {
-            "the same difference to the first SGD row's setting with as many epochs as make its nominal FLOPs equal"
+            "difference to the first SGD row's setting, trained for enough epochs to match the row's nominal FLOPs"
                 .into()
         },
     },
@@ -158,7 +158,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| row.gain_kept.map(|kept| percent_kept(&kept)),
         explained: |_| {
-            "the part of SAM's gain over SGD that the row has: the ratio of the two mean differences to SGD, paired by seed [95% interval by Fieller's theorem]; only where SAM is shown to gain".into()
+            "fraction of SAM's gain over SGD that the row keeps: the ratio of the two mean differences to SGD, paired by seed [95% interval by Fieller's theorem]; only where SAM is shown to gain".into()
         },
     },
     Optional {
@@ -172,7 +172,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         },
         explained: |report| {
             format!(
-                "the claim that the row loses less than {} points against the first SAM row, tested at .05 (docs/statistics.md); in brackets the seeds that would support it with a probability of .8, were there no difference",
+                "the claim that the row loses less than {} points against the first SAM row, tested at .05 (docs/statistics.md); in brackets the number of seeds that would support it with a probability of .8 if there were no difference",
                 points(report.margin)
             )
         },
@@ -187,7 +187,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         },
         explained: |report| {
             format!(
-                "seconds of training until an epoch ends with a test accuracy of {} %, of the cells that reach it; median (range)",
+                "seconds of training until an epoch ends with a test accuracy of {} %, over the cells that reach it; median (range)",
                 report.target_accuracy.map_or_else(dash, |target| format!("{:.2}", 100.0 * target))
             )
         },
@@ -224,21 +224,21 @@ pub(super) const OPTIONAL: &[Optional] = &[
             row.eigenvalue_over_edge.map(|m| range(Some(m), |r| format!("{r:.2}")) + &unconverged)
         },
         explained: |_| {
-            "norm of the Hessian of the step's batch over the optimizer's edge of stability (docs/edge.md), at the checks of the second half of the steps, all seeds together; median (range), and how many of them rest on eigenpairs that did not converge".into()
+            "norm of the Hessian of the step's batch over the optimizer's edge of stability (docs/edge.md), at the checks of the second half of the steps, pooled over seeds; median (range), and the number of checks whose eigenpairs did not converge".into()
         },
     },
     Optional {
         header: "H/(2/eta)",
         leading: false,
         text: |row| row.eigenvalue_over_gradient_descent_edge.map(|m| range(Some(m), |r| format!("{r:.2}"))),
-        explained: |_| "the same over 2 / eta, the edge of gradient descent".into(),
+        explained: |_| "that norm over 2 / eta, the edge of gradient descent".into(),
     },
     Optional {
         header: "aligned %",
         leading: false,
         text: |row| row.ascent_better_aligned.map(|part| format!("{:.0}", 100.0 * part)),
         explained: |_| {
-            "part of all checks at which the gradient after the ascent step is nearer to the top eigenvector than the gradient before it".into()
+            "fraction of all checks at which the gradient after the ascent step is closer to the top eigenvector than the gradient before it".into()
         },
     },
     Optional {
@@ -260,7 +260,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| row.max_loss_increase.map(with_deviation),
         explained: |_| {
-            "how much larger the largest loss is that was found within .05 of the weights; mean ± standard deviation over seeds".into()
+            "largest increase of the loss found within .05 of the weights; mean ± standard deviation over seeds".into()
         },
     },
 ];
@@ -376,10 +376,10 @@ fn significant(value: f64) -> String {
 pub(super) fn notes(report: &Report) -> Vec<String> {
     let mut lines = report.notes.clone();
     lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
-    lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; of one seed there is neither".into());
+    lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has neither".into());
     lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
     lines.push(format!(
-        "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, of methods without a mask their own units; executed: counted by the kernels, mask refreshes included",
+        "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, methods without a mask have their own units; executed: counted by the kernels, mask refreshes included",
         report.flops_theoretical_formula
     ));
     let present = OPTIONAL.iter().filter(|column| report.rows.iter().any(|row| (column.text)(row).is_some()));

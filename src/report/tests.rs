@@ -131,7 +131,7 @@ fn terminal_table() {
     sam                         2  56.3 ± 4.7  +3.3 [-1.2, +7.8]                  -  1.96   2.00
     ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
 
-    a part of the profile: 10 of its 18 cells were selected
+    part of the profile: 10 of its 18 cells were selected
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
@@ -164,7 +164,7 @@ fn terminal_table_of_80_columns() {
     sam                         2  56.3 ± 4.7  +3.3 [-1.2, +7.8]  1.96   2.00
     ssam-f         1 (1 diverged)        54.0               +4.0  3.00   2.00
 
-    a part of the profile: 10 of its 18 cells were selected
+    part of the profile: 10 of its 18 cells were selected
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
@@ -193,7 +193,7 @@ fn terminal_table_of_200_columns() {
     sam                         2  56.3 ± 4.7  +3.3 [-1.2, +7.8]                  -  1.96   2.00
     ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
 
-    a part of the profile: 10 of its 18 cells were selected
+    part of the profile: 10 of its 18 cells were selected
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
@@ -223,23 +223,20 @@ fn wide_table_with_explanations() {
     sam        0.001         2                    2  56.30 ± 4.67  57.30 ± 4.67  +3.30 [-1.19, +7.79]                     -  37.5 (25.0-50.0)  1.96 (1.43-2.50)  1.96 (1.43-2.50)  2.00/2.00/2.00  +1.10 [-3.39, +5.59]  time, FLOPs
     ssam-f     0.001         2       1 (1 diverged)         54.00         55.00                 +4.00                 +1.00              30.0              3.00              3.00  2.00/2.00/2.00                 +2.00            -
 
-    a part of the profile: 10 of its 18 cells were selected
+    part of the profile: 10 of its 18 cells were selected
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best:
       of any epoch, chosen on the test set
     vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95%
-      interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons
-      of the table; of one seed there is neither
+      interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has neither
     ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first
       SGD row, paired by seed, of the step and of the whole training (mask refreshes included,
       evaluation not); median over seeds (range)
     FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD
-      per step: pass-1 dW scaled by mask density, of methods without a mask their own units; executed:
-      counted by the kernels, mask refreshes included
-    vs SGD, equal FLOPs: the same difference to the first SGD row's setting with as many epochs as make
-      its nominal FLOPs equal
+      per step: pass-1 dW scaled by mask density, methods without a mask have their own units; executed: counted by the kernels, mask refreshes included
+    vs SGD, equal FLOPs: difference to the first SGD row's setting, trained for enough epochs to match the row's nominal FLOPs
     front: no other row is at least as accurate in the mean and costs at most as much, in training time
       or in executed FLOPs
     ");
@@ -277,7 +274,7 @@ fn markdown_table() {
     | sam           |              2 | 56.3 ± 4.7 | +3.3 [-1.2, +7.8] |                 - | 1.96 |  2.00 |
     | ssam-f        | 1 (1 diverged) |       54.0 |              +4.0 |              +1.0 | 3.00 |  2.00 |
 
-    - a part of the profile: 10 of its 18 cells were selected
+    - part of the profile: 10 of its 18 cells were selected
     - measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     - the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     - sharpbench 0.0.0 (no revision)
@@ -437,7 +434,7 @@ fn comparisons_cost_and_fronts_are_reported() {
     let page = text(&report, "html");
     for expected in [
         "that it loses less than 5 points against SAM is supported",
-        "a gain that does not stand correction (+5.00 points",
+        "a gain that does not survive correction (+5.00 points",
         "<h2>Learning curves</h2>",
         "id=\"cells-5\"",
     ] {
@@ -470,10 +467,10 @@ fn an_unsteady_machine_and_disturbed_trainings_are_told() {
     // A slower machine explains a slower training.
     (records[0].measures.step_seconds, records[0].reference_step_seconds) = (step(0.02), step(0.008));
     let throttled = notes(&records);
-    assert!(throttled.contains("the machine's speed varied") && !throttled.contains("longer a step"), "{throttled}");
+    assert!(throttled.contains("the machine's speed varied") && !throttled.contains("longer per step"), "{throttled}");
     records[0].reference_step_seconds = step(0.004);
     let disturbed = notes(&records);
-    assert!(disturbed.contains("seed=1234 took over 25% longer a step"), "{disturbed}");
+    assert!(disturbed.contains("seed=1234 took over 25% longer per step"), "{disturbed}");
 }
 
 /// A stranger's CPU cannot become an element of a page that shows the markdown.
@@ -615,7 +612,7 @@ fn runs_are_put_together_and_disagreements_told() {
     assert!(
         report.rows.iter().all(|row| !row.on_front_of_seconds) && report.rows.iter().any(|row| row.on_front_of_flops)
     );
-    assert!(report.notes.iter().any(|note| note.contains("times are of different machines,")));
+    assert!(report.notes.iter().any(|note| note.contains("times come from different machines,")));
 
     // SGD on one machine, SAM on the other.
     let (sgd, sam): (Vec<Cell>, Vec<Cell>) = cells.iter().cloned().partition(|c| c.rho().is_none());

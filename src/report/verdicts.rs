@@ -16,7 +16,7 @@ fn sentence(report: &Report, row: &Row) -> Option<String> {
         let tested = c.no_loss?;
         let claim = format!("that it loses less than {} points against SAM is", points(report.margin));
         let seeds = c.seeds_wanting().map_or(String::new(), |seeds| {
-            format!(" (were there no difference, about {seeds} seeds would likely support it)")
+            format!(" (if there were no difference, about {seeds} seeds would likely support it)")
         });
         Some(format!("{claim} {}{seeds}", tested.finding.word()))
     }));
@@ -32,7 +32,7 @@ fn change(c: &Comparison) -> String {
     let side = if c.mean > 0.0 { "a gain" } else { "a loss" };
     let verdict = match (c.p, c.p_corrected) {
         (Some(_), Some(corrected)) if corrected <= ALPHA => side.to_string(),
-        (Some(p), _) if p <= ALPHA => format!("{side} that does not stand correction"),
+        (Some(p), _) if p <= ALPHA => format!("{side} that does not survive correction"),
         (Some(_), _) => "no difference shown".into(),
         (None, _) => "one seed decides nothing".into(),
     };

@@ -87,7 +87,7 @@ pub(super) const AXES: &[Axis] = &[
         name: "mask",
         key: Some(GridKey {
             name: "mask",
-            about: "Score by which weights stay live",
+            about: "Score that selects the live weights",
             kind: Kind::word::<MaskScore>(),
             rank: 8,
             read_by: masked,
@@ -167,7 +167,7 @@ pub(super) const AXES: &[Axis] = &[
         name: "fisher_mode",
         key: Some(GridKey {
             name: "fisher_mode",
-            about: "How the Fisher score is taken",
+            about: "How the Fisher score is computed",
             kind: Kind::word::<FisherMode>(),
             rank: 12,
             read_by: by_fisher,
@@ -199,7 +199,7 @@ pub(super) const AXES: &[Axis] = &[
         name: "grow",
         key: Some(GridKey {
             name: "grow",
-            about: "Score by which dead weights come alive",
+            about: "Score that selects the dead weights to grow",
             kind: Kind::word::<Grow>(),
             rank: 14,
             read_by: dynamic,
@@ -228,7 +228,7 @@ pub(super) const AXES: &[Axis] = &[
         name: "norm",
         key: Some(GridKey {
             name: "norm",
-            about: "What a masked ascent step is divided by: the norm of the full gradient, of the masked one, or of the step before",
+            about: "Divisor of a masked ascent step: the norm of the full gradient, of the masked gradient, or of the previous step's second gradient",
             kind: Kind::word::<Norm>(),
             rank: 15,
             read_by: masked,
@@ -280,7 +280,7 @@ pub(super) const AXES: &[Axis] = &[
         name: "lr",
         key: Some(GridKey {
             name: "lr",
-            about: "Peak learning rate, in place of the schedule's",
+            about: "Peak learning rate, instead of the schedule's",
             kind: Kind::Number(Bounds::Positive),
             rank: 1,
             read_by: any,
@@ -332,7 +332,7 @@ pub(super) const AXES: &[Axis] = &[
         name: "epochs",
         key: Some(GridKey {
             name: "epochs_factor",
-            about: "Trains this many times the schedule's epochs",
+            about: "Factor by which the schedule's epochs are multiplied",
             kind: Kind::Count(1, Most::Fixed(100)),
             rank: 0,
             read_by: any,

@@ -61,26 +61,28 @@ pub struct Cell {
     pub seed: u64,
 }
 
-/// What is measured on the way, beside what always is.
+/// Additional measurements during training.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Measure {
-    /// Every so many steps, the squared norm of the gradient of the mean loss over all training samples, not augmented.
+    /// Every N steps, the squared norm of the gradient of the mean loss over all training samples,
+    /// not augmented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<usize>,
-    /// Every so many steps, before the step and of the loss of its batch: the eigenvalue of the Hessian that is largest in
-    /// magnitude, the edges of stability it is compared with, and how gradients are aligned with its eigenvector.
+    /// Every N steps, before the step and of the loss of its batch: the eigenvalue of the Hessian
+    /// that is largest in magnitude, the edges of stability it is compared with, and how gradients
+    /// are aligned with its eigenvector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edge: Option<usize>,
     /// Of the loss of training samples, not augmented, with running statistics in BatchNorm: the eigenvalue of the Hessian
     /// that is largest in magnitude, its trace, and how much the loss rises within .05 of the weights. `"last"`: after the last
-    /// epoch; a number: after every so many epochs, and the last.
+    /// epoch; a number N: after every N epochs, and the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharpness: Option<SharpnessAt>,
     /// Samples of `sharpness`, the first ones (default 1,000, or all where there are fewer).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sharpness_samples: Option<usize>,
-    /// With `sharpness`: so many eigenvalues of largest magnitude (default 1).
+    /// With `sharpness`: number of eigenvalues of largest magnitude (default 1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eigenvalues: Option<usize>,
     /// With `sharpness`: the spectral density too.
@@ -89,7 +91,7 @@ pub struct Measure {
     /// With `sharpness`: the largest eigenvalue of every layer's own block of the Hessian too.
     #[serde(default, skip_serializing_if = "is_default")]
     pub by_layer: bool,
-    /// Parameters whose names start so are left out of the Hessian.
+    /// Parameters whose names start with one of these are left out of the Hessian.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub frozen: Vec<String>,
 }
@@ -107,7 +109,7 @@ impl Measure {
 pub enum SharpnessAt {
     /// The last.
     Last(Last),
-    /// Every so many, and the last.
+    /// Every N epochs, and the last.
     Every(usize),
 }
 

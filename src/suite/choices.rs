@@ -89,15 +89,13 @@ impl<'r> Choices<'r> {
         if ascent.perturbation == Perturbation::Implicit {
             if ascent.norm != Norm::Full {
                 return Err(
-                    "perturbation = \"implicit\" perturbs all weights, so that its norm is the full gradient's; \
-                            remove norm"
+                    "perturbation = \"implicit\" perturbs all weights, so its norm is the full gradient's; remove norm"
                         .into(),
                 );
             }
             if ascent.mask.as_ref().is_some_and(|mask| mask.refresh.reads_gradient()) {
                 return Err(
-                    "perturbation = \"implicit\" takes its first gradient through masked weights, so that masks \
-                            cannot be chosen by it; use mask = \"fisher\", \"weight\" or \"random\""
+                    "perturbation = \"implicit\" takes its first gradient through masked weights, so that gradient cannot select masks; use mask = \"fisher\", \"weight\" or \"random\""
                         .into(),
                 );
             }

@@ -69,7 +69,7 @@ pub(super) fn cells(grid: &GridEntry, template: &Cell, base: Base, registry: &Re
 pub fn one_optimizer(grid: &GridEntry, shape: TrainingShape, registry: &Registry) -> Checked<OptimizerSpec> {
     for key in ["epochs_factor", "lr", "rho_decay"] {
         if grid.get(key).is_some() {
-            return Err(format!("{key} is of whole trainings; remove it"));
+            return Err(format!("{key} applies only to whole trainings; remove it"));
         }
     }
     let mut found = Vec::new();
@@ -80,7 +80,7 @@ pub fn one_optimizer(grid: &GridEntry, shape: TrainingShape, registry: &Registry
     }
     match found.as_slice() {
         [one] => Ok(one.clone()),
-        several => Err(format!("{} optimizers are described where one is wanted", several.len())),
+        several => Err(format!("expected one optimizer, found {}; give each key one value", several.len())),
     }
 }
 

@@ -92,7 +92,7 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
     let epochs = within("schedule.epochs", required("schedule.epochs", s.epochs)?, 1, 100_000)?;
     let batch_size = match (s.batch_size, s.full_batch_steps) {
         (Some(_), Some(_)) => {
-            return Err("schedule.batch_size and schedule.full_batch_steps exclude one another; remove one".into());
+            return Err("schedule.batch_size and schedule.full_batch_steps are mutually exclusive; remove one".into());
         }
         (None, Some(steps)) => {
             within("schedule.full_batch_steps", steps, 1, 1_000_000)?;
@@ -132,7 +132,7 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
     let augment = settings.augment.clone().unwrap_or_default();
     check_augment(&augment, settings, task.input)?;
     if data.centre_pixels && augment != Augment::default() {
-        return Err("data.centre_pixels takes images as they are; remove augment".into());
+        return Err("data.centre_pixels cannot be combined with augmentation; remove augment".into());
     }
     check_quadratic(settings, &data, &model)?;
     let cell = Cell {
@@ -162,7 +162,7 @@ fn check_quadratic(settings: &Settings, data: &DataSpec, model: &ModelSpec) -> C
     if model.name != "quadratic" || whole {
         return Ok(());
     }
-    Err("model quadratic is one with objective = \"squared-error\" and a single sample of class 0; set them, and data = { \
+    Err("model quadratic requires objective = \"squared-error\" and a single sample of class 0; set them, and data = { \
          name = \"synthetic\", train = 1, test = 1, size = 2, classes = 4 }"
         .into())
 }
@@ -178,7 +178,7 @@ fn check_sharpness(measure: &Measure, model: &dyn Model, train: usize) -> Checke
         ("by_layer", measure.by_layer),
     ] {
         if given && measure.sharpness.is_none() {
-            return Err(format!("measure.{key} belongs to measure.sharpness; add sharpness = \"last\" or remove it"));
+            return Err(format!("measure.{key} requires measure.sharpness; add sharpness = \"last\" or remove it"));
         }
     }
     if let Some(pairs) = measure.eigenvalues {
@@ -188,7 +188,7 @@ fn check_sharpness(measure: &Measure, model: &dyn Model, train: usize) -> Checke
         within("measure.sharpness_samples", samples, 1, train)?;
     }
     if !measure.frozen.is_empty() && measure.sharpness.is_none() && measure.edge.is_none() {
-        return Err("measure.frozen belongs to measure.edge and measure.sharpness; add one of them or remove it".into());
+        return Err("measure.frozen requires measure.edge or measure.sharpness; add one of them or remove it".into());
     }
     for prefix in &measure.frozen {
         if prefix.is_empty() {
@@ -198,7 +198,7 @@ fn check_sharpness(measure: &Measure, model: &dyn Model, train: usize) -> Checke
         if !names().any(|name| name.starts_with(prefix)) {
             let names: Vec<&str> = names().collect();
             return Err(format!(
-                "measure.frozen names {prefix}, with which no parameter starts; they are {}",
+                "measure.frozen names {prefix}, but no parameter starts with it; the parameters are {}",
                 names.join(", ")
             ));
         }
@@ -213,19 +213,19 @@ fn check_sharpness(measure: &Measure, model: &dyn Model, train: usize) -> Checke
 fn check_full_batch(settings: &Settings, name: &str, model: &dyn Model) -> Checked<()> {
     if data::find(name)?.photographs {
         return Err(format!(
-            "schedule.full_batch_steps holds all samples in memory, and {name} is read while it trains; use \
+            "schedule.full_batch_steps holds all samples in memory, but {name} is read during training; use \
              schedule.batch_size"
         ));
     }
     if !model.layout().running().is_empty() {
         return Err(format!(
-            "schedule.full_batch_steps is of models whose samples do not see one another, and {} has BatchNorm; use \
+            "schedule.full_batch_steps requires a model that processes samples independently, but {} has BatchNorm; use \
              schedule.batch_size",
             model.spec().name
         ));
     }
     if settings.augment.as_ref().is_some_and(|augment| *augment != Augment::default()) {
-        return Err("schedule.full_batch_steps takes samples as they are; remove augment".into());
+        return Err("schedule.full_batch_steps cannot be combined with augmentation; remove augment".into());
     }
     Ok(())
 }
@@ -266,17 +266,15 @@ fn check_edge(cell: &Cell) -> Checked<()> {
     }
     for (key, value) in [("momentum", o.momentum), ("weight_decay", o.weight_decay)] {
         if value != 0.0 {
-            return Err(format!("{key} = {value} moves the edge that measure.edge compares with; set {key} = 0"));
+            return Err(format!("{key} = {value} shifts the edge that measure.edge compares with; set {key} = 0"));
         }
     }
     let Some(ascent) = &o.ascent else { return Ok(()) };
     if ascent.variant.is_some() {
-        return Err(format!("measure.edge knows no edge of {}; use sgd, sam or sparse SAM", o.name));
+        return Err(format!("measure.edge does not support {}; use sgd, sam or sparse SAM", o.name));
     }
     if ascent.norm == Norm::Lagged || ascent.perturbation == Perturbation::Implicit {
-        return Err(
-            "measure.edge knows the edge of norm = \"full\" or \"masked\" with perturbation = \"explicit\"".into()
-        );
+        return Err("measure.edge requires norm = \"full\" or \"masked\", and perturbation = \"explicit\"".into());
     }
     Ok(())
 }

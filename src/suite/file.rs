@@ -36,7 +36,7 @@ pub struct SuiteFile {
 pub struct Settings {
     /// One line about the profile.
     pub description: Option<String>,
-    /// Another profile, whose settings hold where this one says nothing, before the common ones do.
+    /// Another profile that supplies missing settings; takes precedence over the common ones.
     pub like: Option<String>,
     /// The data set and how much of it.
     #[serde(default)]
@@ -48,14 +48,14 @@ pub struct Settings {
     /// Epochs, batches and the learning rate.
     #[serde(default)]
     pub schedule: ScheduleFile,
-    /// What happens to a training sample.
+    /// Augmentation of training samples.
     pub augment: Option<Augment>,
-    /// What is measured on the way, beside what always is.
+    /// Additional measurements during training.
     pub measure: Option<Measure>,
     /// Seeds; every grid point is trained once with each.
     pub seeds: Option<Vec<u64>>,
-    /// Epochs after which a training at work is kept, to go on there after a kill; 0 for never. About once a minute where not given. It
-    /// changes no result.
+    /// Epochs between checkpoints of a running cell, 0 for none; about once a minute by default.
+    /// Changes no result.
     pub checkpoint: Option<usize>,
     /// Optimizers and their settings; each entry expands over its lists.
     pub grid: Option<Vec<GridEntry>>,
@@ -67,18 +67,18 @@ pub struct Settings {
 pub struct DataFile {
     /// Name of the data set.
     pub name: Option<String>,
-    /// Training samples (the first ones); all where not given.
+    /// Training samples (the first ones); all by default.
     pub train: Option<usize>,
-    /// Test samples (the first ones); all where not given.
+    /// Test samples (the first ones); all by default.
     pub test: Option<usize>,
     /// Height and width of the images (image-folder, synthetic).
     pub size: Option<usize>,
     /// Number of classes (image-folder, synthetic).
     pub classes: Option<usize>,
-    /// What is done about images that cannot be read (image-folder, imagenet; default error).
+    /// Handling of images that cannot be read (image-folder, imagenet; default error).
     pub unreadable: Option<OnUnreadable>,
-    /// Takes pixels as x / 256 less the mean of that pixel over the training images, in place of the set's normalisation by
-    /// channel.
+    /// Replaces normalisation by channel: a pixel is x / 256 less its mean over the training
+    /// images.
     pub centre_pixels: Option<bool>,
 }
 
@@ -88,9 +88,9 @@ pub struct DataFile {
 pub struct ScheduleFile {
     /// Epochs.
     pub epochs: Option<usize>,
-    /// Samples of a step.
+    /// Samples per step.
     pub batch_size: Option<usize>,
-    /// In place of `batch_size`: every step is taken on all training samples, and an epoch is so many steps.
+    /// Instead of `batch_size`: steps use all training samples, and an epoch has this many of them.
     pub full_batch_steps: Option<usize>,
     /// Peak learning rate.
     pub lr: Option<f64>,

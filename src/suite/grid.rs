@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for GridEntry {
                 let mut entry = GridEntry::default();
                 while let Some(key) = map.next_key::<String>()? {
                     if entry.get(&key).is_some() {
-                        return Err(A::Error::custom(format!("{key} stands twice")));
+                        return Err(A::Error::custom(format!("{key} is given twice; remove one")));
                     }
                     entry.0.push((key, map.next_value()?));
                 }

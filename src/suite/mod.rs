@@ -179,7 +179,7 @@ impl Suite {
         let mut seen = vec![profile.to_string()];
         while let Some(like) = settings.like.take() {
             if seen.contains(&like) {
-                return Err(self.error(profile, format!("like = \"{like}\" leads back to where it came from")));
+                return Err(self.error(profile, format!("like = \"{like}\" forms a cycle; remove one like")));
             }
             settings = settings.over(self.profile(&like)?);
             seen.push(like);

@@ -113,11 +113,11 @@ impl Checkpoint {
         let tensors = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
         let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
         let (expected, header) =
-            text.and_then(|text| text.split_once(' ')).ok_or("it is no checkpoint of a training")?;
+            text.and_then(|text| text.split_once(' ')).ok_or("it is not a checkpoint of a training")?;
         let mut views: Vec<(String, TensorView<'_>)> = tensors.tensors();
         views.sort_by(|(a, _), (b, _)| a.cmp(b));
         if digest(header, views.iter().map(|(name, view)| (name.as_str(), view.data()))) != expected {
-            return Err("its contents do not have its digest".into());
+            return Err("its digest does not match its contents".into());
         }
         let Versioned { schema } = serde_json::from_str(header).map_err(|e| e.to_string())?;
         if schema != SCHEMA {

@@ -63,7 +63,7 @@ impl Slot<'_, '_> {
             }
             (Self::F32(_), _) => return Err(format!("it has no {name} of the model's length")),
             (Self::F64(_) | Self::Mask(_), _) => return Err(format!("its {name} is not of the model's length")),
-            (Self::StepSeconds(_), _) => return Err("it has no times of steps".into()),
+            (Self::StepSeconds(_), _) => return Err("it has no step times".into()),
             (Self::Number(_), _) => return Err(format!("it has no number {name}")),
         }
         Ok(())
@@ -134,6 +134,6 @@ mod tests {
         Slot::StepSeconds(&mut back).fill("step_seconds", of_seconds, n).expect("any length");
         assert_eq!(back, seconds);
         let error = Slot::StepSeconds(&mut back).fill("step_seconds", of_f32, n).expect_err("another type");
-        assert_eq!(error, "it has no times of steps");
+        assert_eq!(error, "it has no step times");
     }
 }

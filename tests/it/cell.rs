@@ -51,7 +51,7 @@ fn a_shell_works_through_a_plan() {
     // A plan names what is missing; a cell that has its record needs no data.
     place.sharpbench(&format!("{RUN} --executor plan")).assert().success().stdout("");
     let again = format!("{CELL} --index 3 --data /nowhere");
-    place.sharpbench(&again).assert().success().stderr(predicate::str::contains("has its record"));
+    place.sharpbench(&again).assert().success().stderr(predicate::str::contains("already has a record"));
     let local = Place::new();
     local.sharpbench(RUN).assert().success();
     assert_eq!(place.fingerprints("run"), local.fingerprints("run"));
@@ -80,7 +80,7 @@ fn what_does_not_belong_together_is_told_from_what_is_not_there() {
     fails(&format!("{CELL} --index 4"), 64, "plan.txt has 4 lines, none for index 4");
     fails("cell --run run --plan tiny.toml --index 0", 64, "the run has no cell");
     fails("cell --run run --plan nowhere --index 0", 64, "cannot read nowhere");
-    fails("cell --run nowhere --plan plan.txt --index 0", 75, "is it on storage that this machine shares?");
+    fails("cell --run nowhere --plan plan.txt --index 0", 75, "put the run on storage that all nodes share");
     fails(&format!("{CELL} --index x"), 2, "invalid value 'x'");
     change(&place, |cell| cell["numerics"] = 1_000.into());
     fails(&format!("{CELL} --index 0"), 64, "planned for numerics 1000");
@@ -105,7 +105,7 @@ fn a_bad_place_is_counted() {
         .assert()
         .code(3)
         .stdout(predicate::str::contains("0 of 4 cells finished, 1 failed, 3 not submitted"))
-        .stdout(predicate::str::contains("a GPU was asked for and none was given"));
+        .stdout(predicate::str::contains("a GPU was requested, but none was assigned"));
     let mut command = place.sharpbench(&format!("{CELL} --index 0 --needs-gpu"));
     command.env("CUDA_VISIBLE_DEVICES", "0").assert().success();
     assert!(notes(&place).is_empty(), "the note goes with the record");
@@ -162,16 +162,16 @@ fn options_of_one_executor_are_refused_with_another() {
         ("--partition gpu --wait", "--partition, --wait are for --executor slurm; add that, or remove it"),
         (
             "--executor slurm --jobs 2",
-            "--jobs is of --executor local; tasks have --cpus, --mem and --array-limit, or remove it",
+            "--jobs is for --executor local; use --cpus, --mem or --array-limit instead, or remove it",
         ),
         (
             "--executor plan --threads 2",
-            "--threads is of no use to --executor plan, which trains nothing, or remove it",
+            "--threads is of no use to --executor plan, which trains nothing; use another executor, or remove it",
         ),
-        ("--executor slurm --sbatch-arg=--array=0-9", "--sbatch-arg=--array=0-9 is no option that can be added"),
-        ("--executor slurm --sbatch-arg=job.sh", "--sbatch-arg=job.sh is no option that can be added"),
+        ("--executor slurm --sbatch-arg=--array=0-9", "--sbatch-arg=--array=0-9 cannot be added"),
+        ("--executor slurm --sbatch-arg=job.sh", "--sbatch-arg=job.sh cannot be added"),
         ("--executor slurm --poll 1", "--poll is for --wait"),
-        ("--executor slurm --setup nowhere", "nowhere is not there, or no file"),
+        ("--executor slurm --setup nowhere", "nowhere does not exist or is not a file; name a shell script"),
     ] {
         place
             .sharpbench(&format!("{RUN} {options}"))

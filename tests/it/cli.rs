@@ -89,7 +89,7 @@ fn a_filter_trains_a_part_and_the_rest_follows() {
         .sharpbench("suite tiny.toml --data stand-in --out run --filter optimizer=ssam-f,sparsity=.90,seed=2")
         .assert()
         .success()
-        .stdout(predicate::str::contains("a part of the profile: 1 of its 4 cells were selected"))
+        .stdout(predicate::str::contains("part of the profile: 1 of its 4 cells were selected"))
         .stdout(predicate::str::contains("nothing to compare with"));
     assert_eq!(place.fingerprints("run").len(), 1);
     assert!(!place.path("run/weights").exists());
@@ -171,7 +171,7 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
     insta::assert_snapshot!(ssam("refresh = \"dynamic\""), @r#"error: suite tiny.toml: profile quick: grid[1].refresh = "dynamic" drops and grows by the scores of the current batch, and fisher is not a per-batch score; use mask = "gradient", "weight" or "random", or refresh = "interval""#);
     insta::assert_snapshot!(ssam("pattern = \"2:4\""), @r#"error: suite tiny.toml: profile quick: grid[1].sparsity does not apply to pattern = "2:4", which fixes it; give the pattern an entry of its own"#);
     insta::assert_snapshot!(ssam("pattern = \"4:2\""), @r#"error: suite tiny.toml: profile quick: grid[1].pattern: unknown pattern "4:2"; use unstructured, tensor, channel or N:M with N < M <= 64, such as 2:4"#);
-    insta::assert_snapshot!(ssam("perturbation = \"implicit\"\nnorm = \"masked\""), @r#"error: suite tiny.toml: profile quick: grid[1].perturbation = "implicit" perturbs all weights, so that its norm is the full gradient's; remove norm"#);
+    insta::assert_snapshot!(ssam("perturbation = \"implicit\"\nnorm = \"masked\""), @r#"error: suite tiny.toml: profile quick: grid[1].perturbation = "implicit" perturbs all weights, so its norm is the full gradient's; remove norm"#);
     insta::assert_snapshot!(ssam("refresh = \"static\"\nmask_interval = 2"), @r#"error: suite tiny.toml: profile quick: grid[1].mask_interval does not apply to refresh = "static"; remove it"#);
     insta::assert_snapshot!(ssam("mask = \"weight\""), @r#"error: suite tiny.toml: profile quick: grid[1].fisher_samples requires mask = "fisher", which this entry lacks; remove it"#);
     insta::assert_snapshot!(ssam("drop_rate = 0.3"), @r#"error: suite tiny.toml: profile quick: grid[1].drop_rate requires refresh = "dynamic", which this entry lacks; remove it"#);
@@ -198,7 +198,7 @@ fn what_is_too_large_is_refused() {
     let place = Place::new();
     std::fs::write(place.path("long.toml"), vec![b' '; (1 << 20) + 1]).expect("written");
     let refused = error(place.sharpbench("suite long.toml --data stand-in"));
-    assert!(refused.contains("it is longer than 1048576 bytes, the most of its kind"), "{refused}");
+    assert!(refused.contains("it is longer than 1048576 bytes, the limit for such files"), "{refused}");
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_run_folder_of_other_data_is_refused() {
     let place = Place::new();
     place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
     std::fs::write(place.path("tiny.toml"), TINY.replace("\"tiny\"", "\"other\"")).expect("a suite");
-    insta::assert_snapshot!(error(place.sharpbench("suite tiny.toml --data stand-in --out run --quiet")), @"error: run run: it holds tiny-quick-photo-patches, not other-quick-photo-patches; use another --out, or --fresh to start anew");
+    insta::assert_snapshot!(error(place.sharpbench("suite tiny.toml --data stand-in --out run --quiet")), @"error: run run: it holds tiny-quick-photo-patches, not other-quick-photo-patches; use another --out, or --fresh to start over");
 }
 
 #[test]
@@ -298,11 +298,11 @@ fn data_sets_and_profiles_that_do_not_fit_are_explained() {
     let data = "name = \"cifar10\", train = 40, test = 20";
     let folder = "name = \"image-folder\", train = 40, test = 20";
     let augment = "augment = { crop = 2, flip = true }";
-    insta::assert_snapshot!(refused(&[(data, folder)]), @"error: suite other.toml: profile quick: data.size is missing; image-folder leaves it to the suite, so say it");
+    insta::assert_snapshot!(refused(&[(data, folder)]), @"error: suite other.toml: profile quick: data.size is missing; image-folder has no value of its own, so add one");
     insta::assert_snapshot!(refused(&[(data, &format!("{folder}, size = 32, classes = 1"))]), @"error: suite other.toml: profile quick: data.classes = 1 must be from 2 to 100000");
     insta::assert_snapshot!(refused(&[(data, &format!("{data}, size = 32"))]), @"error: suite other.toml: profile quick: data.size does not apply to cifar10, which has its own; remove it");
     insta::assert_snapshot!(refused(&[(data, &format!("{data}, unreadable = \"skip\""))]), @"error: suite other.toml: profile quick: data.unreadable applies to imagenet and image-folder, not to cifar10; remove it");
-    insta::assert_snapshot!(refused(&[(data, "name = \"image-folder\", size = 32, classes = 2, test = 20")]), @"error: suite other.toml: profile quick: data.train is missing; say how many samples to use (`data verify DIR` counts the files of image-folder)");
+    insta::assert_snapshot!(refused(&[(data, "name = \"image-folder\", size = 32, classes = 2, test = 20")]), @"error: suite other.toml: profile quick: data.train is missing; give the number of samples to use (`data verify DIR` counts the files of image-folder)");
     insta::assert_snapshot!(refused(&[(augment, "augment = { resized_crop = {} }")]), @"error: suite other.toml: profile quick: augment.resized_crop applies to imagenet and image-folder, not to cifar10; remove it");
     let sized = format!("{folder}, size = 32, classes = 3");
     insta::assert_snapshot!(refused(&[(data, &sized), (augment, "augment = { resized_crop = { scale = [0.5, 0.1] } }")]), @"error: suite other.toml: profile quick: augment.resized_crop.scale = [0.5, 0.1] must rise, from above 0 to 1");
@@ -311,7 +311,7 @@ fn data_sets_and_profiles_that_do_not_fit_are_explained() {
     let transformer = "model = { name = \"transformer\", width = 16, depth = 1, heads = 2 }";
     insta::assert_snapshot!(refused(&[(data, text)]), @r#"error: suite other.toml: profile quick: model resnet8 reads images, the data are text; use model.name = "transformer""#);
     insta::assert_snapshot!(refused(&[(data, text), (model, transformer)]), @"error: suite other.toml: profile quick: augment does not apply to shakespeare, whose samples are text; remove it");
-    insta::assert_snapshot!(refused(&[("[profiles.quick]", "[profiles.quick]\nlike = \"quick\"")]), @r#"error: suite other.toml: profile quick: like = "quick" leads back to where it came from"#);
+    insta::assert_snapshot!(refused(&[("[profiles.quick]", "[profiles.quick]\nlike = \"quick\"")]), @r#"error: suite other.toml: profile quick: like = "quick" forms a cycle; remove one like"#);
     insta::assert_snapshot!(refused(&[("[profiles.quick]", "[profiles.quick]\nlike = \"paper\"")]), @"error: suite other.toml: there is no profile paper; use one of quick");
     insta::assert_snapshot!(refused(&[("[base]", "[base]\nlike = \"quick\"")]), @"error: suite other.toml: profile quick: like belongs to a profile, not to base; remove it");
     place

@@ -112,13 +112,13 @@ fn missing_truncated_and_foreign_files_are_named() {
 
     std::fs::create_dir(place.path("truncated")).expect("a folder");
     std::fs::write(place.path("truncated/data_batch_1.bin"), [0; 1000]).expect("written");
-    insta::assert_snapshot!(run("truncated"), @"error: data: truncated/data_batch_1.bin has 1000 bytes, expected 30730000: it is truncated or another file; unpack cifar-10-binary.tar.gz anew");
+    insta::assert_snapshot!(run("truncated"), @"error: data: truncated/data_batch_1.bin has 1000 bytes, expected 30730000: it is truncated or another file; unpack cifar-10-binary.tar.gz again");
 
     // The right size, but not the original's bytes.
     std::fs::create_dir(place.path("foreign")).expect("a folder");
     let file = std::fs::File::create(place.path("foreign/data_batch_1.bin")).expect("a file");
     file.set_len(30_730_000).expect("sized");
-    insta::assert_snapshot!(run("foreign"), @"error: data: foreign/data_batch_1.bin is damaged or not the original: sha256 3a8a84b64bcf861b26141d5cdcae007b8457d57210923dc132103760842ce568, expected cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5; unpack cifar-10-binary.tar.gz anew (for changed images of your own, add a SHA256SUMS file)");
+    insta::assert_snapshot!(run("foreign"), @"error: data: foreign/data_batch_1.bin is damaged or not the original: sha256 3a8a84b64bcf861b26141d5cdcae007b8457d57210923dc132103760842ce568, expected cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5; unpack cifar-10-binary.tar.gz again (for your own modified images, add a SHA256SUMS file)");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn damaged_parquet_files_are_named_with_the_row() {
 
     good("few");
     write_parquet(&place.path("few/train.parquet"), 0, 10);
-    insta::assert_snapshot!(run("few"), @"error: data: cifar10 has 10 training samples, the suite wants 40; give --data DIR, or lower data.train (or take a smaller profile)");
+    insta::assert_snapshot!(run("few"), @"error: data: cifar10 has 10 training samples, the suite requires 40; give --data DIR, or lower data.train (or take a smaller profile)");
 }
 
 /// Oracle: the definition of the format; a record has the coarse class, the fine class, the pixels.
@@ -184,10 +184,10 @@ fn cifar100_takes_the_fine_class() {
         }
     }
     let reason = |result| reason(result, &folder);
-    insta::assert_snapshot!(reason(load("cifar100", &directory, [13, 8])), @"data: cifar100 has 12 training samples, the suite wants 13; give --data DIR, or lower data.train (or take a smaller profile)");
+    insta::assert_snapshot!(reason(load("cifar100", &directory, [13, 8])), @"data: cifar100 has 12 training samples, the suite requires 13; give --data DIR, or lower data.train (or take a smaller profile)");
     let bytes = std::fs::read(folder.join("train.bin")).expect("bytes");
     std::fs::write(folder.join("train.bin"), &bytes[..bytes.len() - 1]).expect("written");
-    insta::assert_snapshot!(reason(load("cifar100", &directory, [12, 8])), @"data: train.bin has 36887 bytes, expected 36888: it is truncated or another file; unpack cifar-100-binary.tar.gz anew");
+    insta::assert_snapshot!(reason(load("cifar100", &directory, [12, 8])), @"data: train.bin has 36887 bytes, expected 36888: it is truncated or another file; unpack cifar-100-binary.tar.gz again");
     std::fs::write(folder.join("train.bin"), [&bytes[..1], &[100], &bytes[2..]].concat()).expect("written");
     insta::assert_snapshot!(reason(load("cifar100", &directory, [12, 8])), @"data: train.bin: image 0 has label 100, outside 0..100; the file is damaged");
 }
@@ -308,13 +308,13 @@ fn damaged_idx_files_are_named_with_what_is_wrong() {
         reason(load("mnist", &folder, [3, 3]), &folder)
     };
     let images = "train-images-idx3-ubyte";
-    insta::assert_snapshot!(damage(images, idx(2049, &[3], &[1, 2, 3])), @"data: train-images-idx3-ubyte: its magic number is 2049, expected 2051: it is another file; fetch it anew");
-    insta::assert_snapshot!(damage(images, idx(2051, &[3, 28, 28], &[0; 100])), @"data: train-images-idx3-ubyte: it has 100 bytes where its header says 3 x 28 x 28: it is truncated or damaged; fetch it anew");
-    insta::assert_snapshot!(damage(images, idx(2051, &[u32::MAX, u32::MAX, u32::MAX], &[0; 100])), @"data: train-images-idx3-ubyte: it has 100 bytes where its header says 4294967295 x 4294967295 x 4294967295: it is truncated or damaged; fetch it anew");
+    insta::assert_snapshot!(damage(images, idx(2049, &[3], &[1, 2, 3])), @"data: train-images-idx3-ubyte: its magic number is 2049, expected 2051: it is another file; fetch it again");
+    insta::assert_snapshot!(damage(images, idx(2051, &[3, 28, 28], &[0; 100])), @"data: train-images-idx3-ubyte: it has 100 bytes where its header says 3 x 28 x 28: it is truncated or damaged; fetch it again");
+    insta::assert_snapshot!(damage(images, idx(2051, &[u32::MAX, u32::MAX, u32::MAX], &[0; 100])), @"data: train-images-idx3-ubyte: it has 100 bytes where its header says 4294967295 x 4294967295 x 4294967295: it is truncated or damaged; fetch it again");
     insta::assert_snapshot!(damage(images, idx(2051, &[3, 10, 10], &[0; 300])), @"data: train-images-idx3-ubyte: its images are 10x10, expected 28x28");
-    insta::assert_snapshot!(damage(images, idx(2051, &[2, 28, 28], &[0; 1568])), @"data: train-images-idx3-ubyte is damaged or not the original: sha256 12878cea1d1793cf2f4ef7e93a8adcc01bc824c4ac287a264710a7b561342584, expected 018c191bb05c7fd4a94ed4950990569025235e12a65a4ee57262f50e83ac6d03; fetch it anew (for changed images of your own, add a SHA256SUMS file)");
-    insta::assert_snapshot!(damage(images, Vec::new()), @"data: train-images-idx3-ubyte: it is empty or truncated; fetch it anew");
-    insta::assert_snapshot!(damage("t10k-labels-idx1-ubyte", idx(2049, &[3], &[1, 10, 3])), @"data: t10k-labels-idx1-ubyte: label 1 is 10, outside 0..10; the file is damaged, fetch it anew");
+    insta::assert_snapshot!(damage(images, idx(2051, &[2, 28, 28], &[0; 1568])), @"data: train-images-idx3-ubyte is damaged or not the original: sha256 12878cea1d1793cf2f4ef7e93a8adcc01bc824c4ac287a264710a7b561342584, expected 018c191bb05c7fd4a94ed4950990569025235e12a65a4ee57262f50e83ac6d03; fetch it again (for your own modified images, add a SHA256SUMS file)");
+    insta::assert_snapshot!(damage(images, Vec::new()), @"data: train-images-idx3-ubyte: it is empty or truncated; fetch it again");
+    insta::assert_snapshot!(damage("t10k-labels-idx1-ubyte", idx(2049, &[3], &[1, 10, 3])), @"data: t10k-labels-idx1-ubyte: label 1 is 10, outside 0..10; the file is damaged, fetch it again");
     std::fs::remove_file(place.path("damaged/train-labels-idx1-ubyte")).expect("removed");
     let folder = place.path("damaged");
     insta::assert_snapshot!(reason(load("mnist", &folder, [3, 3]), &folder), @"data: DIR holds neither train-labels-idx1-ubyte nor train-labels-idx1-ubyte.gz; fetch it");
@@ -327,7 +327,7 @@ fn another_text_than_shakespeare_is_refused() {
     std::fs::create_dir_all(&folder).expect("a folder");
     insta::assert_snapshot!(reason(load("shakespeare", &folder, [10, 10]), &folder), @"data: DIR holds neither tinyshakespeare.txt nor tiny_shakespeare.txt nor input.txt nor default/train/0000.parquet; point --data at one of them");
     std::fs::write(folder.join("input.txt"), "To be, or not to be").expect("written");
-    insta::assert_snapshot!(reason(load("shakespeare", &folder, [10, 10]), &folder), @"data: input.txt is damaged or not the original: sha256 80ed7fc26bc0bbb12ef93ae6dbc4bdaae8262e83e65163626e57c24b8fc316a8, expected 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed; fetch input.txt of tiny_shakespeare anew");
+    insta::assert_snapshot!(reason(load("shakespeare", &folder, [10, 10]), &folder), @"data: input.txt is damaged or not the original: sha256 80ed7fc26bc0bbb12ef93ae6dbc4bdaae8262e83e65163626e57c24b8fc316a8, expected 86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed; fetch input.txt of tiny_shakespeare again");
 }
 
 /// A labelled character follows its own: sequences of a text, without and with a random start.
@@ -465,13 +465,13 @@ fn unreadable_photographs_end_the_run_or_are_left_out() {
     {
         std::os::unix::fs::symlink("nothing", &jpeg).expect("linked");
         let error = first(&loaded()).expect_err("an error");
-        assert!(error.contains("it is a link to nothing"), "{error}");
+        assert!(error.contains("it is a broken symbolic link"), "{error}");
         std::fs::remove_file(&jpeg).expect("removed");
     }
     std::fs::write(&jpeg, png).expect("written");
     let error = set.train.batch(&[3, 4], None).err().expect("an error").to_string();
     assert!(error.contains("train/cats/002.png cannot be read"), "{error}");
-    assert!(error.ends_with("replace it, or say data.unreadable = \"skip\" in the suite"), "{error}");
+    assert!(error.ends_with("replace it, or set data.unreadable = \"skip\" in the suite"), "{error}");
 
     let set = load_spec(&folder_spec(8, 8, 24, OnUnreadable::Skip), &folder).expect("a data set");
     let batch = set.train.batch(&[3, 4, 5], None).expect("a batch");
@@ -577,8 +577,8 @@ fn verify_reads_everything() {
     insta::assert_snapshot!(error(place.sharpbench("data verify set --data hub")), @"error: --data does not apply to the directory set; name the data set, or leave it out");
     insta::assert_snapshot!(error(place.sharpbench("data verify nothing")), @r#"error: data.name = "nothing" is not known; use one of cifar10, cifar100, mnist, fashion-mnist, shakespeare, imagenet, image-folder, photo-patches, mnist-5k, synthetic, synthetic-text, or a directory that holds one"#);
     std::fs::create_dir(place.path("empty")).expect("a folder");
-    insta::assert_snapshot!(error(place.sharpbench("data verify empty")), @"error: data: empty has the form of no data set, or lacks files of it; name the set: data verify NAME --data empty");
-    insta::assert_snapshot!(error(place.sharpbench("data fetch imagenet")), @"error: imagenet is read from a directory of yours; there is nothing to fetch");
+    insta::assert_snapshot!(error(place.sharpbench("data verify empty")), @"error: data: empty does not have the layout of a data set, or lacks files; name the data set: data verify NAME --data empty");
+    insta::assert_snapshot!(error(place.sharpbench("data fetch imagenet")), @"error: imagenet is read from your own directory; there is nothing to fetch");
     let text = place.sharpbench("data verify mnist --data stand-in").assert().code(0).get_output().stdout.clone();
     assert!(String::from_utf8(text).expect("text").contains("training 4000 samples, 400 to 400 of each class"));
 }

@@ -133,7 +133,7 @@ fn there_is_nothing_to_draw_without_checks() {
     let place = Place::new();
     place.sharpbench("suite tiny.toml --data stand-in --out run --quiet").assert().success();
     let output = place.sharpbench("report run --figures figures").assert().code(2).get_output().clone();
-    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"error: there is nothing to draw: no finished cell has measured curvature; a suite asks for it with measure = { edge = 20 } or measure = { sharpness = "last", density = true }"#);
+    insta::assert_snapshot!(String::from_utf8_lossy(&output.stderr), @r#"error: there is nothing to draw: no finished cell has measured curvature; request it in the suite with measure = { edge = 20 } or measure = { sharpness = "last", density = true }"#);
     assert!(!place.path("figures").exists());
 }
 
@@ -147,10 +147,10 @@ fn settings_without_an_edge_are_refused() {
         std::fs::write(place.path("edge.toml"), text.replacen(from, to, 1)).expect("written");
         error(place.sharpbench("suite edge.toml --data stand-in"))
     };
-    insta::assert_snapshot!(refused("momentum = 0.0", "momentum = 0.9"), @"error: suite edge.toml: profile quick: grid[0].momentum = 0.9 moves the edge that measure.edge compares with; set momentum = 0");
-    insta::assert_snapshot!(refused("optimizer = \"sam\"", "optimizer = \"asam\""), @"error: suite edge.toml: profile quick: grid[1].measure.edge knows no edge of asam; use sgd, sam or sparse SAM");
+    insta::assert_snapshot!(refused("momentum = 0.0", "momentum = 0.9"), @"error: suite edge.toml: profile quick: grid[0].momentum = 0.9 shifts the edge that measure.edge compares with; set momentum = 0");
+    insta::assert_snapshot!(refused("optimizer = \"sam\"", "optimizer = \"asam\""), @"error: suite edge.toml: profile quick: grid[1].measure.edge does not support asam; use sgd, sam or sparse SAM");
     insta::assert_snapshot!(refused("edge = 10", "edge = 0"), @"error: suite edge.toml: profile quick: measure.edge = 0 must be from 1 to 1000000");
-    insta::assert_snapshot!(refused("edge = 10", "edge = 10, density = true"), @r#"error: suite edge.toml: profile quick: measure.density belongs to measure.sharpness; add sharpness = "last" or remove it"#);
+    insta::assert_snapshot!(refused("edge = 10", "edge = 10, density = true"), @r#"error: suite edge.toml: profile quick: measure.density requires measure.sharpness; add sharpness = "last" or remove it"#);
     insta::assert_snapshot!(refused("edge = 10", "edge = 10, sharpness = \"first\""), @r#"
     error: suite edge.toml: TOML parse error at line 13, column 36
        |
@@ -158,8 +158,8 @@ fn settings_without_an_edge_are_refused() {
        |                                    ^^^^^^^
     invalid value: string "first", expected "last" or a number of epochs
     "#);
-    insta::assert_snapshot!(refused("edge = 10", "edge = 10, frozen = [\"fc\"]"), @"error: suite edge.toml: profile quick: measure.frozen names fc, with which no parameter starts; they are weight");
-    insta::assert_snapshot!(refused("full_batch_steps = 100", "full_batch_steps = 100\nbatch_size = 1"), @"error: suite edge.toml: profile quick: schedule.batch_size and schedule.full_batch_steps exclude one another; remove one");
-    insta::assert_snapshot!(refused("curvatures = [10.0, 4.0, 1.0]", "curvatures = [10.0, 4.0]"), @"error: suite edge.toml: profile quick: model quadratic has a class more than curvatures, 3, the data have 4; give 3 curvatures, or set data.classes");
-    insta::assert_snapshot!(refused("name = \"quadratic\", curvatures = [10.0, 4.0, 1.0]", "name = \"resnet8\""), @"error: suite edge.toml: profile quick: schedule.full_batch_steps is of models whose samples do not see one another, and resnet8 has BatchNorm; use schedule.batch_size");
+    insta::assert_snapshot!(refused("edge = 10", "edge = 10, frozen = [\"fc\"]"), @"error: suite edge.toml: profile quick: measure.frozen names fc, but no parameter starts with it; the parameters are weight");
+    insta::assert_snapshot!(refused("full_batch_steps = 100", "full_batch_steps = 100\nbatch_size = 1"), @"error: suite edge.toml: profile quick: schedule.batch_size and schedule.full_batch_steps are mutually exclusive; remove one");
+    insta::assert_snapshot!(refused("curvatures = [10.0, 4.0, 1.0]", "curvatures = [10.0, 4.0]"), @"error: suite edge.toml: profile quick: model quadratic requires one class more than curvatures (3), the data have 4; give 3 curvatures, or set data.classes");
+    insta::assert_snapshot!(refused("name = \"quadratic\", curvatures = [10.0, 4.0, 1.0]", "name = \"resnet8\""), @"error: suite edge.toml: profile quick: schedule.full_batch_steps requires a model that processes samples independently, but resnet8 has BatchNorm; use schedule.batch_size");
 }

@@ -112,7 +112,7 @@ impl Driver {
         assert!(!text.contains("panicked"), "{text}");
         self.killed += usize::from(code == Some(-9));
         assert_eq!(code == Some(2), text.contains("error: "), "an error is told, and has code 2: {text}");
-        assert!(!text.contains("stopped after a step") || code.is_some_and(|code| code > 128), "{text}");
+        assert!(!text.contains("stopped and checkpointed") || code.is_some_and(|code| code > 128), "{text}");
         if code == Some(0) {
             self.check();
             self.end_of_run();
@@ -208,7 +208,7 @@ impl Driver {
             std::process::Command::new("kill").args(["-KILL", first]).output().expect("kill runs");
         }
         let text = self.end(child, &[0, 2]);
-        assert!(!text.contains("error: ") || text.contains("was ended by signal 9"), "{text}");
+        assert!(!text.contains("error: ") || text.contains("was killed by signal 9"), "{text}");
     }
 
     /// One process is stopped and goes on while, or after, another works on the run.
@@ -275,7 +275,7 @@ impl Driver {
         let blocks = self.random.below(100);
         let child = self.start(&format!("trap '' XFSZ; ulimit -f {blocks};"));
         let text = self.end(child, &[0, 2]);
-        let told = text.contains("free some space") || text.contains("ended with exit code 2");
+        let told = text.contains("free some space") || text.contains("exited with code 2");
         assert!(!text.contains("error: ") || told, "{text}");
     }
 
@@ -400,7 +400,7 @@ impl Driver {
         std::os::unix::fs::symlink(&elsewhere, &path).expect("linked");
         let child = self.start("");
         let text = self.end(child, &[2]);
-        assert!(text.contains(&format!("its folder {part} is a link to elsewhere")), "{text}");
+        assert!(text.contains(&format!("its folder {part} is a symbolic link")), "{text}");
         assert_eq!(std::fs::read_dir(&elsewhere).expect("a folder").count(), 0);
         std::fs::remove_file(&path).expect("removed");
         if moved {

@@ -147,7 +147,7 @@ fn killed_cells_go_on_to_the_same_record() {
         let ended = child.try_wait().expect("a status");
         child.kill().ok();
         let output = child.wait_with_output().expect("ended");
-        went_on += String::from_utf8_lossy(&output.stderr).matches("goes on after").count();
+        went_on += String::from_utf8_lossy(&output.stderr).matches("resumes after").count();
         if let Some(status) = ended {
             assert!(status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             break;
@@ -187,7 +187,7 @@ fn asked_to_stop_a_run_keeps_its_step_and_goes_on() {
         let output = child.wait_with_output().expect("ended");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{stderr}");
-        assert!(stderr.contains("stopped after a step, which is kept"), "{stderr}");
+        assert!(stderr.contains("stopped and checkpointed"), "{stderr}");
     }
     place.sharpbench(RUN).assert().success();
     assert_eq!(place.fingerprints("run"), expected);
@@ -218,7 +218,7 @@ fn a_damaged_checkpoint_starts_the_cell_anew() {
     bytes[last] ^= 1;
     std::fs::write(&path, bytes).expect("written");
     place.sharpbench(RUN).assert().success().stderr(predicate::str::contains(
-        "cannot go on where it was kept and starts anew: its contents do not have its digest",
+        "cannot be resumed from its checkpoint and restarts: its digest does not match its contents",
     ));
     assert_eq!(place.fingerprints("run"), expected);
 }

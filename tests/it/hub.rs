@@ -159,7 +159,7 @@ fn without_a_hub_the_stand_in_serves_and_says_so() {
         .assert()
         .success()
         .stderr(
-            predicate::str::contains("could not be had").and(predicate::str::contains("These are not cifar10 results")),
+            predicate::str::contains("is unavailable").and(predicate::str::contains("These are not cifar10 results")),
         )
         .stdout(predicate::str::contains("STAND-IN"));
     assert!(place.path("reports/tiny-quick-photo-patches/run.json").exists());

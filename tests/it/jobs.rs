@@ -70,12 +70,12 @@ fn a_crash_takes_one_cell_alone_and_is_noted() {
     let output = child.wait_with_output().expect("ended");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("was ended by signal 9; the others go on"), "{stderr}");
-    assert!(stderr.contains("type the same command again (without --fresh) to try again"), "{stderr}");
+    assert!(stderr.contains("was killed by signal 9; the others continue"), "{stderr}");
+    assert!(stderr.contains("rerun the same command (without --fresh) to try again"), "{stderr}");
     assert_eq!(place.fingerprints("run").len(), 3);
     let notes = || std::fs::read_dir(place.path("run/failed")).expect("a folder");
     let note = std::fs::read_to_string(notes().next().expect("a note").expect("an entry").path()).expect("text");
-    assert!(note.contains("was ended by signal 9"), "{note}");
+    assert!(note.contains("was killed by signal 9"), "{note}");
     place.sharpbench(RUN).assert().success();
     assert_eq!(notes().count(), 0);
 }
@@ -88,7 +88,7 @@ fn asked_to_stop_all_keep_their_cells() {
     let output = child.wait_with_output().expect("ended");
     assert_eq!(output.status.code(), Some(143), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(std::fs::read_dir(place.path("run/checkpoints")).expect("a folder").count() > 0);
-    place.sharpbench(RUN).assert().success().stderr(predicate::str::contains("goes on after"));
+    place.sharpbench(RUN).assert().success().stderr(predicate::str::contains("resumes after"));
 }
 
 #[test]
@@ -99,10 +99,10 @@ fn memory_is_bounded() {
         .assert()
         .code(2)
         .stderr(predicate::str::contains("more than the 2 of --max-memory: 1 from here on"))
-        .stderr(predicate::str::contains("one cell takes"));
+        .stderr(predicate::str::contains("one cell uses"));
     place
         .sharpbench(&format!("{RUN} --max-memory 2MiB"))
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("--max-memory bounds the processes of --jobs N"));
+        .stderr(predicate::str::contains("--max-memory applies only to --jobs 2 or more"));
 }

@@ -128,7 +128,7 @@ fn no_file_is_written_through_a_link() {
         .sharpbench("report run --tensorboard events")
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("it is a link to elsewhere"));
+        .stderr(predicate::str::contains("it is a symbolic link"));
     assert_eq!(tree(&place.path("elsewhere")).len(), 1);
 }
 
@@ -145,18 +145,22 @@ fn nothing_waits_for_a_pipe() {
     let record = place.a_record("run");
     pipe(&record);
     let mut report = place.sharpbench("report run");
-    report.timeout(limit).assert().code(3).stderr(predicate::str::contains("damaged and left out (it is no file)"));
+    report
+        .timeout(limit)
+        .assert()
+        .code(3)
+        .stderr(predicate::str::contains("damaged and left out (it is not a regular file)"));
     let kept = place.path("run/checkpoints").join(record.with_extension("safetensors").file_name().expect("a name"));
     std::fs::create_dir_all(kept.parent().expect("a folder")).expect("a folder");
     pipe(&kept);
     let mut run = place.sharpbench(&format!("{RUN} --filter seed=1"));
     run.timeout(limit).assert().success().stderr(
-        predicate::str::contains("is damaged (it is no file)")
-            .and(predicate::str::contains("starts anew: it is no file")),
+        predicate::str::contains("is damaged (it is not a regular file)")
+            .and(predicate::str::contains("restarts: it is not a regular file")),
     );
     pipe(&place.path("run/run.json"));
     let mut report = place.sharpbench("report run");
-    report.timeout(limit).assert().code(2).stderr(predicate::str::contains("run.json: it is no file"));
+    report.timeout(limit).assert().code(2).stderr(predicate::str::contains("run.json: it is not a regular file"));
 }
 
 /// What is longer than makes sense is not read (docs/security.md names the limits).
@@ -183,7 +187,7 @@ fn files_that_are_too_long_are_refused() {
         .assert()
         .success()
         .stderr(predicate::str::contains("is damaged (it is longer than 67108864 bytes"))
-        .stderr(predicate::str::contains("starts anew: it is longer than"));
+        .stderr(predicate::str::contains("restarts: it is longer than"));
     let many: Vec<PathBuf> = (0..70).map(|i| place.path(&format!("run/cells/many-{i}.json"))).collect();
     many.iter().for_each(|path| sparse(path, 64 << 20));
     let message = refused("report run");

@@ -259,7 +259,7 @@ fn grid(lab: &Lab) {
     lab.sharpbench(&place, &format!("suite tiny.toml --data stand-in --out 100%j {SLURM}"))
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("Slurm reads % and \\ in the names of logs"));
+        .stderr(predicate::str::contains("its path contains % or \\, which Slurm expands in names of logs"));
     assert_eq!(of_submissions(&place, "plan.txt").len(), 1);
     place.sharpbench("gather run").env("SLURM_CONF", "/nowhere").assert().success();
     assert!(place.path("run/report-tiny-quick-photo-patches.html").exists());
@@ -278,7 +278,7 @@ fn many_cells(lab: &Lab) {
     let arrays = lab.ask("squeue -h -o %i");
     assert!(arrays.contains("_[0-999%3]") && arrays.contains("_[0-499%3]"), "{arrays}");
     lab.sharpbench(&place, "status run").assert().code(3).stdout(predicate::str::contains(
-        "0 of 1500 cells finished, 1500 pending\npending 1500: JobHeldUser - held: `scontrol release JOB` lets them go\n",
+        "0 of 1500 cells finished, 1500 pending\npending 1500: JobHeldUser - held: `scontrol release JOB` releases them\n",
     ));
     // All are in flight: nothing is missing, and nothing is cleared under them.
     lab.sharpbench(&place, &submit).assert().success().stderr(predicate::str::contains("1500 more are in flight"));
@@ -286,8 +286,8 @@ fn many_cells(lab: &Lab) {
     lab.sharpbench(&place, &format!("{RUN} --fresh"))
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("cells of it are in flight; `sharpbench cancel run` first"));
-    lab.sharpbench(&place, "cancel run").assert().success().stderr(predicate::str::contains("ended 2 arrays"));
+        .stderr(predicate::str::contains("some of its cells are in flight; run `sharpbench cancel run` first"));
+    lab.sharpbench(&place, "cancel run").assert().success().stderr(predicate::str::contains("cancelled 2 arrays"));
     assert_eq!(lab.ask("squeue -h"), "");
     lab.sharpbench(&place, "status run")
         .assert()
@@ -340,7 +340,7 @@ fn bad_places(lab: &Lab) {
     lab.sharpbench(&place, &format!("{RUN} {SLURM} --gres gpu:1 --setup setup --wait --poll 1"))
         .assert()
         .success()
-        .stderr(predicate::str::contains("cells have failed on n1 again and again: not used"))
+        .stderr(predicate::str::contains("excluding n1, where cells have failed repeatedly"))
         .stderr(predicate::str::contains("8 of 8 cells finished"));
     assert!(records(&place).iter().all(|record| record["provenance"]["job"]["node"] == "n2"));
     assert_eq!(fs::read_dir(place.path("run/failed")).expect("a folder").count(), 0);
@@ -352,7 +352,7 @@ fn cancel_and_resume(lab: &Lab) {
     await_that("a cell is finished, and another kept", || {
         !records(&place).is_empty() && !checkpoints(&place).is_empty()
     });
-    lab.sharpbench(&place, "cancel run").assert().success().stderr(predicate::str::contains("ended 1 arrays"));
+    lab.sharpbench(&place, "cancel run").assert().success().stderr(predicate::str::contains("cancelled 1 arrays"));
     assert!(lab.at_work(&place).is_empty());
     let finished = records(&place).len();
     let kept = checkpoints(&place).len();
@@ -363,7 +363,7 @@ fn cancel_and_resume(lab: &Lab) {
         .success()
         .stderr(predicate::str::contains(format!("submitted {} cells", 4 - finished)));
     assert_eq!(place.fingerprints("run"), *local_long());
-    assert!(logs(&place).contains("goes on after"), "{}", logs(&place));
+    assert!(logs(&place).contains("resumes after"), "{}", logs(&place));
 }
 
 fn frozen_controller(lab: &Lab) {
@@ -374,7 +374,7 @@ fn frozen_controller(lab: &Lab) {
     command.env("SLURM_CONF", lab.conf()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines().map(|line| line.expect("text"));
-    let timed_out = lines.find(|line| line.contains("asking again in 5 seconds"));
+    let timed_out = lines.find(|line| line.contains("retrying in 5 seconds"));
     lab.manage("thaw", &[]);
     assert!(timed_out.is_some_and(|line| line.contains("Socket timed out")));
     assert!(child.wait().expect("ended").success(), "{:?}", lines.collect::<Vec<_>>());
@@ -415,7 +415,7 @@ fn orphans(lab: &Lab) {
     }
     let told = |word: &str| logs(&place).matches(word).count();
     // A cell that was stopped before it was kept once starts again.
-    await_that("their cells are begun anew", || told(": starts") + told(": goes on after") >= 4 + orphans.len());
+    await_that("their cells are begun anew", || told(": starts") + told(": resumes after") >= 4 + orphans.len());
     orphans.iter().for_each(|work| signal(&work.pid, "CONT"));
     lab.drain();
     await_that("the orphans end", || lab.at_work(&place).is_empty());
@@ -426,6 +426,6 @@ fn orphans(lab: &Lab) {
         4,
         "one record each, nothing half-written"
     );
-    assert_eq!(told("was finished by another process first; its record stands"), orphans.len(), "{}", logs(&place));
+    assert_eq!(told(" first; its record is kept"), orphans.len(), "{}", logs(&place));
     assert!(checkpoints(&place).is_empty());
 }

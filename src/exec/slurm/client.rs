@@ -64,7 +64,7 @@ impl Slurm {
         let mut child = match command.spawn() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 return Err(Error::Usage(format!(
-                    "there is no {program} here: use a machine from which jobs are submitted to Slurm, or --executor local"
+                    "there is no {program} on this machine: use one that can submit jobs to Slurm, or --executor local"
                 )));
             }
             child => child.map_err(Error::io("start", &path))?,

@@ -193,7 +193,7 @@ fn send(slurm: &Slurm, name: &str, command: &[OsString], say: &mut dyn FnMut(&st
         let mut reason = match slurm.ask("sbatch", command)? {
             Ok(text) => match JobId::parse(&text) {
                 Some(job) => return Ok(Sent::Accepted(job)),
-                None => format!("sbatch printed no number of a job: {}", text.trim()),
+                None => format!("sbatch printed no job number: {}", text.trim()),
             },
             Err(reason) if is_transient(&reason) => reason,
             Err(reason) => return Ok(Sent::Refused(reason)),
@@ -203,10 +203,10 @@ fn send(slurm: &Slurm, name: &str, command: &[OsString], say: &mut dyn FnMut(&st
         loop {
             let Some(delay) = delays.next() else {
                 return Err(Error::Usage(format!(
-                    "Slurm cannot be reached ({reason}); type the same command again later: what it accepted after all is found then"
+                    "Slurm cannot be reached ({reason}); rerun the same command later: it will find what Slurm did accept"
                 )));
             };
-            say(&format!("{reason}; asking again in {} seconds", delay.as_secs()));
+            say(&format!("{reason}; retrying in {} seconds", delay.as_secs()));
             std::thread::sleep(*delay);
             match slurm.find(name)? {
                 Ok(Some(job)) => return Ok(Sent::Accepted(job)),
@@ -258,12 +258,12 @@ pub fn is_busy(slurm: &Slurm, submissions: &[Submission]) -> Result<std::result:
 /// # Errors
 /// When Slurm does not respond, or tasks do not end.
 pub fn end(slurm: &Slurm, folder: &RunFolder) -> Result<usize> {
-    let silent = |reason| Error::Usage(format!("Slurm cannot be asked ({reason}); type the same command again later"));
+    let silent = |reason| Error::Usage(format!("Slurm cannot be queried ({reason}); rerun the same command later"));
     let Some(_lock) = folder.lock_submission()? else { return Err(submitting(folder)) };
     let mut submissions = read_submissions(folder)?;
     settle(slurm, folder, &mut submissions)?;
     if submissions.iter().any(|s| s.acceptance == Acceptance::Submitting) {
-        return Err(silent("it is not known whether it took the last submission".into()));
+        return Err(silent("it is not known whether it accepted the last submission".into()));
     }
     let in_flight = |rows: &[Vec<TaskRow>]| -> Vec<bool> {
         rows.iter().map(|rows| rows.iter().any(|row| row.phase() != Phase::Ended)).collect()
@@ -281,7 +281,10 @@ pub fn end(slurm: &Slurm, folder: &RunFolder) -> Result<usize> {
     let since = Instant::now();
     while in_flight(&slurm.rows(&submissions)?.map_err(silent)?).contains(&true) {
         if since.elapsed() > ENDING {
-            return Err(Error::Usage(format!("some tasks do not end within {} seconds {complaint}", ENDING.as_secs())));
+            return Err(Error::Usage(format!(
+                "some tasks did not end within {} seconds {complaint}",
+                ENDING.as_secs()
+            )));
         }
         std::thread::sleep(Duration::from_millis(500));
     }

@@ -31,7 +31,7 @@ pub fn script(setup: Option<&Path>, program: &Path, arguments: &[OsString]) -> R
 
 fn quoted(word: &OsStr) -> Result<Vec<u8>> {
     let quoted = shlex::bytes::try_quote(word.as_encoded_bytes());
-    let quoted = quoted.map_err(|_| Error::Usage(format!("{word:?} cannot be a part of a shell's script")))?;
+    let quoted = quoted.map_err(|_| Error::Usage(format!("{word:?} cannot be quoted in a shell script")))?;
     Ok(quoted.into_owned())
 }
 

@@ -32,13 +32,13 @@ pub fn stuck(reason: &str) -> Option<&'static str> {
     let reason = reason.replace(' ', "").to_ascii_lowercase();
     let is = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     if is(&["launchfailedrequeuedheld", "jobheld"]) {
-        Some("held: `scontrol release JOB` lets them go")
+        Some("held: `scontrol release JOB` releases them")
     } else if is(&["dependencyneversatisfied"]) {
-        Some("what they wait for has failed: cancel and submit again")
+        Some("a job they depend on has failed: cancel and submit again")
     } else if is(&["badconstraints"]) {
         Some("no node fits: cancel, and submit with another --constraint, --gres, --cpus or --mem")
     } else if is(&["qosmax", "assocmax", "qosgrp", "assocgrp"]) {
-        Some("a limit of the account or the QOS: wait, or ask for less")
+        Some("a limit of the account or the QOS: wait, or request less")
     } else if is(&["partitiontimelimit", "partitionnodelimit", "invalidaccount", "invalidqos"]) {
         Some("the cluster does not allow it: cancel, and submit with another --partition, --account, --qos or --time")
     } else if is(&["reqnodenotavail", "partitiondown", "partitioninactive"]) {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// When the path contains a `%` or a `\`.
 pub fn check_path(path: &Path) -> Result<()> {
     if path.to_string_lossy().contains(['%', '\\']) {
-        let message = "Slurm reads % and \\ in the names of logs, which it would have; use another --out".into();
+        let message = "its path contains % or \\, which Slurm expands in names of logs; use another --out".into();
         return Err(Error::Run { path: path.into(), message });
     }
     Ok(())

@@ -66,7 +66,7 @@ enum Epoch {
 pub fn train(cell: &Cell, data: &DataSet, observer: &mut dyn Observer) -> Result<Trained> {
     let setup = Setup { compute: Compute::CPU, registry: &Registry::standard() };
     let trained = train_from(cell, data, &setup, None, observer, &mut KeepNothing)?;
-    trained.ok_or_else(|| Error::Usage("a training that nobody stops has stopped".into()))
+    trained.ok_or_else(|| Error::Usage("the training stopped without a stop request".into()))
 }
 
 /// Trains a cell on its data set, from the start or from a checkpoint. Returns `None` if `keeper`

@@ -17,7 +17,7 @@ impl<'a> Session<'a> {
     /// Restores the training from a checkpoint.
     pub(super) fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
         if checkpoint.identity() != identity(self.cell, self.data, self.compute) {
-            return Err(format!("it is of {}", checkpoint.identity()));
+            return Err(format!("it belongs to {}", checkpoint.identity()));
         }
         let (state, mut vectors) = checkpoint.into_parts();
         self.state = TrainingState { resumed: state.resumed + 1, ..state };
@@ -25,7 +25,10 @@ impl<'a> Session<'a> {
         for (name, slot) in self.slots() {
             slot.fill(&name, vectors.remove(&name), parameters)?;
         }
-        vectors.keys().next().map_or(Ok(()), |name| Err(format!("it has {name}, which the training does not have")))
+        vectors
+            .keys()
+            .next()
+            .map_or(Ok(()), |name| Err(format!("it contains {name}, which this training does not have")))
     }
 
     /// Returns a slot for everything a checkpoint stores as a tensor, by name.
