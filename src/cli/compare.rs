@@ -17,9 +17,9 @@ const LONGEST_GATE: u64 = 1 << 20;
 /// Shown below the options.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  sharpbench compare BASELINE RUN                   exit code 1 if something got worse
-  sharpbench compare BASELINE RUN --format markdown for a pull request
-  sharpbench compare BASELINE RUN --gate gate.toml  with your own rules (docs/gate.md)";
+  sharpbench compare BASELINE RUN                    exit code 1 if something got worse
+  sharpbench compare BASELINE RUN --format markdown  for a pull request
+  sharpbench compare BASELINE RUN --gate gate.toml   with your own rules (docs/gate.md)";
 
 #[derive(clap::Args)]
 pub(super) struct Args {
