@@ -10,7 +10,7 @@ use self::chart::{Curve, Tradeoff, curves, flops, tradeoffs};
 use super::exporter::Exporter;
 use super::table::{self, Grid};
 use super::verdicts::{points, verdicts};
-use super::{File, MaskStatistics, Report, Row};
+use super::{File, MaskStatistics, Report, Row, brief};
 use crate::error::{Error, Result};
 use crate::stats::Summary;
 
