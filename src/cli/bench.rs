@@ -13,6 +13,14 @@ use crate::optim::{OptimizerSpec, Registry, TrainingShape};
 use crate::stats::Median;
 use crate::suite::one_optimizer;
 
+/// Shown below the options.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  sharpbench bench                                  a step of SGD on ResNet-20
+  sharpbench bench --optimizer sam,rho=0.05 --against sgd
+  sharpbench bench --optimizer ssam,pattern=tensor,norm=masked,sparsity=0.9,rho=0.05
+  sharpbench bench --model mlp --hidden 512,512 --threads 1 --json";
+
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Model (see `list`).

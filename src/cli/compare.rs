@@ -14,6 +14,13 @@ use crate::report::Report;
 /// Bytes of the longest gate file that is read.
 const LONGEST_GATE: u64 = 1 << 20;
 
+/// Shown below the options.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  sharpbench compare BASELINE RUN                    exit code 1 if something got worse
+  sharpbench compare BASELINE RUN --format markdown  for a pull request
+  sharpbench compare BASELINE RUN --gate gate.toml   with your own rules (docs/gate.md)";
+
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Run folder of the baseline.

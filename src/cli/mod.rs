@@ -54,6 +54,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train the cells of a suite that have no record yet, then print the table.
+    #[command(after_help = suite::EXAMPLES)]
     Suite(Box<suite::Args>),
     /// Show the state of the cells of a run: finished, running on a cluster, failed, lost.
     Status(status::Args),
@@ -73,10 +74,13 @@ enum Command {
     /// Show the cells of a suite, their FLOPs and, once measured, the time they take.
     Plan(plan::Args),
     /// Time training steps on synthetic images: parts, executed FLOPs, fraction of the machine's peak.
+    #[command(after_help = bench::EXAMPLES)]
     Bench(bench::Args),
     /// Print the report of a run folder.
+    #[command(after_help = report::EXAMPLES)]
     Report(report::Args),
     /// Compare a run with a baseline: improved, unchanged, regressed, undecided, new, missing.
+    #[command(after_help = compare::EXAMPLES)]
     Compare(compare::Args),
     /// Show which CPUs and GPUs of this machine trainings can use, and why not others.
     Doctor,

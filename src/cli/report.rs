@@ -8,6 +8,15 @@ use crate::error::{Error, Result};
 use crate::record::{self, Record, RunFolder, RunManifest};
 use crate::report::{File, Merged, NamedRun, Options, Report, event_files, figures, merge};
 
+/// Shown below the options.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  sharpbench report reports/cifar10-quick-cifar10
+  sharpbench report RUN --wide --explain            every column, and what it means
+  sharpbench report RUN --format markdown           for a pull request
+  sharpbench report RUN --format html > page.html   one page with charts
+  sharpbench report RUN OTHER-RUN                   runs of one suite, reported as one";
+
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// A run folder, such as reports/cifar10-quick-photo-patches; several of one suite, profile and data set are reported as one.

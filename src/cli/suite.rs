@@ -19,6 +19,16 @@ use crate::record::{RunFolder, RunLock, RunManifest, Selection};
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
 use crate::train::Setup;
 
+/// Shown below the options.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  sharpbench suite cifar10                          the main job: minutes on two cores
+  sharpbench suite cifar10 --profile smoke          every row in seconds, to try it out
+  sharpbench suite mnist --data stand-in --offline  without a network
+  sharpbench suite cifar10 --filter optimizer=sgd,optimizer=sam
+  sharpbench suite my-suite.toml --out runs/mine    a suite of your own (docs/models.md)
+Next: sharpbench report RUN --wide, or open the page in the run folder.";
+
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Name of a suite (see `list`) or path of a .toml file.

@@ -282,6 +282,42 @@ fn markdown_table() {
     ");
 }
 
+/// Where SAM gains, the answer says what sparse SAM keeps of it, and the table has a column for it.
+#[test]
+fn the_answer_says_what_sparse_sam_keeps() {
+    let cells = cells();
+    let records: Vec<Record> = cells
+        .iter()
+        .map(|cell| {
+            let gain = match cell.optimizer.name.as_str() {
+                "sam" => 0.2,
+                "ssam-f" => 0.1,
+                _ => 0.0,
+            };
+            let luck = if cell.seed == 4321 { 0.005 } else { 0.0 };
+            record(cell, Some(0.5 + luck + gain * (1.0 + luck)), if gain > 0.0 { 0.02 } else { 0.01 })
+        })
+        .collect();
+    let report = Report::new(&manifest(&cells), &records, &Options::default());
+    insta::assert_snapshot!(report.answer.join("\n"), @"");
+    let sparse = report.rows.last().and_then(|row| row.gain_kept).expect("a part of the gain");
+    assert!((sparse.value - 0.5).abs() < 1e-9 && sparse.interval.is_some_and(|i| i.low < 0.5 && 0.5 < i.high));
+    assert!(text(&report, "table").contains("gain kept"));
+}
+
+/// What cannot be said is said: one seed, or no SAM.
+#[test]
+fn the_answer_says_what_cannot_be_said() {
+    let (all, options) = (cells(), Options::default());
+    let answer = |keep: fn(&Cell) -> bool| {
+        let cells: Vec<Cell> = all.iter().filter(|cell| keep(cell)).cloned().collect();
+        let records: Vec<Record> = cells.iter().map(|cell| record(cell, Some(0.5), 0.01)).collect();
+        Report::new(&manifest(&cells), &records, &options).answer[0].clone()
+    };
+    insta::assert_snapshot!(answer(|cell| cell.seed == 4321), @"");
+    insta::assert_snapshot!(answer(|cell| cell.optimizer.name == "sgd"), @"");
+}
+
 #[test]
 fn csv_has_a_line_per_cell() {
     insta::assert_snapshot!(text(&report(), "csv"), @"

@@ -24,7 +24,7 @@ fn sentence(report: &Report, row: &Row) -> Option<String> {
         return None;
     }
     parts.extend(row.step_ratio_to_sgd.map(|m| format!("a step takes {:.2} times SGD's", m.median)));
-    Some(format!("{}: {}.", row.label, parts.join("; ")))
+    Some(format!("{}: {}.", row.name, parts.join("; ")))
 }
 
 /// Such as `no difference shown (+0.10 points [-1.27, +1.47], n = 3)`.

@@ -22,7 +22,7 @@ button.click();
 button.click();
 const texts = (i) => [...document.querySelectorAll(`#rows tbody tr td:nth-child(${i + 1})`)].map((cell) => cell.textContent);
 const found = { errors, sort: button.parentElement.ariaSort, accuracies: texts(column).map(parseFloat),
-  optimizers: texts(names.indexOf("optimizer")), charts: document.querySelectorAll("svg").length,
+  settings: texts(names.indexOf("setting")), charts: document.querySelectorAll("svg").length,
   wide: document.documentElement.scrollWidth > innerWidth };
 document.body.innerHTML = "";
 document.body.textContent = "found:" + JSON.stringify(found) + ":found";
@@ -62,8 +62,9 @@ fn a_browser_shows_and_sorts_the_page() {
     let accuracies: Vec<f64> = serde_json::from_value(found["accuracies"].clone()).expect("numbers");
     assert_eq!(accuracies.len(), 10);
     assert!(accuracies.is_sorted_by(|a, b| a >= b), "{accuracies:?}");
-    let optimizers: Vec<String> = serde_json::from_value(found["optimizers"].clone()).expect("names");
-    assert!(["sgd", "sam", "ssam-f", "ssam-d", "ssam"].iter().all(|name| optimizers.iter().any(|o| o == name)));
+    let settings: Vec<String> = serde_json::from_value(found["settings"].clone()).expect("names");
+    let names = ["sgd", "sgd 2x epochs", "sam", "ssam-f .5", "ssam-d .9 random", "ssam .9 tensor masked"];
+    assert!(names.iter().all(|name| settings.iter().any(|setting| setting == name)), "{settings:?}");
     // Ten learning curves, two charts of accuracy against cost, and the FLOPs.
     assert_eq!(found["charts"], 13);
     // On a telephone's width the page itself does not scroll sideways; its tables do.

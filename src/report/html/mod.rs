@@ -10,7 +10,7 @@ use self::chart::{Curve, Tradeoff, curves, flops, tradeoffs};
 use super::exporter::Exporter;
 use super::table::{self, Grid};
 use super::verdicts::{points, verdicts};
-use super::{File, MaskStatistics, Report, Row};
+use super::{File, MaskStatistics, Report, Row, brief};
 use crate::error::{Error, Result};
 use crate::stats::Summary;
 
@@ -36,7 +36,7 @@ fn page(report: &Report, figures: &[File]) -> Result<String> {
     // Inside a script element nothing may look like its end.
     let json = json.replace('<', "\\u003c");
     let title = table::title(report);
-    let grid = table::grid(report);
+    let (brief, all) = (brief::markdown(report), table::grid(report));
     let verdicts = verdicts(report);
     let page = html! {
         (DOCTYPE)
@@ -52,18 +52,23 @@ fn page(report: &Report, figures: &[File]) -> Result<String> {
                 @if report.stand_in {
                     p class="stand-in" { "STAND-IN: these are not results on the suite's own data set." }
                 }
-                @for line in &table::head(report, &grid)[1..] { p { (line) } }
+                @for line in &table::head(report, &brief)[1..] { p { (line) } }
                 h2 { "Answer" }
                 @for sentence in &report.answer { p class="answer" { (sentence) } }
-                @if !verdicts.is_empty() {
-                    h2 { "Verdicts" }
-                    ul { @for verdict in &verdicts { li { (verdict) } } }
-                    p { "Tests at .05, corrected for all comparisons (Holm); claims of no loss with a margin of " (points(report.margin)) " points." }
-                }
                 h2 { "Table" }
-                (rows(&grid))
-                h2 { "Notes" }
-                ul { @for note in table::notes(report) { li { (note) } } }
+                (rows(&brief, "rows"))
+                details { summary { "Every column" } (rows(&all, "all")) }
+                @if !verdicts.is_empty() {
+                    details {
+                        summary { "Verdicts, row by row" }
+                        ul { @for verdict in &verdicts { li { (verdict) } } }
+                        p { "Tests at .05, corrected for all comparisons (Holm); claims of no loss with a margin of " (points(report.margin)) " points." }
+                    }
+                }
+                details {
+                    summary { "Notes, and what the columns mean" }
+                    ul { @for note in table::notes(report) { li { (note) } } }
+                }
                 (charts(report))
                 (masks(report))
                 (drawn(figures))
@@ -82,17 +87,17 @@ fn head(text: &str, is_text: bool) -> Markup {
     html! { th scope="col" class=[is_text.then_some("text")] { button type="button" { (text) } } }
 }
 
-/// The table that the terminal shows too, each row with its number.
-fn rows(grid: &Grid) -> Markup {
+/// A table of rows, each with its number; other parts of the page link to the rows of the first.
+fn rows(grid: &Grid, id: &str) -> Markup {
     let texts = grid.texts;
     let Some((header, records)) = grid.records.split_first() else { return html! {} };
     html! {
         div class="scroll" tabindex="0" role="region" aria-label="Table of settings" {
-            table class="sortable" id="rows" {
+            table class="sortable" id=(id) {
                 thead { tr { (head("row", false)) @for (i, name) in header.iter().enumerate() { (head(name, i < texts)) } } }
                 tbody {
                     @for (number, record) in (1..).zip(records) {
-                        tr id={ "row-" (number) } {
+                        tr id=[(id == "rows").then(|| format!("row-{number}"))] {
                             td { a href={ "#cells-" (number) } { (number) } }
                             @for (i, text) in record.iter().enumerate() {
                                 td class=[(i < texts).then_some("text")] data-v=(sort_key(text)) { (text) }
@@ -140,7 +145,7 @@ fn charts(report: &Report) -> Markup {
             let (mean, sd) = (100.0 * accuracy.mean, accuracy.sd.map(|sd| 100.0 * sd));
             Some(Tradeoff {
                 number,
-                label: row.label.clone(),
+                label: row.name.clone(),
                 cost: cost(row)?,
                 accuracy: mean,
                 sd,
@@ -157,7 +162,7 @@ fn charts(report: &Report) -> Markup {
     );
     let ratios = |(number, row): (usize, &Row)| {
         let all = [row.flops_nominal_ratio_to_sgd, row.flops_theoretical_ratio_to_sgd, row.flops_executed_ratio_to_sgd];
-        (number, row.label.clone(), all)
+        (number, row.name.clone(), all)
     };
     let flops = flops(&numbered().map(ratios).collect::<Vec<_>>());
     html! {
@@ -167,8 +172,8 @@ fn charts(report: &Report) -> Markup {
             div class="multiples" {
                 @for (number, row) in with_curve() {
                     figure {
-                        figcaption { a href={ "#row-" (number) } { (number) } " " (row.label) }
-                        (curves(&row.label, &curve(row), sgd.as_ref(), sam.as_ref(), range))
+                        figcaption { a href={ "#row-" (number) } { (number) } " " (row.name) }
+                        (curves(&row.name, &curve(row), sgd.as_ref(), sam.as_ref(), range))
                         (save_svg(&format!("curve-{number}")))
                     }
                 }
@@ -218,7 +223,7 @@ fn masks(report: &Report) -> Markup {
                         @for (number, row, masks) in &masked {
                             tr {
                                 td { a href={ "#row-" (number) } { (number) } }
-                                td class="text" { (row.label) }
+                                td class="text" { (row.name) }
                                 td { (masks.refreshes.median) }
                                 td { (spread(row.live_fraction)) }
                                 td { (spread(masks.overlap)) }
