@@ -196,6 +196,7 @@ fn without_slurm_a_dry_run_shows_and_a_real_one_is_refused() {
     }
     assert!(!place.path("run").exists());
     place.sharpbench(&slurm).env("PATH", "/nowhere").assert().code(2).stderr(
-        predicate::str::contains("there is no scontrol here").or(predicate::str::contains("there is no sbatch here")),
+        predicate::str::contains("there is no scontrol on this machine")
+            .or(predicate::str::contains("there is no sbatch on this machine")),
     );
 }

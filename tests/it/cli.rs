@@ -248,16 +248,18 @@ fn a_run_folder_of_other_data_is_refused() {
 fn the_plan_shows_cells_costs_and_measured_times() {
     let place = Place::new();
     insta::assert_snapshot!(String::from_utf8_lossy(&place.sharpbench("plan tiny.toml").assert().success().get_output().stdout), @"
-    tiny quick: 4 cells, 0.0 nominal TFLOPs, no time measured yet (run the suite once)
-    ┌──────────────────┬───────────────────────────────────────────────────────────────────────────────────────────────────────┬───────┬────────────────┬────────────────────┬────────────┐
-    │ cell             │ setting                                                                                               │ steps │ GFLOPs nominal │ GFLOPs theoretical │ expected s │
-    ├──────────────────┼───────────────────────────────────────────────────────────────────────────────────────────────────────┼───────┼────────────────┼────────────────────┼────────────┤
-    │ 0282b33235d2b360 │ sgd lr=0.05 weight_decay=0.0005 epochs=2 seed=1                                                       │ 8     │ 0.4            │ 0.4                │ -          │
-    │ 2af18bf77d2a354a │ ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 lr=0.05 weight_decay=0.0005 epochs=2 seed=1 │ 8     │ 0.8            │ 0.7                │ -          │
-    │ f6a041ab0d170735 │ sgd lr=0.05 weight_decay=0.0005 epochs=2 seed=2                                                       │ 8     │ 0.4            │ 0.4                │ -          │
-    │ 17bec660f583f802 │ ssam-f sparsity=0.9 mask=fisher fisher_samples=8 rho=0.05 lr=0.05 weight_decay=0.0005 epochs=2 seed=2 │ 8     │ 0.8            │ 0.7                │ -          │
-    └──────────────────┴───────────────────────────────────────────────────────────────────────────────────────────────────────┴───────┴────────────────┴────────────────────┴────────────┘
-    theoretical: (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density
+    tiny quick: 4 cells
+    shared settings: lr 0.05; weight_decay 0.0005; epochs 2; sparsity 0.9; mask fisher; fisher_samples
+      8; rho 0.05
+
+    setting  seeds  steps  GFLOPs  theoretical  time
+    sgd          2      8    0.81         0.81     -
+    ssam-f       2      8    1.63         1.38     -
+    sum          4           2.44         2.20     -
+
+    FLOPs: of all seeds, nominal and theoretical: (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by
+      mask density
+    no times have been measured yet: run the suite once; every cell: --wide
     ");
     place.sharpbench("suite tiny.toml --data stand-in --quiet --filter seed=1").assert().success();
     let output = place.sharpbench("plan tiny.toml --json").assert().success().get_output().stdout.clone();

@@ -98,7 +98,7 @@ fn memory_is_bounded() {
         .sharpbench(&format!("{RUN} --jobs 2 --max-memory 2MiB"))
         .assert()
         .code(2)
-        .stderr(predicate::str::contains("more than the 2 of --max-memory: 1 from here on"))
+        .stderr(predicate::str::contains("more than the 2 of --max-memory; 1 at once from now on"))
         .stderr(predicate::str::contains("one cell uses"));
     place
         .sharpbench(&format!("{RUN} --max-memory 2MiB"))

@@ -191,7 +191,7 @@ fn files_that_are_too_long_are_refused() {
     let many: Vec<PathBuf> = (0..70).map(|i| place.path(&format!("run/cells/many-{i}.json"))).collect();
     many.iter().for_each(|path| sparse(path, 64 << 20));
     let message = refused("report run");
-    assert!(message.contains("its records are longer than 4294967296 bytes together"), "{message}");
+    assert!(message.contains("its records are longer than 4294967296 bytes in total"), "{message}");
     many.iter().for_each(|path| std::fs::remove_file(path).expect("removed"));
     sparse(&place.path("run/run.json"), GIB);
     let message = refused("report run");

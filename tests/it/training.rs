@@ -601,7 +601,7 @@ fn a_checkpoint_of_another_cell_is_refused() {
             .err()
             .expect("refused")
             .to_string();
-    assert!(error.contains("the checkpoint of sam") && error.contains("it is of "), "{error}");
+    assert!(error.contains("the checkpoint of sam") && error.contains("it belongs to "), "{error}");
 }
 
 /// By candle's operations, on every device that is there: the same start, the same batches and masks, losses and weights that differ by

@@ -219,5 +219,5 @@ fn a_machine_without_slurm_says_what_to_do() {
     let cluster = Cluster::new(&[]);
     std::fs::remove_file(cluster.programs.join("sbatch")).expect("removed");
     let error = cluster.submit().expect_err("no sbatch").to_string();
-    assert!(error.contains("there is no sbatch here") && error.contains("--executor local"), "{error}");
+    assert!(error.contains("there is no sbatch on this machine") && error.contains("--executor local"), "{error}");
 }
