@@ -639,7 +639,7 @@ fn trainings_on_every_device_follow_those_by_the_kernels() {
                 &mut KeepNothing,
             )
             .err();
-            assert!(error.is_some_and(|e| e.to_string().contains("it is of ")), "{name} on {gpu:?}");
+            assert!(error.is_some_and(|e| e.to_string().contains("it belongs to ")), "{name} on {gpu:?}");
             let pieces = on(&compute, usize::MAX, kept).0.expect("the rest");
             assert_eq!(timeless(&pieces), timeless(&found), "{name} on {gpu:?}");
         }
