@@ -5,14 +5,14 @@ use tabled::settings::object::Columns;
 use tabled::settings::peaker::Priority;
 use tabled::settings::{Alignment, Padding, Style, Width};
 
-/// Columns of text where nobody says how many the terminal has.
+/// Columns of text without a terminal.
 pub(crate) const WIDTH: usize = 100;
 /// Spaces between columns of a table.
 const GAP: usize = 2;
 
-/// The terminal's width, in columns, where stdout is one.
-pub(crate) fn width() -> Option<usize> {
-    console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
+/// Columns of text for stdout: the terminal's, or [`WIDTH`] without one.
+pub(crate) fn width() -> usize {
+    console::Term::stdout().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns))
 }
 
 /// The words of a text in lines of a width, the first after the spaces that it begins with, the later ones after so many; ends in

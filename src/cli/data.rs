@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use crate::data::verify::{self, Verified};
 use crate::data::{self, DATA_SETS, DataSetEntry, DataSource, Fetch, FileDigest};
 use crate::error::{Error, Result};
-use crate::terminal::{self, WIDTH, wrapped};
+use crate::terminal::{self, wrapped};
 
 #[derive(clap::Subcommand)]
 pub(super) enum Args {
@@ -104,14 +104,14 @@ fn verified(entry: &DataSetEntry, source: &DataSource, offline: bool) -> Result<
 }
 
 fn list() -> String {
-    let width = terminal::width().unwrap_or(WIDTH);
-    let entry = |entry: &&DataSetEntry| {
+    let width = terminal::width();
+    let text = |entry: &DataSetEntry| {
         let line = |text: &str| wrapped(&format!("  {text}"), width, 4);
         let stand_in = (!entry.is_embedded()).then(|| line(&format!("stand-in: {}", entry.stand_in)));
         let from = line(&format!("from: {}", entry.origin));
         format!("{}\n{}{from}{}", entry.name, line(entry.about), stand_in.unwrap_or_default())
     };
-    DATA_SETS.iter().map(|known| entry(&known)).collect()
+    DATA_SETS.iter().map(text).collect()
 }
 
 fn text(found: &Verified) -> String {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::MODELS;
 use crate::optim::Registry;
 use crate::suite::{Suite, embedded_names};
-use crate::terminal::{self, WIDTH, wrapped};
+use crate::terminal::{self, wrapped};
 
 /// Columns of the names.
 const NAME: usize = 20;
@@ -35,5 +35,5 @@ fn text(registry: &Registry) -> Result<String> {
 }
 
 fn line(text: &mut String, name: &str, about: &str) {
-    text.push_str(&wrapped(&format!("  {name:<NAME$}{about}"), terminal::width().unwrap_or(WIDTH), NAME + 2));
+    text.push_str(&wrapped(&format!("  {name:<NAME$}{about}"), terminal::width(), NAME + 2));
 }

@@ -12,8 +12,8 @@ use crate::flops::{self, Flops, THEORETICAL_FORMULA};
 use crate::model::{self, Task};
 use crate::optim::Registry;
 use crate::record::{Record, RunFolder, by_setting};
-use crate::suite::{Cell, DEFAULT_PROFILE, Filter, Names, Plan, Suite};
-use crate::terminal::{self, WIDTH, wrapped};
+use crate::suite::{Cell, DEFAULT_PROFILE, Filter, Names, Plan, Suite, names};
+use crate::terminal::{self, wrapped};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -108,9 +108,9 @@ fn expected_seconds(cell: &Cell, nominal: f64, records: &[Record]) -> Option<f64
 
 /// A row per setting, or per cell.
 fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
-    let width = terminal::width().unwrap_or(WIDTH);
+    let width = terminal::width();
     let settings = by_setting([(&plan.cells, &[])]);
-    let names = Names::new(settings.iter().map(|group| &group.setting));
+    let named = Names::new(settings.iter().map(|group| &group.setting));
     let total: f64 = planned.iter().map(|p| p.flops_nominal).sum();
     let (unit, flops) = if total < 1e12 { (1e9, "GFLOPs") } else { (1e12, "TFLOPs") };
     let costs = |of: &[&Planned<'_>]| {
@@ -126,7 +126,7 @@ fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
         let rows = planned.iter().map(|p| row(p).collect());
         (2, std::iter::once(header(&["cell", "setting", "steps"])).chain(rows).collect::<Vec<Vec<String>>>())
     } else {
-        let rows = settings.iter().zip(&names.names).map(|(group, name)| {
+        let rows = settings.iter().zip(&named.names).map(|(group, name)| {
             let is_of = |p: &&&Planned<'_>| group.planned[0].iter().any(|cell| std::ptr::eq(*cell, p.cell));
             let of: Vec<&Planned<'_>> = all.iter().filter(is_of).copied().collect();
             let steps = of.first().map_or(0, |p| p.steps);
@@ -136,21 +136,18 @@ fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
     };
     let sum = ["sum".into(), planned.len().to_string(), String::new()].into_iter().chain(costs(&all));
     rows.push(sum.collect());
-    let note = |what: &str, of: &[String]| {
-        if of.is_empty() { String::new() } else { wrapped(&format!("{what}: {}", of.join("; ")), width, 2) }
-    };
+    let settings = names::lines(&named.shared, &named.by_optimizer).map(|line| wrapped(&line, width, 2));
     let time = if planned.iter().all(|p| p.expected_seconds.is_some()) {
         "time: of training, from measured cells"
     } else {
         "no times have been measured yet: run the suite once"
     };
     format!(
-        "{} {}: {} cells\n{}{}\n{}\n{}{}",
+        "{} {}: {} cells\n{}\n{}\n{}{}",
         plan.suite,
         plan.profile,
         planned.len(),
-        note("shared settings", &names.shared),
-        note("by optimizer", &names.by_optimizer),
+        settings.collect::<String>(),
         terminal::table(rows, texts, (!wide).then_some(width)),
         wrapped(&format!("FLOPs: of all seeds, nominal and theoretical: {THEORETICAL_FORMULA}"), width, 2),
         wrapped(&format!("{time}; every cell: --wide"), width, 2),

@@ -34,7 +34,7 @@ impl Printing {
 
     /// Prints a report, the table within the terminal's width where there is one.
     pub(super) fn print(&self, report: &Report, figures: &[File]) -> Result<()> {
-        let layout = Layout { width: terminal::width(), wide: self.wide, explain: self.explain };
+        let layout = Layout { width: Some(terminal::width()), wide: self.wide, explain: self.explain };
         super::print(report.render(self.format, layout, figures)?)?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use tabled::settings::Style;
 
 use super::{Check, ComparisonFormat, RunComparison, SettingVerdict, Verdict};
 use crate::error::{Error, Result};
-use crate::terminal::{self, WIDTH, wrapped};
+use crate::terminal::{self, wrapped};
 
 pub(super) fn render(comparison: &RunComparison, format: ComparisonFormat) -> Result<String> {
     match format {
@@ -98,7 +98,7 @@ fn rows(c: &RunComparison) -> Vec<Vec<String>> {
 }
 
 fn table(c: &RunComparison) -> String {
-    let width = terminal::width().unwrap_or(WIDTH);
+    let width = terminal::width();
     let notes: String = c.notes.iter().map(|note| wrapped(note, width, 2)).collect();
     format!("{} ({})\n\n{}\n{notes}", title(c), counts(c), terminal::table(rows(c), 3, Some(width)))
 }

@@ -14,7 +14,7 @@ pub(super) enum Owed {
 }
 
 /// Required part of each parameter's gradient. It determines what a backward pass can skip: weight
-/// gradients of tensors or output channels without a live entry, everything below the shallowest
+/// gradients of tensors or output channels without a live entry, everything before the first
 /// live tensor, and the activations stored for those. Computed once per mask and read by every
 /// layer.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 //! slurm/<submission>/               plan, script, program and logs of an array of jobs
 //! checkpoints/<data>-<optimizer>-<id>.safetensors   a cell that is running, or was when its process ended
 //! locks/<id>                        lock of the process that trains the cell
-//! run.lock                          shared lock of the processes that work on the run
+//! run.lock                          shared lock of the processes that train the run
 //! report-<suite>-<profile>-<data>.<format>   the reports of the finished run
 //! ```
 

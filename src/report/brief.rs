@@ -1,9 +1,8 @@
 //! The table that fits a terminal or a README: few columns, rows by name.
 
 use super::answer::percent_kept;
-use super::table::{Grid, OPTIONAL, dash};
+use super::table::{Grid, OPTIONAL, dash, difference, percent};
 use super::{Report, Row};
-use crate::stats::{ALPHA, Comparison, Summary};
 use crate::terminal;
 
 /// Notes below the table; `--explain` has the others.
@@ -106,16 +105,4 @@ pub(super) fn count(row: &Row) -> String {
     let diverged = if row.diverged > 0 { format!(" ({} diverged)", row.diverged) } else { String::new() };
     let of = if n + row.diverged == row.planned { String::new() } else { format!(" of {}", row.planned) };
     format!("{n}{of}{diverged}")
-}
-
-fn percent(s: &Summary, decimals: usize) -> String {
-    let mean = format!("{:.decimals$}", 100.0 * s.mean);
-    s.sd.map_or_else(|| mean.clone(), |sd| format!("{mean} ± {:.decimals$}", 100.0 * sd))
-}
-
-fn difference(c: &Comparison, decimals: usize) -> String {
-    let mean = format!("{:+.decimals$}", 100.0 * c.mean);
-    let Some(i) = c.interval else { return mean };
-    let star = if c.p_corrected.is_some_and(|p| p <= ALPHA) { " *" } else { "" };
-    format!("{mean} [{:+.decimals$}, {:+.decimals$}]{star}", 100.0 * i.low, 100.0 * i.high)
 }

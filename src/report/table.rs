@@ -11,6 +11,7 @@ use super::exporter::{Exporter, Layout};
 use super::verdicts::points;
 use super::{Report, Row, brief};
 use crate::stats::{ALPHA, Comparison, Median, Summary};
+use crate::suite::names;
 use crate::terminal::{self, WIDTH, wrapped};
 
 pub(super) const TERMINAL: Exporter = Exporter {
@@ -64,10 +65,8 @@ fn laid_out(report: &Report, layout: Layout, brief: impl Fn(&Report) -> Grid) ->
 
 /// What the report is of, and the settings that all rows share.
 pub(super) fn head(report: &Report, grid: &Grid) -> Vec<String> {
-    let line =
-        |what: &str, settings: &[String]| (!settings.is_empty()).then(|| format!("{what}: {}", settings.join("; ")));
-    let settings = [line("shared settings", &grid.shared), line("by optimizer", &grid.by_optimizer)];
-    std::iter::once(title(report)).chain(report.trained.clone()).chain(settings.into_iter().flatten()).collect()
+    let settings = names::lines(&grid.shared, &grid.by_optimizer);
+    std::iter::once(title(report)).chain(report.trained.clone()).chain(settings).collect()
 }
 
 /// Text in which nothing is taken for an element of HTML, a link or a picture: records may be a stranger's.
@@ -84,6 +83,9 @@ fn inert(text: &str) -> String {
     }
     inert
 }
+
+/// Decimals of percent in the table of all columns.
+pub(super) const DECIMALS: usize = 2;
 
 /// The table's cells.
 pub(super) struct Grid {
@@ -147,7 +149,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
     Optional {
         header: "vs SGD, equal FLOPs",
         leading: false,
-        text: |row| row.to_equal_flops.map(|c| difference(&c) + &pairs(row, c.n)),
+        text: |row| row.to_equal_flops.map(|c| difference(&c, DECIMALS) + &pairs(row, c.n)),
         explained: |_| {
             "difference to the first SGD row's setting, trained for enough epochs to match the row's nominal FLOPs"
                 .into()
@@ -296,13 +298,13 @@ pub(super) fn title(report: &Report) -> String {
 }
 
 /// How many pairs there are, where they are fewer than the row's seeds.
-pub(super) fn pairs(row: &Row, found: usize) -> String {
+fn pairs(row: &Row, found: usize) -> String {
     let n = row.test_accuracy_last.map_or(0, |s| s.n);
     if found == n { String::new() } else { format!(" (n = {found})") }
 }
 
 fn measures(row: &Row) -> [String; 9] {
-    let difference = |c: Option<Comparison>| c.map_or_else(dash, |c| difference(&c) + &pairs(row, c.n));
+    let difference = |c: Option<Comparison>| c.map_or_else(dash, |c| difference(&c, DECIMALS) + &pairs(row, c.n));
     let ratio = |m: Option<Median>| m.map_or_else(dash, |m| range(Some(m), |r| format!("{r:.2}")) + &pairs(row, m.n));
     let flops = |r: Option<f64>| r.map_or_else(dash, |r| format!("{r:.2}"));
     let flops = [
@@ -312,8 +314,8 @@ fn measures(row: &Row) -> [String; 9] {
     ];
     [
         brief::count(row),
-        row.test_accuracy_last.map_or_else(dash, |s| percent(&s)),
-        row.test_accuracy_best.map_or_else(dash, |s| percent(&s)),
+        row.test_accuracy_last.map_or_else(dash, |s| percent(&s, DECIMALS)),
+        row.test_accuracy_best.map_or_else(dash, |s| percent(&s, DECIMALS)),
         difference(row.to_sgd),
         difference(row.to_sam),
         range(row.step_seconds, |s| digits(1000.0 * s)),
@@ -328,20 +330,17 @@ pub(super) fn dash() -> String {
 }
 
 /// Percent with the sample standard deviation; without one for a single value.
-pub(super) fn percent(s: &Summary) -> String {
-    match s.sd {
-        Some(sd) => format!("{:.2} ± {:.2}", 100.0 * s.mean, 100.0 * sd),
-        None => format!("{:.2}", 100.0 * s.mean),
-    }
+pub(super) fn percent(s: &Summary, decimals: usize) -> String {
+    let mean = format!("{:.decimals$}", 100.0 * s.mean);
+    s.sd.map_or_else(|| mean.clone(), |sd| format!("{mean} ± {:.decimals$}", 100.0 * sd))
 }
 
 /// Points with their 95% interval, and a star where they differ from 0 after correction; of a single pair there is none.
-fn difference(c: &Comparison) -> String {
+pub(super) fn difference(c: &Comparison, decimals: usize) -> String {
+    let mean = format!("{:+.decimals$}", 100.0 * c.mean);
+    let Some(i) = c.interval else { return mean };
     let star = if c.p_corrected.is_some_and(|p| p <= ALPHA) { " *" } else { "" };
-    match c.interval {
-        Some(i) => format!("{:+.2} [{:+.2}, {:+.2}]{star}", 100.0 * c.mean, 100.0 * i.low, 100.0 * i.high),
-        None => format!("{:+.2}", 100.0 * c.mean),
-    }
+    format!("{mean} [{:+.decimals$}, {:+.decimals$}]{star}", 100.0 * i.low, 100.0 * i.high)
 }
 
 /// Median with the range, or alone where there is one value.

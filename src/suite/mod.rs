@@ -10,7 +10,7 @@ mod expand;
 pub mod file;
 pub mod filter;
 mod grid;
-mod names;
+pub(crate) mod names;
 
 use std::fmt;
 use std::path::Path;

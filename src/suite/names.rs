@@ -25,6 +25,12 @@ pub(crate) struct Names {
     pub(crate) by_optimizer: Vec<String>,
 }
 
+/// Lines for people on the settings that a table's rows do not show; none where there are no such settings.
+pub(crate) fn lines<'s>(shared: &'s [String], by_optimizer: &'s [String]) -> impl Iterator<Item = String> + 's {
+    let lines = [("shared settings", shared), ("by optimizer", by_optimizer)];
+    lines.into_iter().filter(|(_, of)| !of.is_empty()).map(|(what, of)| format!("{what}: {}", of.join("; ")))
+}
+
 /// A setting by axis.
 struct Axes {
     optimizer: String,

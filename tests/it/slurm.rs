@@ -415,7 +415,7 @@ fn orphans(lab: &Lab) {
     }
     let told = |word: &str| logs(&place).matches(word).count();
     // A cell that was stopped before it was kept once starts again.
-    await_that("their cells are begun anew", || told(": starts") + told(": resumes after") >= 4 + orphans.len());
+    await_that("their cells are restarted", || told(": starts") + told(": resumes after") >= 4 + orphans.len());
     orphans.iter().for_each(|work| signal(&work.pid, "CONT"));
     lab.drain();
     await_that("the orphans end", || lab.at_work(&place).is_empty());

@@ -108,7 +108,7 @@ fn gradients_match_central_differences() {
 }
 
 /// Under a plan, the required part is the gradient, bit-identical for whole tensors. The rest is
-/// zero or the gradient. Layers below the shallowest live tensor are not recorded, so nothing is
+/// zero or the gradient. Layers before the first live tensor are not recorded, so nothing is
 /// stored for them.
 #[test]
 fn plans_leave_out_what_nobody_reads() {

@@ -211,7 +211,7 @@ fn masks(report: &Report) -> Markup {
         ("overlap %", false),
         ("Fisher share %", false),
     ];
-    let spread = |s: Option<Summary>| s.map_or_else(String::new, |s| table::percent(&s));
+    let spread = |s: Option<Summary>| s.map_or_else(String::new, |s| table::percent(&s, table::DECIMALS));
     html! {
         @if !masked.is_empty() {
             h2 { "Masks" }
