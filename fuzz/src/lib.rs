@@ -147,10 +147,11 @@ fn reported(record: Record) {
 
 fn render(manifest: &RunManifest, records: &[Record]) {
     let report = Report::new(manifest, records, &Options::default());
-    let figures = figures(&Report::of_plan(manifest, records)).unwrap_or_default();
+    let records = Report::of_plan(manifest, records);
+    assert!(figures(&report, &records).iter().all(|figure| !figure.svg().is_empty()));
     for format in EXPORTERS {
         report
-            .render(format, Layout { width: Some(80), ..Layout::default() }, &figures)
+            .render(format, Layout { width: Some(80), ..Layout::default() }, &records)
             .map(drop)
             .unwrap_or_else(|e| assert!(!e.to_string().is_empty()));
     }

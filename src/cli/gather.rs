@@ -8,7 +8,7 @@ use super::printing::Printing;
 use super::report::All;
 use crate::error::Result;
 use crate::record::{RunFolder, RunManifest, Selection};
-use crate::report::{EXPORTERS, Layout, Options, Report, figures};
+use crate::report::{EXPORTERS, Layout, Options, Report};
 
 /// Reads only the run folder. Exit codes: 0 every cell has a record, 3 some have none; they are
 /// listed on stderr.
@@ -41,16 +41,13 @@ pub(super) fn publish(
 ) -> Result<ExitCode> {
     let All { report, manifest: plan, records } =
         super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
-    let figures = figures(&Report::of_plan(&plan, &records)).unwrap_or_else(|e| {
-        super::tell(&format!("warning: {e}; the report has no figures"));
-        Vec::new()
-    });
+    let records = Report::of_plan(&plan, &records);
     let stem = format!("{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
     for kept in EXPORTERS.iter().filter(|exporter| exporter.is_kept) {
         folder
-            .write_report(&format!("{stem}.{}", kept.extension), report.render(kept, Layout::default(), &figures)?)?;
+            .write_report(&format!("{stem}.{}", kept.extension), report.render(kept, Layout::default(), &records)?)?;
     }
-    printing.print(&report, &figures)?;
+    printing.print(&report, &records)?;
     if !quiet {
         let run = folder.path().display();
         super::tell(&format!("page: {run}/report-{stem}.html; every column: sharpbench report {run} --wide"));

@@ -3,7 +3,8 @@
 use std::io::IsTerminal;
 
 use crate::error::{Error, Result};
-use crate::report::{Exporter, File, Layout, Report};
+use crate::record::Record;
+use crate::report::{Exporter, Layout, Report};
 use crate::terminal;
 
 #[derive(clap::Args)]
@@ -11,7 +12,7 @@ pub(super) struct Printing {
     /// Format of the report.
     #[arg(long, value_enum, default_value = "table")]
     pub(super) format: &'static Exporter,
-    /// Show every column of the table, not only those that fit in 80 characters.
+    /// Show every column of the table, not only those that fit the terminal.
     #[arg(long)]
     wide: bool,
     /// Explain each column below the table.
@@ -33,9 +34,9 @@ impl Printing {
     }
 
     /// Prints a report, the table within the terminal's width where there is one.
-    pub(super) fn print(&self, report: &Report, figures: &[File]) -> Result<()> {
+    pub(super) fn print(&self, report: &Report, records: &[&Record]) -> Result<()> {
         let layout = Layout { width: Some(terminal::width()), wide: self.wide, explain: self.explain };
-        super::print(report.render(self.format, layout, figures)?)?;
+        super::print(report.render(self.format, layout, records)?)?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::printing::Printing;
 use crate::error::{Error, Result};
 use crate::record::{self, Record, RunFolder, RunManifest};
-use crate::report::{File, Merged, NamedRun, Options, Report, event_files, figures, merge};
+use crate::report::{Figure, File, Merged, NamedRun, Options, Report, event_files, figures, merge, series};
 
 /// Shown below the options.
 pub(super) const EXAMPLES: &str = "\
@@ -31,8 +31,8 @@ pub(super) struct Args {
     /// reference SGD's worst seed].
     #[arg(long, value_name = "PERCENT", value_parser = points)]
     target: Option<f64>,
-    /// Also write figures of the measured curvature (SVG, PNG, and the series as CSV) to this
-    /// folder.
+    /// Also write the figures to this folder, as SVG and PNG; of measured curvature also the series,
+    /// as CSV.
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
     /// Also write TensorBoard event files to this folder, in a subfolder for each cell.
@@ -45,18 +45,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let options = Options { margin: args.margin / 100.0, target: args.target.map(|target| target / 100.0) };
     let all = read_all(&args.runs, &options)?;
     let records = Report::of_plan(&all.manifest, &all.records);
-    let figures = if args.printing.format.draws || args.figures.is_some() { figures(&records)? } else { Vec::new() };
-    args.printing.print(&all.report, &figures)?;
+    args.printing.print(&all.report, &records)?;
     if let Some(folder) = &args.figures {
-        if figures.is_empty() {
-            return Err(Error::Usage(
-                "there is nothing to draw: no finished cell has measured curvature; request it in the suite with measure = { edge = 20 } \
-                 or measure = { sharpness = \"last\", density = true }"
-                    .into(),
-            ));
-        }
-        write_files(folder, &figures)?;
-        super::tell(&format!("figures are in {}", folder.display()));
+        write_figures(folder, &figures(&all.report, &records), &records)?;
     }
     if let Some(folder) = &args.tensorboard {
         write_files(folder, &event_files(&records))?;
@@ -81,6 +72,22 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
         report.cells_finished, report.cells_planned
     ));
     ExitCode::from(super::EXIT_INCOMPLETE)
+}
+
+/// Writes figures as SVG and PNG, and the series of edge checks.
+fn write_figures(folder: &Path, figures: &[Figure], records: &[&Record]) -> Result<()> {
+    if figures.is_empty() {
+        return Err(Error::Usage("there is nothing to draw: no cell has finished; train the run first".into()));
+    }
+    for figure in figures {
+        record::write(folder, &format!("{}.svg", figure.name), figure.svg().as_bytes())?;
+        record::write(folder, &format!("{}.png", figure.name), &figure.png()?)?;
+    }
+    if let Some(series) = series(records) {
+        record::write(folder, "edge.csv", &series)?;
+    }
+    super::tell(&format!("figures are in {}", folder.display()));
+    Ok(())
 }
 
 /// Writes files into a folder, each with the folder that its name has.

@@ -10,7 +10,6 @@ pub(super) const CSV: Exporter = Exporter {
     about: "One line per cell, for data frames",
     extension: "csv",
     is_text: true,
-    draws: false,
     is_kept: true,
     export: |report, _| Ok(cells(report).into_bytes()),
 };

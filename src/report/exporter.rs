@@ -1,7 +1,8 @@
 //! What an exporter is: a format with a pure function that writes a report in it.
 
-use super::{File, Report};
+use super::Report;
 use crate::error::Result;
+use crate::record::Record;
 
 /// A format, and how a report is written in it.
 pub struct Exporter {
@@ -13,8 +14,6 @@ pub struct Exporter {
     pub extension: &'static str,
     /// Whether it is text, which a terminal can show.
     pub is_text: bool,
-    /// Whether it shows the figures of measured curvature.
-    pub draws: bool,
     /// Whether a finished run keeps its report in this format.
     pub is_kept: bool,
     pub(super) export: fn(&Report, &Canvas<'_>) -> Result<Vec<u8>>,
@@ -35,6 +34,6 @@ pub struct Layout {
 pub(super) struct Canvas<'a> {
     /// How tables are laid out.
     pub(super) layout: Layout,
-    /// Figures of measured curvature.
-    pub(super) figures: &'a [File],
+    /// The records behind it, for its figures.
+    pub(super) records: &'a [&'a Record],
 }

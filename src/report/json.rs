@@ -8,7 +8,6 @@ pub(super) const JSON: Exporter = Exporter {
     about: "Rows and cells, for programs",
     extension: "json",
     is_text: true,
-    draws: false,
     is_kept: true,
     export: |report, _| {
         let text = serde_json::to_string_pretty(report).map_err(|e| Error::Report(e.to_string()))?;

@@ -11,7 +11,6 @@ pub(super) const LATEX: Exporter = Exporter {
     about: "A table for a paper, with booktabs",
     extension: "tex",
     is_text: true,
-    draws: false,
     is_kept: false,
     export: |report, _| Ok(table(report).into_bytes()),
 };

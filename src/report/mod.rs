@@ -3,6 +3,7 @@
 mod answer;
 mod brief;
 mod csv;
+mod draw;
 mod edge;
 mod exporter;
 mod figures;
@@ -12,7 +13,6 @@ mod latex;
 mod masks;
 mod merge;
 mod parquet;
-mod plot;
 mod registry;
 mod rows;
 mod setting;
@@ -24,9 +24,10 @@ mod verdicts;
 
 use std::collections::HashMap;
 
+pub use draw::Figure;
 use exporter::Canvas;
 pub use exporter::{Exporter, Layout};
-pub use figures::{File, figures};
+pub use figures::{File, figures, series};
 pub use masks::MaskStatistics;
 pub use merge::{Merged, NamedRun, merge};
 pub use registry::EXPORTERS;
@@ -81,7 +82,9 @@ pub struct Report {
     pub target_accuracy: Option<f64>,
     /// What was trained.
     pub trained: Option<String>,
-    /// What to bear in mind: what is missing or in doubt, the machines, the versions.
+    /// The machine and the days (UTC).
+    pub measured: Option<String>,
+    /// What to bear in mind: what is missing or in doubt, the versions.
     pub notes: Vec<String>,
     /// Settings that all rows share, without defaults, for tables.
     #[serde(skip)]
@@ -320,6 +323,7 @@ impl Report {
             axes: axis_names(&manifest.cells),
             answer: Vec::new(),
             trained: rows::trained(manifest, &records),
+            measured: rows::measured(&records),
             notes: rows::notes(manifest, &records, &groups),
             rows,
         };
@@ -347,11 +351,11 @@ impl Report {
         self.cells_finished == self.cells_planned
     }
 
-    /// The report in a format. `layout` is for tables; `figures` are those of [`figures()`], for the page.
+    /// The report in a format. `layout` is for tables; `records` are those behind it ([`Report::of_plan`]), for figures.
     ///
     /// # Errors
     /// When a number cannot be written.
-    pub fn render(&self, format: &Exporter, layout: Layout, figures: &[File]) -> Result<Vec<u8>> {
-        (format.export)(self, &Canvas { layout, figures })
+    pub fn render(&self, format: &Exporter, layout: Layout, records: &[&Record]) -> Result<Vec<u8>> {
+        (format.export)(self, &Canvas { layout, records })
     }
 }

@@ -19,7 +19,6 @@ pub(super) const PARQUET: Exporter = Exporter {
     about: "One row per cell with its types, for data frames; binary",
     extension: "parquet",
     is_text: false,
-    draws: false,
     is_kept: false,
     export: |report, _| cells(report),
 };

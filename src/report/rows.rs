@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chrono::{DateTime, NaiveDate};
 use rayon::prelude::*;
 
 use super::{CellResult, MaskStatistics, Options, Row, Setting, edge, exponent, last_sharpness};
@@ -294,7 +295,33 @@ pub(super) fn trained(manifest: &RunManifest, records: &[&Record]) -> Option<Str
     ))
 }
 
-/// What to bear in mind: what is missing or in doubt, the machines, the versions.
+/// The machine that a record was measured on.
+fn machine(r: &Record) -> String {
+    let m = &r.provenance.machine;
+    let gpu = r.provenance.gpu.as_ref().map_or_else(String::new, |gpu| format!("{gpu}, "));
+    let company = r.provenance.company();
+    format!("{gpu}{}, {} CPUs, {} threads{company}, {}", m.cpu, m.cpus, r.provenance.threads, m.platform)
+}
+
+/// Where and when the records were measured; `None` without any.
+pub(super) fn measured(records: &[&Record]) -> Option<String> {
+    let machines = distinct(records, machine);
+    let place = match machines.as_slice() {
+        [] => return None,
+        [one] => one.clone(),
+        several => format!("{} different machines or settings of them", several.len()),
+    };
+    let day = |seconds: u64| Some(DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0)?.date_naive());
+    let days: Vec<NaiveDate> = records.iter().filter_map(|r| day(r.provenance.finished_unix)).collect();
+    let days = match (days.iter().min(), days.iter().max()) {
+        (Some(first), Some(last)) if first == last => format!(", {first}"),
+        (Some(first), Some(last)) => format!(", {first} to {last}"),
+        _ => String::new(),
+    };
+    Some(format!("measured on {place}{days}"))
+}
+
+/// What to bear in mind: what is missing or in doubt, machines that differ, the versions.
 pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[SettingGroup<'_, 1>]) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {
@@ -307,19 +334,11 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Setti
     if left_out > 0 {
         notes.push(format!("up to {left_out} unreadable files of a cell were left out; its record lists them"));
     }
-    let machine = |r: &Record| {
-        let m = &r.provenance.machine;
-        let gpu = r.provenance.gpu.as_ref().map_or_else(String::new, |gpu| format!("{gpu}, "));
-        let company = r.provenance.company();
-        format!("{gpu}{}, {} CPUs, {} threads{company}, {}", m.cpu, m.cpus, r.provenance.threads, m.platform)
-    };
-    match distinct(records, machine).as_slice() {
-        [] => {}
-        [one] => notes.push(format!("measured on {one}")),
-        several => notes.push(format!(
+    if let several @ [_, _, ..] = distinct(records, machine).as_slice() {
+        notes.push(format!(
             "times come from different machines, thread counts or numbers of cells at once, and must not be compared: {}",
             several.join("; ")
-        )),
+        ));
     }
     let resumed = records.iter().filter(|r| r.resumed > 0).count();
     if resumed > 0 {

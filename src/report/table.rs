@@ -19,7 +19,6 @@ pub(super) const TERMINAL: Exporter = Exporter {
     about: "A table for the terminal",
     extension: "txt",
     is_text: true,
-    draws: false,
     is_kept: false,
     export: |report, canvas| Ok(terminal(report, canvas.layout).into_bytes()),
 };
@@ -29,7 +28,6 @@ pub(super) const MARKDOWN: Exporter = Exporter {
     about: "A table for a README or a pull request",
     extension: "md",
     is_text: true,
-    draws: false,
     is_kept: true,
     export: |report, canvas| Ok(markdown(report, canvas.layout).into_bytes()),
 };
@@ -66,7 +64,7 @@ fn laid_out(report: &Report, layout: Layout, brief: impl Fn(&Report) -> Grid) ->
 /// What the report is of, and the settings that all rows share.
 pub(super) fn head(report: &Report, grid: &Grid) -> Vec<String> {
     let settings = names::lines(&grid.shared, &grid.by_optimizer);
-    std::iter::once(title(report)).chain(report.trained.clone()).chain(settings).collect()
+    std::iter::once(title(report)).chain(report.trained.clone()).chain(report.measured.clone()).chain(settings).collect()
 }
 
 /// Text in which nothing is taken for an element of HTML, a link or a picture: records may be a stranger's.
@@ -128,6 +126,20 @@ pub(super) fn grid(report: &Report) -> Grid {
         shared,
         by_optimizer: Vec::new(),
     }
+}
+
+/// Every column, for the page: the rows' names first.
+pub(super) fn page(report: &Report) -> Grid {
+    let mut grid = grid(report);
+    let names = std::iter::once("setting".to_string()).chain(report.rows.iter().map(|row| row.name.clone()));
+    grid.records.iter_mut().zip(names).for_each(|(record, name)| record.insert(0, name));
+    Grid { records: grid.records, texts: grid.texts + 1, shared: report.shared.clone(), by_optimizer: report.by_optimizer.clone() }
+}
+
+/// Whether the page shows a column before its reader chooses.
+pub(super) fn is_shown(column: &str) -> bool {
+    const SHOWN: &[&str] = &["n", "accuracy %", "vs SGD", "vs SAM", "gain kept", "step/SGD", "FLOPs/SGD"];
+    SHOWN.contains(&column) || ["H/edge", "H/(2/eta)", "aligned %", "exponent of T"].contains(&column)
 }
 
 /// A column that stands only where some row has something in it.

@@ -1,16 +1,13 @@
-//! One self-contained page: nothing is loaded from elsewhere, and without scripts everything but sorting and saving works.
-
-mod chart;
+//! One self-contained page: nothing is loaded from elsewhere, and without scripts everything but sorting, tips and saving works.
 
 use std::collections::BTreeSet;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use self::chart::{Curve, Tradeoff, curves, flops, tradeoffs};
 use super::exporter::Exporter;
 use super::table::{self, Grid};
 use super::verdicts::{points, verdicts};
-use super::{File, MaskStatistics, Report, Row, brief};
+use super::{Figure, MaskStatistics, Report, Row, draw, figures};
 use crate::error::{Error, Result};
 use crate::stats::Summary;
 
@@ -19,25 +16,25 @@ const SCRIPT: &str = include_str!("page.js");
 
 pub(super) const HTML: Exporter = Exporter {
     name: "html",
-    about: "One page with verdicts, charts and everything else, for people",
+    about: "One page with the answer, charts and everything else, for people",
     extension: "html",
     is_text: true,
-    draws: true,
     is_kept: true,
-    export: |report, canvas| Ok(page(report, canvas.figures)?.into_bytes()),
+    export: |report, canvas| Ok(page(report, &figures(report, canvas.records))?.into_bytes()),
 };
 
-/// The page, with figures drawn elsewhere (those that are SVG).
+/// The page.
 ///
 /// # Errors
 /// When the report cannot be written as JSON, of which the page has a copy.
-fn page(report: &Report, figures: &[File]) -> Result<String> {
+fn page(report: &Report, figures: &[Figure]) -> Result<String> {
     let json = serde_json::to_string(report).map_err(|e| Error::Report(e.to_string()))?;
     // Inside a script element nothing may look like its end.
     let json = json.replace('<', "\\u003c");
     let title = table::title(report);
-    let (brief, all) = (brief::markdown(report), table::grid(report));
+    let table = table::page(report);
     let verdicts = verdicts(report);
+    let (first, others) = figures.split_at(figures.len().min(1));
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -46,18 +43,19 @@ fn page(report: &Report, figures: &[File]) -> Result<String> {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) " - sharpbench" }
                 style { (PreEscaped(STYLE)) }
+                style id="charts" { (PreEscaped(draw::STYLE)) }
             }
             body {
                 h1 { (title) }
                 @if report.stand_in {
                     p class="stand-in" { "STAND-IN: these are not results on the suite's own data set." }
                 }
-                @for line in &table::head(report, &brief)[1..] { p { (line) } }
+                @for line in &table::head(report, &table)[1..] { p { (line) } }
                 h2 { "Answer" }
                 @for sentence in &report.answer { p class="answer" { (sentence) } }
+                @for figure in first { (drawn(figure)) }
                 h2 { "Table" }
-                (rows(&brief, "rows"))
-                details { summary { "Every column" } (rows(&all, "all")) }
+                (rows(&table))
                 @if !verdicts.is_empty() {
                     details {
                         summary { "Verdicts, row by row" }
@@ -69,12 +67,12 @@ fn page(report: &Report, figures: &[File]) -> Result<String> {
                     summary { "Notes, and what the columns mean" }
                     ul { @for note in table::notes(report) { li { (note) } } }
                 }
-                (charts(report))
+                @for figure in others { (drawn(figure)) }
                 (masks(report))
-                (drawn(figures))
                 h2 { "Cells" }
-                (cells(report))
-                p { button data-save="json" data-name={ (report.suite) "-" (report.profile) ".json" } { "Save all numbers (JSON)" } }
+                details { summary { "The record behind every number" } (cells(report)) }
+                p { button type="button" data-save="json" data-name={ (report.suite) "-" (report.profile) ".json" } { "Save all numbers (JSON)" } }
+                div id="tip" role="status" hidden {}
                 script type="application/json" id="report" { (PreEscaped(json)) }
                 script { (PreEscaped(SCRIPT)) }
             }
@@ -83,24 +81,59 @@ fn page(report: &Report, figures: &[File]) -> Result<String> {
     Ok(page.into_string())
 }
 
+/// Panels beyond which a figure is folded.
+const FOLDED: usize = 12;
+
+/// A figure with its panels side by side where there is room.
+fn drawn(figure: &Figure) -> Markup {
+    let many = figure.panels.len() > FOLDED;
+    let charts = html! {
+        @if !figure.caption.is_empty() { p { (figure.caption) } }
+        @if !figure.legend.is_empty() { p class="legend" { @for key in &figure.legend { (key.on_page()) } } }
+        div class={ "panels" @if figure.panels.len() > 4 { " many" } } { @for panel in &figure.panels { (panel.on_page()) } }
+        p { button type="button" data-save="svg" data-name={ (figure.name) ".svg" } { "Save as SVG" } }
+    };
+    html! {
+        section class="figure" {
+            h2 class="figure-title" { (figure.title) }
+            @if many { details { summary { (figure.panels.len()) " charts" } (charts) } } @else { (charts) }
+        }
+    }
+}
+
 fn head(text: &str, is_text: bool) -> Markup {
     html! { th scope="col" class=[is_text.then_some("text")] { button type="button" { (text) } } }
 }
 
-/// A table of rows, each with its number; other parts of the page link to the rows of the first.
-fn rows(grid: &Grid, id: &str) -> Markup {
-    let texts = grid.texts;
+/// The table of settings, with a menu of its columns that works without scripts.
+fn rows(grid: &Grid) -> Markup {
     let Some((header, records)) = grid.records.split_first() else { return html! {} };
+    let is_text = |i: usize| i < grid.texts;
+    let class = |i: usize| format!("{}c{i}", if is_text(i) { "text " } else { "" });
+    // The first column stays.
+    let hides: String = (1..header.len()).map(|i| format!("#table:has(#c{i}:not(:checked)) .c{i} {{ display: none; }} ")).collect();
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Table of settings" {
-            table class="sortable" id=(id) {
-                thead { tr { (head("row", false)) @for (i, name) in header.iter().enumerate() { (head(name, i < texts)) } } }
-                tbody {
-                    @for (number, record) in (1..).zip(records) {
-                        tr id=[(id == "rows").then(|| format!("row-{number}"))] {
-                            td { a href={ "#cells-" (number) } { (number) } }
-                            @for (i, text) in record.iter().enumerate() {
-                                td class=[(i < texts).then_some("text")] data-v=(sort_key(text)) { (text) }
+        div id="table" {
+            style { (PreEscaped(hides)) }
+            details class="menu" {
+                summary { "Columns" }
+                @for (i, name) in header.iter().enumerate().skip(1) {
+                    label { input type="checkbox" id={ "c" (i) } checked[table::is_shown(name)]; (name) }
+                }
+            }
+            div class="scroll" tabindex="0" role="region" aria-label="Table of settings" {
+                table class="sortable" id="rows" {
+                    thead { tr { @for (i, name) in header.iter().enumerate() {
+                        th scope="col" class=(class(i)) { button type="button" { (name) } }
+                    } } }
+                    tbody {
+                        @for (number, record) in (1..).zip(records) {
+                            tr id={ "row-" (number) } data-row=(number) {
+                                @for (i, text) in record.iter().enumerate() {
+                                    td class=(class(i)) data-v=(sort_key(text)) {
+                                        @if i == 0 { a href={ "#cells-" (number) } { (text) } } @else { (text) }
+                                    }
+                                }
                             }
                         }
                     }
@@ -120,80 +153,6 @@ fn sort_key(text: &str) -> &str {
     }
 }
 
-fn save_svg(name: &str) -> Markup {
-    html! { button type="button" data-save="svg" data-name={ (name) ".svg" } { "Save as SVG" } }
-}
-
-fn charts(report: &Report) -> Markup {
-    let numbered = || (1..).zip(&report.rows);
-    let curve = |row: &Row| row.test_accuracy_by_epoch.iter().map(|s| (s.mean, s.sd)).collect::<Curve>();
-    let first = |name: &str| report.rows.iter().find(|row| row.setting.optimizer == name).map(curve);
-    let (sgd, sam) = (first("sgd"), first("sam"));
-    let spread = |row: &Row| {
-        row.test_accuracy_by_epoch
-            .iter()
-            .flat_map(|s| [-1.0, 1.0].map(|sign| 100.0 * (s.mean + sign * s.sd.unwrap_or(0.0))))
-            .collect::<Vec<f64>>()
-    };
-    let all: Vec<f64> = report.rows.iter().flat_map(spread).collect();
-    let range =
-        [all.iter().copied().fold(f64::INFINITY, f64::min), all.iter().copied().fold(f64::NEG_INFINITY, f64::max)];
-    let with_curve = || numbered().filter(|(_, row)| row.test_accuracy_by_epoch.len() > 1);
-    let tradeoff = |cost: fn(&Row) -> Option<f64>, front: fn(&Row) -> bool| {
-        let point = |(number, row): (usize, &Row)| {
-            let accuracy = row.test_accuracy_last?;
-            let (mean, sd) = (100.0 * accuracy.mean, accuracy.sd.map(|sd| 100.0 * sd));
-            Some(Tradeoff {
-                number,
-                label: row.name.clone(),
-                cost: cost(row)?,
-                accuracy: mean,
-                sd,
-                on_front: front(row),
-            })
-        };
-        numbered().filter_map(point).collect::<Vec<_>>()
-    };
-    let seconds =
-        tradeoffs(&tradeoff(|r| Some(r.train_seconds?.median), |r| r.on_front_of_seconds), "seconds of training");
-    let executed = tradeoffs(
-        &tradeoff(|r| Some(r.flops_executed? / 1e12), |r| r.on_front_of_flops),
-        "executed TFLOPs of training",
-    );
-    let ratios = |(number, row): (usize, &Row)| {
-        let all = [row.flops_nominal_ratio_to_sgd, row.flops_theoretical_ratio_to_sgd, row.flops_executed_ratio_to_sgd];
-        (number, row.name.clone(), all)
-    };
-    let flops = flops(&numbered().map(ratios).collect::<Vec<_>>());
-    html! {
-        @if with_curve().next().is_some() {
-            h2 { "Learning curves" }
-            p { "Test accuracy after each epoch, mean over seeds with a band of one standard deviation; dashed: the first SGD row, dotted: the first SAM row." }
-            div class="multiples" {
-                @for (number, row) in with_curve() {
-                    figure {
-                        figcaption { a href={ "#row-" (number) } { (number) } " " (row.name) }
-                        (curves(&row.name, &curve(row), sgd.as_ref(), sam.as_ref(), range))
-                        (save_svg(&format!("curve-{number}")))
-                    }
-                }
-            }
-        }
-        @if let Some(chart) = seconds {
-            h2 { "Accuracy against time" }
-            figure { (chart) figcaption { "Means with one standard deviation; numbers are the table's rows; filled: no other row is better and cheaper. " (save_svg("accuracy-time")) } }
-        }
-        @if let Some(chart) = executed {
-            h2 { "Accuracy against executed FLOPs" }
-            figure { (chart) figcaption { "As above. " (save_svg("accuracy-flops")) } }
-        }
-        @if let Some(chart) = flops {
-            h2 { "FLOPs, three ways" }
-            figure { (chart) figcaption { "By row, from the top: nominal (outlined), theoretical (grey), executed (filled). They must not be mixed. " (save_svg("flops")) } }
-        }
-    }
-}
-
 /// Settings whose masks are shown tensor by tensor; more would be no table to read.
 const MASKS_BY_TENSOR: usize = 30;
 
@@ -204,7 +163,6 @@ fn masks(report: &Report) -> Markup {
     let shown = &masked[..masked.len().min(MASKS_BY_TENSOR)];
     let tensors: BTreeSet<&String> = shown.iter().flat_map(|(.., masks)| masks.live_by_tensor.keys()).collect();
     let heads = [
-        ("row", false),
         ("setting", true),
         ("refreshes", false),
         ("live %", false),
@@ -222,8 +180,7 @@ fn masks(report: &Report) -> Markup {
                     tbody {
                         @for (number, row, masks) in &masked {
                             tr {
-                                td { a href={ "#row-" (number) } { (number) } }
-                                td class="text" { (row.name) }
+                                td class="text" { a href={ "#row-" (number) } { (row.name) } }
                                 td { (masks.refreshes.median) }
                                 td { (spread(row.live_fraction)) }
                                 td { (spread(masks.overlap)) }
@@ -236,11 +193,11 @@ fn masks(report: &Report) -> Markup {
         }
         @if !tensors.is_empty() {
             h3 { "Live weights by tensor, %" }
-            p { "After the last refresh, mean over seeds; columns are the table's rows"
+            p { "After the last refresh, mean over seeds"
                 @if shown.len() < masked.len() { ", the first " (shown.len()) " of " (masked.len()) } "." }
             div class="scroll" tabindex="0" role="region" aria-label="Table of live weights by tensor" {
                 table class="sortable" id="tensors" {
-                    thead { tr { (head("tensor", true)) @for (number, ..) in shown { (head(&number.to_string(), false)) } } }
+                    thead { tr { (head("tensor", true)) @for (_, row, _) in shown { (head(&row.name, false)) } } }
                     tbody {
                         @for tensor in tensors {
                             tr {
@@ -260,24 +217,10 @@ fn masks(report: &Report) -> Markup {
     }
 }
 
-/// Figures of curvature, which have colours of their own.
-fn drawn(figures: &[File]) -> Markup {
-    let svgs =
-        || figures.iter().filter_map(|f| Some((f.name.strip_suffix(".svg")?, std::str::from_utf8(&f.content).ok()?)));
-    html! {
-        @if svgs().next().is_some() {
-            h2 { "Curvature" }
-            @for (name, svg) in svgs() {
-                figure class="drawn" role="group" aria-label=(name) { (PreEscaped(svg)) (save_svg(name)) }
-            }
-        }
-    }
-}
-
 /// Every number's cells: the records behind each row.
 fn cells(report: &Report) -> Markup {
     let heads = [
-        ("row", false),
+        ("setting", true),
         ("seed", false),
         ("status", true),
         ("accuracy %", false),
@@ -297,7 +240,7 @@ fn cells(report: &Report) -> Markup {
                     @for (number, row) in (1..).zip(&report.rows) {
                         @for (place, cell) in row.cells.iter().enumerate() {
                             tr id=[(place == 0).then(|| format!("cells-{number}"))] {
-                                td { a href={ "#row-" (number) } { (number) } }
+                                td class="text" { a href={ "#row-" (number) } { (row.name) } }
                                 td { (cell.seed) }
                                 td class="text" { (cell.status) }
                                 td { (percent(cell.test_accuracy_last)) }

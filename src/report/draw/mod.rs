@@ -1,0 +1,163 @@
+//! Drawing: axes, marks, names and lines as SVG elements that a style sheet colours.
+//!
+//! The page and the figure files are drawn by this module alone. Charts follow the reader's light or dark theme, tell their numbers
+//! when hovered or focused, and place names without overlap; libraries for charts offer none of these.
+
+mod axis;
+mod family;
+mod labels;
+mod lines;
+mod png;
+mod rows;
+
+pub(super) use axis::{Axis, frame, tenth};
+pub(super) use family::Family;
+pub(super) use labels::{Area, placed};
+pub(super) use lines::{Curve, Lines, Line};
+use maud::{Markup, PreEscaped, html};
+pub(super) use rows::RowPlot;
+
+use crate::error::Result;
+
+/// Colours and fonts of charts, in light and in dark.
+pub(super) const STYLE: &str = include_str!("chart.css");
+/// Pixels of a line of text.
+const LINE: f64 = 14.0;
+/// Pixels between panels, and around all.
+const GAP: f64 = 14.0;
+/// Pixels above a panel's chart, for its title.
+pub(super) const TITLE: f64 = 22.0;
+
+/// Charts with one meaning.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// File name without extension.
+    pub name: String,
+    /// What the report is of.
+    pub(super) subject: String,
+    /// What it shows.
+    pub title: String,
+    /// How to read it, in sentences.
+    pub(super) caption: String,
+    pub(super) legend: Vec<Key>,
+    pub(super) panels: Vec<Panel>,
+}
+
+/// An entry of a legend.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    /// What is drawn, around (10, 7).
+    pub(super) mark: Markup,
+    pub(super) text: String,
+}
+
+impl Key {
+    /// Width of a mark, in pixels.
+    const MARK: f64 = 22.0;
+
+    /// Of a family.
+    pub(super) fn family(family: Family) -> Self {
+        Self { mark: family.mark(10.0, 7.0), text: family.name().into() }
+    }
+
+    fn width(&self) -> f64 {
+        Self::MARK + text_width(&self.text) + GAP
+    }
+
+    fn drawn(&self) -> Markup {
+        html! { (self.mark) text x=(Self::MARK) y="11" { (self.text) } }
+    }
+
+    /// As an element of the page's text.
+    pub(super) fn on_page(&self) -> Markup {
+        html! { span class="key" { svg class="chart" width=(Self::MARK) height=(LINE) aria-hidden="true" { (self.mark) } (self.text) } }
+    }
+}
+
+/// One chart.
+#[derive(Clone, Debug)]
+pub(super) struct Panel {
+    pub(super) title: String,
+    /// Width and height, in pixels.
+    pub(super) size: [f64; 2],
+    /// Its elements, below [`TITLE`] pixels left for the title.
+    pub(super) body: Markup,
+}
+
+impl Panel {
+    /// As an element of the page.
+    pub(super) fn on_page(&self) -> Markup {
+        let [width, height] = self.size;
+        html! {
+            svg class="chart" viewBox={ "0 0 " (tenth(width)) " " (tenth(height)) } style={ "max-width:" (tenth(1.4 * width)) "px" } role="group" aria-label=(self.title) {
+                (self.drawn())
+            }
+        }
+    }
+
+    fn drawn(&self) -> Markup {
+        html! { text class="title" x="4" y="14" { (self.title) } (self.body) }
+    }
+}
+
+impl Figure {
+    /// A file of its own, which follows the light or dark theme of its viewer.
+    pub fn svg(&self) -> String {
+        let columns = (self.panels.len() as f64).sqrt().ceil().max(1.0) as usize;
+        let rows: Vec<&[Panel]> = self.panels.chunks(columns).collect();
+        let width_of = |row: &[Panel]| row.iter().map(|panel| panel.size[0] + GAP).sum::<f64>() + GAP;
+        let widest = rows.iter().map(|row| width_of(row)).fold(0.0, f64::max);
+        let heading = format!("{}: {}", self.subject, self.title);
+        let width = widest.max(text_width(&heading) * 1.2 + 2.0 * GAP).ceil();
+        let (mut body, mut top) = (String::new(), 30.0);
+        let mut place = |x: f64, y: f64, drawn: Markup| {
+            body += &html! { g transform={ "translate(" (tenth(x)) " " (tenth(y)) ")" } { (drawn) } }.into_string();
+        };
+        let mut left = GAP;
+        for key in &self.legend {
+            if left > GAP && left + key.width() > width {
+                (left, top) = (GAP, top + LINE + 4.0);
+            }
+            place(left, top, key.drawn());
+            left += key.width();
+        }
+        if !self.legend.is_empty() {
+            top += LINE + GAP;
+        }
+        for row in rows {
+            let mut left = GAP;
+            for panel in row {
+                place(left, top, panel.drawn());
+                left += panel.size[0] + GAP;
+            }
+            top += row.iter().map(|panel| panel.size[1]).fold(0.0, f64::max) + GAP;
+        }
+        let document = html! {
+            svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" aria-label=(heading) width=(width) height=(top.ceil()) viewBox={ "0 0 " (width) " " (top.ceil()) } {
+                style { (PreEscaped(STYLE)) }
+                rect class="paper" width=(width) height=(top.ceil()) {}
+                text class="heading" x=(GAP) y="20" { (heading) }
+                (PreEscaped(body))
+            }
+        };
+        document.into_string()
+    }
+
+    /// The same picture as pixels, twice as many as the SVG has, in the light theme.
+    ///
+    /// # Errors
+    /// When it cannot be drawn.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        png::rendered(&self.svg())
+    }
+}
+
+/// Pixels that a text needs at the charts' size, in any common font.
+pub(super) fn text_width(text: &str) -> f64 {
+    7.0 * text.chars().count() as f64 + 2.0
+}
+
+/// A mark that tells its numbers when it is hovered or focused; `row` is the number of its table row.
+pub(super) fn point(row: usize, text: &str, drawn: &Markup) -> Markup {
+    html! { g class="point" data-row=(row) tabindex="0" role="img" aria-label=(text) { title { (text) } (drawn) } }
+}

@@ -1,0 +1,44 @@
+//! Learning curves.
+
+use maud::html;
+
+use crate::report::draw::{Curve, Family, Figure, Key, Line, Lines, Panel};
+use crate::report::{Report, Row};
+
+/// Test accuracy by epoch: a panel for each setting, with those that it is compared with; the same range of accuracies in all.
+pub(super) fn figure(report: &Report) -> Option<Figure> {
+    let first = |name: &str| report.rows.iter().find(|row| row.setting.optimizer == name);
+    let (sgd, sam) = (first("sgd"), first("sam"));
+    let shown: Vec<&Row> = report.rows.iter().filter(|row| row.test_accuracy_by_epoch.len() > 1).collect();
+    let ends = |row: &&Row| curve(row).into_iter().flat_map(|(_, mean, band)| [mean - band, mean + band]).collect::<Vec<_>>();
+    let all: Vec<f64> = shown.iter().flat_map(ends).collect();
+    let range = [all.iter().copied().fold(f64::INFINITY, f64::min), all.iter().copied().fold(f64::NEG_INFINITY, f64::max)];
+    let panel = |row: &&Row| -> Panel {
+        let compared = [(sgd, "to-sgd"), (sam, "to-sam")].into_iter().filter_map(|(other, class)| {
+            let other = other.filter(|other| !std::ptr::eq(*other, *row))?;
+            Some(Line { class, curve: curve(other).into_iter().map(|(x, y, _)| (x, y, 0.0)).collect() })
+        });
+        let own = Line { class: Family::of(row).class(), curve: curve(row) };
+        let lines = compared.chain([own]).collect();
+        let (title, axes) = (row.name.clone(), ["epoch", "test accuracy %"]);
+        Lines { title, axes, logarithmic: false, range: Some(range), lines }.panel()
+    };
+    let key = |class: &str, text: &str| Key {
+        mark: html! { polyline class=(class) points="1,7 19,7" {} },
+        text: text.into(),
+    };
+    (!shown.is_empty()).then(|| Figure {
+        name: "curves".into(),
+        subject: String::new(),
+        title: "learning curves".into(),
+        caption: "Test accuracy after each epoch, mean over seeds, with a band of one standard deviation.".into(),
+        legend: vec![key("first", "the setting"), key("to-sgd", "the first SGD row"), key("to-sam", "the first SAM row")],
+        panels: shown.iter().map(panel).collect(),
+    })
+}
+
+/// In percent.
+fn curve(row: &Row) -> Curve {
+    let points = (1..).zip(&row.test_accuracy_by_epoch);
+    points.map(|(epoch, s)| (f64::from(epoch), 100.0 * s.mean, 100.0 * s.sd.unwrap_or(0.0))).collect()
+}
