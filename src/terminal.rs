@@ -15,6 +15,11 @@ pub(crate) fn width() -> usize {
     console::Term::stdout().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns))
 }
 
+/// Columns of text for stderr: the terminal's, or [`WIDTH`] without one.
+pub(crate) fn stderr_width() -> usize {
+    console::Term::stderr().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns))
+}
+
 /// The words of a text in lines of a width, the first after the spaces that it begins with, the later ones after so many; ends in
 /// a new line.
 pub(crate) fn wrapped(text: &str, width: usize, indent: usize) -> String {

@@ -32,6 +32,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(code)
 }
 
+/// The part of the kept reports' names that tells what they are of.
+pub(super) fn stem(manifest: &RunManifest) -> String {
+    format!("{}-{}-{}", manifest.suite, manifest.profile, manifest.data)
+}
+
 /// Prints the report and keeps it beside the records, under names that tell what it is of.
 pub(super) fn publish(
     printing: &Printing,
@@ -42,7 +47,7 @@ pub(super) fn publish(
     let All { report, manifest: plan, records } =
         super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
     let records = Report::of_plan(&plan, &records);
-    let stem = format!("{}-{}-{}", manifest.suite, manifest.profile, manifest.data);
+    let stem = stem(manifest);
     for kept in EXPORTERS.iter().filter(|exporter| exporter.is_kept) {
         folder
             .write_report(&format!("{stem}.{}", kept.extension), report.render(kept, Layout::default(), &records)?)?;

@@ -11,6 +11,7 @@ mod device;
 mod doctor;
 mod gather;
 mod list;
+mod live;
 mod opened;
 mod parity;
 mod plan;

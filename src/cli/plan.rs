@@ -1,5 +1,6 @@
 //! `sharpbench plan NAME|PATH`.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::flops::{self, Flops, THEORETICAL_FORMULA};
 use crate::model::{self, Task};
 use crate::optim::Registry;
-use crate::record::{Record, RunFolder, by_setting};
+use crate::record::{Record, RunFolder, SettingGroup, by_setting};
 use crate::suite::{Cell, DEFAULT_PROFILE, Filter, Names, Plan, Suite, names};
 use crate::terminal::{self, wrapped};
 
@@ -106,37 +107,20 @@ fn expected_seconds(cell: &Cell, nominal: f64, records: &[Record]) -> Option<f64
     (flops > 0.0).then(|| nominal * seconds / flops)
 }
 
-/// A row per setting, or per cell.
+/// A row per setting, or per cell, and the sum.
 fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
     let width = terminal::width();
-    let settings = by_setting([(&plan.cells, &[])]);
-    let named = Names::new(settings.iter().map(|group| &group.setting));
     let total: f64 = planned.iter().map(|p| p.flops_nominal).sum();
     let (unit, flops) = if total < 1e12 { (1e9, "GFLOPs") } else { (1e12, "TFLOPs") };
-    let costs = |of: &[&Planned<'_>]| {
-        let sum = |flops: fn(&Planned<'_>) -> f64| format!("{:.2}", of.iter().map(|p| flops(p)).sum::<f64>() / unit);
-        [sum(|p| p.flops_nominal), sum(|p| p.flops_theoretical), duration(of)]
-    };
-    let header = |first: &[&str]| {
-        first.iter().chain(&[flops, "theoretical", "time"]).map(|text| text.to_string()).collect::<Vec<_>>()
-    };
-    let all: Vec<&Planned<'_>> = planned.iter().collect();
-    let (texts, mut rows) = if wide {
-        let row = |p: &Planned<'_>| [p.id.clone(), p.cell.label(), p.steps.to_string()].into_iter().chain(costs(&[p]));
-        let rows = planned.iter().map(|p| row(p).collect());
-        (2, std::iter::once(header(&["cell", "setting", "steps"])).chain(rows).collect::<Vec<Vec<String>>>())
-    } else {
-        let rows = settings.iter().zip(&named.names).map(|(group, name)| {
-            let is_of = |p: &&&Planned<'_>| group.planned[0].iter().any(|cell| std::ptr::eq(*cell, p.cell));
-            let of: Vec<&Planned<'_>> = all.iter().filter(is_of).copied().collect();
-            let steps = of.first().map_or(0, |p| p.steps);
-            [name.clone(), of.len().to_string(), steps.to_string()].into_iter().chain(costs(&of)).collect()
-        });
-        (1, std::iter::once(header(&["setting", "seeds", "steps"])).chain(rows).collect())
-    };
-    let sum = ["sum".into(), planned.len().to_string(), String::new()].into_iter().chain(costs(&all));
-    rows.push(sum.collect());
-    let settings = names::lines(&named.shared, &named.by_optimizer).map(|line| wrapped(&line, width, 2));
+    let settings = by_setting([(&plan.cells, &[])]);
+    let named = Names::new(settings.iter().map(|group| &group.setting));
+    let mut rows = if wide { by_cell(planned, unit) } else { by_name(planned, &settings, &named.names, unit) };
+    let first = if wide { ["cell", "setting", "steps"] } else { ["setting", "seeds", "steps each"] };
+    let costs = [flops, &format!("theoretical {flops}"), "time"].map(String::from);
+    rows.insert(0, first.map(String::from).into_iter().chain(costs).collect());
+    let sum = ["sum".into(), planned.len().to_string(), String::new()].into_iter();
+    rows.push(sum.chain(sums(&planned.iter().collect::<Vec<_>>(), unit)).collect());
+    let shared = names::lines(&named.shared, &named.by_optimizer).map(|line| wrapped(&line, width, 2));
     let time = if planned.iter().all(|p| p.expected_seconds.is_some()) {
         "time: of training, from measured cells"
     } else {
@@ -147,11 +131,35 @@ fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
         plan.suite,
         plan.profile,
         planned.len(),
-        settings.collect::<String>(),
-        terminal::table(rows, texts, (!wide).then_some(width)),
+        shared.collect::<String>(),
+        terminal::table(rows, if wide { 2 } else { 1 }, (!wide).then_some(width)),
         wrapped(&format!("FLOPs: of all seeds, nominal and theoretical: {THEORETICAL_FORMULA}"), width, 2),
         wrapped(&format!("{time}; every cell: --wide"), width, 2),
     )
+}
+
+fn by_cell(planned: &[Planned<'_>], unit: f64) -> Vec<Vec<String>> {
+    let row = |p: &Planned<'_>| {
+        [p.id.clone(), p.cell.label(), p.steps.to_string()].into_iter().chain(sums(&[p], unit)).collect()
+    };
+    planned.iter().map(row).collect()
+}
+
+fn by_name(planned: &[Planned<'_>], settings: &[SettingGroup<'_, 1>], names: &[String], unit: f64) -> Vec<Vec<String>> {
+    let by_id: HashMap<&str, &Planned<'_>> = planned.iter().map(|p| (p.id.as_str(), p)).collect();
+    let row = |(group, name): (&SettingGroup<'_, 1>, &String)| {
+        let of: Vec<&Planned<'_>> =
+            group.planned[0].iter().filter_map(|cell| by_id.get(cell.id().as_str()).copied()).collect();
+        let steps = of.first().map_or(0, |p| p.steps);
+        [name.clone(), of.len().to_string(), steps.to_string()].into_iter().chain(sums(&of, unit)).collect()
+    };
+    settings.iter().zip(names).map(row).collect()
+}
+
+/// Nominal and theoretical FLOPs of some cells together, and their time.
+fn sums(of: &[&Planned<'_>], unit: f64) -> [String; 3] {
+    let sum = |flops: fn(&Planned<'_>) -> f64| format!("{:.2}", of.iter().map(|p| flops(p)).sum::<f64>() / unit);
+    [sum(|p| p.flops_nominal), sum(|p| p.flops_theoretical), duration(of)]
 }
 
 /// The expected time of training some cells.

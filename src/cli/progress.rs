@@ -1,22 +1,34 @@
 //! Progress on stderr: bars on a terminal, plain lines elsewhere.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
+use super::live::Live;
+use crate::error::Result;
 use crate::exec::Watcher;
 use crate::record::{EpochMeasures, Record, Status};
-use crate::suite::{Cell, Plan};
+use crate::suite::Cell;
+use crate::terminal;
 use crate::train::Observer;
 
 /// Without a terminal, an epoch is told of at most this often.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Draws or prints what happens.
-pub(super) struct Progress {
+/// Without a terminal, the standings are told at most this often.
+const STANDINGS_INTERVAL: Duration = Duration::from_secs(60);
+/// Lines of standings on a terminal.
+const STANDINGS_LINES: usize = 4;
+
+/// Draws or prints what happens, and keeps the page up to date.
+pub(super) struct Progress<'r> {
     quiet: bool,
     bars: Option<Bars>,
+    live: Live<'r>,
+    /// Short names of the cells by id.
+    names: HashMap<String, String>,
     total: usize,
     finished: usize,
     /// Work in gradient evaluations: done in this process, left over all, and of one step of the running cell.
@@ -31,6 +43,7 @@ pub(super) struct Progress {
     cell_kept: u64,
     started: Instant,
     told: Instant,
+    standings_told: Instant,
 }
 
 struct Bars {
@@ -38,6 +51,8 @@ struct Bars {
     cells: ProgressBar,
     epochs: ProgressBar,
     steps: ProgressBar,
+    /// Text alone: how the settings stand.
+    standings: ProgressBar,
 }
 
 /// Gradient evaluations of a step.
@@ -50,12 +65,14 @@ fn work(cell: &Cell) -> u64 {
     (cell.epochs * cell.steps_per_epoch()) as u64 * step_work(cell)
 }
 
-impl Progress {
-    pub(super) fn new(plan: &Plan, quiet: bool) -> Self {
+impl<'r> Progress<'r> {
+    pub(super) fn new(cells: &[Cell], quiet: bool, live: Live<'r>) -> Self {
         Self {
             quiet,
+            names: live.names(),
+            live,
             bars: (!quiet && std::io::stderr().is_terminal()).then(Bars::new),
-            total: plan.cells.len(),
+            total: cells.len(),
             finished: 0,
             work_done: 0,
             work_left: 0,
@@ -66,7 +83,12 @@ impl Progress {
             cell_kept: 0,
             started: Instant::now(),
             told: Instant::now(),
+            standings_told: Instant::now(),
         }
+    }
+
+    fn name(&self, cell: &Cell) -> String {
+        self.names.get(&cell.id()).cloned().unwrap_or_else(|| cell.label())
     }
 
     /// A line for a person, unless quiet.
@@ -101,6 +123,29 @@ impl Progress {
         format!(", about {} left", HumanDuration(Duration::from_secs_f64(seconds)))
     }
 
+    /// Writes the page and tells how the settings stand. A page that cannot be written stops no training.
+    fn publish(&mut self, add: impl FnOnce(&mut Live<'r>) -> Result<()>) {
+        if let Err(e) = add(&mut self.live) {
+            self.line(&format!("warning: the page is not up to date: {e}"));
+        }
+        self.tell_standings();
+    }
+
+    fn tell_standings(&mut self) {
+        let standings = || match self.live.standings() {
+            rows if rows.is_empty() => rows,
+            rows => format!("so far, best first: {rows}"),
+        };
+        if let Some(bars) = &self.bars {
+            let lines = terminal::wrapped(&super::printable(&standings()), terminal::stderr_width(), 2);
+            let shown: Vec<&str> = lines.lines().take(STANDINGS_LINES).collect();
+            bars.standings.set_message(shown.join("\n"));
+        } else if !self.quiet && self.standings_told.elapsed() > STANDINGS_INTERVAL {
+            self.standings_told = Instant::now();
+            self.line(&standings());
+        }
+    }
+
     fn cell_is_done(&mut self, cell: &Cell) {
         self.finished += 1;
         self.work_left = self.work_left.saturating_sub(work(cell).saturating_sub(self.cell_kept));
@@ -122,12 +167,13 @@ impl Bars {
             cells: bar("cells  {bar:30} {pos}/{len} {msg}"),
             epochs: bar("epochs {bar:30} {pos}/{len} {msg}"),
             steps: bar("steps  {bar:30} {pos}/{len} {msg}"),
+            standings: bar("{msg}"),
             all,
         }
     }
 }
 
-impl Observer for Progress {
+impl Observer for Progress<'_> {
     fn step(&mut self, _epoch: usize, step: usize, loss: f64) {
         self.cell_done += self.step_work;
         if let Some(bars) = &self.bars {
@@ -149,7 +195,7 @@ impl Observer for Progress {
     }
 }
 
-impl Watcher for Progress {
+impl Watcher for Progress<'_> {
     fn resumed(&mut self, finished: usize, open: &[&Cell]) {
         self.finished = finished;
         self.work_left = open.iter().copied().map(work).sum();
@@ -157,15 +203,24 @@ impl Watcher for Progress {
         if finished > 0 {
             self.say(&format!("{finished} of {} cells already have records", self.total));
         }
+        if !open.is_empty() {
+            match self.live.write() {
+                Ok(()) => {
+                    self.say(&format!("page, which you can reload while it trains: {}", self.live.path().display()))
+                }
+                Err(e) => self.line(&format!("warning: the page cannot be written: {e}")),
+            }
+        }
         if let Some(bars) = &self.bars {
             bars.cells.set_length(self.total as u64);
             bars.cells.set_position(finished as u64);
         }
+        self.tell_standings();
     }
 
     fn start(&mut self, cell: &Cell, steps: usize) {
         self.told = Instant::now();
-        self.label = cell.label();
+        self.label = self.name(cell);
         self.epochs = cell.epochs;
         self.step_work = step_work(cell);
         self.cell_kept = steps as u64 * self.step_work;
@@ -194,14 +249,16 @@ impl Watcher for Progress {
             "[{}/{}] {}: {outcome} in {:.1} s{}",
             self.finished,
             self.total,
-            record.cell.label(),
+            self.name(&record.cell),
             record.measures.train_seconds,
             self.left()
         ));
+        self.publish(|live| live.add(record.clone()));
     }
 
     fn finished_elsewhere(&mut self, cell: &Cell) {
         self.cell_is_done(cell);
+        self.publish(|live| live.add_of(cell));
     }
 
     fn wait(&mut self, cells: usize) {

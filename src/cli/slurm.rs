@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::cluster;
+use super::live::Live;
 use super::opened::Opening;
 use super::printing::Printing;
 use super::status::{self, missing};
@@ -162,6 +163,10 @@ impl ClusterRun<'_> {
             if line != told {
                 self.say(&line);
                 told = line;
+                if let Err(e) = Live::new(self.selection.folder, self.selection.manifest).and_then(|live| live.write())
+                {
+                    super::tell(&format!("warning: the page is not up to date: {e}"));
+                }
             }
             // A cell is lost when it was absent twice.
             if tracker.is_settled(&survey, 2 * poll) {

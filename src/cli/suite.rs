@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::cluster::{self, Executor};
 use super::device::RunDevice;
+use super::live::Live;
 use super::opened::Opening;
 use super::printing::Printing;
 use super::progress::Progress;
@@ -179,7 +180,7 @@ fn open(args: &Args, resolved: Resolved, data: &data::Provenance) -> Result<Open
 
 /// Trains the cells without a record on this machine.
 fn train(args: &Args, registry: &Registry, run: &OpenRun, data: DataSet) -> Result<Ended> {
-    let mut progress = Progress::new(&run.plan, args.quiet);
+    let mut progress = Progress::new(&run.plan.cells, args.quiet, Live::new(&run.folder, &run.manifest)?);
     progress.say(&format!(
         "{} {}: {} cells on {} ({}), {}, records in {}",
         run.plan.suite,

@@ -59,10 +59,12 @@ fn escaped(text: &str) -> String {
 }
 
 fn escaped_word(word: &str) -> String {
-    // Names have hyphens.
-    let is_number = !word.contains(|c: char| c.is_alphabetic());
     let characters: Vec<char> = word.chars().collect();
     let digit = |place: Option<usize>| place.and_then(|p| characters.get(p)).is_some_and(char::is_ascii_digit);
+    // Names and dates have hyphens.
+    let between = |place: usize| characters[place] == '-' && digit(Some(place + 1)) && digit(place.checked_sub(1));
+    let is_date = (0..characters.len()).filter(|place| between(*place)).count() > 1;
+    let is_number = !is_date && !word.contains(|c: char| c.is_alphabetic());
     let escape = |(place, c): (usize, &char)| match c {
         '\\' => r"\textbackslash{}".into(),
         '&' | '%' | '$' | '#' | '_' | '{' | '}' => format!("\\{c}"),
@@ -72,7 +74,7 @@ fn escaped_word(word: &str) -> String {
         '>' => r"\textgreater{}".into(),
         '|' => r"\textbar{}".into(),
         '±' => r"$\pm$".into(),
-        '-' if is_number && digit(Some(place + 1)) && digit(place.checked_sub(1)) => "--".into(),
+        '-' if is_number && between(place) => "--".into(),
         '-' if is_number && digit(Some(place + 1)) => "$-$".into(),
         c => c.to_string(),
     };

@@ -28,6 +28,7 @@ pub use draw::Figure;
 use exporter::Canvas;
 pub use exporter::{Exporter, Layout};
 pub use figures::{File, figures, series};
+pub use html::HTML;
 pub use masks::MaskStatistics;
 pub use merge::{Merged, NamedRun, merge};
 pub use registry::EXPORTERS;

@@ -64,7 +64,11 @@ fn laid_out(report: &Report, layout: Layout, brief: impl Fn(&Report) -> Grid) ->
 /// What the report is of, and the settings that all rows share.
 pub(super) fn head(report: &Report, grid: &Grid) -> Vec<String> {
     let settings = names::lines(&grid.shared, &grid.by_optimizer);
-    std::iter::once(title(report)).chain(report.trained.clone()).chain(report.measured.clone()).chain(settings).collect()
+    std::iter::once(title(report))
+        .chain(report.trained.clone())
+        .chain(report.measured.clone())
+        .chain(settings)
+        .collect()
 }
 
 /// Text in which nothing is taken for an element of HTML, a link or a picture: records may be a stranger's.
@@ -133,7 +137,12 @@ pub(super) fn page(report: &Report) -> Grid {
     let mut grid = grid(report);
     let names = std::iter::once("setting".to_string()).chain(report.rows.iter().map(|row| row.name.clone()));
     grid.records.iter_mut().zip(names).for_each(|(record, name)| record.insert(0, name));
-    Grid { records: grid.records, texts: grid.texts + 1, shared: report.shared.clone(), by_optimizer: report.by_optimizer.clone() }
+    Grid {
+        records: grid.records,
+        texts: grid.texts + 1,
+        shared: report.shared.clone(),
+        by_optimizer: report.by_optimizer.clone(),
+    }
 }
 
 /// Whether the page shows a column before its reader chooses.

@@ -116,6 +116,7 @@ fn terminal_table() {
     insta::assert_snapshot!(text(&report(), "table"), @"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
+    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
@@ -132,7 +133,6 @@ fn terminal_table() {
     ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
-    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds, 95% interval in brackets, * differs at .05 after Holm's correction;
@@ -148,6 +148,7 @@ fn terminal_table_of_80_columns() {
       set)
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32,
       2 seeds
+    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
@@ -165,7 +166,6 @@ fn terminal_table_of_80_columns() {
     ssam-f         1 (1 diverged)        54.0               +4.0  3.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
-    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds, 95% interval in brackets, * differs at .05
@@ -175,10 +175,11 @@ fn terminal_table_of_80_columns() {
 }
 
 #[test]
-fn terminal_table_of_200_columns() {
-    insta::assert_snapshot!(within(&report(), 200), @"
+fn terminal_table_of_120_columns() {
+    insta::assert_snapshot!(within(&report(), 120), @"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
+    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
@@ -194,7 +195,34 @@ fn terminal_table_of_200_columns() {
     ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
-    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
+    the reference step took 4.00 ms (4.00-4.00) before 10 trainings
+    sharpbench 0.0.0 (no revision)
+    ± standard deviation over seeds, 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are
+      multiples of SGD's. Every column: --wide; what each means: --explain
+    ");
+}
+
+#[test]
+fn terminal_table_of_200_columns() {
+    insta::assert_snapshot!(within(&report(), 200), @"
+    cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
+    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
+    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
+    shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
+    by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
+
+    SAM shows no gain over SGD (+3.3 points [-1.2, 7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, 3.4].
+    On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
+
+    setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
+    sgd                         2  53.0 ± 4.2                  -  -3.3 [-7.8, +1.2]     -   1.00
+    sgd wd .001                 2  54.1 ± 4.4  +1.1 [-3.4, +5.6]  -2.2 [-6.7, +2.3]  1.32   1.00
+    sgd 2x epochs               2  55.2 ± 4.5  +2.2 [-2.3, +6.7]  -1.1 [-5.6, +3.4]  1.64   2.00
+    sam                         2  56.3 ± 4.7  +3.3 [-1.2, +7.8]                  -  1.96   2.00
+    ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
+
+    part of the profile: 10 of its 18 cells were selected
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds, 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
@@ -207,6 +235,7 @@ fn wide_table_with_explanations() {
     insta::assert_snapshot!(String::from_utf8(render(&report(), "table", layout)).expect("text"), @"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
+    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
     shared settings: sparsity 0.9; mask fisher; pattern unstructured; refresh interval; mask_interval 1;
       fisher_samples 128; fisher_mode clean; rho 0.05; norm full; perturbation explicit; rho_decay
       constant; batch_norm update; lr 0.05; momentum 0.9; nesterov false
@@ -224,7 +253,6 @@ fn wide_table_with_explanations() {
     ssam-f     0.001         2       1 (1 diverged)         54.00         55.00                 +4.00                 +1.00              30.0              3.00              3.00  2.00/2.00/2.00                 +2.00            -
 
     part of the profile: 10 of its 18 cells were selected
-    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best:
@@ -261,6 +289,8 @@ fn markdown_table() {
 
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
 
+    measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
+
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
 
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
@@ -278,7 +308,6 @@ fn markdown_table() {
     | ssam-f        | 1 (1 diverged) |       54.0 |              +4.0 |              +1.0 | 3.00 |  2.00 |
 
     - part of the profile: 10 of its 18 cells were selected
-    - measured on a CPU, 2 CPUs, 2 threads, linux-x86_64
     - the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     - sharpbench 0.0.0 (no revision)
     - ± standard deviation over seeds, 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
@@ -479,7 +508,7 @@ fn comparisons_cost_and_fronts_are_reported() {
     for expected in [
         "that it loses less than 5 points against SAM is supported",
         "a gain that does not survive correction (+5.00 points",
-        "<h2>Learning curves</h2>",
+        "learning curves</h2>",
         "id=\"cells-5\"",
     ] {
         assert!(page.contains(expected), "{expected}");

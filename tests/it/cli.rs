@@ -252,10 +252,10 @@ fn the_plan_shows_cells_costs_and_measured_times() {
     shared settings: lr 0.05; weight_decay 0.0005; epochs 2; sparsity 0.9; mask fisher; fisher_samples
       8; rho 0.05
 
-    setting  seeds  steps  GFLOPs  theoretical  time
-    sgd          2      8    0.81         0.81     -
-    ssam-f       2      8    1.63         1.38     -
-    sum          4           2.44         2.20     -
+    setting  seeds  steps each  GFLOPs  theoretical GFLOPs  time
+    sgd          2           8    0.81                0.81     -
+    ssam-f       2           8    1.63                1.38     -
+    sum          4                2.44                2.20     -
 
     FLOPs: of all seeds, nominal and theoretical: (5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by
       mask density

@@ -120,7 +120,11 @@ fn edge_suites_are_reported_and_drawn() {
         let picture = image::open(place.path(&format!("figures/{name}.png"))).expect("a PNG").to_rgb8();
         // Three cells in two columns and two rows, at twice the SVG's pixels, and something was drawn.
         let [width, height] = [2 * (360 + 14) + 14, 2 * (230 + 14)].map(|pixels| 2 * pixels);
-        assert!(picture.width() >= width && (height..height + 200).contains(&picture.height()), "{:?}", picture.dimensions());
+        assert!(
+            picture.width() >= width && (height..height + 200).contains(&picture.height()),
+            "{:?}",
+            picture.dimensions()
+        );
         assert!(picture.pixels().filter(|p| p.0[0] < 100).count() > 2000, "{name}");
     }
     let series = std::fs::read_to_string(place.path("figures/edge.csv")).expect("a table");

@@ -11,7 +11,7 @@ addEventListener("load", () => {
   const covered = [...document.querySelectorAll(".panels svg")].flatMap((chart) => {
     const labels = [...chart.querySelectorAll(".name")].map((text) => [text.textContent, text.getBoundingClientRect()]);
     const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2.5;
-    return labels.flatMap(([name, a], i) => labels.slice(0, i).filter(([, b]) => over(a, b)).map(([other]) => `${name} over ${other}`));
+    return labels.flatMap(([name, a], i) => labels.slice(0, i).filter(([, b]) => over(a, b)).map(([other, b]) => `${name} (${a.left},${a.top} to ${a.right},${a.bottom}) over ${other} (${b.left},${b.top} to ${b.right},${b.bottom})`));
   });
 
   const tip = document.getElementById("tip");

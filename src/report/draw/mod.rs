@@ -13,7 +13,7 @@ mod rows;
 pub(super) use axis::{Axis, frame, tenth};
 pub(super) use family::Family;
 pub(super) use labels::{Area, placed};
-pub(super) use lines::{Curve, Lines, Line};
+pub(super) use lines::{Curve, Line, Lines};
 use maud::{Markup, PreEscaped, html};
 pub(super) use rows::RowPlot;
 
@@ -152,9 +152,15 @@ impl Figure {
     }
 }
 
-/// Pixels that a text needs at the charts' size, in any common font.
+/// Pixels that a text needs at the charts' size, in any common font: about what DejaVu Sans, a wide one, needs, and the halo.
 pub(super) fn text_width(text: &str) -> f64 {
-    7.0 * text.chars().count() as f64 + 2.0
+    let width = |c: char| match c {
+        'i' | 'j' | 'l' | 'f' | 't' | 'r' | '.' | ',' | ':' | '|' | ' ' | '-' => 4.6,
+        'm' | 'w' | 'M' | 'W' | '%' => 11.8,
+        'A'..='Z' => 8.8,
+        _ => 7.7,
+    };
+    text.chars().map(width).sum::<f64>() + 4.0
 }
 
 /// A mark that tells its numbers when it is hovered or focused; `row` is the number of its table row.

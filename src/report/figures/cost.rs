@@ -42,7 +42,9 @@ fn panel(report: &Report, title: &str, (words, cost): (&str, fn(&Row) -> Option<
     };
     let all: Vec<Cost<'_>> = (1..)
         .zip(&report.rows)
-        .filter_map(|(number, row)| of((number, row)).map(|(number, cost, accuracy)| Cost { number, row, cost, accuracy }))
+        .filter_map(|(number, row)| {
+            of((number, row)).map(|(number, cost, accuracy)| Cost { number, row, cost, accuracy })
+        })
         .collect();
     if all.len() < 2 {
         return None;

@@ -10,9 +10,11 @@ pub(super) fn figure(report: &Report) -> Option<Figure> {
     let first = |name: &str| report.rows.iter().find(|row| row.setting.optimizer == name);
     let (sgd, sam) = (first("sgd"), first("sam"));
     let shown: Vec<&Row> = report.rows.iter().filter(|row| row.test_accuracy_by_epoch.len() > 1).collect();
-    let ends = |row: &&Row| curve(row).into_iter().flat_map(|(_, mean, band)| [mean - band, mean + band]).collect::<Vec<_>>();
+    let ends =
+        |row: &&Row| curve(row).into_iter().flat_map(|(_, mean, band)| [mean - band, mean + band]).collect::<Vec<_>>();
     let all: Vec<f64> = shown.iter().flat_map(ends).collect();
-    let range = [all.iter().copied().fold(f64::INFINITY, f64::min), all.iter().copied().fold(f64::NEG_INFINITY, f64::max)];
+    let range =
+        [all.iter().copied().fold(f64::INFINITY, f64::min), all.iter().copied().fold(f64::NEG_INFINITY, f64::max)];
     let panel = |row: &&Row| -> Panel {
         let compared = [(sgd, "to-sgd"), (sam, "to-sam")].into_iter().filter_map(|(other, class)| {
             let other = other.filter(|other| !std::ptr::eq(*other, *row))?;
@@ -32,7 +34,11 @@ pub(super) fn figure(report: &Report) -> Option<Figure> {
         subject: String::new(),
         title: "learning curves".into(),
         caption: "Test accuracy after each epoch, mean over seeds, with a band of one standard deviation.".into(),
-        legend: vec![key("first", "the setting"), key("to-sgd", "the first SGD row"), key("to-sam", "the first SAM row")],
+        legend: vec![
+            key("first", "the setting"),
+            key("to-sgd", "the first SGD row"),
+            key("to-sam", "the first SAM row"),
+        ],
         panels: shown.iter().map(panel).collect(),
     })
 }

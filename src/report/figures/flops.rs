@@ -10,7 +10,8 @@ const KINDS: [&str; 3] = ["nominal", "theoretical", "executed"];
 pub(super) fn figure(report: &Report) -> Option<Figure> {
     let plot = RowPlot::new(&report.rows);
     let all = report.rows.iter().flat_map(ratios).flatten();
-    let axis = Axis::over(all.chain([0.0]), plot.pixels()).filter(|_| report.rows.iter().any(|row| ratios(row)[0].is_some()))?;
+    let axis = Axis::over(all.chain([0.0]), plot.pixels())
+        .filter(|_| report.rows.iter().any(|row| ratios(row)[0].is_some()))?;
     let marks = |row: &Row, y: f64| {
         let found: Vec<(&str, f64)> = KINDS.into_iter().zip(ratios(row)).filter_map(|(k, r)| Some((k, r?))).collect();
         let texts: Vec<String> = found.iter().map(|(kind, ratio)| format!("{kind} {ratio:.2}")).collect();

@@ -14,7 +14,8 @@ use crate::stats::Summary;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-pub(super) const HTML: Exporter = Exporter {
+/// The page.
+pub const HTML: Exporter = Exporter {
     name: "html",
     about: "One page with the answer, charts and everything else, for people",
     extension: "html",
@@ -111,7 +112,8 @@ fn rows(grid: &Grid) -> Markup {
     let is_text = |i: usize| i < grid.texts;
     let class = |i: usize| format!("{}c{i}", if is_text(i) { "text " } else { "" });
     // The first column stays.
-    let hides: String = (1..header.len()).map(|i| format!("#table:has(#c{i}:not(:checked)) .c{i} {{ display: none; }} ")).collect();
+    let hides: String =
+        (1..header.len()).map(|i| format!("#table:has(#c{i}:not(:checked)) .c{i} {{ display: none; }} ")).collect();
     html! {
         div id="table" {
             style { (PreEscaped(hides)) }
@@ -162,13 +164,8 @@ fn masks(report: &Report) -> Markup {
         (1..).zip(&report.rows).filter_map(|(number, row)| Some((number, row, row.masks.as_ref()?))).collect();
     let shown = &masked[..masked.len().min(MASKS_BY_TENSOR)];
     let tensors: BTreeSet<&String> = shown.iter().flat_map(|(.., masks)| masks.live_by_tensor.keys()).collect();
-    let heads = [
-        ("setting", true),
-        ("refreshes", false),
-        ("live %", false),
-        ("overlap %", false),
-        ("Fisher share %", false),
-    ];
+    let heads =
+        [("setting", true), ("refreshes", false), ("live %", false), ("overlap %", false), ("Fisher share %", false)];
     let spread = |s: Option<Summary>| s.map_or_else(String::new, |s| table::percent(&s, table::DECIMALS));
     html! {
         @if !masked.is_empty() {
