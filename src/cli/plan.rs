@@ -23,7 +23,8 @@ pub(super) struct Args {
     /// Size of the experiment.
     #[arg(long, default_value = DEFAULT_PROFILE)]
     profile: String,
-    /// Show only some cells, such as optimizer=ssam-f,sparsity=0.9.
+    /// Show only some cells, such as optimizer=sgd,optimizer=sam,seed=1234: those with one of the values
+    /// given for each axis.
     #[arg(long, default_value = "", value_name = "AXIS=VALUE,...")]
     filter: Filter,
     /// Run folder to take measured times from [default: that of the suite, if it exists].

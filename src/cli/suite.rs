@@ -40,7 +40,8 @@ pub(super) struct Args {
     /// Where samples come from: auto (cache, hub, stand-in), stand-in, hub, or a directory.
     #[arg(long, default_value = "auto", value_name = "SOURCE")]
     data: DataSource,
-    /// Train only some cells, such as optimizer=ssam-f,sparsity=0.9.
+    /// Train only some cells, such as optimizer=sgd,optimizer=sam,seed=1234: those with one of the values
+    /// given for each axis.
     #[arg(long, default_value = "", value_name = "AXIS=VALUE,...")]
     filter: Filter,
     /// Run folder [default: reports/<suite>-<profile>-<data>].

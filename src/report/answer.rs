@@ -81,7 +81,7 @@ fn of_sam(gain: &Comparison) -> String {
         Some(i) => format!(
             "SAM shows no gain over SGD ({:+.1} points {}, {} seeds), so what sparse SAM keeps of it cannot be said.",
             100.0 * gain.mean,
-            interval(i),
+            signed(i),
             gain.n
         ),
     }
@@ -90,6 +90,11 @@ fn of_sam(gain: &Comparison) -> String {
 /// Such as `[5.5, 7.9]`, in points.
 fn interval(i: Interval) -> String {
     format!("[{:.1}, {:.1}]", 100.0 * i.low, 100.0 * i.high)
+}
+
+/// Such as `[-0.3, +1.9]`, for differences that may have either sign.
+fn signed(i: Interval) -> String {
+    format!("[{:+.1}, {:+.1}]", 100.0 * i.low, 100.0 * i.high)
 }
 
 fn of_sparse(report: &Report) -> Option<String> {
@@ -112,7 +117,7 @@ fn is_sparse(row: &Row) -> bool {
 }
 
 fn at_equal_flops(sam: &Comparison) -> String {
-    let around = sam.interval.map(|i| format!(" {}", interval(Interval { low: -i.high, high: -i.low })));
+    let around = sam.interval.map(|i| format!(" {}", signed(Interval { low: -i.high, high: -i.low })));
     format!(
         "At equal FLOPs, SGD trained for longer differs from SAM by {:+.1} points{}.",
         -100.0 * sam.mean,

@@ -91,12 +91,31 @@ fn grid(report: &Report, columns: &[Column]) -> Grid {
 /// What to bear in mind, and the signs of the table.
 pub(super) fn notes(report: &Report) -> Vec<String> {
     let mut notes = report.notes.clone();
-    let signs = "± standard deviation over seeds, 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's";
+    let signs = signs(report);
     let more = notes.len().saturating_sub(NOTES - 1);
     notes.truncate(NOTES - 1);
     let rest = if more > 0 { format!(" ({more} more notes)") } else { String::new() };
     notes.push(format!("{signs}. Every column: --wide; what each means: --explain{rest}"));
     notes
+}
+
+/// What the signs and columns of the table mean that it has.
+fn signs(report: &Report) -> String {
+    let any = |is: fn(&Row) -> bool| report.rows.iter().any(is);
+    let compared = |row: &Row| [row.to_sgd, row.to_sam].into_iter().flatten().collect::<Vec<_>>();
+    let parts = [
+        (any(|row| row.test_accuracy_last.is_some_and(|s| s.sd.is_some())), "± standard deviation over seeds"),
+        (
+            any(|row| row.eigenvalue_over_edge.is_some()),
+            "H/edge: norm of the Hessian over the optimizer's edge, median (range); H/(2/eta): over gradient descent's; aligned: checks at which the gradient after the ascent step is nearer to the top eigenvector",
+        ),
+        (
+            report.rows.iter().flat_map(compared).any(|c| c.interval.is_some()),
+            "95% interval in brackets, * differs at .05 after Holm's correction",
+        ),
+        (true, "step and FLOPs are multiples of SGD's"),
+    ];
+    parts.into_iter().filter(|(is, _)| *is).map(|(_, text)| text).collect::<Vec<_>>().join("; ")
 }
 
 /// Seeds that completed, of those planned where they are fewer, and those that diverged.

@@ -120,9 +120,9 @@ fn terminal_table() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, 7.8], 2 seeds), so what sparse SAM keeps of it cannot
-      be said.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, 3.4].
+    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it
+      cannot be said.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
     On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
 
     setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
@@ -135,7 +135,7 @@ fn terminal_table() {
     part of the profile: 10 of its 18 cells were selected
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
-    ± standard deviation over seeds, 95% interval in brackets, * differs at .05 after Holm's correction;
+    ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction;
       step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
     ");
     assert_eq!(text(&report(), "table"), within(&report(), 100), "without a terminal as at 100");
@@ -152,10 +152,10 @@ fn terminal_table_of_80_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, 7.8], 2 seeds), so what sparse
+    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse
       SAM keeps of it cannot be said.
     At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6,
-      3.4].
+      +3.4].
     On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
 
     setting                     n  accuracy %             vs SGD  step  FLOPs
@@ -168,7 +168,7 @@ fn terminal_table_of_80_columns() {
     part of the profile: 10 of its 18 cells were selected
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
-    ± standard deviation over seeds, 95% interval in brackets, * differs at .05
+    ± standard deviation over seeds; 95% interval in brackets, * differs at .05
       after Holm's correction; step and FLOPs are multiples of SGD's. Every column:
       --wide; what each means: --explain
     ");
@@ -183,8 +183,8 @@ fn terminal_table_of_120_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, 7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, 3.4].
+    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
     On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
 
     setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
@@ -197,7 +197,7 @@ fn terminal_table_of_120_columns() {
     part of the profile: 10 of its 18 cells were selected
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
-    ± standard deviation over seeds, 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are
+    ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are
       multiples of SGD's. Every column: --wide; what each means: --explain
     ");
 }
@@ -211,8 +211,8 @@ fn terminal_table_of_200_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, 7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, 3.4].
+    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
     On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
 
     setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
@@ -225,7 +225,7 @@ fn terminal_table_of_200_columns() {
     part of the profile: 10 of its 18 cells were selected
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
-    ± standard deviation over seeds, 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
+    ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
     ");
 }
 
@@ -240,9 +240,9 @@ fn wide_table_with_explanations() {
       fisher_samples 128; fisher_mode clean; rho 0.05; norm full; perturbation explicit; rho_decay
       constant; batch_norm update; lr 0.05; momentum 0.9; nesterov false
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, 7.8], 2 seeds), so what sparse SAM keeps of it cannot
-      be said.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, 3.4].
+    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it
+      cannot be said.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
     On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
 
     optimizer  weight_decay  epochs               n    accuracy %        best %                vs SGD                vs SAM           ms/step          step/SGD         train/SGD       FLOPs/SGD   vs SGD, equal FLOPs        front
@@ -295,8 +295,8 @@ fn markdown_table() {
 
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    - SAM shows no gain over SGD (+3.3 points [-1.2, 7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
-    - At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, 3.4].
+    - SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
+    - At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
     - On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
 
     | setting       |              n | accuracy % |            vs SGD |            vs SAM | step | FLOPs |
@@ -310,7 +310,7 @@ fn markdown_table() {
     - part of the profile: 10 of its 18 cells were selected
     - the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     - sharpbench 0.0.0 (no revision)
-    - ± standard deviation over seeds, 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
+    - ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
     ");
 }
 
