@@ -11,7 +11,7 @@ use crate::data::loader::Batch;
 use crate::data::{DataSet, Images, Input, Normalise, Provenance};
 use crate::error::{Error, Result};
 use crate::mask::{FisherMode, Mask, MaskSpec, Score, fisher_keep};
-use crate::model::{self, ModelSpec, Task};
+use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{BackwardPlan, ParamLayout, RunningStats, gemm_peak};
 use crate::optim::{ActiveMask, Context, OptimizerSpec, Registry};
 use crate::random::{Stream, below, stream};
@@ -236,12 +236,7 @@ impl Bench {
     /// # Errors
     /// When the model cannot be built or a tensor operation fails.
     pub fn run(&self, registry: &Registry) -> Result<BenchReport> {
-        let classes = match self.input {
-            Input::Image(_) => CLASSES,
-            Input::Tokens { vocabulary, .. } => vocabulary,
-        };
-        let task = Task { input: self.input, classes };
-        let model = model::build(&self.model, task).map_err(Error::Usage)?;
+        let model = build(&self.model, self.input)?;
         let steps = self.warmup + self.steps;
         let data = synthetic(self.input, self.batch_size * steps, self.seed)?;
         let problem = Problem { device: self.compute.device(), ..(&*model).into() };
@@ -256,7 +251,7 @@ impl Bench {
             Input::Tokens { .. } => 0,
         };
         let augment = Augment { crop, flip: true, ..Augment::default() };
-        data.epoch(self.seed, (0, 0), self.batch_size, &augment, |batches| {
+        data.epoch(self.seed, (0, 0), (self.batch_size, false), &augment, |batches| {
             for (step, batch) in batches.iter().take(steps).enumerate() {
                 let (batch, measured) = (batch?, step >= self.warmup);
                 own.step(&batch, (step, steps), measured)?;
@@ -345,4 +340,16 @@ fn synthetic(input: Input, n: usize, seed: u64) -> Result<DataSet> {
             Ok(DataSet::of_images([train, Images::empty(shape)], CLASSES, normalise, provenance))
         }
     }
+}
+
+/// The model for an input, with as many classes as a run with such inputs usually has.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn build(model: &ModelSpec, input: Input) -> Result<Box<dyn Model>> {
+    let classes = match input {
+        Input::Image(_) => CLASSES,
+        Input::Tokens { vocabulary, .. } => vocabulary,
+    };
+    model::build(model, Task { input, classes }).map_err(Error::Usage)
 }

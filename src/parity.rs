@@ -258,7 +258,8 @@ impl<'p> Case<'p> {
     /// Optimizer, given as a suite's grid entry, and the pattern of its mask if it is compared too.
     fn optimizer(&self, samples: usize, registry: &Registry) -> Result<(OptimizerSpec, Option<Pattern>)> {
         let mut grid: GridEntry = self.json("optimizer")?;
-        let shape = TrainingShape { epochs: 1, batch_size: samples, train: TRAIN, normalised: true };
+        let shape =
+            TrainingShape { epochs: 1, batch_size: samples, last_batch: samples, train: TRAIN, normalised: true };
         let named = grid.get("pattern").is_some();
         let is_sparse = grid.get("optimizer").is_some_and(|given| given.values(false) == [Value::Word("ssam".into())]);
         if is_sparse && !named {

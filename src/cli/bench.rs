@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use crate::bench::{Bench, BenchReport, FISHER_SAMPLES, Measured};
+use crate::bench::{Bench, BenchReport, FISHER_SAMPLES, Measured, build};
 use crate::compute::{Compute, DeviceChoice};
 use crate::data::Input;
 use crate::data::text::{LENGTH, VOCABULARY};
@@ -89,7 +89,7 @@ fn input(text: &str) -> std::result::Result<Input, String> {
 }
 
 /// The optimizer that `name,key=value,...` describes.
-fn optimizer((flag, text): (&str, &str), batch_size: usize, registry: &Registry) -> Result<OptimizerSpec> {
+fn optimizer((flag, text): (&str, &str), shape: TrainingShape, registry: &Registry) -> Result<OptimizerSpec> {
     let mut parts = text.split(',');
     let name = parts.next().unwrap_or_default();
     let mut toml = format!("optimizer = {}\n", quoted(name));
@@ -112,7 +112,6 @@ fn optimizer((flag, text): (&str, &str), batch_size: usize, registry: &Registry)
         given("sparsity", "0.9");
     }
     let grid = toml::from_str(&toml).map_err(|e| Error::Usage(format!("--{flag} {text}: {}", e.message())))?;
-    let shape = TrainingShape { epochs: 1, batch_size, train: FISHER_SAMPLES, normalised: true };
     one_optimizer(&grid, shape, registry).map_err(|e| Error::Usage(format!("--{flag} {text}: {e}")))
 }
 
@@ -123,21 +122,24 @@ fn quoted(text: &str) -> String {
 pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     super::set_threads(args.threads)?;
     let batch_size = args.batch_size as usize;
+    let model = ModelSpec {
+        name: args.model.clone(),
+        width: args.width,
+        depth: args.depth,
+        heads: args.heads,
+        hidden: args.hidden.clone(),
+        ..ModelSpec::default()
+    };
+    let normalised = build(&model, args.input)?.layout().normalises();
+    let shape = TrainingShape { epochs: 1, batch_size, last_batch: batch_size, train: FISHER_SAMPLES, normalised };
     let bench = Bench {
-        model: ModelSpec {
-            name: args.model.clone(),
-            width: args.width,
-            depth: args.depth,
-            heads: args.heads,
-            hidden: args.hidden.clone(),
-            ..ModelSpec::default()
-        },
+        model,
         input: args.input,
         batch_size,
-        optimizer: optimizer(("optimizer", &args.optimizer), batch_size, registry)?,
+        optimizer: optimizer(("optimizer", &args.optimizer), shape, registry)?,
         against: {
             let other = args.against.as_ref();
-            other.map(|text| optimizer(("against", text), batch_size, registry)).transpose()?
+            other.map(|text| optimizer(("against", text), shape, registry)).transpose()?
         },
         live: args.live.clone(),
         seed: args.seed,

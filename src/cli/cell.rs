@@ -26,7 +26,7 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// Exit codes: 0 the record exists, 1 the cell failed and would fail anywhere, 64 run, plan, index
 /// and program do not match, 75 environment error: the cell may succeed elsewhere (no data, disk or
-/// GPU), 130 or 143 stopped and checkpointed.
+/// GPU), 128 + N stopped by signal N and checkpointed (130 Ctrl-C, 143 SIGTERM).
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The run folder that `suite` made.

@@ -43,8 +43,8 @@ pub const EXIT_SIGNAL: u8 = 128;
 
 /// Compare SGD, SAM and sparse SAM: accuracy, wall-clock and FLOPs, reproducibly.
 ///
-/// Exit codes: 0 ok, 1 a comparison failed, 2 wrong usage or an error, 3 the run is incomplete, 130 or 143 stopped by Ctrl-C or
-/// SIGTERM.
+/// Exit codes: 0 ok, 1 a comparison failed, 2 wrong usage or an error, 3 the run is incomplete, 128 + N stopped by signal N (130
+/// Ctrl-C, 143 SIGTERM).
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
 struct Cli {
@@ -143,12 +143,29 @@ fn print(result: impl AsRef<[u8]>) -> Result<ExitCode> {
     }
 }
 
-/// Sets the number of threads that compute; results are the same for any.
-fn set_threads(threads: Option<usize>) -> Result<()> {
-    let Some(n) = threads else { return Ok(()) };
-    if n == 0 {
+/// Sets the number of threads that compute, at most one for each CPU that this process may use; results are the same for any. Returns it
+/// if it was asked for.
+fn set_threads(asked: Option<usize>) -> Result<Option<usize>> {
+    if asked == Some(0) {
         return Err(Error::Usage("--threads 0 cannot compute anything; use at least 1".into()));
     }
+    let cpus = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+    let variable = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
+    let (what, wanted) = match (asked, variable) {
+        (Some(n), _) => ("--threads", n),
+        (None, Some(n)) if n > 0 => ("RAYON_NUM_THREADS", n),
+        // One for each CPU.
+        (None, _) => return Ok(None),
+    };
+    if wanted > cpus {
+        tell(&format!("warning: {what} {wanted} is more than the {cpus} CPUs of this process; {cpus} threads compute"));
+    }
+    start_threads(wanted.min(cpus))?;
+    Ok(asked.map(|n| n.min(cpus)))
+}
+
+/// Starts so many threads.
+fn start_threads(n: usize) -> Result<()> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build_global();
-    pool.map_err(|e| Error::Usage(format!("--threads {n} cannot be set: {e}")))
+    pool.map_err(|e| Error::Usage(format!("{n} threads cannot be started: {e}")))
 }

@@ -1,6 +1,6 @@
 //! `sharpbench plan NAME|PATH`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -88,7 +88,7 @@ fn planned<'p>(cell: &'p Cell, records: &[Record], registry: &Registry) -> Resul
     let model = model::build(&cell.model, task).map_err(Error::Usage)?;
     let steps = cell.epochs * cell.steps_per_epoch();
     let cost = registry.step_cost(&cell.optimizer).map_err(Error::Usage)?;
-    let Flops { nominal, theoretical } = flops::training(model.forward_macs(), cell.batch_size, steps as u64, cost);
+    let Flops { nominal, theoretical } = flops::training(model.forward_macs(), cell.samples(steps), cost);
     Ok(Planned {
         id: cell.id(),
         steps,
@@ -121,6 +121,14 @@ fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
     rows.insert(0, first.map(String::from).into_iter().chain(costs).collect());
     let sum = ["sum".into(), planned.len().to_string(), String::new()].into_iter();
     rows.push(sum.chain(sums(&planned.iter().collect::<Vec<_>>(), unit)).collect());
+    let left_out: BTreeSet<[usize; 2]> = plan.cells.iter().map(|cell| [cell.left_out(), cell.data.train]).collect();
+    let left_out = left_out.into_iter().filter(|[left_out, _]| *left_out > 0).map(|[left_out, train]| {
+        let line = format!(
+            "each epoch leaves out {left_out} of {train} training samples, drawn anew: the incomplete last batch \
+             (schedule.drop_last = false keeps it)"
+        );
+        wrapped(&line, width, 2)
+    });
     let shared = names::lines(&named.shared, &named.by_optimizer).map(|line| wrapped(&line, width, 2));
     let time = if planned.iter().all(|p| p.expected_seconds.is_some()) {
         "time: of training, from measured cells"
@@ -128,13 +136,14 @@ fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
         "no times have been measured yet: run the suite once"
     };
     format!(
-        "{} {}: {} cells\n{}\n{}\n{}{}",
+        "{} {}: {} cells\n{}\n{}\n{}{}{}",
         plan.suite,
         plan.profile,
         planned.len(),
         shared.collect::<String>(),
         terminal::table(rows, if wide { 2 } else { 1 }, (!wide).then_some(width)),
         wrapped(&format!("FLOPs: of all seeds, nominal and theoretical: {THEORETICAL_FORMULA}"), width, 2),
+        left_out.collect::<String>(),
         wrapped(&format!("{time}; every cell: --wide"), width, 2),
     )
 }

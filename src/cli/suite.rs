@@ -117,25 +117,28 @@ fn check(args: &Args) -> Result<()> {
 /// What was asked for: where to train what, on which data.
 struct Resolved {
     device: RunDevice,
+    /// Threads of each cell, if they were asked for.
+    threads: Option<usize>,
     data: DataSpec,
     /// All cells of the profile, on that data.
     plan: Plan,
 }
 
 fn resolve(args: &Args, registry: &Registry) -> Result<Resolved> {
-    super::set_threads(args.threads)?;
+    let threads = super::set_threads(args.threads)?;
     let device = RunDevice::open(args.device, args.cluster.executor == Executor::Local)?;
     let suite = Suite::read(&args.suite)?.with(registry);
     let data = suite.data(&args.profile)?;
     let plan = suite.plan(&args.profile, &data.name)?;
     // A filter that nothing passes is refused before any data is fetched.
     args.filter.apply(&mut plan.clone())?;
-    Ok(Resolved { device, data, plan })
+    Ok(Resolved { device, threads, data, plan })
 }
 
 /// A run in its folder.
 struct OpenRun {
     device: RunDevice,
+    threads: Option<usize>,
     /// The cells that pass the filter, on the data that is used.
     plan: Plan,
     folder: RunFolder,
@@ -162,21 +165,21 @@ impl OpenRun {
 }
 
 fn open(args: &Args, resolved: Resolved, data: &data::Provenance) -> Result<OpenRun> {
-    let Resolved { device, data: wanted, plan: profile } = resolved;
+    let Resolved { device, threads, data: wanted, plan: profile } = resolved;
     let profile = profile.on(&data.name)?;
     let mut plan = profile.clone();
     args.filter.apply(&mut plan)?;
     let folder = RunFolder::at(args.out.clone().unwrap_or_else(|| default_folder(&plan, &data.name)));
     let manifest = RunManifest::new(profile, data, data.name != wanted.name);
     if args.cluster.is_dry() {
-        return Ok(OpenRun { device, plan, folder, manifest, _working: None });
+        return Ok(OpenRun { device, threads, plan, folder, manifest, _working: None });
     }
     if args.fresh {
         super::slurm::refuse_busy(&folder)?;
     }
     let working = folder.claim(args.fresh)?;
     let manifest = folder.open(&manifest, &plan.cells)?;
-    Ok(OpenRun { device, plan, folder, manifest, _working: Some(working) })
+    Ok(OpenRun { device, threads, plan, folder, manifest, _working: Some(working) })
 }
 
 /// Trains the cells without a record on this machine.
@@ -199,7 +202,7 @@ fn train(args: &Args, registry: &Registry, run: &OpenRun, data: DataSet) -> Resu
         let work = Jobs {
             selection: run.selection(),
             jobs: args.jobs,
-            threads: args.threads,
+            threads: run.threads,
             max_memory: args.max_memory.map(|size| size.as_u64()),
             arguments: run.opening(args).arguments(),
             stop,

@@ -55,7 +55,8 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     if !args.cpus.is_empty() && !pin(&args.cpus) {
         super::tell("warning: this process cannot be pinned to its CPUs");
     }
-    super::set_threads(Some(args.threads))?;
+    // The parent has seen to it that they are not too many.
+    super::start_threads(args.threads)?;
     let folder = RunFolder::at(&args.run);
     // Held by a child too: when its parent was killed, the run must not be cleared under it.
     let _working = folder.claim(false)?;

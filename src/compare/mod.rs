@@ -29,7 +29,7 @@ pub enum Verdict {
     New,
     /// The data are compatible with several verdicts.
     Undecided,
-    /// In the baseline, but not in the run.
+    /// In the baseline, but not in the run; or planned by the baseline, which has no record of it.
     Missing,
     /// Worse by more than the margin; for a figure that must be exact, changed.
     Regressed,
@@ -160,6 +160,16 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
         settings.filter_map(|(group, name)| verdicts::setting((group, name), gate, alike, tests)).collect();
     let all_times = times.and_then(|rule| verdicts::all_times([baseline, run], rule, tests));
     let mut notes = Vec::new();
+    let unrecorded = old.cells.len() - baseline.records.len();
+    if unrecorded > 0 {
+        notes.push(format!(
+            "the baseline has no readable record of {unrecorded} of its {} cells; train them, or make a new baseline",
+            old.cells.len()
+        ));
+    }
+    if old.cells.is_empty() {
+        notes.push("the baseline plans no cell, so nothing is compared; make a new baseline".into());
+    }
     if !alike.data {
         notes.push("different data: weights and mask choices are not compared".into());
     }
@@ -171,7 +181,8 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
                 .into(),
         );
     }
-    let verdict = settings.iter().map(|s| s.verdict).chain(all_times.as_ref().map(|c| c.verdict)).max();
+    let judged = settings.iter().map(|s| s.verdict).chain(all_times.as_ref().map(|c| c.verdict));
+    let verdict = judged.chain(old.cells.is_empty().then_some(Verdict::Missing)).max();
     Ok(RunComparison {
         suite: new.suite.clone(),
         profile: new.profile.clone(),

@@ -26,7 +26,11 @@ pub(super) fn setting(
     checks.extend(old.iter().filter(|was| !find(new, &was.id)).map(|was| missing(was.cell.seed, true)));
     let open = group.planned[0].iter().filter(|cell| !find(new, &cell.id()) && !find(old, &cell.id()));
     checks.extend(open.map(|cell| missing(cell.seed, false)));
-    let added = new.iter().filter(|is| !find(old, &is.id));
+    // A baseline that plans a cell and has no record of it has nothing to compare with.
+    let lost = group.planned[1].iter().filter(|cell| find(new, &cell.id()) && !find(old, &cell.id()));
+    checks.extend(lost.map(|cell| presence(cell.seed, Verdict::Missing, ["no record", "there"])));
+    let is_planned = |is: &Record| group.planned[1].iter().any(|cell| cell.id() == is.id);
+    let added = new.iter().filter(|is| !find(old, &is.id) && !is_planned(is));
     checks.extend(added.map(|is| presence(is.cell.seed, Verdict::New, ["-", "there"])));
     let pairs = pairs(group);
     if pairs.is_empty() && checks.is_empty() {

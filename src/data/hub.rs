@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::checksums;
 use super::secrets::hidden;
 use super::source::Fetch;
+use super::watchdog::{self, Received, watched};
 use crate::digest;
 use crate::error::{Error, Result};
 
@@ -31,35 +32,84 @@ pub(super) struct HubFile {
     pub(super) sha256: String,
 }
 
+/// The hub, if no other is set.
+const ENDPOINT: &str = "https://huggingface.co";
+
+/// A variable of the environment; an empty one counts as unset, as in Python's `huggingface_hub`.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// Whether the environment forbids the network, as for Python's `huggingface_hub`.
+fn is_offline() -> bool {
+    let is_true = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
+    variable("HF_HUB_OFFLINE").is_some_and(is_true)
+}
+
+/// The cache's directory, by the variables that the client knows.
+fn cache_dir() -> PathBuf {
+    let own = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")).map(PathBuf::from);
+    own.unwrap_or_else(|| {
+        let home = variable("HF_HOME").map(PathBuf::from);
+        let cache = || variable("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("huggingface"));
+        let user = || PathBuf::from(variable("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache/huggingface");
+        home.or_else(cache).unwrap_or_else(user).join("hub")
+    })
+}
+
+/// The hub's address.
+///
+/// # Errors
+/// When the one that is set is no address.
+fn endpoint() -> Result<String> {
+    match variable("HF_ENDPOINT") {
+        None => Ok(ENDPOINT.into()),
+        Some(set) if set.starts_with("http://") || set.starts_with("https://") => Ok(set),
+        Some(set) => Err(Error::Usage(format!(
+            "HF_ENDPOINT = {} is no address; it must begin with https:// (or unset it)",
+            hidden(&set)
+        ))),
+    }
+}
+
 /// Files of a repository, from the cache if all are there, otherwise from the network.
 ///
 /// # Errors
 /// [`Error::Hub`] when the hub is unavailable, [`Error::Data`] when a cached file is damaged.
-pub(super) fn files(repo: &Repository, names: &[&str], fetch: &Fetch<'_>) -> Result<Vec<HubFile>> {
-    let client = HFClientBuilder::new().retry_max_attempts(2).build_sync().map_err(hub_error)?;
-    let dataset = client.dataset(repo.owner, repo.name);
-    let get = |name: &str, local: bool, progress: Option<Progress>| {
-        let download = dataset.download_file().filename(name).revision(repo.revision).local_files_only(local);
-        match progress {
-            Some(progress) => download.progress(progress).send(),
-            None => download.send(),
+pub(super) fn files(repo: &Repository, names: &[&'static str], fetch: &Fetch<'_>) -> Result<Vec<HubFile>> {
+    let (endpoint, limit) = (endpoint()?, watchdog::limit()?);
+    let get = {
+        let Repository { owner, name, revision } = *repo;
+        let names = names.to_vec();
+        let endpoint = endpoint.clone();
+        move |local: bool, progress: Option<Progress>| -> std::result::Result<Vec<PathBuf>, HFError> {
+            let builder = HFClientBuilder::new().endpoint(&endpoint).cache_dir(cache_dir()).retry_max_attempts(2);
+            let dataset = builder.build_sync()?.dataset(owner, name);
+            let get = |file: &&'static str| {
+                let download = dataset.download_file().filename(*file).revision(revision).local_files_only(local);
+                match &progress {
+                    Some(progress) => download.progress(progress.clone()).send(),
+                    None => download.send(),
+                }
+            };
+            names.iter().map(get).collect()
         }
     };
-    let cached: std::result::Result<Vec<PathBuf>, _> = names.iter().map(|n| get(n, true, None)).collect();
-    let paths = match cached {
+    let paths = match get(true, None) {
         Ok(paths) => paths,
-        Err(_) if fetch.offline => {
+        Err(_) if fetch.offline || is_offline() => {
+            let by = if fetch.offline { "--offline" } else { "HF_HUB_OFFLINE" };
             return Err(Error::Hub(format!(
-                "{}/{} is not in the cache and --offline forbids the network; run once without it",
+                "{}/{} is not in the cache and {by} forbids the network; run once without it",
                 repo.owner, repo.name
             )));
         }
         Err(_) => {
-            let endpoint = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".into());
-            reach(&endpoint)?;
-            (fetch.say)(&format!("data: fetching {}/{} from {}", repo.owner, repo.name, hidden(&endpoint)));
-            let bar = || fetch.bar.then(|| Progress::from(Bar::new()));
-            names.iter().map(|n| get(n, false, bar())).collect::<std::result::Result<_, _>>().map_err(hub_error)?
+            let (server, received) = (hidden(&endpoint), Received::default());
+            watched(&server, limit, &received, move || reach(&endpoint))?;
+            (fetch.say)(&format!("data: fetching {}/{} from {server}", repo.owner, repo.name));
+            let progress = Progress::from(Watch { received: received.clone(), bar: fetch.bar.then(Bar::new) });
+            watched(&server, limit, &received, move || get(false, Some(progress)).map_err(hub_error))?
         }
     };
     paths.into_iter().map(checked).collect()
@@ -133,9 +183,30 @@ impl Bar {
     }
 }
 
-impl ProgressHandler for Bar {
+/// Notes what is received, and draws it.
+struct Watch {
+    received: Received,
+    bar: Option<Bar>,
+}
+
+impl ProgressHandler for Watch {
     fn on_progress(&self, event: &ProgressEvent) {
         let ProgressEvent::Download(event) = event else { return };
+        match event {
+            DownloadEvent::Progress { files } => {
+                files.iter().for_each(|file| self.received.note(&file.filename, file.bytes_completed));
+            }
+            DownloadEvent::AggregateProgress { bytes_completed, .. } => self.received.note("", *bytes_completed),
+            DownloadEvent::Start { .. } | DownloadEvent::Complete => {}
+        }
+        if let Some(bar) = &self.bar {
+            bar.draw(event);
+        }
+    }
+}
+
+impl Bar {
+    fn draw(&self, event: &DownloadEvent) {
         match event {
             DownloadEvent::Start { total_bytes, .. } => self.0.set_length(*total_bytes),
             DownloadEvent::Progress { files } => {

@@ -33,7 +33,7 @@ pub fn order(seed: u64, epoch: usize, n: usize) -> Vec<u32> {
 
 impl DataSet {
     /// Runs `consume` over the training batches of an epoch, starting at step `from`: shuffled,
-    /// augmented, without the incomplete last batch. A batch may be empty if none of its samples
+    /// augmented, with the incomplete last batch only if `keep_last`. A batch may be empty if none of its samples
     /// can be read. `consume` stops the epoch early by returning.
     ///
     /// # Errors
@@ -43,14 +43,15 @@ impl DataSet {
         &self,
         seed: u64,
         (epoch, from): (usize, usize),
-        batch_size: usize,
+        (batch_size, keep_last): (usize, bool),
         augment: &Augment,
         consume: impl FnMut(&Receiver<Result<Batch>>) -> Result<()>,
     ) -> Result<()> {
         let order = order(seed, epoch, self.train.len());
         let mut rng = stream(seed, Stream::Augment(epoch));
         // Random numbers are drawn for skipped steps too.
-        let drawn = order.chunks_exact(batch_size).enumerate().map(|(step, indices)| {
+        let batches = order.chunks(batch_size).filter(|indices| keep_last || indices.len() == batch_size);
+        let drawn = batches.enumerate().map(|(step, indices)| {
             let draws: Vec<Draw> = indices.iter().map(|_| augment.draw(self.input, &mut rng)).collect();
             (step, indices, draws)
         });

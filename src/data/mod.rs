@@ -28,6 +28,7 @@ mod synthetic;
 mod synthetic_text;
 pub mod text;
 pub mod verify;
+mod watchdog;
 
 use std::sync::Arc;
 

@@ -76,9 +76,9 @@ pub struct Flops {
     pub theoretical: f64,
 }
 
-/// FLOPs of `steps` steps on batches of `batch` samples of a model with `forward_macs` per sample.
-pub fn training(forward_macs: u64, batch: usize, steps: u64, cost: StepCost) -> Flops {
-    let unit = 2.0 * forward_macs as f64 * batch as f64 * steps as f64;
+/// FLOPs of steps on so many samples in all, of a model with `forward_macs` per sample.
+pub fn training(forward_macs: u64, samples: usize, cost: StepCost) -> Flops {
+    let unit = 2.0 * forward_macs as f64 * samples as f64;
     Flops { nominal: cost.nominal * unit, theoretical: cost.theoretical * unit }
 }
 
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn ratios_to_sgd_are_the_published_ones() {
         let ratio =
-            |cost| training(1_000, 128, 390, cost).theoretical / training(1_000, 128, 390, StepCost::ONE).theoretical;
+            |cost| training(1_000, 49_920, cost).theoretical / training(1_000, 49_920, StepCost::ONE).theoretical;
         assert_eq!(ratio(StepCost::TWO), 2.0);
         // Formula (a): 1.833 at s = .5, 1.700 at s = .9.
         assert!((ratio(StepCost::sparse(0.5)) - 5.5 / 3.0).abs() < 1e-12);
@@ -103,6 +103,6 @@ mod tests {
 
     #[test]
     fn one_step_counts_three_units() {
-        assert_eq!(training(10, 2, 1, StepCost::ONE).nominal, 120.0);
+        assert_eq!(training(10, 2, StepCost::ONE).nominal, 120.0);
     }
 }

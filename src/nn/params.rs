@@ -139,6 +139,11 @@ impl ParamLayout {
         &self.specs
     }
 
+    /// Whether any tensor belongs to a normalisation layer.
+    pub fn normalises(&self) -> bool {
+        self.specs.iter().any(|spec| spec.normalisation)
+    }
+
     /// Tensor with this handle.
     pub(super) fn spec(&self, id: ParamId) -> &ParamSpec {
         &self.specs[self.places[id.0]]

@@ -18,10 +18,16 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     }],
     check: |ascent, shape| {
         let shard = ascent.count("shard")?;
-        if shape.batch_size.is_multiple_of(shard) {
-            return Ok(());
+        if !shape.batch_size.is_multiple_of(shard) {
+            return Err(format!("shard = {shard} must divide schedule.batch_size = {}", shape.batch_size));
         }
-        Err(format!("shard = {shard} must divide schedule.batch_size = {}", shape.batch_size))
+        if !shape.last_batch.is_multiple_of(shard) {
+            return Err(format!(
+                "shard = {shard} must divide the last batch of {} samples too; remove schedule.drop_last = false",
+                shape.last_batch
+            ));
+        }
+        Ok(())
     },
     ..OptimizerEntry::new("m-sam", "a perturbation for each shard of m samples (Foret et al. 2021)", |ascent, _| {
         Ok(Box::new(MSam::new(ascent.rho, ascent.count("shard")?)))

@@ -79,6 +79,8 @@ pub struct TrainingShape {
     pub epochs: usize,
     /// Batch size.
     pub batch_size: usize,
+    /// Samples of the last batch of an epoch.
+    pub last_batch: usize,
     /// Number of training samples.
     pub train: usize,
     /// Whether the model has normalisation layers.

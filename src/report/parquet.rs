@@ -68,7 +68,8 @@ fn write(columns: &[(String, ColumnKind)], cells: &[Value]) -> std::result::Resu
     let field = |(name, kind): &(String, ColumnKind)| {
         let (physical, logical) = match kind {
             ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
-            ColumnKind::Integer => (Physical::INT64, None),
+            // Seeds use all 64 bits; no integer of a cell is negative.
+            ColumnKind::Integer => (Physical::INT64, Some(LogicalType::integer(64, false))),
             ColumnKind::Number => (Physical::DOUBLE, None),
             ColumnKind::Flag => (Physical::BOOLEAN, None),
         };
@@ -85,7 +86,7 @@ fn write(columns: &[(String, ColumnKind)], cells: &[Value]) -> std::result::Resu
         let values = || cells.iter().map(|cell| &cell[name.as_str()]);
         match kind {
             ColumnKind::Text => put::<ByteArrayType>(column, values().map(|v| v.as_str().map(ByteArray::from))),
-            // Sums of bytes and seeds are far below the largest signed number; a larger one stays the same bits.
+            // The physical type is signed, with the same bits.
             ColumnKind::Integer => put::<Int64Type>(column, values().map(|v| v.as_u64().map(|n| n as i64))),
             ColumnKind::Number => put::<DoubleType>(column, values().map(Value::as_f64)),
             ColumnKind::Flag => put::<BoolType>(column, values().map(Value::as_bool)),

@@ -38,6 +38,9 @@ pub struct Cell {
     pub epochs: usize,
     /// Samples per step.
     pub batch_size: usize,
+    /// Whether an epoch ends with an incomplete batch of the samples that are left, instead of leaving them out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub keep_last: bool,
     /// Steps per epoch, if every step uses all training samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_batch_steps: Option<usize>,
@@ -225,9 +228,24 @@ impl Cell {
         self.optimizer.ascent.as_ref().map(|a| a.rho)
     }
 
-    /// Steps per epoch (the incomplete last batch is dropped).
+    /// Steps per epoch.
     pub fn steps_per_epoch(&self) -> usize {
-        self.full_batch_steps.unwrap_or(self.data.train / self.batch_size)
+        let (full, left) = (self.data.train / self.batch_size, self.data.train % self.batch_size);
+        self.full_batch_steps.unwrap_or(full + usize::from(self.keep_last && left > 0))
+    }
+
+    /// Training samples that no step of an epoch uses.
+    pub fn left_out(&self) -> usize {
+        if self.keep_last || self.full_batch_steps.is_some() { 0 } else { self.data.train % self.batch_size }
+    }
+
+    /// Samples of all steps of the training up to a step, counted from 0 over the whole training.
+    pub fn samples(&self, steps: usize) -> usize {
+        if self.full_batch_steps.is_some() {
+            return steps * self.data.train;
+        }
+        let (epochs, rest) = (steps / self.steps_per_epoch().max(1), steps % self.steps_per_epoch().max(1));
+        epochs * (self.data.train - self.left_out()) + rest * self.batch_size
     }
 
     /// Learning rate schedule.

@@ -33,7 +33,8 @@ const MOST_CELLS: usize = 100_000;
 pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Checked<Vec<Cell>> {
     let (template, normalised) = template(settings, name)?;
     let Cell { epochs, batch_size, .. } = template;
-    let shape = TrainingShape { epochs, batch_size, train: template.data.train, normalised };
+    let last_batch = if template.keep_last { template.data.train % batch_size } else { batch_size };
+    let shape = TrainingShape { epochs, batch_size, last_batch, train: template.data.train, normalised };
     let base = Base { shape, lr: template.lr };
     let seeds = settings.seeds.clone().unwrap_or_default();
     if seeds.is_empty() {
@@ -87,7 +88,7 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
             built.layout().len()
         ));
     }
-    let (model, normalised) = (built.spec(), built.layout().specs().iter().any(|spec| spec.normalisation));
+    let (model, normalised) = (built.spec(), built.layout().normalises());
     let s = &settings.schedule;
     let epochs = within("schedule.epochs", required("schedule.epochs", s.epochs)?, 1, 100_000)?;
     let batch_size = match (s.batch_size, s.full_batch_steps) {
@@ -101,6 +102,10 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         }
         (size, None) => within("schedule.batch_size", required("schedule.batch_size", size)?, 1, data.train)?,
     };
+    let keep_last = s.drop_last == Some(false);
+    if s.drop_last.is_some() && s.full_batch_steps.is_some() {
+        return Err("schedule.drop_last does not apply to full_batch_steps, which use all samples; remove it".into());
+    }
     // Every entry of the grid may have its own.
     let lr = s.lr.map_or(Ok(0.0), |lr| positive("schedule.lr", lr))?;
     let warmup_epochs = s.warmup_epochs.unwrap_or(0);
@@ -135,12 +140,15 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         return Err("data.centre_pixels cannot be combined with augmentation; remove augment".into());
     }
     check_quadratic(settings, &data, &model)?;
+    let train = data.train;
     let cell = Cell {
         numerics: NUMERICS,
         data,
         model,
         epochs,
         batch_size,
+        // Without samples left there is no other batch, so that the cell is the same.
+        keep_last: keep_last && train % batch_size != 0,
         full_batch_steps: s.full_batch_steps,
         objective: settings.objective.unwrap_or_default(),
         lr,

@@ -90,6 +90,8 @@ pub struct ScheduleFile {
     pub epochs: Option<usize>,
     /// Samples per step.
     pub batch_size: Option<usize>,
+    /// Whether an epoch leaves out the incomplete last batch; true by default, as in the papers' code.
+    pub drop_last: Option<bool>,
     /// Instead of `batch_size`: steps use all training samples, and an epoch has this many of them.
     pub full_batch_steps: Option<usize>,
     /// Peak learning rate.
@@ -121,6 +123,7 @@ impl Settings {
             schedule: ScheduleFile {
                 epochs: self.schedule.epochs.or(base.schedule.epochs),
                 batch_size: self.schedule.batch_size.or(base.schedule.batch_size),
+                drop_last: self.schedule.drop_last.or(base.schedule.drop_last),
                 full_batch_steps: self.schedule.full_batch_steps.or(base.schedule.full_batch_steps),
                 lr: self.schedule.lr.or(base.schedule.lr),
                 decay: self.schedule.decay.or(base.schedule.decay),

@@ -27,6 +27,7 @@ use crate::bounded;
 use crate::data::DataSpec;
 use crate::error::{Error, Result};
 use crate::optim::Registry;
+use crate::word::LONGEST_NAME;
 pub use crate::word::is_plain;
 use file::SuiteFile;
 
@@ -170,7 +171,9 @@ impl Suite {
         }
         Err(Error::Suite {
             file: self.origin.clone(),
-            message: format!("the name \"{name}\" must consist of letters, digits, - and _ (it names a folder)"),
+            message: format!(
+                "the name \"{name}\" must consist of letters, digits, - and _, at most {LONGEST_NAME} (it names a folder)"
+            ),
         })
     }
 

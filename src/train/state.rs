@@ -46,6 +46,9 @@ pub(super) struct Position {
     pub(super) drawn: usize,
     /// Steps taken in the epoch: one per batch, unless no sample of the batch could be read.
     pub(super) step: usize,
+    /// Samples of the epoch that could not be read.
+    #[serde(default)]
+    pub(super) left_out: usize,
     /// Sum of the steps' losses.
     pub(super) losses: f64,
     /// Learning rate of the last step.

@@ -184,7 +184,7 @@ fn a_wrong_suite_is_refused_naming_file_key_value_and_remedy() {
     insta::assert_snapshot!(refused("lr = 0.05", "lr = nan"), @"error: suite tiny.toml: profile quick: schedule.lr = NaN must be a number above 0");
     insta::assert_snapshot!(refused("seeds = [1, 2]", "seeds = [1, 1]"), @"error: suite tiny.toml: profile quick: seeds names 1 twice; remove one of them");
     insta::assert_snapshot!(refused("seeds = [1, 2]", "seeds = []"), @"error: suite tiny.toml: profile quick: seeds is missing or empty; give at least one, such as seeds = [1234, 4321, 6789]");
-    insta::assert_snapshot!(refused("\"tiny\"", "\"../tiny\""), @r#"error: suite tiny.toml: the name "../tiny" must consist of letters, digits, - and _ (it names a folder)"#);
+    insta::assert_snapshot!(refused("\"tiny\"", "\"../tiny\""), @r#"error: suite tiny.toml: the name "../tiny" must consist of letters, digits, - and _, at most 64 (it names a folder)"#);
     insta::assert_snapshot!(refused("name = \"cifar10\"", "name = \"cifar11\""), @r#"error: suite tiny.toml: profile quick: data.name = "cifar11" is not known; use one of cifar10, cifar100, mnist, fashion-mnist, shakespeare, imagenet, image-folder, photo-patches, mnist-5k, synthetic, synthetic-text"#);
 }
 

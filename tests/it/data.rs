@@ -341,7 +341,7 @@ fn text_is_cut_into_sequences_with_the_next_characters_as_labels() {
     let text: Vec<u32> = rows(&plain).concat();
     assert_eq!(plain.labels[..text.len() - 1], text[1..]);
     let mut starts = std::collections::BTreeSet::new();
-    set.epoch(1, (0, 0), 10, &Augment::default(), |batches| {
+    set.epoch(1, (0, 0), (10, false), &Augment::default(), |batches| {
         for batch in batches {
             let batch = batch?;
             for (row, labels) in rows(&batch).iter().zip(batch.labels.chunks(64)) {
@@ -484,7 +484,7 @@ fn unreadable_photographs_end_the_run_or_are_left_out() {
     // A batch of nothing else is empty, and an epoch passes over it.
     assert!(set.train.batch(&[4], None).expect("an empty batch").labels.is_empty());
     let mut seen = 0;
-    set.epoch(1, (0, 0), 1, &Augment::default(), |batches| {
+    set.epoch(1, (0, 0), (1, false), &Augment::default(), |batches| {
         batches.iter().for_each(|batch| seen += batch.expect("a batch").labels.len());
         Ok(())
     })
@@ -528,7 +528,7 @@ fn random_crops_of_photographs_are_the_same_again() {
     let augment = Augment { resized_crop: Some(ResizedCrop::default()), flip: true, ..Augment::default() };
     let epoch = |epoch| {
         let mut values = Vec::new();
-        let consumed = set.epoch(5, (epoch, 0), 4, &augment, |batches| {
+        let consumed = set.epoch(5, (epoch, 0), (4, false), &augment, |batches| {
             for batch in batches {
                 values.push(batch?.input.flatten_all()?.to_vec1::<f32>()?);
             }

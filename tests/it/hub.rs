@@ -252,3 +252,77 @@ fn a_token_that_is_sent_back_is_not_told() {
     server.unblock();
     thread.join().expect("no panic");
 }
+
+/// A hub that accepts connections and then stalls, in one of the ways in which servers do.
+fn stalling(way: &'static str) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            std::thread::spawn(move || {
+                let mut request = [0; 4096];
+                let n = stream.read(&mut request).unwrap_or(0);
+                let is_head = request[..n].starts_with(b"HEAD");
+                let tag = "0".repeat(64);
+                let headers = format!(
+                    "HTTP/1.1 200 OK\r\nETag: \"{tag}\"\r\nX-Repo-Commit: {COMMIT}\r\nContent-Length: 1000000\r\n"
+                );
+                let answer = match way {
+                    "answer" | "TLS" => String::new(),
+                    "headers" => headers,
+                    _ => headers + "\r\n",
+                };
+                stream.write_all(answer.as_bytes()).ok();
+                if is_head && matches!(way, "body" | "trickle") {
+                    return;
+                }
+                for _ in 0..60 {
+                    if way == "trickle" || (way == "body" && !is_head) {
+                        stream.write_all(&[0; 100]).ok();
+                    }
+                    std::thread::sleep(std::time::Duration::from_secs(if way == "body" { 60 } else { 1 }));
+                }
+            });
+        }
+    });
+    format!("{}://{address}", if way == "TLS" { "https" } else { "http" })
+}
+
+/// However a hub stalls, the stand-in serves after a bounded time, and the reason is told.
+#[test]
+fn a_stalling_hub_is_given_up() {
+    for way in ["answer", "headers", "body", "trickle", "TLS"] {
+        let place = Place::new();
+        let mut command = place.sharpbench("suite tiny.toml --filter optimizer=sgd,seed=1");
+        command.env("HF_ENDPOINT", stalling(way)).env("SHARPBENCH_HUB_TIMEOUT", "2");
+        let output = command.timeout(std::time::Duration::from_secs(60)).output().expect("ended");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{way}: {stderr}");
+        assert!(stderr.contains("has sent too little for 2 seconds; SHARPBENCH_HUB_TIMEOUT"), "{way}: {stderr}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("STAND-IN"), "{way}");
+    }
+    let message = error(Place::new().sharpbench("suite tiny.toml").env("SHARPBENCH_HUB_TIMEOUT", "soon"));
+    assert!(message.contains("SHARPBENCH_HUB_TIMEOUT = soon must be a whole number of seconds"), "{message}");
+}
+
+/// The variables of Python's `huggingface_hub` mean the same here, and empty ones mean nothing.
+#[test]
+fn the_environment_of_hugging_face_is_understood() {
+    let place = Place::new();
+    let hub = Hub::start(&place);
+    let message = error(hub.sharpbench(&place, "--data hub --out none").env("HF_HUB_OFFLINE", "1"));
+    assert!(message.contains("is not in the cache and HF_HUB_OFFLINE forbids the network"), "{message}");
+    assert_eq!(hub.requests.load(Ordering::Relaxed), 0, "the network was used");
+    hub.sharpbench(&place, "--data hub --out run --quiet").env("HF_HUB_CACHE", "").assert().success();
+    assert!(place.path("hf/hub").is_dir());
+    hub.sharpbench(&place, "--data hub --out again --quiet")
+        .env("HF_HUB_OFFLINE", "1")
+        .env("HF_ENDPOINT", "")
+        .assert()
+        .success();
+    let mut command = hub.sharpbench(&place, "--data hub --out elsewhere");
+    let message = error(command.env("HF_ENDPOINT", "hub.example").env("HF_HOME", place.path("other")));
+    assert!(message.contains("HF_ENDPOINT = hub.example is no address; it must begin with https://"), "{message}");
+}

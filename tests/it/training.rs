@@ -300,7 +300,7 @@ fn every_mask_trains_and_is_described() {
         let grid = toml::from_str(&format!("optimizer = \"ssam\"\nrho = 0.05\n{keys}")).expect("an entry");
         one_optimizer(
             &grid,
-            TrainingShape { epochs: 2, batch_size: 16, train: 160, normalised: true },
+            TrainingShape { epochs: 2, batch_size: 16, last_batch: 16, train: 160, normalised: true },
             &Registry::standard(),
         )
     };
@@ -349,7 +349,7 @@ fn a_refresh_by_the_gradient_sees_all_of_it() {
         );
         let grid = toml::from_str(&grid).expect("an entry");
         let mut cell = cell("ssam-f");
-        let frame = TrainingShape { epochs: 2, batch_size: 16, train: 160, normalised: true };
+        let frame = TrainingShape { epochs: 2, batch_size: 16, last_batch: 16, train: 160, normalised: true };
         cell.optimizer = one_optimizer(&grid, frame, &Registry::standard()).expect("an optimizer");
         let refreshes = measures(&cell, 2).1.mask_refreshes;
         assert!(refreshes[1].overlap.is_some_and(|overlap| overlap > 0.0));
@@ -443,7 +443,7 @@ fn the_first_step_of_ssam_d_uses_its_initial_mask() {
     let optimizer = Optimizer::new(&cell.optimizer, model.layout(), &Registry::standard()).expect("a known optimizer");
     let mut trainer =
         Trainer::new(&*model, optimizer, model.layout().init(cell.seed), RunningStats::new(model.layout()));
-    data.epoch(cell.seed, (0, 0), 16, &cell.augment, |batches| {
+    data.epoch(cell.seed, (0, 0), (16, false), &cell.augment, |batches| {
         let batch = batches.recv().expect("one batch")?;
         let mask = Some(ActiveMask { mask: &mask, plan: None });
         trainer.step(&batch, cell.schedule().lr(0, 0), &mut Context { mask, ..Context::new(0, 1) })?;

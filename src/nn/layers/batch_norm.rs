@@ -4,7 +4,7 @@ use sharpbench_kernels::{self as kernels, BatchNormGrad, ChannelStats, Statistic
 use std::rc::Rc;
 
 use super::by_dtype;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::nn::device::{self, BatchNormParams};
 use crate::nn::params::{ParamId, ParamsBuilder, RunningId};
 use crate::nn::scalar::Scalar;
@@ -31,6 +31,13 @@ impl BatchNorm {
 
     /// [batch, h, w, channels] -> the same shape.
     pub fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> Result<Node> {
+        if pass.batch_norm != BatchNormMode::Eval && x.raw.elem_count() == x.channels() {
+            return Err(Error::Usage(
+                "BatchNorm in training needs more than one value per channel: a batch of one sample with one pixel has no \
+                 variance; use larger batches or images, or a model without BatchNorm"
+                    .into(),
+            ));
+        }
         pass.layer([x], &[self.weight, self.bias], |[x], pass| match pass.device {
             Some(_) => {
                 let &Self { weight, bias, running, relu } = self;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
 
 use super::exporter::Exporter;
 use super::table::{self, Grid};
@@ -29,7 +30,8 @@ pub const HTML: Exporter = Exporter {
 /// # Errors
 /// When the report cannot be written as JSON, of which the page has a copy.
 fn page(report: &Report, figures: &[Figure]) -> Result<String> {
-    let json = serde_json::to_string(report).map_err(|e| Error::Report(e.to_string()))?;
+    let json = serde_json::to_value(report).map(exact).and_then(|json| serde_json::to_string(&json));
+    let json = json.map_err(|e| Error::Report(e.to_string()))?;
     // Inside a script element nothing may look like its end.
     let json = json.replace('<', "\\u003c");
     let title = table::title(report);
@@ -80,6 +82,17 @@ fn page(report: &Report, figures: &[Figure]) -> Result<String> {
         }
     };
     Ok(page.into_string())
+}
+
+/// Whole numbers that JavaScript would round, as text: seeds have 64 bits.
+fn exact(json: Value) -> Value {
+    const EXACT: u64 = 1 << 53;
+    match json {
+        Value::Number(n) if n.as_u64().is_some_and(|n| n > EXACT) => Value::String(n.to_string()),
+        Value::Array(items) => items.into_iter().map(exact).collect(),
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(key, value)| (key, exact(value))).collect()),
+        other => other,
+    }
 }
 
 /// Panels beyond which a figure is folded.

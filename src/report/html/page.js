@@ -19,7 +19,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const [x, y] = [key(a), key(b)];
       if (x === "" || y === "") return (x === "") - (y === "");
       const [p, q] = [Number(x), Number(y)];
-      const order = Number.isNaN(p) || Number.isNaN(q) ? x.localeCompare(y) : p - q;
+      // Long whole numbers, such as seeds, may be equal as numbers and differ as digits.
+      const order = (Number.isNaN(p) || Number.isNaN(q) ? 0 : p - q) || x.localeCompare(y, "en", { numeric: true });
       return up ? order : -order;
     });
     table.tBodies[0].append(...rows);

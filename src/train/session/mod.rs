@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::checkpoint::Checkpoint;
 use super::edge::EdgeProbe;
-use super::evaluate::evaluate;
+use super::evaluate::{MOST_LEFT_OUT, evaluate, too_many};
 use super::fisher::fisher_scores;
 use super::gradient_norm::squared_gradient_norm;
 use super::keeper::{KeepNothing, Keeper};
@@ -92,7 +92,7 @@ pub fn train_from(
     let Some(status) = session.run(observer, keeper)? else { return Ok(None) };
     session.note_process();
     let Session { state, trainer, .. } = session;
-    let flops = flops::training(model.forward_macs(), cell.batch_size, state.steps() as u64, cost);
+    let flops = flops::training(model.forward_macs(), cell.samples(state.steps()), cost);
     Ok(Some(Trained::new(model.as_ref(), status, state, flops, trainer.into_parts())))
 }
 
@@ -146,6 +146,7 @@ impl<'a> Session<'a> {
 
     /// Evaluates a finished epoch and moves on to the next.
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.check_left_out()?;
         let Position { epoch, step, losses, lr, seconds: train_seconds, .. } = self.state.position;
         let (test_loss, test_accuracy) = evaluate(self.trainer.network(), self.data)?;
         let test_loss = test_loss.is_finite().then_some(test_loss);
@@ -170,7 +171,7 @@ impl<'a> Session<'a> {
             Ok(())
         };
         match cell.full_batch_steps {
-            None => data.epoch(cell.seed, (epoch, drawn), cell.batch_size, &cell.augment, steps)?,
+            None => data.epoch(cell.seed, (epoch, drawn), (cell.batch_size, cell.keep_last), &cell.augment, steps)?,
             Some(n) => data.full_batches(cell.seed, epoch, drawn..n, steps)?,
         }
         Ok(outcome)
@@ -187,6 +188,7 @@ impl<'a> Session<'a> {
             let start = Instant::now();
             let Ok(batch) = batches.recv() else { break };
             let (batch, waited) = (batch?, start.elapsed());
+            self.note_left_out(&batch);
             self.state.position.drawn += 1;
             if batch.labels.is_empty() {
                 continue;
@@ -218,6 +220,31 @@ impl<'a> Session<'a> {
             return Ok(Epoch::Diverged(self.state.position.step.saturating_sub(1)));
         }
         Ok(Epoch::Done)
+    }
+
+    /// Counts the samples of a batch that could not be read.
+    fn note_left_out(&mut self, batch: &Batch) {
+        if self.data.train.label(0).is_some() {
+            let before = self.state.position.drawn;
+            let wanted = match self.cell.full_batch_steps {
+                Some(_) => self.cell.data.train,
+                None => self.cell.batch_size.min(self.cell.data.train - before * self.cell.batch_size),
+            };
+            self.state.position.left_out += wanted.saturating_sub(batch.labels.len());
+        }
+    }
+
+    /// Refuses an epoch without a step, or one that left out too many samples: it would be another training.
+    fn check_left_out(&self) -> Result<()> {
+        let Position { epoch, drawn, step, left_out, .. } = self.state.position;
+        let wanted = match self.cell.full_batch_steps {
+            Some(_) => drawn * self.cell.data.train,
+            None => (drawn * self.cell.batch_size).min(self.cell.data.train),
+        };
+        if step == 0 || left_out as f64 > MOST_LEFT_OUT * wanted as f64 {
+            return Err(Error::Data(too_many(left_out, wanted, &format!("the training samples of epoch {epoch}"))));
+        }
+        Ok(())
     }
 
     /// Records peak memory and the files newly left out.

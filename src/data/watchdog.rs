@@ -1,0 +1,77 @@
+//! Bounds on work that waits for a server.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+/// Environment variable with the seconds that a server may be silent.
+pub(super) const VARIABLE: &str = "SHARPBENCH_HUB_TIMEOUT";
+/// Its default: long enough for a hub behind a slow proxy.
+const DEFAULT: u64 = 30;
+/// Bytes that must come within that time: a server that sends less stalls too.
+const LEAST: u64 = 32 << 10;
+
+/// Bytes received so far, by file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Received(Arc<Mutex<HashMap<String, u64>>>);
+
+impl Received {
+    /// Notes how many bytes of a file have come.
+    pub(super) fn note(&self, file: &str, bytes: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(file.into(), bytes);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+}
+
+/// Time that a server may be silent, from the environment.
+///
+/// # Errors
+/// When the variable is no number of seconds above 0.
+pub(super) fn limit() -> Result<Duration> {
+    let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) else {
+        return Ok(Duration::from_secs(DEFAULT));
+    };
+    let seconds = text.to_str().and_then(|text| text.parse::<u64>().ok()).filter(|seconds| *seconds > 0);
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        Error::Usage(format!("{VARIABLE} = {} must be a whole number of seconds above 0", text.to_string_lossy()))
+    })
+}
+
+/// Runs `work` on a thread of its own and gives up when too few bytes come for `limit`. The thread is then left to itself: it waits
+/// for a server, which nothing can interrupt, and ends with the process.
+///
+/// # Errors
+/// Those of `work`, or [`Error::Hub`] when the server stalls.
+pub(super) fn watched<T: Send + 'static>(
+    server: &str,
+    limit: Duration,
+    received: &Received,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || sender.send(work()).ok());
+    let (mut since, mut before) = (Instant::now(), received.bytes());
+    loop {
+        match receiver.recv_timeout(limit.saturating_sub(since.elapsed())) {
+            Ok(outcome) => return outcome,
+            Err(RecvTimeoutError::Timeout) if received.bytes() >= before + LEAST => {
+                (since, before) = (Instant::now(), received.bytes());
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                return Err(Error::Hub(format!(
+                    "{server} has sent too little for {} seconds; {VARIABLE} sets how long to wait",
+                    limit.as_secs()
+                )));
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::Hub(format!("fetching from {server} ended without an answer")));
+            }
+        }
+    }
+}
