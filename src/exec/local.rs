@@ -205,7 +205,9 @@ fn train_and_publish(
         },
         reference_step_seconds,
         resumed: trained.resumed,
-    };
+        digest: None,
+    }
+    .sealed();
     if folder.publish(&record)? == Published::AlreadyThere {
         watcher.warn(&format!("another process finished {} first; its record is kept", cell.label()));
     }

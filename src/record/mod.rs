@@ -3,6 +3,7 @@
 mod claim;
 mod failure;
 mod files;
+mod integrity;
 mod job;
 mod layout;
 mod lock;
@@ -73,6 +74,9 @@ pub struct Record {
     /// How often the training was interrupted and resumed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed: usize,
+    /// SHA-256 of the rest of the record; `None` in records of programs that did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }
 
 fn is_zero(n: &usize) -> bool {

@@ -5,8 +5,10 @@ use std::cmp::Ordering;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::files::refuse_other_than_file;
+use super::integrity::check_digest;
 use super::layout::CELLS;
 use super::{Record, SCHEMA, TrainingProvenance};
 use crate::bounded;
@@ -24,7 +26,11 @@ impl Record {
         if let Some(other) = other_schema(bytes) {
             return Err(other);
         }
+        let json: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        check_digest(&json)?;
+        // From the text, whose errors have lines.
         let record: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        record.check()?;
         // These texts are printed, so they must not contain terminal control characters.
         if record.told().any(|text| text.contains(char::is_control)) {
             return Err("its text contains a control character".into());

@@ -340,6 +340,10 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Setti
             several.join("; ")
         ));
     }
+    let unsigned = records.iter().filter(|r| r.digest.is_none()).count();
+    if unsigned > 0 {
+        notes.push(format!("records without a digest, of older versions or edited by hand: {unsigned}"));
+    }
     let resumed = records.iter().filter(|r| r.resumed > 0).count();
     if resumed > 0 {
         notes.push(format!("resumed trainings, whose times are excluded: {resumed}"));
