@@ -7,7 +7,7 @@ use super::hub::Repository;
 use super::images::Normalise;
 use super::parquet_files::ParquetSet;
 use super::records::{RecordFile, RecordSet};
-use super::{DataSet, DataSetEntry, Input, Request};
+use super::{DataSet, DataSetEntry, Input, Request, originals};
 use crate::error::Result;
 
 pub(super) const ENTRY: DataSetEntry = DataSetEntry {
@@ -20,6 +20,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     photographs: false,
     stand_in: "photo-patches",
     load,
+    originals: Some(originals::CIFAR10),
     recognises: |directory| BATCHES.recognises(directory) || PARQUET.recognises(directory),
 };
 

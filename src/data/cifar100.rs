@@ -17,6 +17,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     photographs: false,
     stand_in: "synthetic",
     load: |request| cifar10::of(request, &PARQUET, &RECORDS),
+    originals: None,
     recognises: |directory| RECORDS.recognises(directory) || PARQUET.recognises(directory),
 };
 

@@ -5,7 +5,7 @@ use super::hub::Repository;
 use super::idx::{IdxSet, SIDE};
 use super::images::Normalise;
 use super::parquet_files::ParquetSet;
-use super::{DataSetEntry, Input};
+use super::{DataSetEntry, Input, originals};
 
 pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     name: "fashion-mnist",
@@ -17,6 +17,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     photographs: false,
     stand_in: "mnist-5k",
     load: |request| Ok(FILES.load(request)?.named(CLASSES)),
+    originals: Some(originals::FASHION_MNIST),
     recognises: |directory| FILES.recognises(directory),
 };
 

@@ -1,8 +1,10 @@
 //! Directory of photographs with a folder per class: `train/CLASS/*.jpg` and `test/CLASS/*.jpg` (or
-//! `val`). Only file names are held in memory. JPEG and PNG files are read and decoded on several
-//! threads during training.
+//! `val`), or the layout of tiny-imagenet: `train/CLASS/images/*.JPEG` and `val/val_annotations.txt`.
+//! Only file names are held in memory. JPEG and PNG files are read and decoded on several threads
+//! during training.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +31,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     photographs: true,
     stand_in: "synthetic",
     load,
+    originals: None,
     recognises: |directory| TRAIN.iter().any(|name| directory.join(name).is_dir()),
 };
 
@@ -43,18 +46,26 @@ const THUMBNAIL: usize = 64;
 const TRAIN: [&str; 1] = ["train"];
 const TEST: [&str; 3] = ["test", "val", "validation"];
 const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "jpe", "jfif", "png"];
+/// Extensions of pictures that are not read.
+const OTHER_PICTURES: [&str; 9] = ["webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "jp2", "ppm"];
+/// Folder that tiny-imagenet has between a class and its files.
+const IMAGES: &str = "images";
+/// Classes of the files of tiny-imagenet's `val`, a line each: file, class, box.
+const ANNOTATIONS: &str = "val_annotations.txt";
+/// Maximum bytes of such a file.
+const MOST_ANNOTATIONS: u64 = 256 << 20;
 
 /// A file and its class.
 struct Photograph {
     class: u32,
-    file: String,
+    /// In its split's directory.
+    file: PathBuf,
     bytes: u64,
 }
 
 /// A split of an image folder. The classes alternate file by file, so every prefix is balanced.
 struct Folder {
     directory: PathBuf,
-    classes: Arc<Vec<String>>,
     photographs: Vec<Photograph>,
     size: u32,
     unreadable: OnUnreadable,
@@ -75,7 +86,8 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
     let shape = request.image_shape()?;
     let expected = request.spec.class_count().map_err(Error::Data)?;
     let [train, test] = [split_directory(directory, &TRAIN)?, split_directory(directory, &TEST)?];
-    let classes = Arc::new(class_names(&train)?);
+    let names = class_names(&train)?;
+    let classes = names.iter().map(|name| name.to_string_lossy().into_owned()).collect::<Vec<String>>();
     if classes.len() != expected {
         return Err(Error::Data(format!(
             "{} has {} class folders, {} has {expected} classes; correct the directory, or data.classes of an image-folder",
@@ -85,13 +97,14 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
         )));
     }
     let others = class_names(&test)?;
-    if let Some(missing) = classes.iter().find(|class| others.binary_search(class).is_err()) {
-        return Err(Error::Data(format!("{} lacks the class folder {missing}; add it", test.display())));
+    if let Some(missing) = names.iter().find(|class| others.binary_search(class).is_err()) {
+        return Err(Error::Data(format!("{} lacks the class {}; add it", test.display(), missing.to_string_lossy())));
     }
-    if let Some(foreign) = others.iter().find(|class| classes.binary_search(class).is_err()) {
+    if let Some(foreign) = others.iter().find(|class| names.binary_search(class).is_err()) {
         return Err(Error::Data(format!(
-            "{} has the class folder {foreign}, which {} lacks; remove it",
+            "{} has the class {}, which {} lacks; remove it",
             test.display(),
+            foreign.to_string_lossy(),
             train.display()
         )));
     }
@@ -102,9 +115,8 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
     let pool = Arc::new(pool.map_err(|e| Error::Usage(format!("the decoding threads cannot be started: {e}")))?);
     let folder = |directory: PathBuf| -> Result<Box<dyn Samples>> {
         Ok(Box::new(Folder {
-            photographs: list(&directory, &classes)?,
+            photographs: list(&directory, &names, request.fetch.warn)?,
             directory,
-            classes: classes.clone(),
             size: shape[1] as u32,
             unreadable: request.spec.unreadable.unwrap_or_default(),
             skipped: Mutex::default(),
@@ -116,7 +128,7 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
         test: folder(test)?,
         input: Input::Image(shape),
         classes: expected,
-        class_names: classes.to_vec(),
+        class_names: classes,
         provenance: Provenance::made(request.entry.name, "directory", Vec::new()),
     })
 }
@@ -125,7 +137,7 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
 pub(super) fn inspect(entry: &DataSetEntry, directory: &Path) -> Result<DataSpec> {
     let [train, test] = [split_directory(directory, &TRAIN)?, split_directory(directory, &TEST)?];
     let classes = class_names(&train)?;
-    let files = |split: &Path| -> Result<usize> { Ok(list(split, &class_names(split)?)?.len()) };
+    let files = |split: &Path| -> Result<usize> { Ok(list(split, &class_names(split)?, &|_| {})?.len()) };
     let amounts = [Some(files(&train)?), Some(files(&test)?)];
     entry.spec(amounts, Some(THUMBNAIL), Some(classes.len()), None).map_err(Error::Data)
 }
@@ -152,10 +164,14 @@ fn entries(directory: &Path) -> Result<Vec<DirEntry>> {
     Ok(entries)
 }
 
-/// Class folders of a split, in order.
-fn class_names(split: &Path) -> Result<Vec<String>> {
+/// Classes of a split, in order: the names of its folders, or those in tiny-imagenet's annotations.
+fn class_names(split: &Path) -> Result<Vec<OsString>> {
+    if let Some(annotations) = annotations(split)? {
+        let classes: BTreeSet<OsString> = annotations.into_values().map(OsString::from).collect();
+        return Ok(classes.into_iter().collect());
+    }
     let folders = entries(split)?.into_iter().filter(|entry| entry.path().is_dir());
-    let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<OsString> = folders.map(|entry| entry.file_name()).collect();
     names.sort();
     if names.is_empty() {
         return Err(Error::Data(format!("{} is empty: it has no class folder", split.display())));
@@ -163,33 +179,82 @@ fn class_names(split: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Lists every file of every class, alternating between classes.
-fn list(split: &Path, classes: &[String]) -> Result<Vec<Photograph>> {
-    let files = classes.par_iter().map(|class| {
-        let directory = split.join(class);
-        let mut files: Vec<(String, u64)> = Vec::new();
-        for entry in entries(&directory)? {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let extension = name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default();
-            if EXTENSIONS.contains(&extension.as_str()) {
-                // Follows links, which ImageNet installations often use.
-                match std::fs::metadata(entry.path()) {
-                    Ok(metadata) if metadata.is_file() => files.push((name, metadata.len())),
-                    Ok(_) => {}
-                    // A dangling link, reported when it is read.
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => files.push((name, 0)),
-                    Err(e) => return Err(Error::io("read", entry.path())(e)),
-                }
+/// Classes of files by tiny-imagenet's annotations; `None` for a split without them.
+fn annotations(split: &Path) -> Result<Option<HashMap<String, String>>> {
+    let path = split.join(ANNOTATIONS);
+    if !path.is_file() || !split.join(IMAGES).is_dir() {
+        return Ok(None);
+    }
+    let text = bounded::read_to_string(&path, MOST_ANNOTATIONS).map_err(Error::io("read", &path))?;
+    let class_of = |line: &str| {
+        let mut fields = line.split('\t');
+        Some((fields.next()?.to_string(), fields.next()?.to_string()))
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let classes: Option<HashMap<String, String>> = lines.map(class_of).collect();
+    let wrong = || Error::Data(format!("{} is not a list of files and classes; unpack the set again", path.display()));
+    classes.filter(|classes| !classes.is_empty()).map(Some).ok_or_else(wrong)
+}
+
+/// Files of a folder.
+#[derive(Default)]
+struct Listing {
+    /// Pictures that can be read, in order, with their sizes.
+    files: Vec<(OsString, u64)>,
+    /// Number of pictures of other formats, by extension.
+    others: BTreeMap<String, usize>,
+}
+
+fn listing(directory: &Path) -> Result<Listing> {
+    let mut listing = Listing::default();
+    for entry in entries(directory)? {
+        let name = entry.file_name();
+        let extension = Path::new(&name).extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+        let extension = extension.unwrap_or_default();
+        if EXTENSIONS.contains(&extension.as_str()) {
+            // Follows links, which ImageNet installations often use.
+            match std::fs::metadata(entry.path()) {
+                Ok(metadata) if metadata.is_file() => listing.files.push((name, metadata.len())),
+                Ok(_) => {}
+                // A dangling link, reported when it is read.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => listing.files.push((name, 0)),
+                Err(e) => return Err(Error::io("read", entry.path())(e)),
             }
+        } else if OTHER_PICTURES.contains(&extension.as_str()) {
+            *listing.others.entry(extension).or_default() += 1;
         }
-        files.sort();
-        if files.is_empty() {
-            return Err(Error::Data(format!("{} holds no JPEG or PNG file; add some", directory.display())));
-        }
-        Ok(files)
-    });
-    let files = files.collect::<Result<Vec<_>>>()?;
-    let mut turns: Vec<_> = files.into_iter().map(Vec::into_iter).collect();
+    }
+    listing.files.sort();
+    Ok(listing)
+}
+
+/// The pictures of a class: in its folder, or in the folder `images` in it.
+fn pictures(split: &Path, class: &OsString) -> Result<(PathBuf, Listing)> {
+    let folder = PathBuf::from(class);
+    let own = listing(&split.join(&folder))?;
+    let inner = folder.join(IMAGES);
+    if own.files.is_empty() && split.join(&inner).is_dir() {
+        let listing = listing(&split.join(&inner))?;
+        return Ok((inner, listing));
+    }
+    Ok((folder, own))
+}
+
+/// Lists every file of every class, alternating between classes. Pictures of formats that are not read are counted in one warning.
+fn list(split: &Path, classes: &[OsString], warn: &dyn Fn(&str)) -> Result<Vec<Photograph>> {
+    let (by_class, others) = match annotations(split)? {
+        Some(annotations) => annotated(split, classes, &annotations)?,
+        None => in_folders(split, classes)?,
+    };
+    if !others.is_empty() {
+        let found: Vec<String> = others.iter().map(|(extension, n)| format!("{n} .{extension}")).collect();
+        warn(&format!(
+            "data: {} holds pictures that are not read ({}); convert them to JPEG or PNG, or remove them",
+            split.display(),
+            found.join(", ")
+        ));
+    }
+    let mut turns: Vec<_> = by_class.into_iter().map(Vec::into_iter).collect();
     let mut photographs = Vec::new();
     loop {
         let before = photographs.len();
@@ -202,9 +267,46 @@ fn list(split: &Path, classes: &[String]) -> Result<Vec<Photograph>> {
     }
 }
 
+/// Files of each class with their sizes, and the number of pictures of other formats by extension.
+type ByClass = (Vec<Vec<(PathBuf, u64)>>, BTreeMap<String, usize>);
+
+fn in_folders(split: &Path, classes: &[OsString]) -> Result<ByClass> {
+    let listed = classes.par_iter().map(|class| pictures(split, class)).collect::<Result<Vec<_>>>()?;
+    let (mut by_class, mut all_others) = (Vec::with_capacity(classes.len()), BTreeMap::new());
+    for (folder, Listing { files, others }) in listed {
+        if files.is_empty() {
+            let other: Vec<String> = others.keys().map(|e| format!(".{e}")).collect();
+            let remedy = if other.is_empty() { "add some".into() } else { format!("convert its {}", other.join(", ")) };
+            let folder = split.join(folder);
+            return Err(Error::Data(format!("{} holds no JPEG or PNG file; {remedy}", folder.display())));
+        }
+        others.into_iter().for_each(|(extension, n)| *all_others.entry(extension).or_default() += n);
+        by_class.push(files.into_iter().map(|(name, bytes)| (folder.join(name), bytes)).collect());
+    }
+    Ok((by_class, all_others))
+}
+
+fn annotated(split: &Path, classes: &[OsString], annotations: &HashMap<String, String>) -> Result<ByClass> {
+    let Listing { files, others } = listing(&split.join(IMAGES))?;
+    let mut by_class = vec![Vec::new(); classes.len()];
+    for (name, bytes) in files {
+        let class = name.to_str().and_then(|name| annotations.get(name));
+        let place = class.and_then(|class| classes.binary_search(&OsString::from(class)).ok());
+        let place = place.ok_or_else(|| {
+            Error::Data(format!(
+                "{} names no class for {}; remove the file or add a line",
+                split.join(ANNOTATIONS).display(),
+                name.to_string_lossy()
+            ))
+        })?;
+        by_class[place].push((Path::new(IMAGES).join(name), bytes));
+    }
+    Ok((by_class, others))
+}
+
 impl Folder {
     fn path(&self, photograph: &Photograph) -> PathBuf {
-        self.directory.join(&self.classes[photograph.class as usize]).join(&photograph.file)
+        self.directory.join(&photograph.file)
     }
 
     /// Photograph in RGB, without augmentation; `None` if it cannot be decoded and is to be left
@@ -319,8 +421,8 @@ impl Samples for Folder {
 
     fn digest(&self, digest: &mut Sha256) {
         for photograph in &self.photographs {
-            let Photograph { class, file, bytes } = photograph;
-            digest.update(format!("{}/{file}\0{bytes}\0", self.classes[*class as usize]));
+            digest.update(photograph.file.as_os_str().as_encoded_bytes());
+            digest.update(format!("\0{}\0", photograph.bytes));
         }
     }
 

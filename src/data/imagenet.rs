@@ -13,5 +13,6 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     photographs: true,
     stand_in: "synthetic",
     load: image_folder::load,
+    originals: None,
     recognises: |directory| directory.join("train/n01440764").is_dir(),
 };

@@ -19,6 +19,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     photographs: false,
     stand_in: "mnist-5k",
     load,
+    originals: None,
     recognises: |_| false,
 };
 

@@ -17,6 +17,7 @@ mod images;
 pub mod loader;
 mod mnist;
 mod mnist_5k;
+mod originals;
 mod parquet_files;
 mod photo_patches;
 mod records;
@@ -171,6 +172,9 @@ pub struct Provenance {
     /// SHA-256 of the samples used, independent of their source; for an image folder, of its file
     /// names and sizes.
     pub sha256: String,
+    /// Whether the images are the published ones, pixel by pixel; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<bool>,
     /// Unreadable files that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
@@ -205,6 +209,8 @@ pub struct DataSetEntry {
     /// Data set used for `--data stand-in`.
     pub stand_in: &'static str,
     load: fn(&Request<'_>) -> Result<DataSet>,
+    /// Digests of the published images, if known.
+    originals: Option<originals::Originals>,
     /// Whether a directory contains this set in its own format.
     recognises: fn(&std::path::Path) -> bool,
 }
@@ -431,6 +437,7 @@ impl Provenance {
             revision: None,
             files,
             sha256: String::new(),
+            original: None,
             unreadable: Vec::new(),
         }
     }
@@ -456,6 +463,16 @@ pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<D
         samples.truncate(wanted);
     }
     set.digest();
+    let originals = find(&set.provenance.name).ok().and_then(|entry| entry.originals.as_ref());
+    if let Some(originals) = originals {
+        set.provenance.original = originals::is_original(&set, originals)?;
+    }
+    if set.provenance.original == Some(false) {
+        (fetch.warn)(&format!(
+            "data: these are not the published images of {} (re-encoded, changed or in another order), so results are not results on it",
+            set.provenance.name
+        ));
+    }
     if spec.centre_pixels
         && let Some(means) = set.train.pixel_means()
     {

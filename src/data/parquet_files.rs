@@ -55,57 +55,77 @@ impl ParquetSet {
     /// Reads from the hub or its cache.
     fn read_hub(&self, request: &Request<'_>) -> Result<Splits> {
         let files = hub::files(&self.repository, &self.files, request.fetch)?;
-        let paths = files.iter().map(|file| file.path.as_path());
-        let splits = self.read(request, paths.collect())?;
+        let paths: Vec<Vec<PathBuf>> = files.iter().map(|file| vec![file.path.clone()]).collect();
+        let splits = self.read(request, &paths)?;
         let digests = self.files.iter().zip(&files);
         let digests = digests.map(|(name, f)| FileDigest { file: (*name).into(), sha256: f.sha256.clone() }).collect();
         let provenance = Provenance::made(request.entry.name, "hub", digests);
         Ok((splits, Provenance { revision: files[0].commit.clone(), ..provenance }))
     }
 
-    /// Reads from a directory with files as on the hub.
+    /// Reads from a directory with files as on the hub, or as its tools leave them.
     fn read_directory(&self, request: &Request<'_>, directory: &Path) -> Result<Splits> {
-        let (mut paths, mut files) = (Vec::new(), Vec::new());
+        let (mut splits, mut files) = (Vec::new(), Vec::new());
         for (split, name) in [("train", self.files[0]), ("test", self.files[1])] {
-            let (path, file) = self.find(directory, split, name)?;
-            let sha256 = digest::sha256_file(&path)?;
-            if let Some(expected) = checksums::listed(directory, &file)? {
-                let remedy = "fetch it again or correct SHA256SUMS";
-                checksums::check(&path.display().to_string(), &sha256, &expected, remedy)?;
+            let mut paths = Vec::new();
+            for file in self.find(directory, split, name)? {
+                let path = directory.join(&file);
+                let sha256 = digest::sha256_file(&path)?;
+                if let Some(expected) = checksums::listed(directory, &file)? {
+                    let remedy = "fetch it again or correct SHA256SUMS";
+                    checksums::check(&path.display().to_string(), &sha256, &expected, remedy)?;
+                }
+                paths.push(path);
+                files.push(FileDigest { file, sha256 });
             }
-            paths.push(path);
-            files.push(FileDigest { file, sha256 });
+            splits.push(paths);
         }
-        let splits = self.read(request, paths.iter().map(PathBuf::as_path).collect())?;
+        let splits = self.read(request, &splits)?;
         Ok((splits, Provenance::made(request.entry.name, "directory", files)))
     }
 
-    fn read(&self, request: &Request<'_>, paths: Vec<&Path>) -> Result<[Images; 2]> {
+    /// Reads both splits, each from its files in order.
+    fn read(&self, request: &Request<'_>, splits: &[Vec<PathBuf>]) -> Result<[Images; 2]> {
         let amounts = [request.spec.train, request.spec.test];
-        let splits = paths.iter().zip(amounts).map(|(path, limit)| read(path, request, self.label, limit));
+        let splits = splits.iter().zip(amounts).map(|(paths, limit)| {
+            let mut images = Images::empty(request.image_shape()?);
+            for path in paths {
+                let missing = limit - images.len();
+                if missing > 0 {
+                    let more = read(path, request, self.label, missing)?;
+                    images.labels.extend(more.labels);
+                    images.pixels.extend(more.pixels);
+                }
+            }
+            Ok(images)
+        });
         let splits = splits.collect::<Result<Vec<_>>>()?;
         splits.try_into().map_err(|_| Error::Data("a split is missing".into()))
     }
 
-    /// Finds `plain_text/train/0000.parquet` as on the hub, or the only file whose name starts with
-    /// the split's.
-    fn find(&self, directory: &Path, split: &str, hub_name: &str) -> Result<(PathBuf, String)> {
-        if directory.join(hub_name).is_file() {
-            return Ok((directory.join(hub_name), hub_name.to_string()));
+    /// Finds the files of a split, in order: `plain_text/train/0000.parquet` as on the hub, or
+    /// `train*.parquet` in the directory, in the hub's folder in it, or in `data`, as
+    /// `hf download` leaves them; several if they are the parts of one split.
+    fn find(&self, directory: &Path, split: &str, hub_name: &str) -> Result<Vec<String>> {
+        let hub_folder = hub_name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let configuration = hub_folder.split('/').next().unwrap_or_default();
+        for folder in ["", configuration, "data"] {
+            let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+            let starts = |name: &str| name.starts_with(split);
+            let found = parts(directory, &prefix, starts)?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            let found = parts(directory, &format!("{prefix}{split}/"), |_| true)?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
         }
-        let mut found = split_files(directory, split)?;
-        match (found.pop(), found.is_empty()) {
-            (Some(one), true) => Ok((directory.join(&one), one)),
-            (None, _) => Err(Error::Data(format!(
-                "{} holds neither {} nor {hub_name} nor {split}*.parquet; point --data at one of them",
-                directory.display(),
-                self.or
-            ))),
-            (Some(_), false) => Err(Error::Data(format!(
-                "{} holds several files {split}*.parquet; keep the one to use",
-                directory.display()
-            ))),
-        }
+        Err(Error::Data(format!(
+            "{} holds neither {} nor {hub_name} nor {split}*.parquet, in itself, {configuration} or data; point --data at one of them",
+            directory.display(),
+            self.or
+        )))
     }
 
     /// Whether a directory contains files under the hub's names.
@@ -114,13 +134,47 @@ impl ParquetSet {
     }
 }
 
-/// Names of a split's parquet files.
-fn split_files(directory: &Path, split: &str) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(directory).map_err(Error::io("list", directory))?;
-    let mut found: Vec<String> =
+/// Names of the parquet files in a folder, given by its prefix, in the order of the parts that they are; none without
+/// such a folder.
+fn parts(directory: &Path, prefix: &str, is_of: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let folder = directory.join(prefix);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
+    let mut names: Vec<String> =
         entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect();
-    found.retain(|name| name.starts_with(split) && name.ends_with(".parquet"));
-    Ok(found)
+    names.retain(|name| is_of(name) && name.ends_with(".parquet"));
+    names.sort();
+    // `train-00000-of-00002` or `0000`.
+    let place = |name: &String| {
+        let stem = name.trim_end_matches(".parquet");
+        let (stem, all) = stem.rsplit_once("-of-").map_or((stem, None), |(stem, all)| (stem, Some(all)));
+        let digits = stem.rsplit_once('-').map_or(stem, |(_, digits)| digits);
+        Some((digits.parse::<usize>().ok()?, all.map(|all| all.parse::<usize>().ok())))
+    };
+    let places: Vec<_> = names.iter().map(place).collect();
+    let all = places.iter().find_map(|place| place.as_ref()?.1).flatten();
+    let in_order = places.iter().enumerate().all(|(i, place)| place.as_ref().is_some_and(|(n, _)| *n == i));
+    match names.len() {
+        0 | 1 if all.is_none_or(|all| all == names.len()) => {}
+        n if in_order && all.is_none_or(|all| all == n) => {}
+        n if all.is_some_and(|all| all > n) => {
+            return Err(Error::Data(format!(
+                "{} holds {n} of the {} parts of a split; fetch the others",
+                folder.display(),
+                all.unwrap_or_default()
+            )));
+        }
+        _ => {
+            return Err(Error::Data(format!(
+                "{} holds several files that are not the parts of one split ({}); keep the one to use",
+                folder.display(),
+                names.join(", ")
+            )));
+        }
+    }
+    Ok(names.into_iter().map(|name| format!("{prefix}{name}")).collect())
 }
 
 /// Reads the first `limit` images of a file, as [n, channels, height, width].
@@ -151,9 +205,15 @@ fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result
     loop {
         let mut encoded = Vec::with_capacity(ROWS);
         for (index, row) in rows.by_ref().take(ROWS) {
-            let columns = columns(&row?, label).ok_or_else(|| {
-                damaged(format!(
-                    "row {index} does not have the columns img or image {{ bytes, path }} and {label} (int64)"
+            let row = row?;
+            let names: Vec<String> = row.get_column_iter().map(|(name, _)| name.clone()).collect();
+            let columns = columns(&row, label).ok_or_else(|| {
+                let found: Vec<&str> = names.iter().map(String::as_str).collect();
+                Error::Data(format!(
+                    "{}: row {index} lacks an image (a column img or image, of bytes or {{ bytes, path }}) or a class (a column {label}, \
+                     label or labels, of whole numbers); its columns are {}: rename them",
+                    path.display(),
+                    found.join(", ")
                 ))
             })?;
             encoded.push((index, columns));
@@ -173,7 +233,7 @@ fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result
 
 /// Image bytes and label of a row.
 fn columns(row: &Row, label_name: &str) -> Option<(Vec<u8>, i64)> {
-    let (mut bytes, mut label) = (None, None);
+    let (mut bytes, mut label, mut other_label) = (None, None, None);
     for (name, field) in row.get_column_iter() {
         match (name.as_str(), field) {
             ("img" | "image", Field::Group(image)) => {
@@ -182,11 +242,28 @@ fn columns(row: &Row, label_name: &str) -> Option<(Vec<u8>, i64)> {
                     _ => None,
                 });
             }
-            (name, Field::Long(value)) if name == label_name => label = Some(*value),
+            ("img" | "image", Field::Bytes(data)) => bytes = Some(data.data().to_vec()),
+            (name, field) if name == label_name => label = whole(field),
+            ("label" | "labels", field) => other_label = whole(field),
             _ => {}
         }
     }
-    Some((bytes?, label?))
+    Some((bytes?, label.or(other_label)?))
+}
+
+/// A whole number of any width.
+fn whole(field: &Field) -> Option<i64> {
+    match field {
+        Field::Byte(n) => Some((*n).into()),
+        Field::Short(n) => Some((*n).into()),
+        Field::Int(n) => Some((*n).into()),
+        Field::Long(n) => Some(*n),
+        Field::UByte(n) => Some((*n).into()),
+        Field::UShort(n) => Some((*n).into()),
+        Field::UInt(n) => Some((*n).into()),
+        Field::ULong(n) => i64::try_from(*n).ok(),
+        _ => None,
+    }
 }
 
 /// Reads the `text` column of a file and concatenates its rows.

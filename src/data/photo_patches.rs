@@ -23,6 +23,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     photographs: false,
     stand_in: "photo-patches",
     load,
+    originals: None,
     recognises: |_| false,
 };
 

@@ -21,6 +21,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     photographs: false,
     stand_in: "synthetic-text",
     load,
+    originals: None,
     recognises: |directory| file(directory).is_some() || directory.join(PARQUET[0]).is_file(),
 };
 

@@ -16,6 +16,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     photographs: false,
     stand_in: "synthetic-text",
     load: |request| load(request),
+    originals: None,
     recognises: |_| false,
 };
 

@@ -340,6 +340,13 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Setti
             several.join("; ")
         ));
     }
+    let changed = records.iter().filter(|r| r.data.original == Some(false)).count();
+    if changed > 0 {
+        notes.push(format!(
+            "{changed} cells were trained on images that are not the published ones of {}",
+            manifest.data
+        ));
+    }
     let unsigned = records.iter().filter(|r| r.digest.is_none()).count();
     if unsigned > 0 {
         notes.push(format!("records without a digest, of older versions or edited by hand: {unsigned}"));

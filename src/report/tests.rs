@@ -51,6 +51,7 @@ pub(super) fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
             revision: None,
             files: Vec::new(),
             sha256: "sha".into(),
+            original: None,
         },
         provenance: TrainingProvenance {
             gpu: None,
