@@ -14,7 +14,7 @@ use crate::exec::{BAD_PLACE, LocalRun, Outcome, Stop, Worker};
 use crate::optim::Registry;
 use crate::record::{Failure, FailureClass, RunFolder, RunManifest, Selection};
 use crate::suite::Cell;
-use crate::suite::cell::NUMERICS;
+use crate::suite::cell::numerics;
 use crate::train::Setup;
 
 /// A cell failed by its own doing.
@@ -139,9 +139,10 @@ fn wanted<'m>(args: &Args, manifest: &'m RunManifest) -> std::result::Result<Vec
     }
     let cell = |id: &str| {
         let cell = all.get(id.trim()).ok_or_else(|| mismatch(format!("the run has no cell {id:?}")))?;
-        if cell.numerics != NUMERICS {
+        let own = numerics(&cell.optimizer);
+        if cell.numerics != own {
             return Err(mismatch(format!(
-                "the run was planned for numerics {}, but this program has {NUMERICS}; use the program that planned it",
+                "the run was planned for numerics {}, but this program has {own}; use the program that planned it",
                 cell.numerics
             )));
         }

@@ -10,8 +10,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Formula of the theoretical column, printed with every table.
+/// Formula (a) of the theoretical column, printed with every table.
 pub const THEORETICAL_FORMULA: &str = "(5 + (1 - s)) / 3 x SGD per step: pass-1 dW scaled by mask density";
+/// Formula (b), by which some papers count.
+pub const THEORETICAL_FORMULA_B: &str = "(4 + 2 (1 - s)) / 3 x SGD per step: pass-1 dW and dX scaled by mask density";
+
+/// FLOPs by formula (b), from the nominal FLOPs (6 units) and those by formula (a) (5 + d units, d the density).
+pub fn theoretical_b(nominal: f64, theoretical: f64) -> f64 {
+    2.0 * theoretical - nominal
+}
 
 /// Multiply-adds of a convolution's forward pass on one image.
 pub fn conv2d_macs(c_in: usize, c_out: usize, kernel: usize, out_pixels: usize) -> u64 {
@@ -94,6 +101,12 @@ mod tests {
         // Formula (a): 1.833 at s = .5, 1.700 at s = .9.
         assert!((ratio(StepCost::sparse(0.5)) - 5.5 / 3.0).abs() < 1e-12);
         assert!((ratio(StepCost::sparse(0.9)) - 1.7).abs() < 1e-12);
+        // Formula (b): 1.667 at s = .5, 1.4 at s = .9.
+        for (sparsity, published) in [(0.5, 5.0 / 3.0), (0.9, 1.4)] {
+            let Flops { nominal, theoretical } = training(1_000, 49_920, StepCost::sparse(sparsity));
+            let sgd = training(1_000, 49_920, StepCost::ONE).nominal;
+            assert!((theoretical_b(nominal, theoretical) / sgd - published).abs() < 1e-12);
+        }
         // LookSAM: 1 + 1/k gradients.
         assert!((ratio(StepCost::every_nth(5)) - 1.2).abs() < 1e-12);
         assert!((ratio(StepCost::gradients(1.5)) - 1.5).abs() < 1e-12);

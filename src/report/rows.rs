@@ -6,6 +6,9 @@ use chrono::{DateTime, NaiveDate};
 use rayon::prelude::*;
 
 use super::{CellResult, MaskStatistics, Options, Row, Setting, edge, exponent, last_sharpness};
+use crate::model::{self, Task};
+use crate::nn::RunningStats;
+use crate::optim::BatchNormPass2;
 use crate::record::{EpochMeasures, Measures, Record, RunManifest, SettingGroup, SharpnessCheck, by_setting};
 use crate::stats::{
     Comparison, Difference, LEVEL, Ratio, Summary, bootstrap_median, holm, median, paired, pareto_front, summary,
@@ -295,6 +298,21 @@ pub(super) fn trained(manifest: &RunManifest, records: &[&Record]) -> Option<Str
     ))
 }
 
+/// What to know where rows that are compared update BatchNorm's running statistics differently.
+fn batch_norm_note(manifest: &RunManifest) -> Option<String> {
+    let first = manifest.cells.first()?;
+    let model = model::build(&first.model, Task::try_from(&first.data).ok()?).ok()?;
+    RunningStats::new(model.layout()).named().next()?;
+    let twice =
+        |cell: &Cell| cell.optimizer.ascent.as_ref().is_some_and(|ascent| ascent.batch_norm == BatchNormPass2::Update);
+    let (twice, once): (Vec<&Cell>, Vec<&Cell>) = manifest.cells.iter().partition(|cell| twice(cell));
+    (!twice.is_empty() && !once.is_empty()).then(|| {
+        "SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ; \
+         batch_norm = \"freeze\" updates once"
+            .into()
+    })
+}
+
 /// The machine that a record was measured on.
 fn machine(r: &Record) -> String {
     let m = &r.provenance.machine;
@@ -340,6 +358,7 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Setti
             several.join("; ")
         ));
     }
+    notes.extend(batch_norm_note(manifest));
     let changed = records.iter().filter(|r| r.data.original == Some(false)).count();
     if changed > 0 {
         notes.push(format!(

@@ -10,6 +10,7 @@ use super::answer::percent_kept;
 use super::exporter::{Exporter, Layout};
 use super::verdicts::points;
 use super::{Report, Row, brief};
+use crate::flops::{THEORETICAL_FORMULA_B, theoretical_b};
 use crate::stats::{ALPHA, Comparison, Median, Summary};
 use crate::suite::names;
 use crate::terminal::{self, WIDTH, wrapped};
@@ -166,6 +167,19 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: true,
         text: |row| row.live_fraction.map(|live| digits(100.0 * live.mean)),
         explained: |_| "weights that are live after the last mask refresh, mean over seeds".into(),
+    },
+    Optional {
+        header: "theory (b)/SGD",
+        leading: false,
+        text: |row| {
+            let nominal = row.flops_nominal_ratio_to_sgd.filter(|_| row.axis("sparsity").is_some())?;
+            Some(format!("{:.2}", theoretical_b(nominal, row.flops_theoretical_ratio_to_sgd?)))
+        },
+        explained: |_| {
+            format!(
+                "theoretical FLOPs by the other formula of the papers, (b): {THEORETICAL_FORMULA_B}; FLOPs/SGD has (a)"
+            )
+        },
     },
     Optional {
         header: "vs SGD, equal FLOPs",

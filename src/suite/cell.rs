@@ -13,13 +13,21 @@ use crate::digest::sha256_text;
 use crate::mask::MaskSpec;
 use crate::model::ModelSpec;
 use crate::nn::Objective;
-use crate::optim::{Decay, OptimizerSpec, Schedule, Value, is_default};
+use crate::optim::{AscentSpec, Decay, OptimizerSpec, Perturbation, Schedule, Value, is_default};
 use crate::word::is_plain;
 
 /// Version of a cell's numerics. A release raises it when results change for reasons the settings
 /// do not show (kernels, streams, data preparation). Records of older numerics then belong to other
 /// cells.
 pub const NUMERICS: u32 = 1;
+/// The same of cells with implicit perturbation, whose first mask has changed since.
+const IMPLICIT_NUMERICS: u32 = 2;
+
+/// Numerics of the cells of an optimizer.
+pub fn numerics(optimizer: &OptimizerSpec) -> u32 {
+    let implicit = |ascent: &AscentSpec| ascent.perturbation == Perturbation::Implicit;
+    if optimizer.ascent.as_ref().is_some_and(implicit) { IMPLICIT_NUMERICS } else { NUMERICS }
+}
 
 /// Maximum epochs of a training: the schedule's maximum times a factor.
 const MOST_EPOCHS: usize = 100_000 * 100;
@@ -28,7 +36,7 @@ const MOST_EPOCHS: usize = 100_000 * 100;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct Cell {
-    /// [`NUMERICS`] of the program that planned the cell.
+    /// [`numerics()`] of the program that planned the cell.
     pub numerics: u32,
     /// The data set.
     pub data: DataSpec,

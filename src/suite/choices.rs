@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use super::cell::Cell;
+use super::cell::{Cell, numerics};
 use crate::mask::{FisherMode, Grow, MaskScore, MaskSpec, Pattern, Refresh, RefreshName, Score, When};
 use crate::optim::{
     AscentSpec, BatchNormPass2, Form, Norm, OptimizerEntry, OptimizerSpec, Perturbation, TrainingShape, Value, Variant,
@@ -59,7 +59,8 @@ impl<'r> Choices<'r> {
     /// Creates a cell from `template` with these choices.
     pub(super) fn cell(&self, template: &Cell) -> Checked<Cell> {
         let optimizer = self.spec()?;
-        Ok(Cell { epochs: self.shape.epochs, lr: self.number("lr"), optimizer, ..template.clone() })
+        let (numerics, lr) = (numerics(&optimizer), self.number("lr"));
+        Ok(Cell { numerics, epochs: self.shape.epochs, lr, optimizer, ..template.clone() })
     }
 
     /// Optimizer in the form of a cell.

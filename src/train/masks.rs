@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::mask::{DropAndGrow, Grow, Mask, MaskSpec, Refresh, Score, When, death_rate, dynamic_keep, fisher_keep};
 use crate::nn::{BackwardPlan, ParamLayout};
-use crate::optim::{ActiveMask, Norm};
+use crate::optim::{ActiveMask, Norm, Perturbation};
 use crate::random::{Stream, stream};
 use crate::record::MaskRefresh;
 use crate::suite::Cell;
@@ -16,6 +16,7 @@ pub(super) struct MaskState<'c> {
     seed: u64,
     epochs: usize,
     norm: Norm,
+    is_implicit: bool,
     mask: Mask,
     plan: Option<BackwardPlan>,
 }
@@ -28,12 +29,14 @@ pub(super) struct Observed<'a> {
 
 impl<'c> MaskState<'c> {
     /// Creates the initial mask: random if it is dynamic (SSAM-D), otherwise empty, so that the
-    /// first step is plain SGD (SSAM-F).
+    /// first step is plain SGD (SSAM-F); full with implicit perturbation, which replaces it before the first step.
     pub(super) fn new(cell: &'c Cell, layout: &Arc<ParamLayout>) -> Option<Self> {
         let ascent = cell.optimizer.ascent.as_ref()?;
         let spec = ascent.mask.as_ref()?;
         let n = layout.len();
+        let is_implicit = ascent.perturbation == Perturbation::Implicit;
         let mask = match spec.refresh.when {
+            When::Static { .. } | When::Interval { .. } if is_implicit => Mask::full(n),
             When::Static { .. } | When::Interval { .. } => Mask::empty(n),
             When::Dynamic { .. } => {
                 let rng = &mut stream(cell.seed, Stream::InitialMask);
@@ -46,6 +49,7 @@ impl<'c> MaskState<'c> {
             seed: cell.seed,
             epochs: cell.epochs,
             norm: ascent.norm,
+            is_implicit,
             mask,
             plan: None,
         };
@@ -55,6 +59,12 @@ impl<'c> MaskState<'c> {
 
     fn make_plan(&mut self) {
         self.plan = self.norm.plan(&self.layout, &self.mask);
+    }
+
+    /// Whether refreshes take place before a step, for which the new mask then holds: the first gradient of implicit perturbation
+    /// goes through masked weights (the code of SSAM's journal version).
+    pub(super) fn refreshes_first(&self) -> bool {
+        self.is_implicit
     }
 
     /// Current mask.

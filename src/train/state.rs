@@ -16,6 +16,9 @@ pub(super) struct TrainingState {
     #[serde(skip)]
     pub(super) step_seconds: Vec<f64>,
     pub(super) mask_seconds: f64,
+    /// Sum over the steps of the fraction of weights that their mask left live, and the number of these steps.
+    #[serde(default)]
+    pub(super) live: (f64, usize),
     pub(super) flops_executed: u64,
     pub(super) gradient_norms: Vec<GradientNorm>,
     pub(super) edge: Vec<EdgeCheck>,

@@ -25,10 +25,10 @@ use crate::data::DataSet;
 use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::flops;
-use crate::mask::{Refresh, Score};
+use crate::mask::{Mask, Refresh, Score};
 use crate::model::{self, Model, Task};
 use crate::nn::RunningStats;
-use crate::optim::{Context, Registry};
+use crate::optim::{Context, OptimizerSpec, Registry};
 use crate::record::{EpochMeasures, GradientNorm, Status};
 use crate::suite::Cell;
 
@@ -84,13 +84,13 @@ pub fn train_from(
     keeper: &mut dyn Keeper,
 ) -> Result<Option<Trained>> {
     let model = model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
-    let cost = setup.registry.step_cost(&cell.optimizer).map_err(Error::Usage)?;
     let mut session = Session::new(cell, data, setup, model.as_ref())?;
     if let Some(checkpoint) = from {
         session.restore(checkpoint).map_err(|e| Error::Usage(format!("the checkpoint of {}: {e}", cell.label())))?;
     }
     let Some(status) = session.run(observer, keeper)? else { return Ok(None) };
     session.note_process();
+    let cost = setup.registry.step_cost(&session.optimizer_seen()).map_err(Error::Usage)?;
     let Session { state, trainer, .. } = session;
     let flops = flops::training(model.forward_macs(), cell.samples(state.steps()), cost);
     Ok(Some(Trained::new(model.as_ref(), status, state, flops, trainer.into_parts())))
@@ -287,9 +287,19 @@ impl<'a> Session<'a> {
     /// Takes a step and refreshes the mask if due.
     fn step(&mut self, epoch: usize, step: usize, batch: &Batch, lr: f64) -> Result<f64> {
         let due = if step == 0 { self.masks.as_ref().and_then(|m| m.due(epoch)) } else { None };
-        let (mut next, mut seconds) = (None, 0.0);
+        let first = self.masks.as_ref().is_some_and(MaskState::refreshes_first);
+        if let Some(refresh) = due.filter(|_| first) {
+            self.refresh(epoch, refresh, None)?;
+        }
+        let due = due.filter(|_| !first);
+        let mut next = None;
         let taken = self.state.steps();
         let masks = self.masks.as_ref();
+        if let Some(masks) = masks {
+            self.state.live.0 += masks.mask().live_fraction();
+            self.state.live.1 += 1;
+        }
+        let mut seconds = 0.0;
         // Refresh by the batch's own scores, between perturbation and second pass. The new mask
         // applies from the next batch.
         let mut between = |weights: &[f32], gradient: &[f32]| {
@@ -307,20 +317,49 @@ impl<'a> Session<'a> {
             ..Context::new(taken, self.cell.epochs * self.cell.steps_per_epoch())
         };
         let loss = self.trainer.step(batch, lr, &mut context)?;
-        let start = Instant::now();
-        // Refresh by Fisher scores, after the step of the epoch's first batch.
-        let mut fisher = None;
-        if let (Some(masks), Some(Refresh { score: Score::Fisher { samples, mode }, .. })) = (masks, due) {
-            let (settings, place) = ((*samples, *mode), (self.cell.seed, epoch));
-            let scores = fisher_scores(self.trainer.counted_network(), self.data, &self.cell.augment, settings, place)?;
-            next = Some(masks.next_by_fisher(epoch, &scores));
-            fisher = Some(scores);
-        }
-        if let (Some(masks), Some(mask)) = (&mut self.masks, next) {
-            self.state.mask_refreshes.push(masks.replace(epoch, mask, fisher.as_deref()));
-            seconds += start.elapsed().as_secs_f64();
-        }
         self.state.mask_seconds += seconds;
+        // Refresh by Fisher scores, after the step of the epoch's first batch.
+        if let Some(refresh) = due.filter(|refresh| next.is_some() || refresh.is_by_fisher()) {
+            self.refresh(epoch, refresh, next)?;
+        }
         Ok(loss)
+    }
+
+    /// Replaces the mask: by `next`, or by one that is chosen now, whose scores need no gradient of a batch.
+    fn refresh(&mut self, epoch: usize, refresh: &Refresh, next: Option<Mask>) -> Result<()> {
+        let Some(masks) = &self.masks else { return Ok(()) };
+        let start = Instant::now();
+        let mut fisher = None;
+        let next = match (next, &refresh.score) {
+            (Some(next), _) => next,
+            (None, Score::Fisher { samples, mode }) => {
+                let (settings, place) = ((*samples, *mode), (self.cell.seed, epoch));
+                let network = self.trainer.counted_network();
+                let scores = fisher_scores(network, self.data, &self.cell.augment, settings, place)?;
+                let next = masks.next_by_fisher(epoch, &scores);
+                fisher = Some(scores);
+                next
+            }
+            (None, _) => {
+                masks.next_by_batch(epoch, refresh, &Observed { weights: self.trainer.weights(), gradient: &[] })
+            }
+        };
+        if let Some(masks) = &mut self.masks {
+            self.state.mask_refreshes.push(masks.replace(epoch, next, fisher.as_deref()));
+        }
+        self.state.mask_seconds += start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// The optimizer with the sparsity that its masks had on average, which patterns and whole tensors only approach.
+    fn optimizer_seen(&self) -> OptimizerSpec {
+        let mut seen = self.cell.optimizer.clone();
+        let (live, steps) = self.state.live;
+        if let Some(mask) = seen.ascent.as_mut().and_then(|ascent| ascent.mask.as_mut())
+            && steps > 0
+        {
+            mask.sparsity = 1.0 - live / steps as f64;
+        }
+        seen
     }
 }
