@@ -82,7 +82,8 @@ fn remedy(source: &std::io::Error) -> &'static str {
         K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
             "; free some space and rerun the same command: finished cells are kept"
         }
-        K::PermissionDenied | K::ReadOnlyFilesystem => "; choose another folder with --out",
+        K::PermissionDenied | K::ReadOnlyFilesystem => "; choose another folder, or change its permissions",
+        K::AlreadyExists => "; something else than a folder has that name, perhaps a link whose target is missing",
         _ => "",
     }
 }

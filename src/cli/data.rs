@@ -55,15 +55,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         Args::Verify { what, data, offline, contact_sheet } => {
             let (entry, source) = subject(what, data.as_ref())?;
             let found = verified(entry, &source, *offline)?;
-            let mut text = text(&found);
+            super::print(super::printable(&text(&found)))?;
             if let Some(sheet) = &found.contact_sheet {
                 let path = contact_sheet.clone().unwrap_or_else(|| {
                     Path::new("reports").join(format!("contact-sheet-{}.png", found.provenance.name))
                 });
                 verify::write_sheet(sheet, &path)?;
-                text.push_str(&legend(&found, &path));
+                super::print(super::printable(&legend(&found, &path)))?;
             }
-            super::print(super::printable(&text))?;
             Ok(exit_code(&found))
         }
     }

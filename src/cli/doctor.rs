@@ -1,7 +1,6 @@
 //! `sharpbench doctor`.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use super::device;
@@ -28,21 +27,13 @@ fn text() -> String {
     line("cuda:0", &device::describe(DeviceChoice::Cuda(0)));
     line("metal", &device::describe(DeviceChoice::Metal));
     line("auto", &format!("trainings without --device use {}", device::describe_default()));
-    let cache = hub_cache();
+    let cache = crate::data::hub_cache();
     let there = if cache.is_dir() { "" } else { ", which does not exist yet" };
     line("hub cache", &format!("{}{there}", cache.display()));
     let token = if std::env::var_os("HF_TOKEN").is_some() { "HF_TOKEN is set" } else { "HF_TOKEN is not set" };
     line("hub token", &format!("{token}; no data set here needs one"));
     line("Slurm", &slurm());
     text
-}
-
-/// Where the hub's files are kept, as its client finds it.
-fn hub_cache() -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let home = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
-    let hugging_face = || variable("HF_HOME").or_else(|| Some(home()?.join("huggingface")));
-    variable("HF_HUB_CACHE").or_else(|| Some(hugging_face()?.join("hub"))).unwrap_or_else(|| ".".into())
 }
 
 fn slurm() -> String {

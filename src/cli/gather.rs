@@ -1,6 +1,6 @@
 //! `sharpbench gather RUN`: the report of a run that others have trained, printed and kept as `suite` does at its end.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::opened;
@@ -48,14 +48,22 @@ pub(super) fn publish(
         super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
     let records = Report::of_plan(&plan, &records);
     let stem = stem(manifest);
+    // What is asked for comes first: a folder may be read-only.
+    printing.print(&report, &records)?;
     for kept in EXPORTERS.iter().filter(|exporter| exporter.is_kept) {
         folder
             .write_report(&format!("{stem}.{}", kept.extension), report.render(kept, Layout::default(), &records)?)?;
     }
-    printing.print(&report, &records)?;
     if !quiet {
-        let run = folder.path().display();
-        super::tell(&format!("page: {run}/report-{stem}.html; every column: sharpbench report {run} --wide"));
+        let run = folder.path();
+        let page = quoted(&run.join(format!("report-{stem}.html")));
+        super::tell(&format!("page: {page}; every column: sharpbench report {} --wide", quoted(run)));
     }
     Ok(super::report::exit_code(&report))
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let bytes = shlex::bytes::try_quote(path.as_os_str().as_encoded_bytes());
+    bytes.map_or_else(|_| path.display().to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::exec::survive_file_limit;
 use crate::optim::Registry;
 
 /// Exit code of wrong usage and of errors.
@@ -101,6 +102,7 @@ enum Command {
 /// # Errors
 /// What the command could not do, naming the thing and the remedy.
 pub fn run(registry: &Registry) -> Result<ExitCode> {
+    survive_file_limit();
     match Cli::parse().command {
         Command::Suite(args) => suite::run(&args, registry),
         Command::Status(args) => status::run(&args),

@@ -175,7 +175,9 @@ fn accuracy(sides: [&[&Record]; 2], rule: Rule, tests: usize) -> Option<Check> {
     // Accuracy step of a single test sample.
     let step = sides[0].iter().map(|r| 1.0 / r.cell.data.test.max(1) as f64).fold(0.0, f64::max);
     let (verdict, interval) = judge(&found.in_steps_of(step, n), [-rule.margin, rule.margin], rule.level, tests)?;
-    let [points, low, high] = [found.mean, interval.low, interval.high].map(|change| 100.0 * change);
+    // What rounds to 0 has the sign +.
+    let [points, low, high] =
+        [found.mean, interval.low, interval.high].map(|change| (1e4 * change).round() / 100.0 + 0.0);
     let change = format!("{points:+.2} points [{low:+.2}, {high:+.2}], n = {n}");
     Some(Check { what: what.into(), verdict, baseline, run, change })
 }

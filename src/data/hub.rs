@@ -47,7 +47,7 @@ fn is_offline() -> bool {
 }
 
 /// The cache's directory, by the variables that the client knows.
-fn cache_dir() -> PathBuf {
+pub fn cache_dir() -> PathBuf {
     let own = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")).map(PathBuf::from);
     own.unwrap_or_else(|| {
         let home = variable("HF_HOME").map(PathBuf::from);

@@ -41,6 +41,7 @@ use sha2::Sha256;
 pub use crate::digest::{hex, sha256_file};
 use crate::error::{Error, Result};
 use augment::{Augment, Draw};
+pub use hub::cache_dir as hub_cache;
 pub use images::{ImageSet, Images, Normalise};
 use loader::Batch;
 pub use source::{DataSource, Fetch};

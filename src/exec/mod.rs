@@ -12,7 +12,7 @@ pub use affinity::{available, pin};
 pub(crate) use jobs::READY;
 pub use jobs::{Jobs, run_jobs};
 pub use local::{Ended, LocalRun, Outcome, Watcher, Worker, run};
-pub use stop::Stop;
+pub use stop::{Stop, survive_file_limit};
 
 /// Exit code of a task with an environment error: no data, disk or GPU on its node. It may succeed
 /// on another node (EX_TEMPFAIL of sysexits.h).

@@ -84,6 +84,12 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
+/// Makes a write beyond the limit on files (`ulimit -f`) an error that can be reported, instead of the end of the process.
+pub fn survive_file_limit() {
+    #[cfg(unix)]
+    flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).ok();
+}
+
 fn unheard(error: std::io::Error) -> Error {
     Error::Usage(format!("cannot install the signal handlers: {error}"))
 }

@@ -44,4 +44,5 @@ pub use schedule::{Decay, Schedule};
 pub use sgd::{Plain, Sgd, SgdState};
 pub(crate) use spec::is_default;
 pub use spec::{AscentSpec, BatchNormPass2, OptimizerSpec, RhoDecay, Variant};
+pub(crate) use value::trainable;
 pub use value::{Bounds, Kind, Most, TrainingShape, Value};

@@ -156,8 +156,24 @@ impl Bounds {
             Self::Fraction => ((0.0..=1.0).contains(&n), "from 0 to 1"),
             Self::PositiveFraction => (n > 0.0 && n <= 1.0, "above 0 and at most 1"),
         };
-        if holds && n.is_finite() { Ok(n) } else { Err(format!("{key} = {n} must be {words}")) }
+        if !holds || !n.is_finite() {
+            return Err(format!("{key} = {n} must be {words}"));
+        }
+        trainable(key, n)
     }
+}
+
+/// A number that trainings can use: they compute in 32 bits, where it must neither vanish nor overflow. Of the two zeros
+/// it is the positive one, so that there is one cell for both.
+///
+/// # Errors
+/// Names the key and the range.
+pub(crate) fn trainable(key: &str, n: f64) -> Result<f64, String> {
+    let single = n as f32;
+    if single.is_finite() && (n == 0.0 || single != 0.0) {
+        return Ok(n + 0.0);
+    }
+    Err(format!("{key} = {n:e} must be 0 or from about 1e-45 to 3e38 in magnitude: trainings compute with 32 bits"))
 }
 
 impl Most {
@@ -203,6 +219,7 @@ impl fmt::Display for Value {
         match self {
             Self::Flag(flag) => flag.fmt(f),
             Self::Count(n) => n.fmt(f),
+            Self::Number(n) if *n != 0.0 && !(1e-5..1e7).contains(&n.abs()) => f.pad(&format!("{n:e}")),
             Self::Number(n) => n.fmt(f),
             Self::Word(word) => f.pad(word),
             Self::Numbers(numbers) => {

@@ -1,5 +1,6 @@
 //! The answer that a report gives, in sentences that can be quoted.
 
+use super::table::signed;
 use super::{Report, Row};
 use crate::stats::{Comparison, Interval, Ratio};
 
@@ -7,6 +8,9 @@ use crate::stats::{Comparison, Interval, Ratio};
 const ROWS: usize = 4;
 /// How far from its edge of stability an optimizer may be and still train at it: a part of the edge.
 const AT_EDGE: f64 = 0.15;
+
+/// Seconds of a step below which the clock and other programs weigh more than the step.
+const SHORTEST_STEP: f64 = 1e-3;
 
 /// At most five sentences: whether SAM gains anything, what sparse SAM keeps of it, and at what cost; or what a suite measured
 /// in place of that, edges of stability or rates of convergence.
@@ -68,20 +72,20 @@ fn on_accuracy(report: &Report) -> Vec<String> {
 }
 
 fn of_sam(gain: &Comparison) -> String {
-    let points = format!("{:.1} points", 100.0 * gain.mean.abs());
+    let size = format!("{:.1} points", 100.0 * gain.mean.abs());
     match gain.interval {
         None => {
-            format!("On one seed SAM differs from SGD by {:+.1} points; one seed decides nothing.", 100.0 * gain.mean)
+            format!("On one seed SAM differs from SGD by {} points; one seed decides nothing.", points(gain.mean))
         }
-        Some(i) if i.low > 0.0 => format!("SAM gains {points} over SGD {}, {} seeds.", interval(i), gain.n),
+        Some(i) if i.low > 0.0 => format!("SAM gains {size} over SGD {}, {} seeds.", interval(i), gain.n),
         Some(i) if i.high < 0.0 => {
             let i = Interval { low: -i.high, high: -i.low };
-            format!("SAM loses {points} to SGD {}, {} seeds: sparse SAM has no gain to keep.", interval(i), gain.n)
+            format!("SAM loses {size} to SGD {}, {} seeds: sparse SAM has no gain to keep.", interval(i), gain.n)
         }
         Some(i) => format!(
-            "SAM shows no gain over SGD ({:+.1} points {}, {} seeds), so what sparse SAM keeps of it cannot be said.",
-            100.0 * gain.mean,
-            signed(i),
+            "SAM shows no gain over SGD ({} points {}, {} seeds), so what sparse SAM keeps of it cannot be said.",
+            points(gain.mean),
+            around(i),
             gain.n
         ),
     }
@@ -93,8 +97,13 @@ fn interval(i: Interval) -> String {
 }
 
 /// Such as `[-0.3, +1.9]`, for differences that may have either sign.
-fn signed(i: Interval) -> String {
-    format!("[{:+.1}, {:+.1}]", 100.0 * i.low, 100.0 * i.high)
+fn around(i: Interval) -> String {
+    format!("[{}, {}]", points(i.low), points(i.high))
+}
+
+/// Such as `+1.9`, in points.
+fn points(fraction: f64) -> String {
+    signed(100.0 * fraction, 1)
 }
 
 fn of_sparse(report: &Report) -> Option<String> {
@@ -117,16 +126,23 @@ fn is_sparse(row: &Row) -> bool {
 }
 
 fn at_equal_flops(sam: &Comparison) -> String {
-    let around = sam.interval.map(|i| format!(" {}", signed(Interval { low: -i.high, high: -i.low })));
+    let around = sam.interval.map(|i| format!(" {}", around(Interval { low: -i.high, high: -i.low })));
     format!(
-        "At equal FLOPs, SGD trained for longer differs from SAM by {:+.1} points{}.",
-        -100.0 * sam.mean,
+        "At equal FLOPs, SGD trained for longer differs from SAM by {} points{}.",
+        points(-sam.mean),
         around.unwrap_or_default()
     )
 }
 
 fn on_the_clock(report: &Report, sam: &Row) -> Option<String> {
     let dense = sam.step_ratio_to_sgd?.median;
+    let steps = report.rows.iter().filter_map(|row| Some(row.step_seconds?.median)).reduce(f64::min)?;
+    if steps < SHORTEST_STEP {
+        return Some(format!(
+            "A step takes {:.2} ms here, too little to say what SAM costs on the clock.",
+            1000.0 * steps
+        ));
+    }
     let sparse: Vec<f64> =
         report.rows.iter().filter(|row| is_sparse(row)).filter_map(|row| Some(row.step_ratio_to_sgd?.median)).collect();
     let range = sparse.iter().copied().reduce(f64::min).zip(sparse.iter().copied().reduce(f64::max));

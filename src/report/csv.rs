@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Report;
 use super::exporter::Exporter;
+use super::parquet::columns;
 
 pub(super) const CSV: Exporter = Exporter {
     name: "csv",
@@ -14,17 +15,14 @@ pub(super) const CSV: Exporter = Exporter {
     export: |report, _| Ok(cells(report).into_bytes()),
 };
 
-/// Every finished cell, with the keys of the JSON report's cells as header.
+/// Every finished cell, with the keys of the JSON report's cells as header, also where there is no cell.
 fn cells(report: &Report) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let cells = report.rows.iter().flat_map(|r| &r.cells).filter_map(|c| serde_json::to_value(c).ok());
-    for (index, cell) in cells.enumerate() {
-        let Value::Object(fields) = cell else { continue };
-        // Writing to memory cannot fail.
-        if index == 0 {
-            writer.write_record(fields.keys()).ok();
-        }
-        writer.write_record(fields.values().map(guarded)).ok();
+    let columns: Vec<String> = columns().into_iter().map(|(name, _)| name).collect();
+    // Writing to memory cannot fail.
+    writer.write_record(&columns).ok();
+    for cell in report.rows.iter().flat_map(|r| &r.cells).filter_map(|c| serde_json::to_value(c).ok()) {
+        writer.write_record(columns.iter().map(|column| guarded(&cell[column]))).ok();
     }
     String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default()
 }

@@ -40,7 +40,7 @@ fn cells(report: &Report) -> Result<Vec<u8>> {
 }
 
 #[derive(Clone, Copy)]
-enum ColumnKind {
+pub(super) enum ColumnKind {
     Text,
     Integer,
     Number,
@@ -48,7 +48,7 @@ enum ColumnKind {
 }
 
 /// Names and types, from the type of a cell itself.
-fn columns() -> Vec<(String, ColumnKind)> {
+pub(super) fn columns() -> Vec<(String, ColumnKind)> {
     let schema = schemars::schema_for!(CellResult);
     let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_else(Map::new);
     let kind = |schema: &Value| {

@@ -370,12 +370,18 @@ pub(super) fn percent(s: &Summary, decimals: usize) -> String {
     s.sd.map_or_else(|| mean.clone(), |sd| format!("{mean} ± {:.decimals$}", 100.0 * sd))
 }
 
+/// A number with its sign and so many decimals; what rounds to 0 has the sign +.
+pub(super) fn signed(value: f64, decimals: usize) -> String {
+    let scale = 10f64.powi(decimals as i32);
+    format!("{:+.decimals$}", (value * scale).round() / scale + 0.0)
+}
+
 /// Points with their 95% interval, and a star where they differ from 0 after correction; of a single pair there is none.
 pub(super) fn difference(c: &Comparison, decimals: usize) -> String {
-    let mean = format!("{:+.decimals$}", 100.0 * c.mean);
+    let mean = signed(100.0 * c.mean, decimals);
     let Some(i) = c.interval else { return mean };
     let star = if c.p_corrected.is_some_and(|p| p <= ALPHA) { " *" } else { "" };
-    format!("{mean} [{:+.decimals$}, {:+.decimals$}]{star}", 100.0 * i.low, 100.0 * i.high)
+    format!("{mean} [{}, {}]{star}", signed(100.0 * i.low, decimals), signed(100.0 * i.high, decimals))
 }
 
 /// Median with the range, or alone where there is one value.

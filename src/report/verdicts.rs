@@ -1,5 +1,6 @@
 //! What a report's comparisons say, in words.
 
+use super::table::signed;
 use super::{Report, Row};
 use crate::stats::{ALPHA, Comparison};
 
@@ -36,8 +37,9 @@ fn change(c: &Comparison) -> String {
         (Some(_), _) => "no difference shown".into(),
         (None, _) => "one seed decides nothing".into(),
     };
-    let interval = c.interval.map_or(String::new(), |i| format!(" [{:+.2}, {:+.2}]", 100.0 * i.low, 100.0 * i.high));
-    format!("{verdict} ({:+.2} points{interval}, n = {})", 100.0 * c.mean, c.n)
+    let interval =
+        c.interval.map_or(String::new(), |i| format!(" [{}, {}]", signed(100.0 * i.low, 2), signed(100.0 * i.high, 2)));
+    format!("{verdict} ({} points{interval}, n = {})", signed(100.0 * c.mean, 2), c.n)
 }
 
 /// A fraction in points, without digits that say nothing.

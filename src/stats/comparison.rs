@@ -40,8 +40,13 @@ pub struct Comparison {
     pub seeds_for_no_loss: Option<usize>,
 }
 
+/// The part of an interval that differences of fractions can have.
+fn possible(interval: Interval) -> Interval {
+    Interval { low: interval.low.max(-1.0), high: interval.high.min(1.0) }
+}
+
 impl Comparison {
-    /// Compares paired values that are whole multiples of `step`; `None` without a pair.
+    /// Compares paired fractions that are whole multiples of `step`; `None` without a pair.
     pub fn of_pairs<K: PartialEq>(a: &[(K, f64)], b: &[(K, f64)], step: f64, margin: f64) -> Option<Self> {
         let differences: Vec<f64> = paired(a, b).iter().map(|[a, b]| a - b).collect();
         let found = summary(&differences)?;
@@ -51,7 +56,7 @@ impl Comparison {
             n: found.n,
             mean: found.mean,
             sd: found.sd,
-            interval: difference.and_then(|d| d.interval(LEVEL)),
+            interval: difference.and_then(|d| d.interval(LEVEL)).map(possible),
             bootstrap_interval: bootstrap_mean(&differences, LEVEL),
             p: difference.and_then(|d| d.p()),
             p_corrected: None,

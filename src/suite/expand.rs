@@ -11,7 +11,7 @@ use crate::data::augment::Augment;
 use crate::data::{self, DataSpec, Input};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::Objective;
-use crate::optim::{Decay, Norm, OptimizerSpec, Perturbation, Registry, TrainingShape};
+use crate::optim::{Decay, Norm, OptimizerSpec, Perturbation, Registry, TrainingShape, trainable};
 use crate::sharpness::Lanczos;
 
 /// Masks index scalars with u32.
@@ -300,7 +300,11 @@ fn within(key: &str, value: usize, least: usize, most: usize) -> Checked<usize> 
 }
 
 fn positive(key: &str, value: f64) -> Checked<f64> {
-    if value.is_finite() && value > 0.0 { Ok(value) } else { Err(format!("{key} = {value} must be a number above 0")) }
+    if value.is_finite() && value > 0.0 {
+        trainable(key, value)
+    } else {
+        Err(format!("{key} = {value} must be a number above 0"))
+    }
 }
 
 fn fraction(key: &str, value: f64) -> Checked<f64> {

@@ -306,7 +306,7 @@ impl Driver {
             return;
         }
         let text = self.judge(&output, &[2]);
-        assert!(text.contains("choose another folder with --out"), "{text}");
+        assert!(text.contains("choose another folder, or change its permissions"), "{text}");
     }
 
     /// A finished record is cut: it is named by the report, and set aside by the run.

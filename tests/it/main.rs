@@ -14,6 +14,7 @@ mod jobs;
 mod page;
 mod parity;
 mod registries;
+mod reported;
 mod security;
 mod seeds;
 mod slurm;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::Place;
+use crate::support::{Place, skipped};
 
 /// Chromium under one of its names.
 fn chromium() -> Option<&'static str> {
@@ -79,7 +79,7 @@ fn check(found: &Value, rows: usize) {
 fn a_browser_shows_and_sorts_the_page() {
     let run = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/reference/cifar10-quick-cifar10");
     let Some(found) = found(&Place::new(), run) else {
-        println!("skipped: there is no chromium");
+        skipped("there is no chromium");
         return;
     };
     for found in &found {
@@ -132,7 +132,7 @@ schedule = { epochs = 2, lr = 0.05 }
     std::fs::write(place.path("thirty.toml"), suite).expect("a suite");
     place.sharpbench("suite thirty.toml --data stand-in --offline --quiet --out run").assert().success();
     let Some(found) = found(&place, "run") else {
-        println!("skipped: there is no chromium");
+        skipped("there is no chromium");
         return;
     };
     found.iter().for_each(|found| check(found, 30));

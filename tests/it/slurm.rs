@@ -15,7 +15,7 @@ use predicates::prelude::*;
 use serde_json::Value;
 use sharpbench::suite::Cell;
 
-use crate::support::{Place, TINY, signal};
+use crate::support::{Place, TINY, signal, skipped};
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
 const SLURM: &str = "--executor slurm --mem 200M --time 10";
@@ -35,7 +35,7 @@ impl Lab {
         if output.status.success() {
             return Some(lab);
         }
-        eprintln!("SKIPPED: no Slurm cluster: {}", String::from_utf8_lossy(&output.stderr).trim());
+        skipped(&format!("no Slurm cluster: {}", String::from_utf8_lossy(&output.stderr).trim()));
         None
     }
 

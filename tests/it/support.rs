@@ -187,11 +187,18 @@ fn isolate(command: &mut Command, folder: &Path) {
 }
 
 /// stderr of a command that must fail with exit code 2, without the temporary folder's name.
-pub(crate) fn error(mut command: Command) -> String {
-    let output = command.assert().code(2).get_output().clone();
+pub(crate) fn error(mut command: impl std::borrow::BorrowMut<Command>) -> String {
+    let output = command.borrow_mut().assert().code(2).get_output().clone();
     assert!(output.stdout.is_empty(), "an error must not print a result");
     let text = String::from_utf8(output.stderr).expect("text");
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// Notes that a test cannot run for want of a tool; where `CI` is set, that is a failure, since nobody would read the note.
+pub(crate) fn skipped(why: &str) {
+    let is_ci = std::env::var_os("CI").is_some_and(|ci| !ci.is_empty() && ci != "false");
+    assert!(!is_ci, "{why}; under CI this test must run");
+    println!("skipped: {why}");
 }
 
 /// An image whose pixels tell channel, row, column and index apart: transposed or swapped ones are noticed.
