@@ -131,7 +131,14 @@ fn losses_slowness_and_gaps_are_called_what_they_are() {
     assert_eq!(throttled.verdict, Verdict::Unchanged);
     let gone = judged(&manifest, &old, &old[1..], &gate);
     assert_eq!(gone.verdict, Verdict::Missing);
-    let added = judged(&manifest, &old[1..], &old, &gate);
+    // Planned by the baseline, which lacks its record, or not planned by it.
+    let lost = judged(&manifest, &old[1..], &old, &gate);
+    assert_eq!(lost.verdict, Verdict::Missing);
+    let smaller = RunManifest { cells: manifest.cells[1..].to_vec(), ..manifest.clone() };
+    let (before, after): (Vec<&Record>, Vec<&Record>) = (old[1..].iter().collect(), old.iter().collect());
+    let [baseline, run] =
+        [(&smaller, &before), (&manifest, &after)].map(|(manifest, records)| Side { manifest, records });
+    let added = compare(baseline, run, &gate, Allowed::default()).expect("comparable");
     assert_eq!(added.verdict, Verdict::New);
     insta::assert_snapshot!(gone.render(ComparisonFormat::Markdown).expect("text"), @"
     **cifar10 smoke on photo-patches: missing** (1 missing, 2 unchanged)

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::hub::Repository;
 use super::images::Normalise;
 use super::parquet_files::ParquetSet;
+use super::pickle::PickleSet;
 use super::records::{RecordFile, RecordSet};
 use super::{DataSet, DataSetEntry, Input, Request, originals};
 use crate::error::Result;
@@ -21,7 +22,9 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     stand_in: "photo-patches",
     load,
     originals: Some(originals::CIFAR10),
-    recognises: |directory| BATCHES.recognises(directory) || PARQUET.recognises(directory),
+    recognises: |directory| {
+        BATCHES.recognises(directory) || PARQUET.recognises(directory) || PICKLES.directory(directory).is_some()
+    },
 };
 
 const PARQUET: ParquetSet = ParquetSet {
@@ -49,6 +52,20 @@ const BATCHES: RecordSet = RecordSet {
     records: Some(10_000),
 };
 
+/// The Python version.
+const PICKLES: PickleSet = PickleSet {
+    folder: "cifar-10-batches-py",
+    files: &[
+        ("data_batch_1", false),
+        ("data_batch_2", false),
+        ("data_batch_3", false),
+        ("data_batch_4", false),
+        ("data_batch_5", false),
+        ("test_batch", true),
+    ],
+    labels: "labels",
+};
+
 const fn batch(name: &'static str, sha256: &'static str) -> RecordFile {
     RecordFile { name, test: false, sha256: Some(sha256) }
 }
@@ -60,12 +77,20 @@ pub(super) const NORMALISE: Normalise =
 fn load(request: &Request<'_>) -> Result<DataSet> {
     const CLASSES: [&str; 10] =
         ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-    Ok(of(request, &PARQUET, &BATCHES)?.named(CLASSES))
+    Ok(of(request, &PARQUET, &BATCHES, &PICKLES)?.named(CLASSES))
 }
 
 /// Loads a CIFAR set in whichever form the source has.
-pub(super) fn of(request: &Request<'_>, parquet: &ParquetSet, records: &RecordSet) -> Result<DataSet> {
-    let own = |path: &Path| Some(records.read(request, &records.directory(path)?));
+pub(super) fn of(
+    request: &Request<'_>,
+    parquet: &ParquetSet,
+    records: &RecordSet,
+    pickles: &PickleSet,
+) -> Result<DataSet> {
+    let own = |path: &Path| match records.directory(path) {
+        Some(directory) => Some(records.read(request, &directory)),
+        None => Some(pickles.read(request, &pickles.directory(path)?)),
+    };
     let (splits, provenance) = parquet.load(request, own)?;
     Ok(DataSet::of_images(splits, request.entry.classes, NORMALISE, provenance))
 }

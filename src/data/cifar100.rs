@@ -4,6 +4,7 @@
 use super::cifar10;
 use super::hub::Repository;
 use super::parquet_files::ParquetSet;
+use super::pickle::PickleSet;
 use super::records::{RecordFile, RecordSet};
 use super::{DataSetEntry, Input};
 
@@ -16,7 +17,7 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     available: Some([50_000, 10_000]),
     photographs: false,
     stand_in: "synthetic",
-    load: |request| cifar10::of(request, &PARQUET, &RECORDS),
+    load: |request| cifar10::of(request, &PARQUET, &RECORDS, &PICKLES),
     originals: None,
     recognises: |directory| RECORDS.recognises(directory) || PARQUET.recognises(directory),
 };
@@ -27,6 +28,10 @@ const PARQUET: ParquetSet = ParquetSet {
     label: "fine_label",
     or: "train.bin (of cifar-100-binary.tar.gz)",
 };
+
+/// The Python version, with its fine classes.
+const PICKLES: PickleSet =
+    PickleSet { folder: "cifar-100-python", files: &[("train", false), ("test", true)], labels: "fine_labels" };
 
 /// A record consists of the coarse class, the fine class and the pixels. Partial sets are accepted.
 const RECORDS: RecordSet = RecordSet {

@@ -20,6 +20,7 @@ mod mnist_5k;
 mod originals;
 mod parquet_files;
 mod photo_patches;
+mod pickle;
 mod records;
 mod resize;
 mod secrets;

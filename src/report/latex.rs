@@ -4,7 +4,7 @@ use super::exporter::Exporter;
 use super::{Report, table};
 
 /// Columns that a page has no room for.
-const LEFT_OUT: [&str; 5] = ["best %", "ms/step", "step/SGD", "s to target", "front"];
+const LEFT_OUT: [&str; 6] = ["best %", "ms/step", "step/SGD", "theory (b)/SGD", "s to target", "front"];
 
 pub(super) const LATEX: Exporter = Exporter {
     name: "latex",

@@ -115,7 +115,7 @@ fn within(report: &Report, width: usize) -> String {
 
 #[test]
 fn terminal_table() {
-    insta::assert_snapshot!(text(&report(), "table"), @"
+    insta::assert_snapshot!(text(&report(), "table"), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
@@ -135,17 +135,19 @@ fn terminal_table() {
     ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
+    SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0,
+      accuracies differ; batch_norm = "freeze" updates once
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction;
       step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
-    ");
+    "#);
     assert_eq!(text(&report(), "table"), within(&report(), 100), "without a terminal as at 100");
 }
 
 #[test]
 fn terminal_table_of_80_columns() {
-    insta::assert_snapshot!(within(&report(), 80), @"
+    insta::assert_snapshot!(within(&report(), 80), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data
       set)
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32,
@@ -168,17 +170,19 @@ fn terminal_table_of_80_columns() {
     ssam-f         1 (1 diverged)        54.0               +4.0  3.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
+    SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even
+      with rho 0, accuracies differ; batch_norm = "freeze" updates once
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds; 95% interval in brackets, * differs at .05
       after Holm's correction; step and FLOPs are multiples of SGD's. Every column:
       --wide; what each means: --explain
-    ");
+    "#);
 }
 
 #[test]
 fn terminal_table_of_120_columns() {
-    insta::assert_snapshot!(within(&report(), 120), @"
+    insta::assert_snapshot!(within(&report(), 120), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
@@ -197,16 +201,18 @@ fn terminal_table_of_120_columns() {
     ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
+    SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ;
+      batch_norm = "freeze" updates once
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are
       multiples of SGD's. Every column: --wide; what each means: --explain
-    ");
+    "#);
 }
 
 #[test]
 fn terminal_table_of_200_columns() {
-    insta::assert_snapshot!(within(&report(), 200), @"
+    insta::assert_snapshot!(within(&report(), 200), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
@@ -225,16 +231,17 @@ fn terminal_table_of_200_columns() {
     ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
+    SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ; batch_norm = "freeze" updates once
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
-    ");
+    "#);
 }
 
 #[test]
 fn wide_table_with_explanations() {
     let layout = Layout { wide: true, explain: true, ..Layout::default() };
-    insta::assert_snapshot!(String::from_utf8(render(&report(), "table", layout)).expect("text"), @"
+    insta::assert_snapshot!(String::from_utf8(render(&report(), "table", layout)).expect("text"), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
@@ -247,14 +254,16 @@ fn wide_table_with_explanations() {
     At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
     On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
 
-    optimizer  weight_decay  epochs               n    accuracy %        best %                vs SGD                vs SAM           ms/step          step/SGD         train/SGD       FLOPs/SGD   vs SGD, equal FLOPs        front
-    sgd        0.0005        2                    2  53.00 ± 4.24  54.00 ± 4.24                     -  -3.30 [-7.79, +1.19]  22.5 (10.0-35.0)                 -                 -  1.00/1.00/1.00                     -         time
-    sgd        0.001         2                    2  54.10 ± 4.38  55.10 ± 4.38  +1.10 [-3.39, +5.59]  -2.20 [-6.69, +2.29]  27.5 (15.0-40.0)  1.32 (1.14-1.50)  1.32 (1.14-1.50)  1.00/1.00/1.00                     -  time, FLOPs
-    sgd        0.0005        4                    2  55.20 ± 4.53  56.20 ± 4.53  +2.20 [-2.29, +6.69]  -1.10 [-5.59, +3.39]  32.5 (20.0-45.0)  1.64 (1.29-2.00)  1.64 (1.29-2.00)  2.00/2.00/2.00                     -         time
-    sam        0.001         2                    2  56.30 ± 4.67  57.30 ± 4.67  +3.30 [-1.19, +7.79]                     -  37.5 (25.0-50.0)  1.96 (1.43-2.50)  1.96 (1.43-2.50)  2.00/2.00/2.00  +1.10 [-3.39, +5.59]  time, FLOPs
-    ssam-f     0.001         2       1 (1 diverged)         54.00         55.00                 +4.00                 +1.00              30.0              3.00              3.00  2.00/2.00/2.00                 +2.00            -
+    optimizer  weight_decay  epochs               n    accuracy %        best %                vs SGD                vs SAM           ms/step          step/SGD         train/SGD       FLOPs/SGD  theory (b)/SGD   vs SGD, equal FLOPs        front
+    sgd        0.0005        2                    2  53.00 ± 4.24  54.00 ± 4.24                     -  -3.30 [-7.79, +1.19]  22.5 (10.0-35.0)                 -                 -  1.00/1.00/1.00               -                     -         time
+    sgd        0.001         2                    2  54.10 ± 4.38  55.10 ± 4.38  +1.10 [-3.39, +5.59]  -2.20 [-6.69, +2.29]  27.5 (15.0-40.0)  1.32 (1.14-1.50)  1.32 (1.14-1.50)  1.00/1.00/1.00               -                     -  time, FLOPs
+    sgd        0.0005        4                    2  55.20 ± 4.53  56.20 ± 4.53  +2.20 [-2.29, +6.69]  -1.10 [-5.59, +3.39]  32.5 (20.0-45.0)  1.64 (1.29-2.00)  1.64 (1.29-2.00)  2.00/2.00/2.00               -                     -         time
+    sam        0.001         2                    2  56.30 ± 4.67  57.30 ± 4.67  +3.30 [-1.19, +7.79]                     -  37.5 (25.0-50.0)  1.96 (1.43-2.50)  1.96 (1.43-2.50)  2.00/2.00/2.00               -  +1.10 [-3.39, +5.59]  time, FLOPs
+    ssam-f     0.001         2       1 (1 diverged)         54.00         55.00                 +4.00                 +1.00              30.0              3.00              3.00  2.00/2.00/2.00            2.00                 +2.00            -
 
     part of the profile: 10 of its 18 cells were selected
+    SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0,
+      accuracies differ; batch_norm = "freeze" updates once
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best:
@@ -268,11 +277,13 @@ fn wide_table_with_explanations() {
     FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD
       per step: pass-1 dW scaled by mask density, methods without a mask have their own units; executed:
       counted by the kernels, mask refreshes included
+    theory (b)/SGD: theoretical FLOPs by the other formula of the papers, (b): (4 + 2 (1 - s)) / 3 x SGD
+      per step: pass-1 dW and dX scaled by mask density; FLOPs/SGD has (a)
     vs SGD, equal FLOPs: difference to the first SGD row's setting, trained for enough epochs to match
       the row's nominal FLOPs
     front: no other row is at least as accurate in the mean and costs at most as much, in training time
       or in executed FLOPs
-    ");
+    "#);
 }
 
 /// Whatever a report holds, no line exceeds the terminal.
@@ -286,7 +297,7 @@ fn a_narrow_terminal_gets_a_narrow_table() {
 
 #[test]
 fn markdown_table() {
-    insta::assert_snapshot!(text(&report(), "markdown"), @"
+    insta::assert_snapshot!(text(&report(), "markdown"), @r#"
     ## cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
 
     resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
@@ -310,10 +321,11 @@ fn markdown_table() {
     | ssam-f        | 1 (1 diverged) |       54.0 |              +4.0 |              +1.0 | 3.00 |  2.00 |
 
     - part of the profile: 10 of its 18 cells were selected
+    - SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ; batch_norm = "freeze" updates once
     - the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     - sharpbench 0.0.0 (no revision)
     - ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
-    ");
+    "#);
 }
 
 /// Where SAM gains, the answer says what sparse SAM keeps of it, and the table has a column for it.
@@ -606,7 +618,7 @@ fn parquet_has_every_cell_with_its_types() {
                 Field::Null => expected.is_null(),
                 Field::Str(text) => expected == text,
                 Field::Bool(flag) => expected == flag,
-                Field::Long(n) => expected.as_i64() == Some(*n),
+                Field::ULong(n) => expected.as_u64() == Some(*n),
                 Field::Double(x) => expected.as_f64() == Some(*x),
                 other => panic!("{name} is {other:?}"),
             };
@@ -614,7 +626,7 @@ fn parquet_has_every_cell_with_its_types() {
         }
     }
     let column = |name: &str| rows[0].get_column_iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
-    assert!(matches!(column("lr"), Some(Field::Double(_))) && matches!(column("seed"), Some(Field::Long(1234))));
+    assert!(matches!(column("lr"), Some(Field::Double(_))) && matches!(column("seed"), Some(Field::ULong(1234))));
     assert!(
         matches!(column("stand_in"), Some(Field::Bool(true))) && matches!(column("optimizer"), Some(Field::Str(_)))
     );

@@ -174,7 +174,7 @@ mod tests {
 
     fn checkpoint() -> Checkpoint {
         let state = TrainingState {
-            position: Position { epoch: 3, drawn: 8, step: 7, losses: 0.1 + 0.2, lr: 1e-3, seconds: 1.25 },
+            position: Position { epoch: 3, drawn: 8, step: 7, left_out: 1, losses: 0.1 + 0.2, lr: 1e-3, seconds: 1.25 },
             mask_seconds: 0.5,
             flops_executed: u64::MAX,
             gradient_norms: vec![GradientNorm { step: 1, squared: 1.0 / 3.0 }],

@@ -108,7 +108,7 @@ fn missing_truncated_and_foreign_files_are_named() {
     insta::assert_snapshot!(run("nowhere"), @"error: data: nowhere does not exist; --data takes auto, stand-in, hub or a directory with the data set's files");
     insta::assert_snapshot!(run("tiny.toml"), @"error: data: tiny.toml is not a directory; --data takes auto, stand-in, hub or a directory with the data set's files");
     std::fs::create_dir(place.path("empty")).expect("a folder");
-    insta::assert_snapshot!(run("empty"), @"error: data: empty holds neither data_batch_1.bin (of cifar-10-binary.tar.gz) nor plain_text/train/0000.parquet nor train*.parquet; point --data at one of them");
+    insta::assert_snapshot!(run("empty"), @"error: data: empty holds neither data_batch_1.bin (of cifar-10-binary.tar.gz) nor plain_text/train/0000.parquet nor train*.parquet, in itself, plain_text or data; point --data at one of them");
 
     std::fs::create_dir(place.path("truncated")).expect("a folder");
     std::fs::write(place.path("truncated/data_batch_1.bin"), [0; 1000]).expect("written");
@@ -505,14 +505,14 @@ fn folders_that_are_no_image_folder_are_explained() {
     write_class(&folder.join("train/cats"), 0, 2);
     std::fs::create_dir_all(folder.join("train/dogs")).expect("a folder");
     write_class(&folder.join("test/cats"), 0, 2);
-    insta::assert_snapshot!(run(), @"data: test lacks the class folder dogs; add it");
+    insta::assert_snapshot!(run(), @"data: test lacks the class dogs; add it");
     std::fs::create_dir_all(folder.join("test/dogs")).expect("a folder");
     insta::assert_snapshot!(run(), @"data: train/dogs holds no JPEG or PNG file; add some");
     write_class(&folder.join("train/dogs"), 0, 2);
     insta::assert_snapshot!(run(), @"data: test/dogs holds no JPEG or PNG file; add some");
     write_class(&folder.join("test/dogs"), 0, 2);
     write_class(&folder.join("test/emus"), 0, 2);
-    insta::assert_snapshot!(run(), @"data: test has the class folder emus, which train lacks; remove it");
+    insta::assert_snapshot!(run(), @"data: test has the class emus, which train lacks; remove it");
     write_class(&folder.join("train/emus"), 0, 2);
     insta::assert_snapshot!(run(), @"data: train has 3 class folders, image-folder has 2 classes; correct the directory, or data.classes of an image-folder");
 }

@@ -65,7 +65,9 @@ fn names_of_a_record_lead_nowhere_else() {
     let plan = place.path("run/run.json");
     let [record, manifest] = [&path, &plan].map(|path| {
         let text = std::fs::read_to_string(path).expect("a file");
-        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+        let mut json = serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+        json.as_object_mut().expect("an object").remove("digest");
+        json
     });
     for part in ["data", "optimizer"] {
         let reason = || predicate::str::contains("does not consist of letters, digits, - and _");
