@@ -236,8 +236,8 @@ impl<'a> Unpickler<'a> {
             let operation = self.take(1)?.start;
             match self.bytes[operation] {
                 b'.' => return self.pop(),
-                0x80 => drop(self.take(1)?),
-                0x95 => drop(self.take(8)?),
+                0x80 => self.take(1).map(|_| ())?,
+                0x95 => self.take(8).map(|_| ())?,
                 b'(' => self.marks.push(self.stack.len()),
                 b'0' => drop(self.pop()?),
                 b'}' => self.push(Value::Dict(Vec::new()))?,

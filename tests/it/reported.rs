@@ -162,8 +162,7 @@ fn large_seeds_stay_exact_everywhere() {
         .expect("rows")
         .map(|row| {
             let row = row.expect("a row");
-            let seed = row.get_column_iter().find(|(name, _)| *name == "seed").expect("a seed").1.to_string();
-            seed
+            row.get_column_iter().filter(|(name, _)| *name == "seed").map(|(_, seed)| seed.to_string()).collect()
         })
         .collect();
     assert_eq!(seeds, SEEDS.map(|seed| seed.to_string()));
@@ -404,7 +403,8 @@ fn edited_records_are_not_believed() {
     assert_eq!(code, Some(3));
     assert!(stderr.contains("it was changed after it was written"), "{stderr}");
     // Without one: older records have none.
-    let changes: [(&str, fn(&mut Value)); 7] = [
+    type Change = (&'static str, fn(&mut Value));
+    let changes: [Change; 7] = [
         ("fraction", |r| r["measures"]["test_accuracy_last"] = 2.5.into()),
         ("fraction", |r| r["measures"]["epochs"][0]["test_accuracy"] = (-0.1).into()),
         ("time or FLOPs", |r| r["measures"]["train_seconds"] = (-1.0).into()),
@@ -484,4 +484,33 @@ fn a_limit_on_files_is_reported() {
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("free some space and rerun the same command"), "{stderr}");
+}
+
+/// Theoretical FLOPs follow the masks that were used: from the first step on with implicit perturbation, whose mask is chosen before it;
+/// from the second with explicit perturbation.
+#[test]
+fn theoretical_flops_follow_the_masks() {
+    let grid = |perturbation: &str| {
+        format!(
+            "[[base.grid]]\noptimizer = \"ssam\"\nmask = \"random\"\npattern = \"tensor\"\nrefresh = \"static\"\n\
+             rho = 0.05\nsparsity = 0.7\nperturbation = \"{perturbation}\"\n"
+        )
+    };
+    for (perturbation, first) in [("implicit", 1.0), ("explicit", 0.0)] {
+        let place = place_with(|suite| suite + &grid(perturbation));
+        place
+            .sharpbench("suite tiny.toml --filter optimizer=ssam,seed=1 --data stand-in --quiet --out run")
+            .assert()
+            .success();
+        let measures = json(&std::fs::read(place.a_record("run")).expect("a record"))["measures"].clone();
+        let number = |key: &str| measures[key].as_f64().expect("a number");
+        let live = measures["mask_refreshes"][0]["live_fraction"].as_f64().expect("a fraction");
+        assert_eq!(measures["mask_refreshes"].as_array().map(Vec::len), Some(1));
+        assert!(live > 0.0 && (live - 0.3).abs() > 1e-3, "whole tensors do not hold exactly .3 of the weights: {live}");
+        let steps = number("steps");
+        let density = live * (steps - 1.0 + first) / steps;
+        let expected = (5.0 + density) / 6.0;
+        let found = number("flops_theoretical") / number("flops_nominal");
+        assert!((found - expected).abs() < 1e-9, "{perturbation}: {found}, {expected}");
+    }
 }
