@@ -234,6 +234,13 @@ pub fn cifar(bytes: &[u8]) {
     load(folder.path(), "cifar100", [Some(1), Some(1), None, None]);
 }
 
+/// A file of CIFAR-100's Python version.
+pub fn pickle(bytes: &[u8]) {
+    let folder = folder();
+    write(folder.path(), &[("train", bytes), ("test", bytes)]);
+    load(folder.path(), "cifar100", [Some(1), Some(1), None, None]);
+}
+
 /// Panics of the parquet crate are caught by the program; a fuzzer would end at them.
 static QUIET: Once = Once::new();
 

@@ -19,6 +19,8 @@ pub(super) struct Live<'r> {
     folder: &'r RunFolder,
     manifest: &'r RunManifest,
     records: Vec<Record>,
+    /// What the page says, once it has been written.
+    report: Option<Report>,
     /// When the page may be written again.
     due: Instant,
 }
@@ -29,7 +31,7 @@ impl<'r> Live<'r> {
     /// # Errors
     /// When its records cannot be read.
     pub(super) fn new(folder: &'r RunFolder, manifest: &'r RunManifest) -> Result<Self> {
-        Ok(Self { folder, manifest, records: folder.scan()?.records, due: Instant::now() })
+        Ok(Self { folder, manifest, records: folder.scan()?.records, report: None, due: Instant::now() })
     }
 
     /// Names of the run's cells by id.
@@ -42,53 +44,51 @@ impl<'r> Live<'r> {
         self.folder.path().join(format!("report-{}.{}", stem(self.manifest), HTML.extension))
     }
 
-    /// Adds a record and writes the page; where cells take less time than the page, not for each of them.
+    /// Adds a record and writes the page; where cells take less time than the page, not for each of them. Returns whether it was
+    /// written.
     ///
     /// # Errors
     /// When the page cannot be written.
-    pub(super) fn add(&mut self, record: Record) -> Result<()> {
+    pub(super) fn add(&mut self, record: Record) -> Result<bool> {
         self.records.push(record);
         let start = Instant::now();
         if start < self.due {
-            return Ok(());
+            return Ok(false);
         }
         self.write()?;
         self.due = Instant::now() + SHARE * start.elapsed();
-        Ok(())
+        Ok(true)
     }
 
     /// Adds the record of a cell that another process has trained.
     ///
     /// # Errors
     /// When it cannot be read, or the page cannot be written.
-    pub(super) fn add_of(&mut self, cell: &Cell) -> Result<()> {
-        self.folder.record(cell)?.map_or(Ok(()), |record| self.add(record))
+    pub(super) fn add_of(&mut self, cell: &Cell) -> Result<bool> {
+        self.folder.record(cell)?.map_or(Ok(false), |record| self.add(record))
     }
 
     /// Writes the page.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn write(&self) -> Result<()> {
+    pub(super) fn write(&mut self) -> Result<()> {
         let records = Report::of_plan(self.manifest, &self.records);
-        let contents = self.report().render(&HTML, Layout::default(), &records)?;
+        let report = Report::new(self.manifest, &self.records, &Options::default());
+        let contents = report.render(&HTML, Layout::default(), &records)?;
+        self.report = Some(report);
         self.folder.write_report(&format!("{}.{}", stem(self.manifest), HTML.extension), contents)
     }
 
-    /// The mean accuracy of each setting over its finished seeds, the best first; empty without any.
+    /// The mean accuracy of each setting over its finished seeds when the page was written, the best first; empty without any.
     pub(super) fn standings(&self) -> String {
-        let report = self.report();
-        let mut rows: Vec<_> =
-            report.rows.iter().filter_map(|row| Some((&row.name, row.test_accuracy_last?))).collect();
+        let rows = self.report.iter().flat_map(|report| &report.rows);
+        let mut rows: Vec<_> = rows.filter_map(|row| Some((&row.name, row.test_accuracy_last?))).collect();
         rows.sort_by(|(_, a), (_, b)| b.mean.total_cmp(&a.mean));
         let row = |(name, accuracy): &(&String, Summary)| {
             let seeds = if accuracy.n > 1 { format!(" ({} seeds)", accuracy.n) } else { String::new() };
             format!("{name} {:.1}%{seeds}", 100.0 * accuracy.mean)
         };
         rows.iter().map(row).collect::<Vec<_>>().join(", ")
-    }
-
-    fn report(&self) -> Report {
-        Report::new(self.manifest, &self.records, &Options::default())
     }
 }

@@ -151,7 +151,6 @@ fn set_threads(asked: Option<usize>) -> Result<Option<usize>> {
     if asked == Some(0) {
         return Err(Error::Usage("--threads 0 cannot compute anything; use at least 1".into()));
     }
-    let cpus = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
     let variable = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
     let (what, wanted) = match (asked, variable) {
         (Some(n), _) => ("--threads", n),
@@ -159,11 +158,19 @@ fn set_threads(asked: Option<usize>) -> Result<Option<usize>> {
         // One for each CPU.
         (None, _) => return Ok(None),
     };
+    let threads = at_most_cpus(what, wanted);
+    start_threads(threads)?;
+    Ok(asked.map(|_| threads))
+}
+
+/// A number of threads or processes that is asked for, or that of the CPUs of this process if it is smaller: more would only wait
+/// for each other.
+fn at_most_cpus(what: &str, wanted: usize) -> usize {
+    let cpus = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
     if wanted > cpus {
-        tell(&format!("warning: {what} {wanted} is more than the {cpus} CPUs of this process; {cpus} threads compute"));
+        tell(&format!("warning: {what} {wanted} is more than the {cpus} CPUs of this process; {cpus} is used"));
     }
-    start_threads(wanted.min(cpus))?;
-    Ok(asked.map(|n| n.min(cpus)))
+    wanted.min(cpus)
 }
 
 /// Starts so many threads.

@@ -124,11 +124,12 @@ impl<'r> Progress<'r> {
     }
 
     /// Writes the page and tells how the settings stand. A page that cannot be written stops no training.
-    fn publish(&mut self, add: impl FnOnce(&mut Live<'r>) -> Result<()>) {
-        if let Err(e) = add(&mut self.live) {
-            self.line(&format!("warning: the page is not up to date: {e}"));
+    fn publish(&mut self, add: impl FnOnce(&mut Live<'r>) -> Result<bool>) {
+        match add(&mut self.live) {
+            Ok(true) => self.tell_standings(),
+            Ok(false) => {}
+            Err(e) => self.line(&format!("warning: the page is not up to date: {e}")),
         }
-        self.tell_standings();
     }
 
     fn tell_standings(&mut self) {

@@ -119,6 +119,8 @@ struct Resolved {
     device: RunDevice,
     /// Threads of each cell, if they were asked for.
     threads: Option<usize>,
+    /// Cells at once.
+    jobs: usize,
     data: DataSpec,
     /// All cells of the profile, on that data.
     plan: Plan,
@@ -126,19 +128,21 @@ struct Resolved {
 
 fn resolve(args: &Args, registry: &Registry) -> Result<Resolved> {
     let threads = super::set_threads(args.threads)?;
+    let jobs = super::at_most_cpus("--jobs", args.jobs);
     let device = RunDevice::open(args.device, args.cluster.executor == Executor::Local)?;
     let suite = Suite::read(&args.suite)?.with(registry);
     let data = suite.data(&args.profile)?;
     let plan = suite.plan(&args.profile, &data.name)?;
     // A filter that nothing passes is refused before any data is fetched.
     args.filter.apply(&mut plan.clone())?;
-    Ok(Resolved { device, threads, data, plan })
+    Ok(Resolved { device, threads, jobs, data, plan })
 }
 
 /// A run in its folder.
 struct OpenRun {
     device: RunDevice,
     threads: Option<usize>,
+    jobs: usize,
     /// The cells that pass the filter, on the data that is used.
     plan: Plan,
     folder: RunFolder,
@@ -165,21 +169,21 @@ impl OpenRun {
 }
 
 fn open(args: &Args, resolved: Resolved, data: &data::Provenance) -> Result<OpenRun> {
-    let Resolved { device, threads, data: wanted, plan: profile } = resolved;
+    let Resolved { device, threads, jobs, data: wanted, plan: profile } = resolved;
     let profile = profile.on(&data.name)?;
     let mut plan = profile.clone();
     args.filter.apply(&mut plan)?;
     let folder = RunFolder::at(args.out.clone().unwrap_or_else(|| default_folder(&plan, &data.name)));
     let manifest = RunManifest::new(profile, data, data.name != wanted.name);
     if args.cluster.is_dry() {
-        return Ok(OpenRun { device, threads, plan, folder, manifest, _working: None });
+        return Ok(OpenRun { device, threads, jobs, plan, folder, manifest, _working: None });
     }
     if args.fresh {
         super::slurm::refuse_busy(&folder)?;
     }
     let working = folder.claim(args.fresh)?;
     let manifest = folder.open(&manifest, &plan.cells)?;
-    Ok(OpenRun { device, threads, plan, folder, manifest, _working: Some(working) })
+    Ok(OpenRun { device, threads, jobs, plan, folder, manifest, _working: Some(working) })
 }
 
 /// Trains the cells without a record on this machine.
@@ -192,16 +196,16 @@ fn train(args: &Args, registry: &Registry, run: &OpenRun, data: DataSet) -> Resu
         run.plan.cells.len(),
         data.provenance.name,
         data.provenance.source,
-        if args.jobs > 1 { format!("{} at once", args.jobs) } else { run.device.describe() },
+        if run.jobs > 1 { format!("{} at once", run.jobs) } else { run.device.describe() },
         run.folder.path().display()
     ));
     let stop = Stop::on_signals()?;
-    let ended = if args.jobs > 1 {
+    let ended = if run.jobs > 1 {
         // The children read their own.
         drop(data);
         let work = Jobs {
             selection: run.selection(),
-            jobs: args.jobs,
+            jobs: run.jobs,
             threads: run.threads,
             max_memory: args.max_memory.map(|size| size.as_u64()),
             arguments: run.opening(args).arguments(),

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 #[serde(deny_unknown_fields, default)]
 struct GateFile {
     exact: ExactFile,
-    accuracy: NoisyFile,
+    accuracy: AccuracyFile,
     time: NoisyFile,
 }
 
@@ -18,6 +18,15 @@ struct GateFile {
 struct ExactFile {
     fingerprint: Option<bool>,
     counts: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AccuracyFile {
+    judge: Option<bool>,
+    margin: Option<f64>,
+    level: Option<f64>,
+    floor: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,6 +46,8 @@ pub struct Gate {
     pub counts: bool,
     /// Rule for accuracies; the margin is a fraction.
     pub accuracy: Option<Rule>,
+    /// Fraction of the baseline's mean accuracy over all settings that the run's must reach, whatever the noise.
+    pub floor: f64,
     /// Rule for step times; the margin is relative to the baseline.
     pub time: Option<Rule>,
 }
@@ -54,12 +65,13 @@ pub struct Rule {
 const HUNDRED: f64 = 100.0;
 
 impl Default for Gate {
-    /// Judges everything, with margins of .5 points and 15%, at level .05.
+    /// Judges everything, with margins of .5 points and 15%, at level .05, and a floor of half the accuracy.
     fn default() -> Self {
         Self {
             fingerprint: true,
             counts: true,
             accuracy: Some(Rule { margin: 0.005, level: 0.05 }),
+            floor: 0.5,
             time: Some(Rule { margin: 0.15, level: 0.05 }),
         }
     }
@@ -77,9 +89,24 @@ impl Gate {
         Ok(Self {
             fingerprint: file.exact.fingerprint.unwrap_or(gate.fingerprint),
             counts: file.exact.counts.unwrap_or(gate.counts),
-            accuracy: file.accuracy.rule("accuracy", gate.accuracy).map_err(wrong)?,
+            floor: file.accuracy.floor(gate.floor).map_err(wrong)?,
+            accuracy: file.accuracy.noisy().rule("accuracy", gate.accuracy).map_err(wrong)?,
             time: file.time.rule("time", gate.time).map_err(wrong)?,
         })
+    }
+}
+
+impl AccuracyFile {
+    fn noisy(&self) -> NoisyFile {
+        NoisyFile { judge: self.judge, margin: self.margin, level: self.level }
+    }
+
+    fn floor(&self, default: f64) -> std::result::Result<f64, String> {
+        let floor = self.floor.map_or(default, |floor| floor / HUNDRED);
+        if (0.0..=1.0).contains(&floor) {
+            return Ok(floor);
+        }
+        Err(format!("accuracy.floor = {} must lie between 0 and 100", floor * HUNDRED))
     }
 }
 

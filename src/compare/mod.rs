@@ -85,6 +85,8 @@ pub struct RunComparison {
     pub notes: Vec<String>,
     /// Verdicts by setting, in the plan's order, followed by settings found only in the baseline.
     pub settings: Vec<SettingVerdict>,
+    /// Accuracies of all settings together, if two or more cells have changed.
+    pub all_accuracies: Option<Check>,
     /// Step times of all settings together, whose many cells are more conclusive than those of one
     /// setting, if times are judged.
     pub all_times: Option<Check>,
@@ -153,11 +155,17 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
         let accuracy = gate.accuracy.is_some() && verdicts::results_differ(&pairs);
         usize::from(accuracy) + usize::from(times.is_some() && !pairs.is_empty())
     };
-    let tests = groups.iter().map(noisy).sum::<usize>() + usize::from(times.is_some());
+    let changes: Vec<Vec<f64>> = groups.iter().map(verdicts::accuracy_changes).collect();
+    let spreads = verdicts::spreads(&changes);
+    let tests = groups.iter().map(noisy).sum::<usize>()
+        + usize::from(times.is_some())
+        + usize::from(gate.accuracy.is_some() && changes.iter().any(|of| !of.is_empty()));
     let Names { names, .. } = Names::new(groups.iter().map(|group| &group.setting));
-    let settings = groups.iter().zip(names);
-    let settings: Vec<SettingVerdict> =
-        settings.filter_map(|(group, name)| verdicts::setting((group, name), gate, alike, tests)).collect();
+    let settings = groups.iter().zip(names).zip(&spreads);
+    let settings: Vec<SettingVerdict> = settings
+        .filter_map(|((group, name), spread)| verdicts::setting((group, name, *spread), gate, alike, tests))
+        .collect();
+    let all_accuracies = gate.accuracy.and_then(|rule| verdicts::all_accuracies(&groups, (rule, gate.floor), tests));
     let all_times = times.and_then(|rule| verdicts::all_times([baseline, run], rule, tests));
     let mut notes = Vec::new();
     let unrecorded = old.cells.len() - baseline.records.len();
@@ -170,6 +178,21 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     if old.cells.is_empty() {
         notes.push("the baseline plans no cell, so nothing is compared; make a new baseline".into());
     }
+    let losses = groups.iter().zip(&changes).zip(&spreads).filter(|((_, changes), _)| !changes.is_empty());
+    let losses = losses.filter_map(|((group, changes), spread)| {
+        let step = 1.0 / group.setting.data.test.max(1) as f64;
+        verdicts::smallest_loss((*spread)?, changes.len(), step, gate.accuracy?, tests)
+    });
+    if let Some(loss) = losses.reduce(f64::max) {
+        notes.push(if loss < 1.0 {
+            format!(
+                "a loss of accuracy of more than {:.1} points in one setting would be called a regression",
+                100.0 * loss
+            )
+        } else {
+            "too few cells have changed for a loss of accuracy in one setting to be called a regression".into()
+        });
+    }
     if !alike.data {
         notes.push("different data: weights and mask choices are not compared".into());
     }
@@ -181,7 +204,8 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
                 .into(),
         );
     }
-    let judged = settings.iter().map(|s| s.verdict).chain(all_times.as_ref().map(|c| c.verdict));
+    let together = [&all_accuracies, &all_times].into_iter().flatten().map(|check| check.verdict);
+    let judged = settings.iter().map(|s| s.verdict).chain(together);
     let verdict = judged.chain(old.cells.is_empty().then_some(Verdict::Missing)).max();
     Ok(RunComparison {
         suite: new.suite.clone(),
@@ -191,6 +215,7 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
         same_machine,
         notes,
         settings,
+        all_accuracies,
         all_times,
     })
 }

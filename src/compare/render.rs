@@ -57,11 +57,11 @@ fn sentence(check: &Check) -> String {
     format!("{what} {}:{figures}{change}", verdict.word()).replace(":,", ":")
 }
 
-/// All settings, plus one entry for all of them together, if any.
+/// All settings, plus entries for all of them together, if any.
 fn cases(c: &RunComparison) -> Vec<SettingVerdict> {
-    let all = c.all_times.iter().map(|check| SettingVerdict {
-        setting: "all settings".into(),
-        name: "all settings".into(),
+    let all = c.all_accuracies.iter().chain(&c.all_times).map(|check| SettingVerdict {
+        setting: check.what.clone(),
+        name: check.what.clone(),
         verdict: check.verdict,
         cells: 0,
         same_bits: false,
@@ -90,7 +90,7 @@ fn rows(c: &RunComparison) -> Vec<Vec<String>> {
             rows.push(row.into_iter().cloned().chain([check.verdict.word().to_string()]).collect());
         }
     }
-    if let Some(check) = &c.all_times {
+    for check in c.all_accuracies.iter().chain(&c.all_times) {
         let row = ["", "", &check.what, &check.baseline, &check.run, &check.change, check.verdict.word()];
         rows.push(row.map(str::to_string).to_vec());
     }

@@ -11,10 +11,52 @@ pub(super) fn machines(records: &[&Record]) -> BTreeSet<String> {
     records.iter().map(|r| r.provenance.machine_type()).collect()
 }
 
+/// How much a cell's accuracy changes by chance, from one training to another one that differs in its last bits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Spread {
+    deviation: f64,
+    freedom: f64,
+}
+
+/// Degrees of freedom from which on the deviations within settings say enough.
+const ENOUGH: f64 = 4.0;
+
+/// The spread for each setting, given the changes of its cells (none where bits are the same): that of the changes around their
+/// settings' means, over all settings. With too few seeds for that, a setting's own changes say nothing of their spread; then it is
+/// that of the other settings' changes around 0, which other settings' real changes can only widen.
+pub(super) fn spreads(changes: &[Vec<f64>]) -> Vec<Option<Spread>> {
+    let squares = |values: &[f64], around: f64| values.iter().map(|v| (v - around).powi(2)).sum::<f64>();
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let freedom = changes.iter().map(|c| c.len().saturating_sub(1)).sum::<usize>() as f64;
+    let within: f64 = changes.iter().map(|c| squares(c, mean(c))).sum();
+    let (all, count) =
+        (changes.iter().map(|c| squares(c, 0.0)).sum::<f64>(), changes.iter().map(Vec::len).sum::<usize>());
+    let of = |own: &Vec<f64>| {
+        let (squares, freedom) =
+            if freedom >= ENOUGH { (within, freedom) } else { (all - squares(own, 0.0), (count - own.len()) as f64) };
+        (freedom >= 1.0).then(|| Spread { deviation: (squares.max(0.0) / freedom).sqrt(), freedom })
+    };
+    changes.iter().map(of).collect()
+}
+
+/// Changes of accuracy of a setting's cells, paired by seed; none where bits are the same.
+pub(super) fn accuracy_changes(group: &SettingGroup<'_, 2>) -> Vec<f64> {
+    let pairs = pairs(group);
+    if !results_differ(&pairs) {
+        return Vec::new();
+    }
+    let change = |[was, is]: &[&Record; 2]| {
+        let completed = [was, is].iter().all(|r| r.status == Status::Completed);
+        completed.then_some(())?;
+        Some(is.measures.test_accuracy_last? - was.measures.test_accuracy_last?)
+    };
+    pairs.iter().filter_map(change).collect()
+}
+
 /// Verdict on a setting in the run and the baseline; `None` if neither has or plans a cell of it.
 /// Its noisy figures are corrected for `tests` tests in total.
 pub(super) fn setting(
-    (group, name): (&SettingGroup<'_, 2>, String),
+    (group, name, spread): (&SettingGroup<'_, 2>, String, Option<Spread>),
     gate: &Gate,
     alike: Alike,
     tests: usize,
@@ -41,7 +83,7 @@ pub(super) fn setting(
     }
     let differ = results_differ(&pairs);
     if differ && let Some(rule) = gate.accuracy {
-        checks.extend(accuracy([old, new], rule, tests));
+        checks.extend(accuracy([old, new], spread, rule, tests));
     }
     if alike.machine
         && let Some(rule) = gate.time
@@ -134,10 +176,15 @@ fn by_seed(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> BySee
     completed.filter_map(|r| Some((r.cell.seed, value(r)?))).collect()
 }
 
-/// The run's figure minus the baseline's: paired by seed, or for two samples if fewer than two
-/// seeds are common.
-fn difference([old, new]: [&BySeed; 2]) -> Option<(Difference, usize)> {
+/// The run's figure minus the baseline's: paired by seed, with the spread that settings share or else its own; or for two samples
+/// if fewer than two seeds are common.
+fn difference([old, new]: [&BySeed; 2], spread: Option<Spread>) -> Option<(Difference, usize)> {
     let pairs: Vec<f64> = paired(new, old).iter().map(|[is, was]| is - was).collect();
+    if let Some(Spread { deviation, freedom }) = spread.filter(|_| !pairs.is_empty()) {
+        let n = pairs.len();
+        let mean = pairs.iter().sum::<f64>() / n as f64;
+        return Some((Difference { mean, standard_error: deviation / (n as f64).sqrt(), freedom }, n));
+    }
     if pairs.len() > 1 {
         return Some((summary(&pairs).as_ref().and_then(Difference::paired)?, pairs.len()));
     }
@@ -162,23 +209,64 @@ fn judge(difference: &Difference, [low, high]: [f64; 2], level: f64, tests: usiz
     Some((verdict, interval))
 }
 
-fn accuracy(sides: [&[&Record]; 2], rule: Rule, tests: usize) -> Option<Check> {
+/// Check of the accuracies of all settings together, over all cells that changed; `None` without one.
+pub(super) fn all_accuracies(
+    groups: &[SettingGroup<'_, 2>],
+    (rule, floor): (Rule, f64),
+    tests: usize,
+) -> Option<Check> {
+    let changes: Vec<f64> = groups.iter().flat_map(accuracy_changes).collect();
+    let change = summary(&changes)?.mean;
+    let old: Vec<&Record> =
+        groups.iter().filter(|g| !accuracy_changes(g).is_empty()).flat_map(pairs).map(|p| p[0]).collect();
+    let before =
+        summary(&by_seed(&old, |r| r.measures.test_accuracy_last).iter().map(|(_, a)| *a).collect::<Vec<_>>())?.mean;
+    let step = groups.iter().map(|g| 1.0 / g.setting.data.test.max(1) as f64).fold(0.0, f64::max);
+    let found = summary(&changes).as_ref().and_then(Difference::paired).map(|d| d.in_steps_of(step, changes.len()));
+    let judged = found.and_then(|found| judge(&found, [-rule.margin, rule.margin], rule.level, tests));
+    let (verdict, text) = match judged {
+        Some((verdict, interval)) => (verdict, points(change, interval, changes.len())),
+        None => (Verdict::Undecided, "a single cell: no interval".into()),
+    };
+    // Too few cells for an interval are enough to see that a network no longer learns.
+    let verdict = if before > 0.0 && before + change < floor * before { Verdict::Regressed } else { verdict };
+    let percent = |accuracy: f64| format!("{:.2}%", 100.0 * accuracy);
+    Some(Check {
+        what: "accuracy of all settings together".into(),
+        verdict,
+        baseline: percent(before),
+        run: percent(before + change),
+        change: text,
+    })
+}
+
+/// A change of accuracy in points; what rounds to 0 has the sign +.
+fn points(mean: f64, interval: Interval, n: usize) -> String {
+    let [mean, low, high] = [mean, interval.low, interval.high].map(|change| (1e4 * change).round() / 100.0 + 0.0);
+    format!("{mean:+.2} points [{low:+.2}, {high:+.2}], n = {n}")
+}
+
+/// Loss of accuracy that would be called a regression, as a fraction, in a setting with so many cells.
+pub(super) fn smallest_loss(spread: Spread, n: usize, step: f64, rule: Rule, tests: usize) -> Option<f64> {
+    let standard_error = spread.deviation / (n as f64).sqrt();
+    let none = Difference { mean: 0.0, standard_error, freedom: spread.freedom }.in_steps_of(step, n);
+    Some(rule.margin - none.interval(1.0 - 2.0 * rule.level / tests.max(1) as f64)?.low)
+}
+
+fn accuracy(sides: [&[&Record]; 2], spread: Option<Spread>, rule: Rule, tests: usize) -> Option<Check> {
     let what = "accuracy";
     let [old, new] = sides.map(|records| by_seed(records, |r| r.measures.test_accuracy_last));
     let percent = |accuracy: f64| format!("{:.2}%", 100.0 * accuracy);
     let mean = |side: &BySeed| summary(&side.iter().map(|(_, v)| *v).collect::<Vec<_>>()).map(|s| percent(s.mean));
     let (baseline, run) = (mean(&old)?, mean(&new)?);
-    let Some((found, n)) = difference([&old, &new]) else {
+    let Some((found, n)) = difference([&old, &new], spread) else {
         let change = "fewer than two seeds: no interval".into();
         return Some(Check { what: what.into(), verdict: Verdict::Undecided, baseline, run, change });
     };
     // Accuracy step of a single test sample.
     let step = sides[0].iter().map(|r| 1.0 / r.cell.data.test.max(1) as f64).fold(0.0, f64::max);
     let (verdict, interval) = judge(&found.in_steps_of(step, n), [-rule.margin, rule.margin], rule.level, tests)?;
-    // What rounds to 0 has the sign +.
-    let [points, low, high] =
-        [found.mean, interval.low, interval.high].map(|change| (1e4 * change).round() / 100.0 + 0.0);
-    let change = format!("{points:+.2} points [{low:+.2}, {high:+.2}], n = {n}");
+    let change = points(found.mean, interval, n);
     Some(Check { what: what.into(), verdict, baseline, run, change })
 }
 

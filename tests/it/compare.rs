@@ -140,3 +140,38 @@ fn gaps_and_differences_of_kind_are_told() {
     assert!(refused(COMPARE).contains("--allow machine"));
     place.sharpbench(&format!("{COMPARE} --allow machine")).assert().success();
 }
+
+/// Every committed baseline is a gate: networks that no longer learn do not pass it, on another type of machine either.
+#[test]
+fn accuracies_of_zero_pass_no_committed_baseline() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let baselines = std::fs::read_dir(root.join("reports/baseline")).expect("baselines");
+    let mut judged = 0;
+    for baseline in baselines.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir()) {
+        let place = Place::new();
+        std::fs::create_dir_all(place.path("run/cells")).expect("a folder");
+        std::fs::copy(baseline.join("run.json"), place.path("run/run.json")).expect("copied");
+        let mut learned = false;
+        for record in std::fs::read_dir(baseline.join("cells")).expect("records") {
+            let record = record.expect("an entry");
+            let path = place.path("run/cells").join(record.file_name());
+            std::fs::copy(record.path(), &path).expect("copied");
+            edit(&path, |record| {
+                learned |= record["measures"]["test_accuracy_last"].as_f64().is_some_and(|accuracy| accuracy > 0.0);
+                record["measures"]["test_accuracy_last"] = 0.0.into();
+                record["measures"]["fingerprint"] = "0".repeat(64).into();
+                record["provenance"]["machine"]["cpu"] = "another".into();
+            });
+        }
+        let gate = root.join("ci/gate.toml");
+        let compare = format!("compare {} run --gate {} --allow machine", baseline.display(), gate.display());
+        if learned {
+            judged += 1;
+            place.sharpbench(&compare).assert().code(1);
+        } else {
+            // The quadratic has no classes to get right.
+            place.sharpbench(&compare).assert().success();
+        }
+    }
+    assert!(judged >= 8, "{judged}");
+}

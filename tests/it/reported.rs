@@ -295,11 +295,13 @@ fn more_threads_than_cpus_are_not_started() {
     for (what, mut command) in [
         ("--threads", place.sharpbench(&format!("suite tiny.toml {ONE} --out a --threads 5000"))),
         ("RAYON_NUM_THREADS", place.sharpbench(&format!("suite tiny.toml {ONE} --out b"))),
+        ("--jobs", place.sharpbench("suite tiny.toml --data stand-in --out c --jobs 300")),
     ] {
         command.env("RAYON_NUM_THREADS", "9999").timeout(Duration::from_secs(60));
-        command.assert().success().stderr(
-            predicate::str::contains(format!("warning: {what} ")).and(predicate::str::contains("threads compute")),
-        );
+        command
+            .assert()
+            .success()
+            .stderr(predicate::str::contains(format!("warning: {what} ")).and(predicate::str::contains(" is used")));
     }
 }
 

@@ -63,4 +63,4 @@ macro_rules! replayed {
     };
 }
 
-replayed! { suite filter gate record plan idx cifar parquet photograph weights checkpoint parity squeue }
+replayed! { suite filter gate record plan idx cifar pickle parquet photograph weights checkpoint parity squeue }
