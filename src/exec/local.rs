@@ -116,7 +116,6 @@ impl<'a> Worker<'a> {
 /// # Errors
 /// When a record exists but cannot be read, or leftover files cannot be removed.
 pub(super) fn open_cells(selection: Selection<'_>) -> Result<Vec<&Cell>> {
-    selection.folder.remove_leftovers();
     let mut open = Vec::new();
     for cell in selection.cells {
         if selection.is_finished(cell)? {

@@ -4,10 +4,9 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::files::{refuse_other_than_file, remove, sync_folder, temporary, to_json, write};
-use super::layout::{CELLS, CHECKPOINTS, FAILED, MANIFEST, REPORT, SUBMISSIONS, Subfolder, TEMPORARY, WEIGHTS};
+use super::layout::{CELLS, CHECKPOINTS, FAILED, MANIFEST, REPORT, SUBMISSIONS, Subfolder, WEIGHTS};
 use super::parse::{LONGEST_RECORD, read_record};
 use super::{Failure, Record, RunManifest};
 use crate::bounded;
@@ -160,20 +159,6 @@ impl RunFolder {
             }
         }
         Ok(())
-    }
-
-    /// Removes temporary files that killed processes left long ago.
-    pub fn remove_leftovers(&self) {
-        const OLD: Duration = Duration::from_secs(24 * 3600);
-        for folder in [self.root.clone(), self.subfolder(&CELLS), self.subfolder(&CHECKPOINTS)] {
-            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-            let left = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY));
-            let age = |entry: &fs::DirEntry| entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-            // One that cannot be removed harms nothing.
-            left.filter(|entry| age(entry).is_some_and(|age| age > OLD)).for_each(|entry| {
-                fs::remove_file(entry.path()).ok();
-            });
-        }
     }
 
     /// Renames a cell's damaged record, so that the cell can be trained again. The caller must hold

@@ -352,7 +352,13 @@ impl Driver {
         assert!(text.contains("run.json: damaged") && text.contains("finished cells are kept"), "{text}");
         self.check();
         std::fs::remove_file(&path).expect("removed");
-        self.kill();
+        // The remedy: the plan is made anew.
+        let mut child = self.start("");
+        while !path.exists() && child.try_wait().expect("a status").is_none() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        child.kill().ok();
+        self.end(child, &[-9, 0]);
     }
 
     /// Files from the past and from the future, as after the clock was set; what a process left half-written is old, or is never.
