@@ -64,26 +64,32 @@ fn on_accuracy(report: &Report) -> Vec<String> {
     let Some(gain) = &sam.to_sgd else {
         return vec!["SGD and SAM have not finished a seed in common yet, so SAM's gain cannot be said.".into()];
     };
-    let mut sentences = vec![of_sam(gain)];
+    let mut sentences = vec![of_sam(gain, of_what(report))];
     sentences.extend(of_sparse(report));
     sentences.extend(sam.to_equal_flops.as_ref().map(at_equal_flops));
     sentences.extend(on_the_clock(report, sam));
     sentences
 }
 
-fn of_sam(gain: &Comparison) -> String {
+/// The SGD that SAM is compared with, in words.
+fn of_what(report: &Report) -> &'static str {
+    let is_first = report.references[0] == report.rows.iter().position(|row| row.setting.optimizer == "sgd");
+    if is_first { "SGD" } else { "SGD with the same settings" }
+}
+
+fn of_sam(gain: &Comparison, sgd: &str) -> String {
     let size = format!("{:.1} points", 100.0 * gain.mean.abs());
     match gain.interval {
         None => {
-            format!("On one seed SAM differs from SGD by {} points; one seed decides nothing.", points(gain.mean))
+            format!("On one seed SAM differs from {sgd} by {} points; one seed decides nothing.", points(gain.mean))
         }
-        Some(i) if i.low > 0.0 => format!("SAM gains {size} over SGD {}, {} seeds.", interval(i), gain.n),
+        Some(i) if i.low > 0.0 => format!("SAM gains {size} over {sgd} {}, {} seeds.", interval(i), gain.n),
         Some(i) if i.high < 0.0 => {
             let i = Interval { low: -i.high, high: -i.low };
-            format!("SAM loses {size} to SGD {}, {} seeds: sparse SAM has no gain to keep.", interval(i), gain.n)
+            format!("SAM loses {size} to {sgd} {}, {} seeds: sparse SAM has no gain to keep.", interval(i), gain.n)
         }
         Some(i) => format!(
-            "SAM shows no gain over SGD ({} points {}, {} seeds), so what sparse SAM keeps of it cannot be said.",
+            "SAM shows no gain over {sgd} ({} points {}, {} seeds), so what sparse SAM keeps of it cannot be said.",
             points(gain.mean),
             around(i),
             gain.n

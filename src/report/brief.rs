@@ -115,7 +115,12 @@ fn signs(report: &Report) -> String {
         ),
         (true, "step and FLOPs are multiples of SGD's"),
     ];
-    parts.into_iter().filter(|(is, _)| *is).map(|(_, text)| text).collect::<Vec<_>>().join("; ")
+    let mut parts: Vec<String> = parts.into_iter().filter(|(is, _)| *is).map(|(_, text)| text.to_string()).collect();
+    // The first row of SGD needs no word.
+    parts.extend(report.reference.as_ref().filter(|name| *name != "sgd").map(|name| {
+        format!("SGD in columns and sentences is {name}, which has SAM's settings but for its ascent step")
+    }));
+    parts.join("; ")
 }
 
 /// Seeds that completed, of those planned where they are fewer, and those that diverged.

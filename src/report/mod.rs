@@ -32,6 +32,7 @@ pub use html::HTML;
 pub use masks::MaskStatistics;
 pub use merge::{Merged, NamedRun, merge};
 pub use registry::EXPORTERS;
+use rows::Rows;
 use schemars::JsonSchema;
 use serde::Serialize;
 pub use setting::Setting;
@@ -81,6 +82,12 @@ pub struct Report {
     pub margin: f64,
     /// The test accuracy that trainings are timed to, as a fraction.
     pub target_accuracy: Option<f64>,
+    /// Name of the row that `SGD` means in differences and ratios: the SGD with SAM's settings but for its ascent step, or else the
+    /// first.
+    pub reference: Option<String>,
+    /// Places of the reference SGD and the reference SAM.
+    #[serde(skip)]
+    pub references: [Option<usize>; 2],
     /// What was trained.
     pub trained: Option<String>,
     /// The machine and the days (UTC).
@@ -306,7 +313,7 @@ impl Report {
     pub fn new(manifest: &RunManifest, records: &[Record], options: &Options) -> Self {
         let records = Self::of_plan(manifest, records);
         let groups = rows::groups(&manifest.cells, &records);
-        let (mut rows, target_accuracy) = rows::rows(&groups, options);
+        let Rows { mut rows, references, target } = rows::rows(&groups, options);
         let Names { names, shared, by_optimizer } = Names::new(groups.iter().map(|group| &group.setting));
         rows.iter_mut().zip(names).for_each(|(row, name)| row.name = name);
         let mut report = Self {
@@ -318,7 +325,9 @@ impl Report {
             cells_finished: records.len(),
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),
             margin: options.margin,
-            target_accuracy,
+            target_accuracy: target,
+            reference: references[0].map(|place| rows[place].name.clone()),
+            references,
             shared,
             by_optimizer,
             axes: axis_names(&manifest.cells),

@@ -20,11 +20,11 @@ const SAME_FLOPS: f64 = 0.05;
 
 /// What rows are compared with.
 struct References<'a> {
-    /// The plan's first SGD setting.
+    /// The SGD setting that has SAM's settings but for its ascent step; without one, the plan's first.
     sgd: Option<&'a Reference>,
     /// The plan's first SAM setting.
     sam: Option<&'a Reference>,
-    /// All other SGD settings that differ from the first in their epochs alone.
+    /// All SGD settings that differ from a shorter one in their epochs alone, those with the settings of `sgd` first.
     longer: Vec<&'a Reference>,
     /// The accuracy that trainings are timed to.
     target: Option<f64>,
@@ -41,18 +41,43 @@ pub(super) fn groups<'r>(plan: &'r [Cell], records: &[&'r Record]) -> Vec<Settin
     groups
 }
 
-/// One row per setting, in the plan's order; and the accuracy that trainings are timed to.
-pub(super) fn rows(groups: &[SettingGroup<'_, 1>], options: &Options) -> (Vec<Row>, Option<f64>) {
+/// Places of the rows that differences are to: SGD and SAM. SGD is the one with SAM's settings (learning rate, weight decay,
+/// epochs and so on) but for the ascent step, so that the difference is the ascent step's; without one, the plan's first.
+fn reference_places(groups: &[SettingGroup<'_, 1>]) -> [Option<usize>; 2] {
     let place = |name: &str| groups.iter().position(|g| g.setting.optimizer.name == name);
-    let places = ["sgd", "sam"].map(place);
+    let sam = place("sam");
+    let without_ascent = sam.map(|sam| {
+        let mut cell = groups[sam].setting.clone();
+        cell.optimizer.name = "sgd".into();
+        cell.optimizer.ascent = None;
+        cell
+    });
+    let same = without_ascent.and_then(|cell| groups.iter().position(|g| g.setting == cell));
+    [same.or_else(|| place("sgd")), sam]
+}
+
+/// Rows, and what they are compared with.
+pub(super) struct Rows {
+    /// One per setting, in the plan's order.
+    pub(super) rows: Vec<Row>,
+    /// Places of the reference SGD and the reference SAM.
+    pub(super) references: [Option<usize>; 2],
+    /// The accuracy that trainings are timed to.
+    pub(super) target: Option<f64>,
+}
+
+pub(super) fn rows(groups: &[SettingGroup<'_, 1>], options: &Options) -> Rows {
+    let places = reference_places(groups);
     let references: Vec<Reference> = groups.iter().enumerate().map(|(place, g)| Reference::new(g, place)).collect();
     let [sgd, sam] = places.map(|place| place.map(|place| &references[place]));
-    let longer = |r: &&Reference| {
-        sgd.is_some_and(|sgd| {
-            r.place != sgd.place && Cell { epochs: sgd.setting.epochs, ..r.setting.clone() } == sgd.setting
-        })
+    let as_long = |of: &Reference, as_: &Reference| Cell { epochs: as_.setting.epochs, ..of.setting.clone() };
+    let is_sgd = |r: &&Reference| r.setting.optimizer.name == "sgd";
+    let is_longer = |r: &&Reference| {
+        let mut others = references.iter().filter(is_sgd);
+        is_sgd(r) && others.any(|other| other.setting.epochs < r.setting.epochs && as_long(r, other) == other.setting)
     };
-    let longer = references.iter().filter(longer).collect();
+    let mut longer: Vec<&Reference> = references.iter().filter(is_longer).collect();
+    longer.sort_by_key(|r| sgd.is_none_or(|sgd| as_long(r, sgd) != sgd.setting));
     // Every seed of the reference reaches the worst one's last accuracy.
     let worst = sgd.iter().flat_map(|sgd| &sgd.accuracies).map(|(_, accuracy)| *accuracy).reduce(f64::min);
     let target = options.target.or(worst);
@@ -64,7 +89,7 @@ pub(super) fn rows(groups: &[SettingGroup<'_, 1>], options: &Options) -> (Vec<Ro
     let times = references.iter().flat_map(|r| &r.train_seconds);
     let one_machine = times.map(|((_, machine), _)| machine).collect::<HashSet<_>>().len() < 2;
     mark_fronts(&mut rows, one_machine);
-    (rows, target)
+    Rows { rows, references: places, target }
 }
 
 /// The places of the rows that a row is compared with: SGD, SAM, SGD of equal FLOPs.

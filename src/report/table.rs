@@ -186,7 +186,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| row.to_equal_flops.map(|c| difference(&c, DECIMALS) + &pairs(row, c.n)),
         explained: |_| {
-            "difference to the first SGD row's setting, trained for enough epochs to match the row's nominal FLOPs"
+            "difference to SGD trained for enough epochs to match the row's nominal FLOPs: with the settings of the reference SGD if there is such a row"
                 .into()
         },
     },
@@ -416,8 +416,8 @@ fn significant(value: f64) -> String {
 pub(super) fn notes(report: &Report) -> Vec<String> {
     let mut lines = report.notes.clone();
     lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
-    lines.push("vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has neither".into());
-    lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first SGD row, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
+    lines.push("vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its ascent step, or else the first) and to the first SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has neither".into());
+    lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the reference SGD, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
     lines.push(format!(
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, methods without a mask have their own units; executed: counted by the kernels, mask refreshes included",
         report.flops_theoretical_formula

@@ -122,17 +122,17 @@ fn terminal_table() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it
-      cannot be said.
+    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what
+      sparse SAM keeps of it cannot be said.
     At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
-    On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
+    On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
-    sgd                         2  53.0 ± 4.2                  -  -3.3 [-7.8, +1.2]     -   1.00
-    sgd wd .001                 2  54.1 ± 4.4  +1.1 [-3.4, +5.6]  -2.2 [-6.7, +2.3]  1.32   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +2.2 [-2.3, +6.7]  -1.1 [-5.6, +3.4]  1.64   2.00
-    sam                         2  56.3 ± 4.7  +3.3 [-1.2, +7.8]                  -  1.96   2.00
-    ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
+    sgd                         2  53.0 ± 4.2  -1.1 [-5.6, +3.4]  -3.3 [-7.8, +1.2]  0.77   1.00
+    sgd wd .001                 2  54.1 ± 4.4                  -  -2.2 [-6.7, +2.3]     -   1.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-3.4, +5.6]  -1.1 [-5.6, +3.4]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [-2.3, +6.7]                  -  1.46   2.00
+    ssam-f         1 (1 diverged)        54.0               +3.0               +1.0  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0,
@@ -140,7 +140,8 @@ fn terminal_table() {
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction;
-      step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
+      step and FLOPs are multiples of SGD's; SGD in columns and sentences is sgd wd .001, which has
+      SAM's settings but for its ascent step. Every column: --wide; what each means: --explain
     "#);
     assert_eq!(text(&report(), "table"), within(&report(), 100), "without a terminal as at 100");
 }
@@ -156,18 +157,18 @@ fn terminal_table_of_80_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse
-      SAM keeps of it cannot be said.
+    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2
+      seeds), so what sparse SAM keeps of it cannot be said.
     At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6,
       +3.4].
-    On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
+    On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD  step  FLOPs
-    sgd                         2  53.0 ± 4.2                  -     -   1.00
-    sgd wd .001                 2  54.1 ± 4.4  +1.1 [-3.4, +5.6]  1.32   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +2.2 [-2.3, +6.7]  1.64   2.00
-    sam                         2  56.3 ± 4.7  +3.3 [-1.2, +7.8]  1.96   2.00
-    ssam-f         1 (1 diverged)        54.0               +4.0  3.00   2.00
+    sgd                         2  53.0 ± 4.2  -1.1 [-5.6, +3.4]  0.77   1.00
+    sgd wd .001                 2  54.1 ± 4.4                  -     -   1.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-3.4, +5.6]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [-2.3, +6.7]  1.46   2.00
+    ssam-f         1 (1 diverged)        54.0               +3.0  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even
@@ -175,8 +176,9 @@ fn terminal_table_of_80_columns() {
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds; 95% interval in brackets, * differs at .05
-      after Holm's correction; step and FLOPs are multiples of SGD's. Every column:
-      --wide; what each means: --explain
+      after Holm's correction; step and FLOPs are multiples of SGD's; SGD in columns
+      and sentences is sgd wd .001, which has SAM's settings but for its ascent
+      step. Every column: --wide; what each means: --explain
     "#);
 }
 
@@ -189,16 +191,17 @@ fn terminal_table_of_120_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
+    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what sparse SAM keeps of it
+      cannot be said.
     At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
-    On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
+    On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
-    sgd                         2  53.0 ± 4.2                  -  -3.3 [-7.8, +1.2]     -   1.00
-    sgd wd .001                 2  54.1 ± 4.4  +1.1 [-3.4, +5.6]  -2.2 [-6.7, +2.3]  1.32   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +2.2 [-2.3, +6.7]  -1.1 [-5.6, +3.4]  1.64   2.00
-    sam                         2  56.3 ± 4.7  +3.3 [-1.2, +7.8]                  -  1.96   2.00
-    ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
+    sgd                         2  53.0 ± 4.2  -1.1 [-5.6, +3.4]  -3.3 [-7.8, +1.2]  0.77   1.00
+    sgd wd .001                 2  54.1 ± 4.4                  -  -2.2 [-6.7, +2.3]     -   1.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-3.4, +5.6]  -1.1 [-5.6, +3.4]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [-2.3, +6.7]                  -  1.46   2.00
+    ssam-f         1 (1 diverged)        54.0               +3.0               +1.0  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ;
@@ -206,7 +209,8 @@ fn terminal_table_of_120_columns() {
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are
-      multiples of SGD's. Every column: --wide; what each means: --explain
+      multiples of SGD's; SGD in columns and sentences is sgd wd .001, which has SAM's settings but for its ascent step.
+      Every column: --wide; what each means: --explain
     "#);
 }
 
@@ -219,22 +223,23 @@ fn terminal_table_of_200_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
+    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what sparse SAM keeps of it cannot be said.
     At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
-    On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
+    On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
-    sgd                         2  53.0 ± 4.2                  -  -3.3 [-7.8, +1.2]     -   1.00
-    sgd wd .001                 2  54.1 ± 4.4  +1.1 [-3.4, +5.6]  -2.2 [-6.7, +2.3]  1.32   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +2.2 [-2.3, +6.7]  -1.1 [-5.6, +3.4]  1.64   2.00
-    sam                         2  56.3 ± 4.7  +3.3 [-1.2, +7.8]                  -  1.96   2.00
-    ssam-f         1 (1 diverged)        54.0               +4.0               +1.0  3.00   2.00
+    sgd                         2  53.0 ± 4.2  -1.1 [-5.6, +3.4]  -3.3 [-7.8, +1.2]  0.77   1.00
+    sgd wd .001                 2  54.1 ± 4.4                  -  -2.2 [-6.7, +2.3]     -   1.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-3.4, +5.6]  -1.1 [-5.6, +3.4]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [-2.3, +6.7]                  -  1.46   2.00
+    ssam-f         1 (1 diverged)        54.0               +3.0               +1.0  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ; batch_norm = "freeze" updates once
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
-    ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
+    ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's; SGD in columns and sentences is sgd wd .001, which has SAM's
+      settings but for its ascent step. Every column: --wide; what each means: --explain
     "#);
 }
 
@@ -249,17 +254,17 @@ fn wide_table_with_explanations() {
       fisher_samples 128; fisher_mode clean; rho 0.05; norm full; perturbation explicit; rho_decay
       constant; batch_norm update; lr 0.05; momentum 0.9; nesterov false
 
-    SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it
-      cannot be said.
+    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what
+      sparse SAM keeps of it cannot be said.
     At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
-    On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
+    On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     optimizer  weight_decay  epochs               n    accuracy %        best %                vs SGD                vs SAM           ms/step          step/SGD         train/SGD       FLOPs/SGD  theory (b)/SGD   vs SGD, equal FLOPs        front
-    sgd        0.0005        2                    2  53.00 ± 4.24  54.00 ± 4.24                     -  -3.30 [-7.79, +1.19]  22.5 (10.0-35.0)                 -                 -  1.00/1.00/1.00               -                     -         time
-    sgd        0.001         2                    2  54.10 ± 4.38  55.10 ± 4.38  +1.10 [-3.39, +5.59]  -2.20 [-6.69, +2.29]  27.5 (15.0-40.0)  1.32 (1.14-1.50)  1.32 (1.14-1.50)  1.00/1.00/1.00               -                     -  time, FLOPs
-    sgd        0.0005        4                    2  55.20 ± 4.53  56.20 ± 4.53  +2.20 [-2.29, +6.69]  -1.10 [-5.59, +3.39]  32.5 (20.0-45.0)  1.64 (1.29-2.00)  1.64 (1.29-2.00)  2.00/2.00/2.00               -                     -         time
-    sam        0.001         2                    2  56.30 ± 4.67  57.30 ± 4.67  +3.30 [-1.19, +7.79]                     -  37.5 (25.0-50.0)  1.96 (1.43-2.50)  1.96 (1.43-2.50)  2.00/2.00/2.00               -  +1.10 [-3.39, +5.59]  time, FLOPs
-    ssam-f     0.001         2       1 (1 diverged)         54.00         55.00                 +4.00                 +1.00              30.0              3.00              3.00  2.00/2.00/2.00            2.00                 +2.00            -
+    sgd        0.0005        2                    2  53.00 ± 4.24  54.00 ± 4.24  -1.10 [-5.59, +3.39]  -3.30 [-7.79, +1.19]  22.5 (10.0-35.0)  0.77 (0.67-0.88)  0.77 (0.67-0.88)  1.00/1.00/1.00               -                     -         time
+    sgd        0.001         2                    2  54.10 ± 4.38  55.10 ± 4.38                     -  -2.20 [-6.69, +2.29]  27.5 (15.0-40.0)                 -                 -  1.00/1.00/1.00               -                     -  time, FLOPs
+    sgd        0.0005        4                    2  55.20 ± 4.53  56.20 ± 4.53  +1.10 [-3.39, +5.59]  -1.10 [-5.59, +3.39]  32.5 (20.0-45.0)  1.23 (1.12-1.33)  1.23 (1.12-1.33)  2.00/2.00/2.00               -                     -         time
+    sam        0.001         2                    2  56.30 ± 4.67  57.30 ± 4.67  +2.20 [-2.29, +6.69]                     -  37.5 (25.0-50.0)  1.46 (1.25-1.67)  1.46 (1.25-1.67)  2.00/2.00/2.00               -  +1.10 [-3.39, +5.59]  time, FLOPs
+    ssam-f     0.001         2       1 (1 diverged)         54.00         55.00                 +3.00                 +1.00              30.0              2.00              2.00  2.00/2.00/2.00            2.00                 +2.00            -
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0,
@@ -268,19 +273,20 @@ fn wide_table_with_explanations() {
     sharpbench 0.0.0 (no revision)
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best:
       of any epoch, chosen on the test set
-    vs SGD, vs SAM: difference in points to the first SGD and SAM row, paired by seed, mean [95%
-      interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons
-      of the table; one seed has neither
-    ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the first
-      SGD row, paired by seed, of the step and of the whole training (mask refreshes included,
+    vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its
+      ascent step, or else the first) and to the first SAM row, paired by seed, mean [95% interval by
+      Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table;
+      one seed has neither
+    ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the
+      reference SGD, paired by seed, of the step and of the whole training (mask refreshes included,
       evaluation not); median over seeds (range)
     FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = (5 + (1 - s)) / 3 x SGD
       per step: pass-1 dW scaled by mask density, methods without a mask have their own units; executed:
       counted by the kernels, mask refreshes included
     theory (b)/SGD: theoretical FLOPs by the other formula of the papers, (b): (4 + 2 (1 - s)) / 3 x SGD
       per step: pass-1 dW and dX scaled by mask density; FLOPs/SGD has (a)
-    vs SGD, equal FLOPs: difference to the first SGD row's setting, trained for enough epochs to match
-      the row's nominal FLOPs
+    vs SGD, equal FLOPs: difference to SGD trained for enough epochs to match the row's nominal FLOPs:
+      with the settings of the reference SGD if there is such a row
     front: no other row is at least as accurate in the mean and costs at most as much, in training time
       or in executed FLOPs
     "#);
@@ -308,23 +314,23 @@ fn markdown_table() {
 
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    - SAM shows no gain over SGD (+3.3 points [-1.2, +7.8], 2 seeds), so what sparse SAM keeps of it cannot be said.
+    - SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what sparse SAM keeps of it cannot be said.
     - At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
-    - On the clock a step of SAM takes 1.96 times SGD's, of sparse SAM 3.00 times.
+    - On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     | setting       |              n | accuracy % |            vs SGD |            vs SAM | step | FLOPs |
     |---------------|----------------|------------|-------------------|-------------------|------|-------|
-    | sgd           |              2 | 53.0 ± 4.2 |                 - | -3.3 [-7.8, +1.2] |    - |  1.00 |
-    | sgd wd .001   |              2 | 54.1 ± 4.4 | +1.1 [-3.4, +5.6] | -2.2 [-6.7, +2.3] | 1.32 |  1.00 |
-    | sgd 2x epochs |              2 | 55.2 ± 4.5 | +2.2 [-2.3, +6.7] | -1.1 [-5.6, +3.4] | 1.64 |  2.00 |
-    | sam           |              2 | 56.3 ± 4.7 | +3.3 [-1.2, +7.8] |                 - | 1.96 |  2.00 |
-    | ssam-f        | 1 (1 diverged) |       54.0 |              +4.0 |              +1.0 | 3.00 |  2.00 |
+    | sgd           |              2 | 53.0 ± 4.2 | -1.1 [-5.6, +3.4] | -3.3 [-7.8, +1.2] | 0.77 |  1.00 |
+    | sgd wd .001   |              2 | 54.1 ± 4.4 |                 - | -2.2 [-6.7, +2.3] |    - |  1.00 |
+    | sgd 2x epochs |              2 | 55.2 ± 4.5 | +1.1 [-3.4, +5.6] | -1.1 [-5.6, +3.4] | 1.23 |  2.00 |
+    | sam           |              2 | 56.3 ± 4.7 | +2.2 [-2.3, +6.7] |                 - | 1.46 |  2.00 |
+    | ssam-f        | 1 (1 diverged) |       54.0 |              +3.0 |              +1.0 | 2.00 |  2.00 |
 
     - part of the profile: 10 of its 18 cells were selected
     - SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ; batch_norm = "freeze" updates once
     - the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     - sharpbench 0.0.0 (no revision)
-    - ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's. Every column: --wide; what each means: --explain
+    - ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's; SGD in columns and sentences is sgd wd .001, which has SAM's settings but for its ascent step. Every column: --wide; what each means: --explain
     "#);
 }
 
@@ -346,7 +352,7 @@ fn the_answer_says_what_sparse_sam_keeps() {
         .collect();
     let report = Report::new(&manifest(&cells), &records, &Options::default());
     insta::assert_snapshot!(report.answer.join("\n"), @"
-    SAM gains 20.0 points over SGD [15.6, 24.5], 2 seeds.
+    SAM gains 20.0 points over SGD with the same settings [15.6, 24.5], 2 seeds.
     Of that gain, sparse SAM keeps: ssam-f 50% [27, 78].
     At equal FLOPs, SGD trained for longer differs from SAM by -20.0 points [-24.5, -15.6].
     On the clock a step of SAM takes 2.00 times SGD's, of sparse SAM 2.00 times.
@@ -365,7 +371,7 @@ fn the_answer_says_what_cannot_be_said() {
         let records: Vec<Record> = cells.iter().map(|cell| record(cell, Some(0.5), 0.01)).collect();
         Report::new(&manifest(&cells), &records, &options).answer[0].clone()
     };
-    insta::assert_snapshot!(answer(|cell| cell.seed == 4321), @"On one seed SAM differs from SGD by +0.0 points; one seed decides nothing.");
+    insta::assert_snapshot!(answer(|cell| cell.seed == 4321), @"On one seed SAM differs from SGD with the same settings by +0.0 points; one seed decides nothing.");
     insta::assert_snapshot!(answer(|cell| cell.optimizer.name == "sgd"), @"There is no row of both SGD and SAM, so SAM's gain cannot be said.");
 }
 
@@ -418,13 +424,37 @@ fn json_has_the_documented_keys() {
 #[test]
 fn differences_are_paired_by_seed_and_references_have_none() {
     let report = report();
-    let sgd = &report.rows[0];
-    assert!(sgd.to_sgd.is_none() && sgd.to_sam.is_some());
+    // The SGD with SAM's weight decay, not the first.
+    assert_eq!((report.reference.as_deref(), report.references), (Some("sgd wd .001"), [Some(1), Some(3)]));
+    let [first, sgd] = &report.rows[..2] else { panic!("{} rows", report.rows.len()) };
+    assert!(sgd.to_sgd.is_none() && sgd.to_sam.is_some() && first.to_sgd.is_some());
     let sam = report.rows.iter().find(|r| r.setting.optimizer == "sam").expect("a SAM row");
     let difference = sam.to_sgd.expect("two pairs");
     assert_eq!(difference.n, 2);
     assert!(sam.to_sam.is_none());
     assert_eq!(sam.flops_nominal_ratio_to_sgd, Some(2.0));
+}
+
+/// Without an SGD that has SAM's settings, differences are to the first; without SAM too.
+#[test]
+fn the_reference_is_the_sgd_with_sams_settings_or_else_the_first() {
+    let of = |keep: fn(&Cell) -> bool| {
+        let mut cells = cells();
+        cells.retain(keep);
+        let records: Vec<Record> = cells.iter().map(|cell| record(cell, Some(0.5), 0.01)).collect();
+        let report = Report::new(&manifest(&cells), &records, &Options::default());
+        (report.references, text(&report, "table"))
+    };
+    let (places, text) = of(|cell| cell.rho().is_some() || cell.optimizer.weight_decay == 5e-4);
+    assert_eq!(places, [Some(0), Some(2)]);
+    assert!(!text.contains("with the same settings") && !text.contains("SGD in columns"), "{text}");
+    let (places, text) = of(|_| true);
+    assert_eq!(places, [Some(1), Some(3)]);
+    assert!(
+        text.contains("SGD with the same settings") && text.contains("SGD in columns and sentences is sgd wd .001")
+    );
+    assert_eq!(of(|cell| cell.rho().is_none()).0, [Some(0), None]);
+    assert_eq!(of(|cell| cell.rho().is_some()).0[0], None);
 }
 
 /// A diverged training stopped early: it must not make a row look cheaper or its best accuracy worse.
@@ -499,12 +529,12 @@ fn comparisons_cost_and_fronts_are_reported() {
     let report = Report::new(&manifest(&cells), &records, &options);
     let [sgd, decay, longer, sam, sparse] = report.rows.as_slice() else { panic!("{} rows", report.rows.len()) };
     let points = |c: Option<Comparison>| c.map(|c| (1e4 * c.mean).round() as i64);
-    assert_eq!((points(sgd.to_sgd), points(sgd.to_sam)), (None, Some(-500)));
+    assert_eq!((points(sgd.to_sgd), points(decay.to_sgd), points(sgd.to_sam)), (Some(0), None, Some(-500)));
     assert_eq!((points(sam.to_sgd), points(sam.to_sam), points(sam.to_equal_flops)), (Some(500), None, Some(-500)));
     assert_eq!((points(sparse.to_sam), points(sparse.to_equal_flops)), (Some(-10), Some(-510)));
     assert_eq!((points(longer.to_equal_flops), points(decay.to_equal_flops)), (None, None));
     // Both sides of a comparison have one p, and the differences, all equal, are known to a test sample only.
-    assert_eq!(sgd.to_sam.and_then(|c| c.p_corrected), sam.to_sgd.and_then(|c| c.p_corrected));
+    assert_eq!(decay.to_sam.and_then(|c| c.p_corrected), sam.to_sgd.and_then(|c| c.p_corrected));
     let p = |c: Option<Comparison>| c.and_then(|c| c.p_corrected).expect("p");
     assert_eq!(p(longer.to_sam), p(sam.to_equal_flops));
     assert!(p(sam.to_sgd) > 0.05, "{}", p(sam.to_sgd));

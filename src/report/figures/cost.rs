@@ -31,13 +31,10 @@ struct Cost<'r> {
 }
 
 fn panel(report: &Report, title: &str, (words, cost): (&str, fn(&Row) -> Option<f64>)) -> Option<Panel> {
-    let is_first_sgd = {
-        let first = report.rows.iter().position(|row| row.setting.optimizer == "sgd");
-        move |number: usize| first.is_some_and(|first| first + 1 == number)
-    };
+    let is_sgd = |number: usize| report.references[0].is_some_and(|sgd| sgd + 1 == number);
     let of = |(number, row): (usize, &'_ Row)| {
         // Nothing is compared with itself.
-        let cost = cost(row).or(is_first_sgd(number).then_some(1.0))?;
+        let cost = cost(row).or(is_sgd(number).then_some(1.0))?;
         Some((number, cost, row.test_accuracy_last?))
     };
     let all: Vec<Cost<'_>> = (1..)

@@ -7,8 +7,7 @@ use crate::report::{Report, Row};
 
 /// Test accuracy by epoch: a panel for each setting, with those that it is compared with; the same range of accuracies in all.
 pub(super) fn figure(report: &Report) -> Option<Figure> {
-    let first = |name: &str| report.rows.iter().find(|row| row.setting.optimizer == name);
-    let (sgd, sam) = (first("sgd"), first("sam"));
+    let [sgd, sam] = report.references.map(|place| place.map(|place| &report.rows[place]));
     let shown: Vec<&Row> = report.rows.iter().filter(|row| row.test_accuracy_by_epoch.len() > 1).collect();
     let ends =
         |row: &&Row| curve(row).into_iter().flat_map(|(_, mean, band)| [mean - band, mean + band]).collect::<Vec<_>>();
@@ -36,8 +35,8 @@ pub(super) fn figure(report: &Report) -> Option<Figure> {
         caption: "Test accuracy after each epoch, mean over seeds, with a band of one standard deviation.".into(),
         legend: vec![
             key("first", "the setting"),
-            key("to-sgd", "the first SGD row"),
-            key("to-sam", "the first SAM row"),
+            key("to-sgd", "the SGD that rows are compared with"),
+            key("to-sam", "the SAM that rows are compared with"),
         ],
         panels: shown.iter().map(panel).collect(),
     })

@@ -10,14 +10,19 @@ use crate::stats::{Comparison, Interval};
 const LONGEST: f64 = 2.0;
 
 pub(super) fn to_sgd(report: &Report) -> Option<Panel> {
-    panel(report, "Difference to SGD", |row| row.to_sgd.as_ref(), "sgd")
+    panel(report, "Difference to SGD", |row| row.to_sgd.as_ref(), report.references[0])
 }
 
 pub(super) fn to_sam(report: &Report) -> Option<Panel> {
-    panel(report, "Difference to SAM", |row| row.to_sam.as_ref(), "sam")
+    panel(report, "Difference to SAM", |row| row.to_sam.as_ref(), report.references[1])
 }
 
-fn panel(report: &Report, title: &str, difference: fn(&Row) -> Option<&Comparison>, reference: &str) -> Option<Panel> {
+fn panel(
+    report: &Report,
+    title: &str,
+    difference: fn(&Row) -> Option<&Comparison>,
+    reference: Option<usize>,
+) -> Option<Panel> {
     let plot = RowPlot::new(&report.rows);
     let all: Vec<&Comparison> = report.rows.iter().filter_map(difference).collect();
     let axis = axis(&all, report.margin, plot.pixels())?;
@@ -27,9 +32,7 @@ fn panel(report: &Report, title: &str, difference: fn(&Row) -> Option<&Compariso
         (plot.band("margin", [low, high]))
         (plot.band("zero", [at(0.0), at(0.0) + 0.5]))
     };
-    // The first row of its optimizer is what the others are compared with.
-    let first = report.rows.iter().position(|row| row.setting.optimizer == reference);
-    let is_reference = |row: &Row| first.is_some_and(|first| std::ptr::eq(&raw const report.rows[first], row));
+    let is_reference = |row: &Row| reference.is_some_and(|place| std::ptr::eq(&raw const report.rows[place], row));
     let marks = |row: &Row, y: f64| {
         let family = Family::of(row);
         let Some(c) = difference(row) else {
