@@ -79,11 +79,10 @@ impl Error {
 fn remedy(source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind as K;
     match source.kind() {
-        K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
-            "; free some space and rerun the same command: finished cells are kept"
-        }
+        K::StorageFull | K::QuotaExceeded => "; free some space and rerun the same command: finished cells are kept",
+        K::FileTooLarge => "; raise the limit on the size of files (ulimit -f) and rerun the same command",
         K::PermissionDenied | K::ReadOnlyFilesystem => "; choose another folder, or change its permissions",
-        K::AlreadyExists => "; something else than a folder has that name, perhaps a link whose target is missing",
+        K::AlreadyExists => "; something other than a folder has that name, perhaps a link whose target is missing",
         _ => "",
     }
 }

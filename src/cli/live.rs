@@ -6,19 +6,18 @@ use std::time::Instant;
 
 use super::gather::stem;
 use crate::error::Result;
-use crate::record::{Record, RunFolder, RunManifest};
+use crate::record::{RunFolder, RunManifest};
 use crate::report::{HTML, Layout, Options, Report};
 use crate::stats::Summary;
-use crate::suite::{Cell, names};
+use crate::suite::names;
 
-/// Writing the page takes at most this fraction of the time.
-const SHARE: u32 = 20;
+/// Between two writes of the page passes at least so many times the duration of one.
+const PAUSE: u32 = 20;
 
 /// Writes the page after every finished cell, and knows how the settings stand.
 pub(super) struct Live<'r> {
     folder: &'r RunFolder,
     manifest: &'r RunManifest,
-    records: Vec<Record>,
     /// What the page says, once it has been written.
     report: Option<Report>,
     /// When the page may be written again.
@@ -26,12 +25,9 @@ pub(super) struct Live<'r> {
 }
 
 impl<'r> Live<'r> {
-    /// Starts with the records that a run has.
-    ///
-    /// # Errors
-    /// When its records cannot be read.
-    pub(super) fn new(folder: &'r RunFolder, manifest: &'r RunManifest) -> Result<Self> {
-        Ok(Self { folder, manifest, records: folder.scan()?.records, report: None, due: Instant::now() })
+    /// Of a run in its folder.
+    pub(super) fn new(folder: &'r RunFolder, manifest: &'r RunManifest) -> Self {
+        Self { folder, manifest, report: None, due: Instant::now() }
     }
 
     /// Names of the run's cells by id.
@@ -44,38 +40,29 @@ impl<'r> Live<'r> {
         self.folder.path().join(format!("report-{}.{}", stem(self.manifest), HTML.extension))
     }
 
-    /// Adds a record and writes the page; where cells take less time than the page, not for each of them. Returns whether it was
+    /// Writes the page after a cell; where cells take less time than the page, not after each of them. Returns whether it was
     /// written.
     ///
     /// # Errors
-    /// When the page cannot be written.
-    pub(super) fn add(&mut self, record: Record) -> Result<bool> {
-        self.records.push(record);
+    /// When it cannot be written.
+    pub(super) fn update(&mut self) -> Result<bool> {
         let start = Instant::now();
         if start < self.due {
             return Ok(false);
         }
         self.write()?;
-        self.due = Instant::now() + SHARE * start.elapsed();
+        self.due = Instant::now() + PAUSE * start.elapsed();
         Ok(true)
     }
 
-    /// Adds the record of a cell that another process has trained.
+    /// Writes the page, with the cells that other processes have finished meanwhile.
     ///
     /// # Errors
-    /// When it cannot be read, or the page cannot be written.
-    pub(super) fn add_of(&mut self, cell: &Cell) -> Result<bool> {
-        self.folder.record(cell)?.map_or(Ok(false), |record| self.add(record))
-    }
-
-    /// Writes the page.
-    ///
-    /// # Errors
-    /// When it cannot be written.
+    /// When the records cannot be read or the page cannot be written.
     pub(super) fn write(&mut self) -> Result<()> {
-        let records = Report::of_plan(self.manifest, &self.records);
-        let report = Report::new(self.manifest, &self.records, &Options::default());
-        let contents = report.render(&HTML, Layout::default(), &records)?;
+        let records = self.folder.scan()?.records;
+        let report = Report::new(self.manifest, &records, &Options::default());
+        let contents = report.render(&HTML, Layout::default(), &Report::of_plan(self.manifest, &records))?;
         self.report = Some(report);
         self.folder.write_report(&format!("{}.{}", stem(self.manifest), HTML.extension), contents)
     }

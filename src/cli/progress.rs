@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::live::Live;
-use crate::error::Result;
 use crate::exec::Watcher;
 use crate::record::{EpochMeasures, Record, Status};
 use crate::suite::Cell;
@@ -124,8 +123,8 @@ impl<'r> Progress<'r> {
     }
 
     /// Writes the page and tells how the settings stand. A page that cannot be written stops no training.
-    fn publish(&mut self, add: impl FnOnce(&mut Live<'r>) -> Result<bool>) {
-        match add(&mut self.live) {
+    fn publish(&mut self) {
+        match self.live.update() {
             Ok(true) => self.tell_standings(),
             Ok(false) => {}
             Err(e) => self.line(&format!("warning: the page is not up to date: {e}")),
@@ -133,17 +132,18 @@ impl<'r> Progress<'r> {
     }
 
     fn tell_standings(&mut self) {
-        let standings = || match self.live.standings() {
-            rows if rows.is_empty() => rows,
-            rows => format!("so far, best first: {rows}"),
-        };
+        let rows = self.live.standings();
+        if rows.is_empty() {
+            return;
+        }
+        let standings = format!("so far, best first: {rows}");
         if let Some(bars) = &self.bars {
-            let lines = terminal::wrapped(&super::printable(&standings()), terminal::stderr_width(), 2);
+            let lines = terminal::wrapped(&super::printable(&standings), terminal::stderr_width(), 2);
             let shown: Vec<&str> = lines.lines().take(STANDINGS_LINES).collect();
             bars.standings.set_message(shown.join("\n"));
         } else if !self.quiet && self.standings_told.elapsed() > STANDINGS_INTERVAL {
             self.standings_told = Instant::now();
-            self.line(&standings());
+            self.line(&standings);
         }
     }
 
@@ -254,12 +254,12 @@ impl Watcher for Progress<'_> {
             record.measures.train_seconds,
             self.left()
         ));
-        self.publish(|live| live.add(record.clone()));
+        self.publish();
     }
 
     fn finished_elsewhere(&mut self, cell: &Cell) {
         self.cell_is_done(cell);
-        self.publish(|live| live.add_of(cell));
+        self.publish();
     }
 
     fn wait(&mut self, cells: usize) {

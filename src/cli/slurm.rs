@@ -163,9 +163,7 @@ impl ClusterRun<'_> {
             if line != told {
                 self.say(&line);
                 told = line;
-                if let Err(e) =
-                    Live::new(self.selection.folder, self.selection.manifest).and_then(|mut live| live.write())
-                {
+                if let Err(e) = Live::new(self.selection.folder, self.selection.manifest).write() {
                     super::tell(&format!("warning: the page is not up to date: {e}"));
                 }
             }

@@ -188,7 +188,7 @@ fn open(args: &Args, resolved: Resolved, data: &data::Provenance) -> Result<Open
 
 /// Trains the cells without a record on this machine.
 fn train(args: &Args, registry: &Registry, run: &OpenRun, data: DataSet) -> Result<Ended> {
-    let mut progress = Progress::new(&run.plan.cells, args.quiet, Live::new(&run.folder, &run.manifest)?);
+    let mut progress = Progress::new(&run.plan.cells, args.quiet, Live::new(&run.folder, &run.manifest));
     progress.say(&format!(
         "{} {}: {} cells on {} ({}), {}, records in {}",
         run.plan.suite,
@@ -196,11 +196,12 @@ fn train(args: &Args, registry: &Registry, run: &OpenRun, data: DataSet) -> Resu
         run.plan.cells.len(),
         data.provenance.name,
         data.provenance.source,
-        if run.jobs > 1 { format!("{} at once", run.jobs) } else { run.device.describe() },
+        if args.jobs > 1 { format!("{} at once", run.jobs) } else { run.device.describe() },
         run.folder.path().display()
     ));
     let stop = Stop::on_signals()?;
-    let ended = if run.jobs > 1 {
+    // Also where a single CPU leaves one job: its limits hold for a process of its own.
+    let ended = if args.jobs > 1 {
         // The children read their own.
         drop(data);
         let work = Jobs {

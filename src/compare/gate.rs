@@ -46,7 +46,7 @@ pub struct Gate {
     pub counts: bool,
     /// Rule for accuracies; the margin is a fraction.
     pub accuracy: Option<Rule>,
-    /// Fraction of the baseline's mean accuracy over all settings that the run's must reach, whatever the noise.
+    /// Fraction of the baseline's mean accuracy over all changed cells that the run's must reach, whatever the noise.
     pub floor: f64,
     /// Rule for step times; the margin is relative to the baseline.
     pub time: Option<Rule>,

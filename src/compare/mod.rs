@@ -85,7 +85,7 @@ pub struct RunComparison {
     pub notes: Vec<String>,
     /// Verdicts by setting, in the plan's order, followed by settings found only in the baseline.
     pub settings: Vec<SettingVerdict>,
-    /// Accuracies of all settings together, if two or more cells have changed.
+    /// Accuracies of all settings together, if any cell's have changed.
     pub all_accuracies: Option<Check>,
     /// Step times of all settings together, whose many cells are more conclusive than those of one
     /// setting, if times are judged.

@@ -39,18 +39,22 @@ pub(super) fn spreads(changes: &[Vec<f64>]) -> Vec<Option<Spread>> {
     changes.iter().map(of).collect()
 }
 
-/// Changes of accuracy of a setting's cells, paired by seed; none where bits are the same.
-pub(super) fn accuracy_changes(group: &SettingGroup<'_, 2>) -> Vec<f64> {
+/// Accuracies of a setting's cells before and after, paired; none where bits are the same.
+fn changed_accuracies(group: &SettingGroup<'_, 2>) -> Vec<[f64; 2]> {
     let pairs = pairs(group);
     if !results_differ(&pairs) {
         return Vec::new();
     }
-    let change = |[was, is]: &[&Record; 2]| {
+    let of = |[was, is]: &[&Record; 2]| {
         let completed = [was, is].iter().all(|r| r.status == Status::Completed);
-        completed.then_some(())?;
-        Some(is.measures.test_accuracy_last? - was.measures.test_accuracy_last?)
+        completed.then_some([was.measures.test_accuracy_last?, is.measures.test_accuracy_last?])
     };
-    pairs.iter().filter_map(change).collect()
+    pairs.iter().filter_map(of).collect()
+}
+
+/// Changes of accuracy of a setting's cells; none where bits are the same.
+pub(super) fn accuracy_changes(group: &SettingGroup<'_, 2>) -> Vec<f64> {
+    changed_accuracies(group).iter().map(|[was, is]| is - was).collect()
 }
 
 /// Verdict on a setting in the run and the baseline; `None` if neither has or plans a cell of it.
@@ -123,8 +127,9 @@ fn exact([was, is]: &[&Record; 2], gate: &Gate, alike: Alike) -> Vec<Check> {
         let numbers = |value: fn(&Measures) -> f64| [was, is].map(|r| value(&r.measures).to_string());
         figures.push(("parameters", [was, is].map(|r| r.measures.parameters.to_string())));
         figures.push(("nominal FLOPs", numbers(|m| m.flops_nominal)));
-        figures.push(("theoretical FLOPs", numbers(|m| m.flops_theoretical)));
         if same_bits {
+            // By the density of the masks that were chosen.
+            figures.push(("theoretical FLOPs", numbers(|m| m.flops_theoretical)));
             figures.push(("executed FLOPs", numbers(|m| m.flops_executed.unwrap_or(f64::NAN))));
             figures.push(("live weights", [was, is].map(|r| live(&r.measures))));
         }
@@ -215,12 +220,10 @@ pub(super) fn all_accuracies(
     (rule, floor): (Rule, f64),
     tests: usize,
 ) -> Option<Check> {
-    let changes: Vec<f64> = groups.iter().flat_map(accuracy_changes).collect();
+    let pairs: Vec<[f64; 2]> = groups.iter().flat_map(changed_accuracies).collect();
+    let changes: Vec<f64> = pairs.iter().map(|[was, is]| is - was).collect();
     let change = summary(&changes)?.mean;
-    let old: Vec<&Record> =
-        groups.iter().filter(|g| !accuracy_changes(g).is_empty()).flat_map(pairs).map(|p| p[0]).collect();
-    let before =
-        summary(&by_seed(&old, |r| r.measures.test_accuracy_last).iter().map(|(_, a)| *a).collect::<Vec<_>>())?.mean;
+    let before = summary(&pairs.iter().map(|[was, _]| *was).collect::<Vec<_>>())?.mean;
     let step = groups.iter().map(|g| 1.0 / g.setting.data.test.max(1) as f64).fold(0.0, f64::max);
     let found = summary(&changes).as_ref().and_then(Difference::paired).map(|d| d.in_steps_of(step, changes.len()));
     let judged = found.and_then(|found| judge(&found, [-rule.margin, rule.margin], rule.level, tests));

@@ -31,7 +31,7 @@ const PARQUET: ParquetSet = ParquetSet {
     repository: Repository { owner: "uoft-cs", name: "cifar10", revision: "refs/convert/parquet" },
     files: ["plain_text/train/0000.parquet", "plain_text/test/0000.parquet"],
     label: "label",
-    or: "data_batch_1.bin (of cifar-10-binary.tar.gz)",
+    or: "data_batch_1.bin (of cifar-10-binary.tar.gz) nor all files of cifar-10-batches-py",
 };
 
 const BATCHES: RecordSet = RecordSet {

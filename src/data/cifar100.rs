@@ -19,14 +19,16 @@ pub(super) const ENTRY: DataSetEntry = DataSetEntry {
     stand_in: "synthetic",
     load: |request| cifar10::of(request, &PARQUET, &RECORDS, &PICKLES),
     originals: None,
-    recognises: |directory| RECORDS.recognises(directory) || PARQUET.recognises(directory),
+    recognises: |directory| {
+        RECORDS.recognises(directory) || PARQUET.recognises(directory) || PICKLES.directory(directory).is_some()
+    },
 };
 
 const PARQUET: ParquetSet = ParquetSet {
     repository: Repository { owner: "uoft-cs", name: "cifar100", revision: "refs/convert/parquet" },
     files: ["cifar100/train/0000.parquet", "cifar100/test/0000.parquet"],
     label: "fine_label",
-    or: "train.bin (of cifar-100-binary.tar.gz)",
+    or: "train.bin (of cifar-100-binary.tar.gz) nor all files of cifar-100-python",
 };
 
 /// The Python version, with its fine classes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
 use hf_hub::{HFClientBuilder, HFError};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::checksums;
 use super::secrets::hidden;
@@ -108,8 +108,12 @@ pub(super) fn files(repo: &Repository, names: &[&'static str], fetch: &Fetch<'_>
             let (server, received) = (hidden(&endpoint), Received::default());
             watched(&server, limit, &received, move || reach(&endpoint))?;
             (fetch.say)(&format!("data: fetching {}/{} from {server}", repo.owner, repo.name));
-            let progress = Progress::from(Watch { received: received.clone(), bar: fetch.bar.then(Bar::new) });
-            watched(&server, limit, &received, move || get(false, Some(progress)).map_err(hub_error))?
+            let bar = fetch.bar.then(Bar::new);
+            let progress = Progress::from(Watch { received: received.clone(), bar: bar.clone() });
+            let fetched = watched(&server, limit, &received, move || get(false, Some(progress)).map_err(hub_error));
+            // What was given up may go on for a while, unseen.
+            bar.iter().for_each(Bar::hide);
+            fetched?
         }
     };
     paths.into_iter().map(checked).collect()
@@ -170,6 +174,7 @@ fn hub_error(error: HFError) -> Error {
     Error::Hub(hidden(&text))
 }
 
+#[derive(Clone)]
 struct Bar(ProgressBar);
 
 impl Bar {
@@ -206,6 +211,11 @@ impl ProgressHandler for Watch {
 }
 
 impl Bar {
+    fn hide(&self) {
+        self.0.finish_and_clear();
+        self.0.set_draw_target(ProgressDrawTarget::hidden());
+    }
+
     fn draw(&self, event: &DownloadEvent) {
         match event {
             DownloadEvent::Start { total_bytes, .. } => self.0.set_length(*total_bytes),

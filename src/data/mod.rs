@@ -471,7 +471,7 @@ pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<D
     }
     if set.provenance.original == Some(false) {
         (fetch.warn)(&format!(
-            "data: these are not the published images of {} (re-encoded, changed or in another order), so results are not results on it",
+            "data: these are not the published images of {0} (re-encoded, changed or in another order), so these are not results on {0}",
             set.provenance.name
         ));
     }

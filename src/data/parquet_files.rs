@@ -134,6 +134,14 @@ impl ParquetSet {
     }
 }
 
+/// A parquet file's number among the parts of a split, and the number of parts, by its name: `train-00000-of-00002`, `train-0` or
+/// `0000`; none where the name says nothing of it.
+fn part(name: &str) -> (Option<usize>, Option<usize>) {
+    let stem = name.trim_end_matches(".parquet");
+    let (stem, all) = stem.rsplit_once("-of-").map_or((stem, None), |(stem, all)| (stem, all.parse().ok()));
+    (stem.rsplit_once('-').map_or(stem, |(_, digits)| digits).parse().ok(), all)
+}
+
 /// Names of the parquet files in a folder, given by its prefix, in the order of the parts that they are; none without
 /// such a folder.
 fn parts(directory: &Path, prefix: &str, is_of: impl Fn(&str) -> bool) -> Result<Vec<String>> {
@@ -144,37 +152,25 @@ fn parts(directory: &Path, prefix: &str, is_of: impl Fn(&str) -> bool) -> Result
     let entries = std::fs::read_dir(&folder).map_err(Error::io("list", &folder))?;
     let mut names: Vec<String> =
         entries.filter_map(|e| Some(e.ok()?.file_name().to_string_lossy().into_owned())).collect();
-    names.retain(|name| is_of(name) && name.ends_with(".parquet"));
-    names.sort();
-    // `train-00000-of-00002` or `0000`.
-    let place = |name: &String| {
-        let stem = name.trim_end_matches(".parquet");
-        let (stem, all) = stem.rsplit_once("-of-").map_or((stem, None), |(stem, all)| (stem, Some(all)));
-        let digits = stem.rsplit_once('-').map_or(stem, |(_, digits)| digits);
-        Some((digits.parse::<usize>().ok()?, all.map(|all| all.parse::<usize>().ok())))
-    };
-    let places: Vec<_> = names.iter().map(place).collect();
-    let all = places.iter().find_map(|place| place.as_ref()?.1).flatten();
-    let in_order = places.iter().enumerate().all(|(i, place)| place.as_ref().is_some_and(|(n, _)| *n == i));
-    match names.len() {
-        0 | 1 if all.is_none_or(|all| all == names.len()) => {}
-        n if in_order && all.is_none_or(|all| all == n) => {}
-        n if all.is_some_and(|all| all > n) => {
-            return Err(Error::Data(format!(
-                "{} holds {n} of the {} parts of a split; fetch the others",
-                folder.display(),
-                all.unwrap_or_default()
-            )));
-        }
-        _ => {
-            return Err(Error::Data(format!(
-                "{} holds several files that are not the parts of one split ({}); keep the one to use",
-                folder.display(),
-                names.join(", ")
-            )));
-        }
+    names.retain(|name| is_of(name) && name.ends_with(".parquet") && !name.starts_with('.'));
+    names.sort_by_key(|name| (part(name).0, name.clone()));
+    let found: Vec<_> = names.iter().map(|name| part(name)).collect();
+    let all = found.first().and_then(|(_, all)| *all);
+    let in_order = found.iter().enumerate().all(|(i, part)| *part == (Some(i), all));
+    if names.len() < 2 && all.is_none() || in_order && all.is_none_or(|all| all == names.len()) {
+        return Ok(names.into_iter().map(|name| format!("{prefix}{name}")).collect());
     }
-    Ok(names.into_iter().map(|name| format!("{prefix}{name}")).collect())
+    let folder = folder.display();
+    let message = match all {
+        Some(all) if all > names.len() && found.iter().all(|(_, other)| *other == Some(all)) => {
+            format!("{folder} holds {} of the {all} parts of a split; fetch the others", names.len())
+        }
+        _ => format!(
+            "{folder} holds several files that are not the parts of one split ({}); keep the ones to use",
+            names.join(", ")
+        ),
+    };
+    Err(Error::Data(message))
 }
 
 /// Reads the first `limit` images of a file, as [n, channels, height, width].
@@ -206,9 +202,8 @@ fn read(path: &Path, request: &Request<'_>, label: &str, limit: usize) -> Result
         let mut encoded = Vec::with_capacity(ROWS);
         for (index, row) in rows.by_ref().take(ROWS) {
             let row = row?;
-            let names: Vec<String> = row.get_column_iter().map(|(name, _)| name.clone()).collect();
             let columns = columns(&row, label).ok_or_else(|| {
-                let found: Vec<&str> = names.iter().map(String::as_str).collect();
+                let found: Vec<&str> = row.get_column_iter().map(|(name, _)| name.as_str()).collect();
                 Error::Data(format!(
                     "{}: row {index} lacks an image (a column img or image, of bytes or {{ bytes, path }}) or a class (a column {label}, \
                      label or labels, of whole numbers); its columns are {}: rename them",
@@ -301,4 +296,28 @@ fn rows(path: &Path) -> Result<impl Iterator<Item = Result<Row>>> {
     Ok(std::iter::from_fn(next)
         .enumerate()
         .map(|(index, row)| row.map_err(|e| damaged(path, &format!("row {index} is unreadable ({e})")))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_split_are_told_from_other_files() {
+        let found = |names: &[&str]| {
+            let folder = tempfile::tempdir().expect("a folder");
+            names.iter().for_each(|name| std::fs::write(folder.path().join(name), "").expect("written"));
+            parts(folder.path(), "", |_| true).map_err(|e| e.to_string())
+        };
+        let many: Vec<String> = (0..12).map(|i| format!("train-{i}.parquet")).collect();
+        assert_eq!(found(&many.iter().map(String::as_str).collect::<Vec<_>>()), Ok(many.clone()));
+        let two = ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"];
+        assert_eq!(found(&[two[1], two[0], "._0000.parquet", "notes.txt"]).map(|n| n.len()), Ok(2));
+        assert_eq!(found(&["anything.parquet"]).map(|n| n.len()), Ok(1));
+        assert_eq!(found(&[]), Ok(Vec::new()));
+        assert!(found(&two[..1]).is_err_and(|e| e.contains("holds 1 of the 2 parts")));
+        for other in [["train-00000-of-00002.parquet", "train-00001-of-00003.parquet"], ["a.parquet", "b.parquet"]] {
+            assert!(found(&other).is_err_and(|e| e.contains("not the parts of one split")), "{other:?}");
+        }
+    }
 }

@@ -87,13 +87,16 @@ impl PickleSet {
     }
 }
 
-/// What a pickle describes. Bytes are places in the file.
+/// Maximum tuples, lists, dictionaries and objects of a file: a batch has about ten, and each may hold the one before.
+const MOST_COMPOSITES: usize = 1_000;
+
+/// What a pickle describes. Bytes and texts are places in the file.
 #[derive(Clone, Debug)]
 enum Value {
     Other,
     Int(i64),
     Bytes(Range<usize>),
-    Text(String),
+    Text(Range<usize>),
     List(Vec<Value>),
     Tuple(Vec<Value>),
     Dict(Vec<(Value, Value)>),
@@ -103,19 +106,20 @@ enum Value {
 
 impl Value {
     /// A key as text.
-    fn text<'a>(&'a self, bytes: &'a [u8]) -> &'a str {
+    fn text<'a>(&self, bytes: &'a [u8]) -> &'a str {
         match self {
-            Self::Text(text) => text,
-            Self::Bytes(range) => bytes.get(range.clone()).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or(""),
-            _ => self.encoded().unwrap_or(""),
+            Self::Text(range) | Self::Bytes(range) => {
+                bytes.get(range.clone()).and_then(|b| std::str::from_utf8(b).ok()).unwrap_or("")
+            }
+            _ => self.encoded().map_or("", |text| text.text(bytes)),
         }
     }
 
     /// Bytes that Python 3 wrote for Python 2: a text in Latin-1, to be encoded by a call.
-    fn encoded(&self) -> Option<&str> {
+    fn encoded(&self) -> Option<&Self> {
         let Self::Object(arguments, _) = self else { return None };
         let Self::Tuple(arguments) = &**arguments else { return None };
-        if let Self::Text(text) = arguments.first()? { Some(text) } else { None }
+        arguments.first().filter(|text| matches!(text, Self::Text(_)))
     }
 
     /// The elements of a NumPy array: the last of its state.
@@ -124,7 +128,7 @@ impl Value {
         let Self::Tuple(state) = &**state else { return None };
         match state.last()? {
             Self::Bytes(range) => bytes.get(range.clone()).map(<[u8]>::to_vec),
-            other => other.encoded()?.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect(),
+            other => other.encoded()?.text(bytes).chars().map(|c| u8::try_from(u32::from(c)).ok()).collect(),
         }
     }
 }
@@ -137,13 +141,14 @@ struct Unpickler<'a> {
     marks: Vec<usize>,
     memo: HashMap<usize, Value>,
     values: usize,
+    composites: usize,
 }
 
 type Read<T> = std::result::Result<T, String>;
 
 impl<'a> Unpickler<'a> {
     fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), values: 0 }
+        Self { bytes, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), values: 0, composites: 0 }
     }
 
     fn take(&mut self, n: usize) -> Read<Range<usize>> {
@@ -171,8 +176,12 @@ impl<'a> Unpickler<'a> {
 
     fn push(&mut self, value: Value) -> Read<()> {
         self.values += 1;
-        if self.values > MOST_VALUES {
-            return Err(format!("it has more than {MOST_VALUES} values"));
+        let is_composite = matches!(value, Value::List(_) | Value::Tuple(_) | Value::Dict(_) | Value::Object(..));
+        self.composites += usize::from(is_composite);
+        if self.values > MOST_VALUES || self.composites > MOST_COMPOSITES {
+            return Err(format!(
+                "it has more than {MOST_VALUES} values or {MOST_COMPOSITES} lists, tuples and the like"
+            ));
         }
         self.stack.push(value);
         Ok(())
@@ -215,14 +224,16 @@ impl<'a> Unpickler<'a> {
     }
 
     fn remember(&mut self, place: usize) -> Read<()> {
-        // Arrays and lists are long, and nothing here refers to them again.
         let value = match self.stack.last() {
             Some(value @ (Value::Int(_) | Value::Bytes(_) | Value::Text(_))) => value.clone(),
-            Some(Value::Tuple(items)) if items.len() < 16 => Value::Tuple(items.clone()),
+            // A batch never refers to its arrays, lists and tuples again.
             Some(_) => Value::Other,
             None => return Err("its operations are out of order".into()),
         };
         self.memo.insert(place, value);
+        if self.memo.len() > MOST_VALUES {
+            return Err(format!("it remembers more than {MOST_VALUES} values"));
+        }
         Ok(())
     }
 
@@ -312,8 +323,8 @@ impl<'a> Unpickler<'a> {
     }
 
     fn unicode(&mut self, range: Range<usize>) -> Read<()> {
-        let text = std::str::from_utf8(&self.bytes[range]).map_err(|e| e.to_string())?;
-        self.push(Value::Text(text.into()))
+        std::str::from_utf8(&self.bytes[range.clone()]).map_err(|e| e.to_string())?;
+        self.push(Value::Text(range))
     }
 }
 
@@ -365,5 +376,10 @@ mod tests {
             }
         }
         assert!(read(b"cos\nsystem\n(U\x02lst\x52.", 9).is_err());
+        // Tuples of tuples, and of what is remembered of them: neither memory nor the stack is exhausted.
+        let nested = [b")".to_vec(), b"\x85".repeat(1_000_000), b".".to_vec()].concat();
+        assert!(read(&nested, 9).is_err_and(|reason| reason.contains("more than")));
+        let doubled = [b")".to_vec(), b"q\x00h\x00\x86".repeat(60), b".".to_vec()].concat();
+        assert!(read(&doubled, 9).is_err());
     }
 }

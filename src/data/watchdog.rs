@@ -14,18 +14,20 @@ const DEFAULT: u64 = 30;
 /// Bytes that must come within that time: a server that sends less stalls too.
 const LEAST: u64 = 32 << 10;
 
-/// Bytes received so far, by file.
+/// Bytes received so far: in all, and by counter. A counter that falls back has begun another file.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Received(Arc<Mutex<HashMap<String, u64>>>);
+pub(super) struct Received(Arc<Mutex<(u64, HashMap<String, u64>)>>);
 
 impl Received {
-    /// Notes how many bytes of a file have come.
-    pub(super) fn note(&self, file: &str, bytes: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(file.into(), bytes);
+    /// Notes the state of a counter.
+    pub(super) fn note(&self, counter: &str, bytes: u64) {
+        let (total, counters) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = counters.insert(counter.into(), bytes).filter(|before| *before <= bytes).unwrap_or_default();
+        *total += bytes - before;
     }
 
     fn bytes(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -72,6 +74,20 @@ pub(super) fn watched<T: Send + 'static>(
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::Hub(format!("fetching from {server} ended without an answer")));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_begins_anew_takes_nothing_back() {
+        let received = Received::default();
+        for (counter, bytes, total) in [("a", 10, 10), ("", 100, 110), ("", 150, 160), ("", 5, 165), ("", 25, 185)] {
+            received.note(counter, bytes);
+            assert_eq!(received.bytes(), total);
         }
     }
 }

@@ -24,13 +24,14 @@ pub struct Stop {
 
 impl Stop {
     /// Listens for the signals that ask a program to stop: Ctrl-C, SIGTERM, a closed terminal, and
-    /// those that batch systems send before a time limit. A second signal ends the process at once.
+    /// those that batch systems send before a time limit. A second Ctrl-C or SIGTERM ends the process at once; the others come
+    /// more than once of themselves.
     ///
     /// # Errors
     /// When the system does not allow it.
     pub fn on_signals() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in signals() {
+        for signal in [SIGINT, SIGTERM] {
             // In this order, so that the first signal does not see the flag that it sets itself.
             let listening = flag::register_conditional_shutdown(signal, 128 + signal, asked.clone())
                 .and_then(|_| flag::register(signal, asked.clone()));

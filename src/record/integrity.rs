@@ -28,7 +28,7 @@ impl Record {
         let fractions = [m.test_accuracy_last, m.test_accuracy_best].into_iter().chain(accuracies).chain(refreshes);
         // Rounding may lead a sum of fractions past 1.
         if let Some(n) = fractions.flatten().find(|n| !(0.0..=1.0 + 1e-9).contains(n)) {
-            return Err(format!("it has the fraction {n}, which is not from 0 to 1"));
+            return Err(format!("it has an accuracy or another fraction of {n}, which is not from 0 to 1"));
         }
         let Measures { train_seconds, mask_seconds, flops_nominal, flops_theoretical, .. } = m;
         let steps = [m.step_seconds, self.reference_step_seconds].into_iter().flatten();
@@ -36,7 +36,7 @@ impl Record {
         let costs = [*train_seconds, *mask_seconds, *flops_nominal, *flops_theoretical].into_iter();
         let costs = costs.chain(m.flops_executed).chain(steps).chain(m.epochs.iter().map(|e| e.train_seconds));
         if let Some(n) = costs.into_iter().find(|n| !(n.is_finite() && *n >= 0.0)) {
-            return Err(format!("it has the time or FLOPs {n}, which are below 0 or not finite"));
+            return Err(format!("it has a time or a number of FLOPs of {n}, which is below 0 or not finite"));
         }
         let most = cell.epochs.saturating_mul(cell.steps_per_epoch());
         if m.steps > most as u64 || m.epochs.len() > cell.epochs || m.best_epoch.is_some_and(|e| e >= cell.epochs) {
@@ -48,7 +48,7 @@ impl Record {
             ));
         }
         if provenance.threads == 0 || provenance.jobs == 0 || m.parameters == 0 {
-            return Err("it has no threads, jobs or parameters".into());
+            return Err("its threads, jobs or parameters are 0".into());
         }
         Ok(())
     }

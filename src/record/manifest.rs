@@ -6,6 +6,7 @@ use super::SCHEMA;
 use super::parse::other_schema;
 use crate::data;
 use crate::suite::{Cell, Plan, is_plain};
+use crate::word::LONGEST_NAME;
 
 /// Description of a run, sufficient to resume and report it without the suite file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,7 +61,9 @@ impl RunManifest {
         // These become parts of file names, which must not lead elsewhere.
         let own = [&manifest.suite, &manifest.profile, &manifest.data];
         if let Some(name) = own.into_iter().chain(manifest.cells.iter().map(|c| &c.data.name)).find(|n| !is_plain(n)) {
-            return Err(format!("the name {name:?} does not consist of letters, digits, - and _"));
+            return Err(format!(
+                "the name {name:?} does not consist of letters, digits, - and _, at most {LONGEST_NAME}"
+            ));
         }
         Ok(manifest)
     }

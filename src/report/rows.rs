@@ -180,9 +180,10 @@ impl Reference {
             step_seconds: times(|m| Some(m.step_seconds?.median)),
             train_seconds: times(|m| Some(m.train_seconds)),
             flops: completed.first().map(|r| TrainingFlops {
-                // Equal over seeds.
+                // Equal over seeds; the others follow the masks of each.
                 nominal: r.measures.flops_nominal,
-                theoretical: r.measures.flops_theoretical,
+                theoretical: summary(&values(&by_seed(|m| Some(m.flops_theoretical))))
+                    .map_or(r.measures.flops_theoretical, |s| s.mean),
                 executed: summary(&values(&by_seed(|m| m.flops_executed))).map(|s| s.mean),
             }),
         }
@@ -393,7 +394,12 @@ pub(super) fn notes(manifest: &RunManifest, records: &[&Record], groups: &[Setti
     }
     let unsigned = records.iter().filter(|r| r.digest.is_none()).count();
     if unsigned > 0 {
-        notes.push(format!("records without a digest, of older versions or edited by hand: {unsigned}"));
+        let theory = if unsigned < records.len() && manifest.cells.iter().any(|cell| cell.mask().is_some()) {
+            "; older versions computed theoretical FLOPs from the requested sparsity"
+        } else {
+            ""
+        };
+        notes.push(format!("records without a digest, of older versions or edited by hand: {unsigned}{theory}"));
     }
     let resumed = records.iter().filter(|r| r.resumed > 0).count();
     if resumed > 0 {

@@ -14,7 +14,7 @@ use crate::mask::MaskSpec;
 use crate::model::ModelSpec;
 use crate::nn::Objective;
 use crate::optim::{AscentSpec, Decay, OptimizerSpec, Perturbation, Schedule, Value, is_default};
-use crate::word::is_plain;
+use crate::word::{LONGEST_NAME, is_plain};
 
 /// Version of a cell's numerics. A release raises it when results change for reasons the settings
 /// do not show (kernels, streams, data preparation). Records of older numerics then belong to other
@@ -211,7 +211,9 @@ impl Cell {
             settings.iter().filter_map(|(_, value)| if let Value::Word(word) = value { Some(word) } else { None });
         let names = [&self.data.name, &self.optimizer.name].into_iter().chain(settings.iter().map(|(key, _)| key));
         if let Some(name) = names.chain(words).find(|name| !is_plain(name)) {
-            return Err(format!("the name {name:?} does not consist of letters, digits, - and _"));
+            return Err(format!(
+                "the name {name:?} does not consist of letters, digits, - and _, at most {LONGEST_NAME}"
+            ));
         }
         match variant {
             Some(variant) if variant.name != self.optimizer.name => {

@@ -18,6 +18,8 @@ pub(super) struct MaskState<'c> {
     norm: Norm,
     is_implicit: bool,
     mask: Mask,
+    /// Fraction of the weights that the mask leaves live.
+    live: f64,
     plan: Option<BackwardPlan>,
 }
 
@@ -51,6 +53,7 @@ impl<'c> MaskState<'c> {
             norm: ascent.norm,
             is_implicit,
             mask,
+            live: 0.0,
             plan: None,
         };
         state.make_plan();
@@ -59,6 +62,12 @@ impl<'c> MaskState<'c> {
 
     fn make_plan(&mut self) {
         self.plan = self.norm.plan(&self.layout, &self.mask);
+        self.live = self.mask.live_fraction();
+    }
+
+    /// Fraction of the weights that the current mask leaves live.
+    pub(super) fn live(&self) -> f64 {
+        self.live
     }
 
     /// Whether refreshes take place before a step, for which the new mask then holds: the first gradient of implicit perturbation

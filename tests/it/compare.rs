@@ -7,7 +7,7 @@ use serde_json::Value;
 use sharpbench::mask::{Refresh, Score, When};
 use sharpbench::suite::Cell;
 
-use crate::support::{Place, error, trained};
+use crate::support::{Place, edit, error, trained};
 
 /// A place with two runs of one suite, whose times are not judged: other tests run beside this one.
 fn two_runs() -> Place {
@@ -24,15 +24,6 @@ const COMPARE: &str = "compare baseline run --gate gate.toml";
 fn records(place: &Place, run: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(place.path(run).join("cells")).expect("records");
     entries.map(|entry| entry.expect("an entry").path()).collect()
-}
-
-fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
-    let text = std::fs::read_to_string(path).expect("a record");
-    let mut record: Value = serde_json::from_str(&text).expect("JSON");
-    change(&mut record);
-    // Without the digest, which an edited record no longer has.
-    record.as_object_mut().expect("an object").remove("digest");
-    std::fs::write(path, record.to_string()).expect("written");
 }
 
 /// Replaces the sparse SAM records of a run by what a program would have measured that takes `wrong` for the cell.

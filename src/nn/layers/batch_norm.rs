@@ -34,7 +34,8 @@ impl BatchNorm {
         if pass.batch_norm != BatchNormMode::Eval && x.raw.elem_count() == x.channels() {
             return Err(Error::Usage(
                 "BatchNorm in training needs more than one value per channel: a batch of one sample with one pixel has no \
-                 variance; use larger batches or images, or a model without BatchNorm"
+                 variance; use larger batches or images, or a model without BatchNorm (with schedule.drop_last = false, the last batch \
+                 of an epoch may hold one sample)"
                     .into(),
             ));
         }

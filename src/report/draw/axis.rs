@@ -69,7 +69,10 @@ impl Axis {
         let powers = self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
         let factors: &[f64] = if powers.clone().count() > 4 { &[1.0] } else { &[1.0, 2.0, 5.0] };
         let all = powers.flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)));
-        all.filter(|value| (self.low..=self.high).contains(value)).map(|value| (value, number(value))).collect()
+        let marks: Vec<(f64, String)> =
+            all.filter(|value| (self.low..=self.high).contains(value)).map(|value| (value, number(value))).collect();
+        // A range within one power of ten may have none of these.
+        if marks.len() < 2 { self.linear_ticks() } else { marks }
     }
 }
 
@@ -117,5 +120,27 @@ pub(in crate::report) fn frame(x: &Axis, y: &Axis, titles: [&str; 2]) -> Markup 
         }
         (horizontal(x, y.pixels, titles[0]))
         text transform={ "translate(" (tenth(left - 40.0)) " " (tenth((bottom + top) / 2.0)) ") rotate(-90)" } text-anchor="middle" { (titles[1]) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_axis_has_marks_on_it() {
+        for exponent in -6..7 {
+            for (low, high) in [(1.0, 1.0), (2.7, 3.7), (1.0, 9.9), (2.0, 7e3), (3.0, 3.1)] {
+                let scale = 10f64.powi(exponent);
+                let values = [low * scale, high * scale];
+                let axes = [Axis::over(values, [0.0, 100.0]), Axis::logarithmic(values, [0.0, 100.0])];
+                for axis in axes.into_iter().flatten() {
+                    let marks = axis.ticks();
+                    assert!((2..20).contains(&marks.len()), "{values:?}: {marks:?}");
+                    assert!(marks.iter().all(|(value, _)| (-0.1..=100.1).contains(&axis.at(*value))), "{marks:?}");
+                }
+            }
+        }
+        assert!(Axis::over([f64::NAN], [0.0, 1.0]).is_none() && Axis::logarithmic([0.0, -1.0], [0.0, 1.0]).is_none());
     }
 }

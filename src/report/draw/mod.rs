@@ -55,6 +55,11 @@ impl Key {
     /// Width of a mark, in pixels.
     const MARK: f64 = 22.0;
 
+    /// Of a line, by its class.
+    pub(super) fn line(class: &str, text: &str) -> Self {
+        Self { mark: html! { polyline class=(class) points="1,7 19,7" {} }, text: text.into() }
+    }
+
     /// Of a family.
     pub(super) fn family(family: Family) -> Self {
         Self { mark: family.mark(10.0, 7.0), text: family.name().into() }

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use maud::html;
-
 use crate::record::{EdgeCheck, Record};
 use crate::report::draw::{Curve, Figure, Key, Line, Lines};
 use crate::report::{Report, csv as csv_text, last_sharpness};
@@ -101,10 +99,6 @@ impl Names {
     }
 }
 
-fn key(class: &str, text: &str) -> Key {
-    Key { mark: html! { polyline class=(class) points="1,7 19,7" {} }, text: text.into() }
-}
-
 fn edge(names: &Names, records: &[&Record], plan: &Plan) -> Figure {
     let panel = |record: &&Record| {
         let line = |(class, (_, value)): (&'static str, &(&str, Value))| {
@@ -120,7 +114,7 @@ fn edge(names: &Names, records: &[&Record], plan: &Plan) -> Figure {
         subject: String::new(),
         title: plan.title.into(),
         caption: String::new(),
-        legend: CLASSES.into_iter().zip(plan.lines).map(|(class, (text, _))| key(class, text)).collect(),
+        legend: CLASSES.into_iter().zip(plan.lines).map(|(class, (text, _))| Key::line(class, text)).collect(),
         panels: records.iter().map(panel).collect(),
     }
 }

@@ -1,6 +1,6 @@
 //! Learning curves.
 
-use maud::html;
+use std::collections::BTreeSet;
 
 use crate::report::draw::{Curve, Family, Figure, Key, Line, Lines, Panel};
 use crate::report::{Report, Row};
@@ -24,20 +24,17 @@ pub(super) fn figure(report: &Report) -> Option<Figure> {
         let (title, axes) = (row.name.clone(), ["epoch", "test accuracy %"]);
         Lines { title, axes, logarithmic: false, range: Some(range), lines }.panel()
     };
-    let key = |class: &str, text: &str| Key {
-        mark: html! { polyline class=(class) points="1,7 19,7" {} },
-        text: text.into(),
-    };
+    let families: BTreeSet<Family> = shown.iter().map(|row| Family::of(row)).collect();
+    let own = families.into_iter().map(|family| Key::line(family.class(), family.name()));
+    let compared =
+        [("to-sgd", "the SGD that rows are compared with"), ("to-sam", "the SAM that rows are compared with")];
+    let legend = own.chain(compared.map(|(class, text)| Key::line(class, text))).collect();
     (!shown.is_empty()).then(|| Figure {
         name: "curves".into(),
         subject: String::new(),
         title: "learning curves".into(),
         caption: "Test accuracy after each epoch, mean over seeds, with a band of one standard deviation.".into(),
-        legend: vec![
-            key("first", "the setting"),
-            key("to-sgd", "the SGD that rows are compared with"),
-            key("to-sam", "the SAM that rows are compared with"),
-        ],
+        legend,
         panels: shown.iter().map(panel).collect(),
     })
 }

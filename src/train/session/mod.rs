@@ -296,7 +296,7 @@ impl<'a> Session<'a> {
         let taken = self.state.steps();
         let masks = self.masks.as_ref();
         if let Some(masks) = masks {
-            self.state.live.0 += masks.mask().live_fraction();
+            self.state.live.0 += masks.live();
             self.state.live.1 += 1;
         }
         let mut seconds = 0.0;
