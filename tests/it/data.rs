@@ -108,7 +108,7 @@ fn missing_truncated_and_foreign_files_are_named() {
     insta::assert_snapshot!(run("nowhere"), @"error: data: nowhere does not exist; --data takes auto, stand-in, hub or a directory with the data set's files");
     insta::assert_snapshot!(run("tiny.toml"), @"error: data: tiny.toml is not a directory; --data takes auto, stand-in, hub or a directory with the data set's files");
     std::fs::create_dir(place.path("empty")).expect("a folder");
-    insta::assert_snapshot!(run("empty"), @"error: data: empty holds neither data_batch_1.bin (of cifar-10-binary.tar.gz) nor plain_text/train/0000.parquet nor train*.parquet, in itself, plain_text or data; point --data at one of them");
+    insta::assert_snapshot!(run("empty"), @"error: data: empty holds neither data_batch_1.bin (of cifar-10-binary.tar.gz) nor all files of cifar-10-batches-py nor plain_text/train/0000.parquet nor train*.parquet, in itself, plain_text or data; point --data at one of them");
 
     std::fs::create_dir(place.path("truncated")).expect("a folder");
     std::fs::write(place.path("truncated/data_batch_1.bin"), [0; 1000]).expect("written");

@@ -275,7 +275,7 @@ impl Driver {
         let blocks = self.random.below(100);
         let child = self.start(&format!("trap '' XFSZ; ulimit -f {blocks};"));
         let text = self.end(child, &[0, 2]);
-        let told = text.contains("free some space") || text.contains("exited with code 2");
+        let told = text.contains("raise the limit on the size of files") || text.contains("exited with code 2");
         assert!(!text.contains("error: ") || told, "{text}");
     }
 

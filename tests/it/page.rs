@@ -71,7 +71,8 @@ fn check(found: &Value, rows: usize) {
     assert_eq!(hovered["inside"], true, "{width}: the tip is inside the window");
     assert!(hovered["text"].as_str().is_some_and(|text| text.contains("executed ")), "{hovered}");
     assert_eq!(found["focused"]["second"], true, "an arrow key moves on");
-    assert!(found["focused"]["text"].as_str().is_some_and(|text| text.contains(" points")), "{}", found["focused"]);
+    let text = found["focused"]["text"].as_str().unwrap_or_default();
+    assert!(text.contains(" points") || text.ends_with("the reference"), "{text}");
     assert_eq!(found["hiddenAfter"], true);
 }
 
