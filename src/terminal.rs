@@ -1,4 +1,4 @@
-//! Text for a terminal: wrapped lines and plain tables.
+//! Text for people: numbers with signs, wrapped lines and plain tables.
 
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -18,6 +18,12 @@ pub(crate) fn width() -> usize {
 /// Columns of text for stderr: the terminal's, or [`WIDTH`] without one.
 pub(crate) fn stderr_width() -> usize {
     console::Term::stderr().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns))
+}
+
+/// A number with its sign and so many decimals; what rounds to 0 has the sign +.
+pub(crate) fn signed(value: f64, decimals: usize) -> String {
+    let scale = 10f64.powi(decimals as i32);
+    format!("{:+.decimals$}", (value * scale).round() / scale + 0.0)
 }
 
 /// The words of a text in lines of a width, the first after the spaces that it begins with, the later ones after so many; ends in

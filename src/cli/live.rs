@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use super::gather::stem;
 use crate::error::Result;
-use crate::record::{RunFolder, RunManifest};
+use crate::record::{RunFolder, RunManifest, by_setting};
 use crate::report::{HTML, Layout, Options, Report};
 use crate::stats::Summary;
-use crate::suite::names;
+use crate::suite::Names;
 
 /// Between two writes of the page passes at least so many times the duration of one.
 const PAUSE: u32 = 20;
@@ -30,9 +30,13 @@ impl<'r> Live<'r> {
         Self { folder, manifest, report: None, due: Instant::now() }
     }
 
-    /// Names of the run's cells by id.
+    /// Names of the run's cells by id: their setting's, as in tables, and the seed.
     pub(super) fn names(&self) -> HashMap<String, String> {
-        names::of_cells(&self.manifest.cells)
+        let groups = by_setting([(&self.manifest.cells, &[])]);
+        let names = Names::new(groups.iter().map(|group| &group.setting)).names;
+        let cells =
+            groups.iter().zip(&names).flat_map(|(group, name)| group.planned[0].iter().map(move |cell| (cell, name)));
+        cells.map(|(cell, name)| (cell.id(), format!("{name}, seed {}", cell.seed))).collect()
     }
 
     /// Path of the page.

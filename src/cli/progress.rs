@@ -13,10 +13,10 @@ use crate::suite::Cell;
 use crate::terminal;
 use crate::train::Observer;
 
-/// Without a terminal, an epoch is told of at most this often.
+/// Shortest time between two lines on epochs, where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Without a terminal, the standings are told at most this often.
+/// Shortest time between two lines of standings, where there is no terminal.
 const STANDINGS_INTERVAL: Duration = Duration::from_secs(60);
 /// Lines of standings on a terminal.
 const STANDINGS_LINES: usize = 4;
@@ -42,7 +42,7 @@ pub(super) struct Progress<'r> {
     cell_kept: u64,
     started: Instant,
     told: Instant,
-    standings_told: Instant,
+    standings_shown: Instant,
 }
 
 struct Bars {
@@ -82,7 +82,7 @@ impl<'r> Progress<'r> {
             cell_kept: 0,
             started: Instant::now(),
             told: Instant::now(),
-            standings_told: Instant::now(),
+            standings_shown: Instant::now(),
         }
     }
 
@@ -122,16 +122,16 @@ impl<'r> Progress<'r> {
         format!(", about {} left", HumanDuration(Duration::from_secs_f64(seconds)))
     }
 
-    /// Writes the page and tells how the settings stand. A page that cannot be written stops no training.
+    /// Writes the page and shows how the settings stand. A page that cannot be written stops no training.
     fn publish(&mut self) {
         match self.live.update() {
-            Ok(true) => self.tell_standings(),
+            Ok(true) => self.show_standings(),
             Ok(false) => {}
             Err(e) => self.line(&format!("warning: the page is not up to date: {e}")),
         }
     }
 
-    fn tell_standings(&mut self) {
+    fn show_standings(&mut self) {
         let rows = self.live.standings();
         if rows.is_empty() {
             return;
@@ -141,8 +141,8 @@ impl<'r> Progress<'r> {
             let lines = terminal::wrapped(&super::printable(&standings), terminal::stderr_width(), 2);
             let shown: Vec<&str> = lines.lines().take(STANDINGS_LINES).collect();
             bars.standings.set_message(shown.join("\n"));
-        } else if !self.quiet && self.standings_told.elapsed() > STANDINGS_INTERVAL {
-            self.standings_told = Instant::now();
+        } else if !self.quiet && self.standings_shown.elapsed() > STANDINGS_INTERVAL {
+            self.standings_shown = Instant::now();
             self.line(&standings);
         }
     }
@@ -216,7 +216,7 @@ impl Watcher for Progress<'_> {
             bars.cells.set_length(self.total as u64);
             bars.cells.set_position(finished as u64);
         }
-        self.tell_standings();
+        self.show_standings();
     }
 
     fn start(&mut self, cell: &Cell, steps: usize) {

@@ -102,24 +102,26 @@ impl AccuracyFile {
     }
 
     fn floor(&self, default: f64) -> std::result::Result<f64, String> {
-        let floor = self.floor.map_or(default, |floor| floor / HUNDRED);
-        if (0.0..=1.0).contains(&floor) {
-            return Ok(floor);
-        }
-        Err(format!("accuracy.floor = {} must lie between 0 and 100", floor * HUNDRED))
+        hundredths("accuracy.floor", self.floor, default)
     }
+}
+
+/// A number of points or percent in a file as a fraction.
+fn hundredths(key: &str, given: Option<f64>, default: f64) -> std::result::Result<f64, String> {
+    let fraction = given.map_or(default, |given| given / HUNDRED);
+    if (0.0..=1.0).contains(&fraction) {
+        return Ok(fraction);
+    }
+    Err(format!("{key} = {} must lie between 0 and 100", fraction * HUNDRED))
 }
 
 impl NoisyFile {
     fn rule(&self, section: &str, default: Option<Rule>) -> std::result::Result<Option<Rule>, String> {
         let Some(default) = default.filter(|_| self.judge.unwrap_or(true)) else { return Ok(None) };
         let rule = Rule {
-            margin: self.margin.map_or(default.margin, |margin| margin / HUNDRED),
+            margin: hundredths(&format!("{section}.margin"), self.margin, default.margin)?,
             level: self.level.unwrap_or(default.level),
         };
-        if !(0.0..=1.0).contains(&rule.margin) {
-            return Err(format!("{section}.margin = {} must lie between 0 and 100", rule.margin * HUNDRED));
-        }
         if !(1e-6..=0.5).contains(&rule.level) {
             return Err(format!("{section}.level = {} must lie between 0.000001 and 0.5", rule.level));
         }

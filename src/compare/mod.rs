@@ -180,8 +180,7 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     }
     let losses = groups.iter().zip(&changes).zip(&spreads).filter(|((_, changes), _)| !changes.is_empty());
     let losses = losses.filter_map(|((group, changes), spread)| {
-        let step = 1.0 / group.setting.data.test.max(1) as f64;
-        verdicts::smallest_loss((*spread)?, changes.len(), step, gate.accuracy?, tests)
+        verdicts::smallest_loss((*spread)?, changes.len(), group.setting.accuracy_step(), gate.accuracy?, tests)
     });
     if let Some(loss) = losses.reduce(f64::max) {
         notes.push(if loss < 1.0 {

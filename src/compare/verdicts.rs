@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Alike, Check, Gate, Rule, SettingVerdict, Side, Verdict};
 use crate::record::{Measures, Record, SettingGroup, Status};
 use crate::stats::{Difference, Interval, paired, summary};
+use crate::terminal::signed;
 
 /// Machine types, with their threads, of these records.
 pub(super) fn machines(records: &[&Record]) -> BTreeSet<String> {
@@ -224,7 +225,7 @@ pub(super) fn all_accuracies(
     let changes: Vec<f64> = pairs.iter().map(|[was, is]| is - was).collect();
     let change = summary(&changes)?.mean;
     let before = summary(&pairs.iter().map(|[was, _]| *was).collect::<Vec<_>>())?.mean;
-    let step = groups.iter().map(|g| 1.0 / g.setting.data.test.max(1) as f64).fold(0.0, f64::max);
+    let step = groups.iter().map(|g| g.setting.accuracy_step()).fold(0.0, f64::max);
     let found = summary(&changes).as_ref().and_then(Difference::paired).map(|d| d.in_steps_of(step, changes.len()));
     let judged = found.and_then(|found| judge(&found, [-rule.margin, rule.margin], rule.level, tests));
     let (verdict, text) = match judged {
@@ -243,10 +244,10 @@ pub(super) fn all_accuracies(
     })
 }
 
-/// A change of accuracy in points; what rounds to 0 has the sign +.
+/// A change of accuracy in points.
 fn points(mean: f64, interval: Interval, n: usize) -> String {
-    let [mean, low, high] = [mean, interval.low, interval.high].map(|change| (1e4 * change).round() / 100.0 + 0.0);
-    format!("{mean:+.2} points [{low:+.2}, {high:+.2}], n = {n}")
+    let [mean, low, high] = [mean, interval.low, interval.high].map(|change| signed(100.0 * change, 2));
+    format!("{mean} points [{low}, {high}], n = {n}")
 }
 
 /// Loss of accuracy that would be called a regression, as a fraction, in a setting with so many cells.
@@ -266,8 +267,7 @@ fn accuracy(sides: [&[&Record]; 2], spread: Option<Spread>, rule: Rule, tests: u
         let change = "fewer than two seeds: no interval".into();
         return Some(Check { what: what.into(), verdict: Verdict::Undecided, baseline, run, change });
     };
-    // Accuracy step of a single test sample.
-    let step = sides[0].iter().map(|r| 1.0 / r.cell.data.test.max(1) as f64).fold(0.0, f64::max);
+    let step = sides[0].iter().map(|r| r.cell.accuracy_step()).fold(0.0, f64::max);
     let (verdict, interval) = judge(&found.in_steps_of(step, n), [-rule.margin, rule.margin], rule.level, tests)?;
     let change = points(found.mean, interval, n);
     Some(Check { what: what.into(), verdict, baseline, run, change })

@@ -36,7 +36,7 @@ pub(super) struct HubFile {
 const ENDPOINT: &str = "https://huggingface.co";
 
 /// A variable of the environment; an empty one counts as unset, as in Python's `huggingface_hub`.
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
@@ -49,12 +49,14 @@ fn is_offline() -> bool {
 /// The cache's directory, by the variables that the client knows.
 pub fn cache_dir() -> PathBuf {
     let own = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")).map(PathBuf::from);
-    own.unwrap_or_else(|| {
-        let home = variable("HF_HOME").map(PathBuf::from);
-        let cache = || variable("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("huggingface"));
-        let user = || PathBuf::from(variable("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache/huggingface");
-        home.or_else(cache).unwrap_or_else(user).join("hub")
-    })
+    own.unwrap_or_else(|| home().join("hub"))
+}
+
+/// The directory of Hugging Face's tools, which holds the cache and the token.
+pub(super) fn home() -> PathBuf {
+    let cache = || variable("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("huggingface"));
+    let user = || PathBuf::from(variable("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache/huggingface");
+    variable("HF_HOME").map(PathBuf::from).or_else(cache).unwrap_or_else(user)
 }
 
 /// The hub's address.

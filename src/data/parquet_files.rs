@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_of_a_split_are_told_from_other_files() {
+    fn parts_of_a_split_are_distinguished_from_other_files() {
         let found = |names: &[&str]| {
             let folder = tempfile::tempdir().expect("a folder");
             names.iter().for_each(|name| std::fs::write(folder.path().join(name), "").expect("written"));

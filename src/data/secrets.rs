@@ -3,6 +3,8 @@
 
 use std::path::PathBuf;
 
+use super::hub::{home, variable};
+
 /// Replacement of a secret.
 const HIDDEN: &str = "***";
 
@@ -14,12 +16,7 @@ pub(super) fn hidden(text: &str) -> String {
 /// Tokens that the client may have sent, from every place it reads. A hub may repeat one in an
 /// error message.
 fn tokens() -> Vec<String> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let home = variable("HF_HOME").map(PathBuf::from).or_else(|| {
-        let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
-        Some(cache.or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cache")))?.join("huggingface"))
-    });
-    let files = [variable("HF_TOKEN_PATH").map(PathBuf::from), home.map(|home| home.join("token"))];
+    let files = [variable("HF_TOKEN_PATH").map(PathBuf::from), Some(home().join("token"))];
     let kept = files.into_iter().flatten().filter_map(|path| std::fs::read_to_string(path).ok());
     let all = std::env::var("HF_TOKEN").into_iter().chain(kept);
     all.map(|token| token.trim().to_string()).filter(|token| !token.is_empty()).collect()

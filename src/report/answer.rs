@@ -1,8 +1,8 @@
 //! The answer that a report gives, in sentences that can be quoted.
 
-use super::table::signed;
 use super::{Report, Row};
 use crate::stats::{Comparison, Interval, Ratio};
+use crate::terminal::signed;
 
 /// Sentences on single rows; the table has the others.
 const ROWS: usize = 4;

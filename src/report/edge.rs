@@ -12,7 +12,7 @@ pub(super) fn over_edge(measures: &Measures) -> Vec<f64> {
     late(measures).map(|check| check.eigenvalue.abs() / check.edge).filter(|ratio| ratio.is_finite()).collect()
 }
 
-/// The same over 2 / eta.
+/// The norm of the Hessian over 2 / eta, at those checks.
 pub(super) fn over_gradient_descent_edge(measures: &Measures) -> Vec<f64> {
     late(measures).map(|check| check.eigenvalue.abs() / check.gradient_descent_edge).collect()
 }

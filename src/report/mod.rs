@@ -144,17 +144,17 @@ pub struct Row {
     pub seconds_to_target: Option<Median>,
     /// Whether no other row is at least as accurate in the mean and takes at most its median training time.
     pub on_front_of_seconds: bool,
-    /// The same with executed FLOPs.
+    /// Whether no other row is at least as accurate in the mean and executes at most its FLOPs.
     pub on_front_of_flops: bool,
     /// The cells' median step times, in seconds; mask refreshes excluded.
     pub step_seconds: Option<Median>,
-    /// The same over the reference SGD's with the same seed.
+    /// Step times over the reference SGD's with the same seed.
     pub step_ratio_to_sgd: Option<Median>,
     /// 95% interval of that median, by the bootstrap.
     pub step_ratio_interval: Option<Interval>,
     /// Training time of a cell, in seconds; mask refreshes included.
     pub train_seconds: Option<Median>,
-    /// The same over the reference SGD's with the same seed.
+    /// Training times over the reference SGD's with the same seed.
     pub train_ratio_to_sgd: Option<Median>,
     /// 95% interval of that median, by the bootstrap.
     pub train_ratio_interval: Option<Interval>,
@@ -179,7 +179,7 @@ pub struct Row {
     /// The Hessian's norm (the magnitude of its top eigenvalue) over the optimizer's edge of stability, at the checks of the
     /// second half of the steps.
     pub eigenvalue_over_edge: Option<Median>,
-    /// The same over 2 / eta.
+    /// The Hessian's norm over 2 / eta, at those checks.
     pub eigenvalue_over_gradient_descent_edge: Option<Median>,
     /// Part of all checks at which the gradient after the ascent step is nearer to the top eigenvector than the gradient.
     pub ascent_better_aligned: Option<f64>,
@@ -241,7 +241,7 @@ pub struct CellResult {
     pub convergence_exponent: Option<f64>,
     /// Median of the Hessian's norm over the optimizer's edge, at the checks of the second half of the steps.
     pub eigenvalue_over_edge: Option<f64>,
-    /// The same over 2 / eta.
+    /// Median of the Hessian's norm over 2 / eta, at those checks.
     pub eigenvalue_over_gradient_descent_edge: Option<f64>,
     /// The Hessian's top eigenvalue after the last epoch, where it was measured.
     pub eigenvalue: Option<f64>,

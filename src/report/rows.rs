@@ -146,7 +146,7 @@ pub(super) fn seconds_to(target: f64, epochs: &[EpochMeasures]) -> Option<f64> {
 
 /// A measure of a setting's completed cells.
 type BySeed = Vec<(u64, f64)>;
-/// The same of a time, which can be compared on one type of machine only.
+/// A time of a setting's completed cells, which can be compared on one type of machine only.
 type Times = Vec<((u64, String), f64)>;
 
 /// By seed, the measures of a setting that others are compared with.
@@ -211,8 +211,7 @@ fn row(group: &SettingGroup<'_, 1>, own: &Reference, to: &References<'_>) -> (Ro
         |value: fn(&Measures) -> Option<f64>| completed.iter().filter_map(|r| value(&r.measures)).collect::<Vec<f64>>();
     let sgd_other = sgd.filter(|to| to.place != own.place);
     let sam_other = sam.filter(|to| to.place != own.place);
-    // A test sample's share.
-    let step = 1.0 / setting.data.test.max(1) as f64;
+    let step = setting.accuracy_step();
     let compare = |other: &Reference| Comparison::of_pairs(&own.accuracies, &other.accuracies, step, to.margin);
     let equal_flops = to.longer.iter().copied().find(|other| {
         let nominal = |of: &Reference| of.flops.map(|f| f.nominal);

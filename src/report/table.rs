@@ -13,7 +13,7 @@ use super::{Report, Row, brief};
 use crate::flops::{THEORETICAL_FORMULA_B, theoretical_b};
 use crate::stats::{ALPHA, Comparison, Median, Summary};
 use crate::suite::names;
-use crate::terminal::{self, WIDTH, wrapped};
+use crate::terminal::{self, WIDTH, signed, wrapped};
 
 pub(super) const TERMINAL: Exporter = Exporter {
     name: "table",
@@ -369,12 +369,6 @@ pub(super) fn dash() -> String {
 pub(super) fn percent(s: &Summary, decimals: usize) -> String {
     let mean = format!("{:.decimals$}", 100.0 * s.mean);
     s.sd.map_or_else(|| mean.clone(), |sd| format!("{mean} ± {:.decimals$}", 100.0 * sd))
-}
-
-/// A number with its sign and so many decimals; what rounds to 0 has the sign +.
-pub(super) fn signed(value: f64, decimals: usize) -> String {
-    let scale = 10f64.powi(decimals as i32);
-    format!("{:+.decimals$}", (value * scale).round() / scale + 0.0)
 }
 
 /// Points with their 95% interval, and a star where they differ from 0 after correction; of a single pair there is none.

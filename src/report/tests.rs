@@ -625,7 +625,7 @@ fn latex_table() {
     assert!(text(&hostile, "latex").contains(r"\caption{\textbackslash{}input\{secrets\}\_\%\$ smoke"));
 }
 
-/// The same values as the JSON report's, of the types that a cell has, read back by the parquet crate.
+/// Parquet has the JSON report's values, of the types that a cell has, as the parquet crate reads them back.
 #[test]
 fn parquet_has_every_cell_with_its_types() {
     use ::parquet::file::reader::{FileReader, SerializedFileReader};

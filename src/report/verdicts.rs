@@ -1,8 +1,8 @@
 //! What a report's comparisons say, in words.
 
-use super::table::signed;
 use super::{Report, Row};
 use crate::stats::{ALPHA, Comparison};
+use crate::terminal::signed;
 
 /// A sentence for every row that is not SGD and was compared with something.
 pub(super) fn verdicts(report: &Report) -> Vec<String> {

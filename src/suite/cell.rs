@@ -20,7 +20,7 @@ use crate::word::{LONGEST_NAME, is_plain};
 /// do not show (kernels, streams, data preparation). Records of older numerics then belong to other
 /// cells.
 pub const NUMERICS: u32 = 1;
-/// The same of cells with implicit perturbation, whose first mask has changed since.
+/// Numerics of cells with implicit perturbation, whose first mask has changed since.
 const IMPLICIT_NUMERICS: u32 = 2;
 
 /// Numerics of the cells of an optimizer.
@@ -256,6 +256,11 @@ impl Cell {
         }
         let (epochs, rest) = (steps / self.steps_per_epoch().max(1), steps % self.steps_per_epoch().max(1));
         epochs * (self.data.train - self.left_out()) + rest * self.batch_size
+    }
+
+    /// Accuracy of a single test sample: accuracies are whole multiples of it.
+    pub fn accuracy_step(&self) -> f64 {
+        1.0 / self.data.test.max(1) as f64
     }
 
     /// Learning rate schedule.

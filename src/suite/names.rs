@@ -1,7 +1,5 @@
 //! Short names of settings, made of what differs between them.
 
-use std::collections::HashMap;
-
 use super::Cell;
 use super::axes::is_unsaid;
 
@@ -25,22 +23,6 @@ pub(crate) struct Names {
     pub(crate) shared: Vec<String>,
     /// The axes in which the first settings of the optimizers differ, such as `weight_decay 0.0005 (sgd), 0.001 (sam)`.
     pub(crate) by_optimizer: Vec<String>,
-}
-
-/// Names of cells by id: their setting's, which tables have too, and the seed.
-pub(crate) fn of_cells(cells: &[Cell]) -> HashMap<String, String> {
-    let mut settings: Vec<Cell> = Vec::new();
-    let mut places = HashMap::new();
-    let place_of = |cell: &Cell| {
-        let setting = cell.setting();
-        *places.entry(setting.id()).or_insert_with(|| {
-            settings.push(setting);
-            settings.len() - 1
-        })
-    };
-    let found: Vec<usize> = cells.iter().map(place_of).collect();
-    let names = Names::new(&settings).names;
-    cells.iter().zip(found).map(|(cell, place)| (cell.id(), format!("{}, seed {}", names[place], cell.seed))).collect()
 }
 
 /// Lines for people on the settings that a table's rows do not show; none where there are no such settings.

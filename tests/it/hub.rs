@@ -290,7 +290,7 @@ fn stalling(way: &'static str) -> String {
     format!("{}://{address}", if way == "TLS" { "https" } else { "http" })
 }
 
-/// However a hub stalls, the stand-in serves after a bounded time, and the reason is told.
+/// A hub that stalls is given up after a bounded time: the stand-in serves, and the reason is reported.
 #[test]
 fn a_stalling_hub_is_given_up() {
     for way in ["answer", "headers", "body", "trickle", "TLS"] {

@@ -50,7 +50,7 @@ fn every_case_agrees_with_pytorch() {
     assert_eq!(curvatures, 6);
 }
 
-/// The same by candle's operations, which GPUs compute with: on the CPU, and on a GPU where there is one.
+/// Replays the cases with candle's operations, which GPUs compute with: on the CPU, and on a GPU where there is one.
 #[test]
 fn every_case_agrees_on_every_device() {
     for compute in Compute::all_by_candle() {

@@ -200,7 +200,7 @@ fn files_that_are_too_long_are_refused() {
     assert!(message.contains("run.json: it is longer than 268435456 bytes"), "{message}");
 }
 
-/// The same of data, and of what unpacks to more than makes sense.
+/// Data have limits too, and so has what unpacks to more than makes sense.
 #[test]
 fn data_that_would_fill_the_memory_are_refused() {
     let place = Place::new();

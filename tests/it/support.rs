@@ -81,13 +81,13 @@ impl Place {
         command
     }
 
-    /// The same for std, where the process is to be watched; stderr is piped.
+    /// Starts the binary as a process of std, which can be watched; stderr is piped.
     pub(crate) fn spawn(&self, arguments: &str) -> std::process::Child {
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
         self.spawn_program(env!("CARGO_BIN_EXE_sharpbench"), &arguments)
     }
 
-    /// The same of a program that starts the binary.
+    /// Starts a program that starts the binary.
     pub(crate) fn spawn_program(&self, program: &str, arguments: &[&str]) -> std::process::Child {
         let mut command = std::process::Command::new(program);
         command.current_dir(self.folder.path()).args(arguments);

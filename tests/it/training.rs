@@ -72,7 +72,7 @@ fn trained(
     trained_whole(built, optimizer, mask).0
 }
 
-/// The same with running statistics.
+/// Repeats it with running statistics.
 fn trained_whole(
     (model, input): &(Box<dyn Model>, Input),
     optimizer: Optimizer,

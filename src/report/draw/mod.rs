@@ -1,6 +1,6 @@
 //! Drawing: axes, marks, names and lines as SVG elements that a style sheet colours.
 //!
-//! The page and the figure files are drawn by this module alone. Charts follow the reader's light or dark theme, tell their numbers
+//! The page and the figure files are drawn by this module alone. Charts follow the reader's light or dark theme, show their numbers
 //! when hovered or focused, and place names without overlap; libraries for charts offer none of these.
 
 mod axis;
@@ -148,7 +148,7 @@ impl Figure {
         document.into_string()
     }
 
-    /// The same picture as pixels, twice as many as the SVG has, in the light theme.
+    /// The figure as a PNG file, at twice the SVG's resolution and in the light theme.
     ///
     /// # Errors
     /// When it cannot be drawn.

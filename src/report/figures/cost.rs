@@ -32,17 +32,13 @@ struct Cost<'r> {
 
 fn panel(report: &Report, title: &str, (words, cost): (&str, fn(&Row) -> Option<f64>)) -> Option<Panel> {
     let is_sgd = |number: usize| report.references[0].is_some_and(|sgd| sgd + 1 == number);
-    let of = |(number, row): (usize, &'_ Row)| {
+    let of = |(number, row)| {
+        let row: &Row = row;
         // Nothing is compared with itself.
         let cost = cost(row).or(is_sgd(number).then_some(1.0))?;
-        Some((number, cost, row.test_accuracy_last?))
+        Some(Cost { number, row, cost, accuracy: row.test_accuracy_last? })
     };
-    let all: Vec<Cost<'_>> = (1..)
-        .zip(&report.rows)
-        .filter_map(|(number, row)| {
-            of((number, row)).map(|(number, cost, accuracy)| Cost { number, row, cost, accuracy })
-        })
-        .collect();
+    let all: Vec<Cost<'_>> = (1..).zip(&report.rows).filter_map(of).collect();
     if all.len() < 2 {
         return None;
     }

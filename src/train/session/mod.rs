@@ -226,10 +226,7 @@ impl<'a> Session<'a> {
     fn note_left_out(&mut self, batch: &Batch) {
         if self.data.train.label(0).is_some() {
             let before = self.state.position.drawn;
-            let wanted = match self.cell.full_batch_steps {
-                Some(_) => self.cell.data.train,
-                None => self.cell.batch_size.min(self.cell.data.train - before * self.cell.batch_size),
-            };
+            let wanted = self.cell.samples(before + 1) - self.cell.samples(before);
             self.state.position.left_out += wanted.saturating_sub(batch.labels.len());
         }
     }
@@ -237,10 +234,7 @@ impl<'a> Session<'a> {
     /// Refuses an epoch without a step, or one that left out too many samples: it would be another training.
     fn check_left_out(&self) -> Result<()> {
         let Position { epoch, drawn, step, left_out, .. } = self.state.position;
-        let wanted = match self.cell.full_batch_steps {
-            Some(_) => drawn * self.cell.data.train,
-            None => (drawn * self.cell.batch_size).min(self.cell.data.train),
-        };
+        let wanted = self.cell.samples(drawn);
         if step == 0 || left_out as f64 > MOST_LEFT_OUT * wanted as f64 {
             return Err(Error::Data(too_many(left_out, wanted, &format!("the training samples of epoch {epoch}"))));
         }
