@@ -27,8 +27,8 @@ pub enum Stream<'a> {
     Edge(usize),
     /// Random vectors of a sharpness measurement after an epoch.
     Sharpness(usize),
-    /// Bootstrap samples; independent of any cell's seed.
-    Bootstrap,
+    /// Seeds beyond those that a suite lists; independent of any cell's seed.
+    MoreSeeds,
     /// Signs in tests of differences; independent of any cell's seed.
     Signs,
     /// Stand-in images; independent of any cell's seed.
@@ -50,7 +50,7 @@ impl Stream<'_> {
             Self::Tensors(step) => format!("tensors {step}"),
             Self::Edge(step) => format!("edge {step}"),
             Self::Sharpness(epoch) => format!("sharpness {epoch}"),
-            Self::Bootstrap => "bootstrap".into(),
+            Self::MoreSeeds => "more seeds".into(),
             Self::Signs => "signs".into(),
             Self::PhotoPatches(split) => format!("photo-patches {split}"),
             Self::Synthetic(part) => format!("synthetic {part}"),

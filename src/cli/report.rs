@@ -24,9 +24,9 @@ pub(super) struct Args {
     runs: Vec<PathBuf>,
     #[command(flatten)]
     printing: Printing,
-    /// Loss of accuracy that a claim of "no loss" allows, in points.
-    #[arg(long, value_name = "POINTS", default_value_t = 100.0 * Options::default().margin, value_parser = points)]
-    margin: f64,
+    /// Loss of accuracy that a claim of "no loss" allows, in points [default: the suite's, or 0.3].
+    #[arg(long, value_name = "POINTS", value_parser = points)]
+    margin: Option<f64>,
     /// Test accuracy to which trainings are timed, in percent [default: the last accuracy of the
     /// reference SGD's worst seed].
     #[arg(long, value_name = "PERCENT", value_parser = points)]
@@ -42,7 +42,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     args.printing.check()?;
-    let options = Options { margin: args.margin / 100.0, target: args.target.map(|target| target / 100.0) };
+    let options = Options { margin: args.margin, target: args.target.map(|target| target / 100.0) };
     let all = read_all(&args.runs, &options)?;
     let records = Report::of_plan(&all.manifest, &all.records);
     args.printing.print(&all.report, &records)?;

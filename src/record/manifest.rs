@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::SCHEMA;
 use super::parse::other_schema;
 use crate::data;
-use crate::suite::{Cell, Plan, is_plain};
+use crate::suite::{Cell, Claims, Plan, is_plain};
 use crate::word::LONGEST_NAME;
 
 /// Description of a run, sufficient to resume and report it without the suite file.
@@ -29,8 +29,24 @@ pub struct RunManifest {
     /// Number of cells in the whole profile, of which a filter may have selected some.
     #[serde(default)]
     pub profile_cells: Option<usize>,
+    /// What the suite claims about its rows, if it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Claims>,
+    /// When claims are tested, in a run whose seeds are trained until they are decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looks: Option<RunLooks>,
     /// Cells of the run, in order.
     pub cells: Vec<Cell>,
+}
+
+/// When the claims of a run are tested while its seeds are trained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunLooks {
+    /// Seeds of a row at each look, rising.
+    pub seeds: Vec<usize>,
+    /// Looks whose cells are planned.
+    pub planned: usize,
 }
 
 impl RunManifest {
@@ -45,6 +61,8 @@ impl RunManifest {
             stand_in,
             data_sha256: data.sha256.clone(),
             profile_cells: Some(profile.cells.len()),
+            claims: profile.claims,
+            looks: None,
             cells: profile.cells,
         }
     }

@@ -26,7 +26,7 @@ pub use files::write;
 pub use job::Job;
 pub(crate) use layout::SUBMISSION;
 pub use lock::CellLock;
-pub use manifest::RunManifest;
+pub use manifest::{RunLooks, RunManifest};
 pub use provenance::{Machine, TrainingProvenance};
 pub use selection::Selection;
 pub(crate) use settings::{SettingGroup, by_setting};

@@ -18,6 +18,8 @@ pub(crate) fn manifest(cells: &[Cell]) -> RunManifest {
         data_sha256: "sha".into(),
         suite_hash: "hash".into(),
         profile_cells: Some(18),
+        claims: None,
+        looks: None,
         cells: cells.to_vec(),
     }
 }

@@ -1,7 +1,7 @@
 //! The answer that a report gives, in sentences that can be quoted.
 
 use super::{Report, Row};
-use crate::stats::{Comparison, Interval, Ratio};
+use crate::stats::{Comparison, Finding, Interval, Ratio};
 use crate::terminal::signed;
 
 /// Sentences on single rows; the table has the others.
@@ -57,14 +57,14 @@ fn of_rows(report: &Report, sentence: impl Fn(&Row) -> Option<String>) -> Vec<St
 }
 
 fn on_accuracy(report: &Report) -> Vec<String> {
-    let row = |name: &str| report.rows.iter().find(|row| row.setting.optimizer == name);
-    let (Some(_), Some(sam)) = (row("sgd"), row("sam")) else {
+    let [Some(sgd), Some(sam)] = report.references.map(|place| place.map(|place| &report.rows[place])) else {
         return vec!["There is no row of both SGD and SAM, so SAM's gain cannot be said.".into()];
     };
     let Some(gain) = &sam.to_sgd else {
-        return vec!["SGD and SAM have not finished a seed in common yet, so SAM's gain cannot be said.".into()];
+        let [sgd, sam] = [sgd, sam].map(|row| &row.name);
+        return vec![format!("{sgd} and {sam} have not finished a seed in common yet, so SAM's gain cannot be said.")];
     };
-    let mut sentences = vec![of_sam(gain, of_what(report))];
+    let mut sentences = vec![of_sam(report, gain, of_what(report))];
     sentences.extend(of_sparse(report));
     sentences.extend(sam.to_equal_flops.as_ref().map(at_equal_flops));
     sentences.extend(on_the_clock(report, sam));
@@ -77,22 +77,25 @@ fn of_what(report: &Report) -> &'static str {
     if is_first { "SGD" } else { "SGD with the same settings" }
 }
 
-fn of_sam(gain: &Comparison, sgd: &str) -> String {
+fn of_sam(report: &Report, gain: &Comparison, sgd: &str) -> String {
     let size = format!("{:.1} points", 100.0 * gain.mean.abs());
-    match gain.interval {
-        None => {
-            format!("On one seed SAM differs from {sgd} by {} points; one seed decides nothing.", points(gain.mean))
-        }
-        Some(i) if i.low > 0.0 => format!("SAM gains {size} over {sgd} {}, {} seeds.", interval(i), gain.n),
-        Some(i) if i.high < 0.0 => {
+    let Some(i) = gain.interval else {
+        return format!("On one seed SAM differs from {sgd} by {} points; one seed decides nothing.", points(gain.mean));
+    };
+    let seeds = match &report.look {
+        Some(look) if look.interim => format!("{} seeds, interim look {} of at most {}", gain.n, look.number, look.of),
+        _ => format!("{} seeds", gain.n),
+    };
+    match report.assay {
+        Some(Finding::Supported) => format!("SAM gains {size} over {sgd} {}, {seeds}.", interval(i)),
+        Some(Finding::Refuted) => {
             let i = Interval { low: -i.high, high: -i.low };
-            format!("SAM loses {size} to {sgd} {}, {} seeds: sparse SAM has no gain to keep.", interval(i), gain.n)
+            format!("SAM loses {size} to {sgd} {}, {seeds}: sparse SAM has no gain to keep.", interval(i))
         }
-        Some(i) => format!(
-            "SAM shows no gain over {sgd} ({} points {}, {} seeds), so what sparse SAM keeps of it cannot be said.",
+        _ => format!(
+            "A gain of SAM over {sgd} is not shown ({} points {}, {seeds}), so what sparse SAM keeps or loses of it cannot be said.",
             points(gain.mean),
             around(i),
-            gain.n
         ),
     }
 }
@@ -112,19 +115,39 @@ fn points(fraction: f64) -> String {
     signed(100.0 * fraction, 1)
 }
 
-fn of_sparse(report: &Report) -> Option<String> {
-    let kept = report.rows.iter().filter(|row| is_sparse(row)).filter_map(|row| Some((row, row.gain_kept?)));
+/// What is kept of SAM's gain: the shares of sparse rows, and for which rows the suite's claim is decided.
+fn of_sparse(report: &Report) -> Vec<String> {
+    let kept = report.rows.iter().filter(|row| is_sparse(row)).filter_map(|row| Some((row, row.claims.share?)));
     let kept: Vec<String> = kept.map(|(row, kept)| format!("{} {}", row.name, percent_kept(&kept))).collect();
-    let more = kept.len().saturating_sub(ROWS);
-    let rest = if more > 0 { format!("; {more} more are in the table") } else { String::new() };
-    let first = &kept[..kept.len() - more];
-    (!first.is_empty()).then(|| format!("Of that gain, sparse SAM keeps: {}{rest}.", first.join(", ")))
+    if kept.is_empty() {
+        return Vec::new();
+    }
+    let found = |finding: Finding| {
+        let is = move |row: &&Row| row.claims.retention.is_some_and(|claim| claim.finding == finding);
+        named(report.rows.iter().filter(|row| row.setting.optimizer != "sgd").filter(is).map(|row| row.name.as_str()))
+    };
+    let parts = [Finding::Supported, Finding::Refuted, Finding::Undecided]
+        .into_iter()
+        .filter_map(|finding| Some(format!("{} for {}", finding.words(), found(finding)?)));
+    let parts: Vec<String> = parts.collect();
+    let percent = 100.0 * report.claims.retain;
+    let claims = (!parts.is_empty()).then(|| format!("That at least {percent}% of it is kept is {}.", parts.join("; ")));
+    let shares = format!("Of that gain, sparse SAM keeps: {}.", named(kept.iter().map(String::as_str)).unwrap_or_default());
+    std::iter::once(shares).chain(claims).collect()
+}
+
+/// The first names of a list, and how many more there are; `None` of an empty one.
+fn named<'n>(names: impl Iterator<Item = &'n str>) -> Option<String> {
+    let names: Vec<&str> = names.collect();
+    let more = names.len().saturating_sub(ROWS);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!names.is_empty()).then(|| names[..names.len() - more].join(", ") + &rest)
 }
 
 /// Such as `76% [60, 93]`.
 pub(super) fn percent_kept(kept: &Ratio) -> String {
-    let interval = kept.interval.map(|i| format!(" [{:.0}, {:.0}]", 100.0 * i.low, 100.0 * i.high));
-    format!("{:.0}%{}", 100.0 * kept.value, interval.unwrap_or_default())
+    let interval = kept.interval.map(|i| format!("[{:.0}, {:.0}]", 100.0 * i.low, 100.0 * i.high));
+    format!("{:.0}% {}", 100.0 * kept.value, interval.unwrap_or_else(|| "unbounded".into()))
 }
 
 fn is_sparse(row: &Row) -> bool {

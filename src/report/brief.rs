@@ -15,7 +15,7 @@ const COUNT: Column = ("n", |row, _| Some(count(row)));
 const ACCURACY: Column = ("accuracy %", |row, decimals| row.test_accuracy_last.map(|s| percent(&s, decimals)));
 const TO_SGD: Column = ("vs SGD", |row, decimals| row.to_sgd.map(|c| difference(&c, decimals)));
 const TO_SAM: Column = ("vs SAM", |row, decimals| row.to_sam.map(|c| difference(&c, decimals)));
-const GAIN_KEPT: Column = ("gain kept", |row, _| row.gain_kept.map(|kept| percent_kept(&kept)));
+const GAIN_KEPT: Column = ("gain kept", |row, _| row.claims.share.map(|kept| percent_kept(&kept)));
 const STEP: Column = ("step", |row, _| row.step_ratio_to_sgd.map(|m| format!("{:.2}", m.median)));
 const FLOPS: Column = ("FLOPs", |row, _| row.flops_executed_ratio_to_sgd.map(|ratio| format!("{ratio:.2}")));
 
@@ -57,7 +57,7 @@ pub(super) fn markdown(report: &Report) -> Grid {
 
 /// Whether SAM gains anything that other rows can keep.
 fn keeps_gain(report: &Report) -> bool {
-    report.rows.iter().any(|row| row.gain_kept.is_some())
+    report.rows.iter().any(|row| row.claims.share.is_some())
 }
 
 /// The columns of what a suite measures in place of a gain in accuracy.

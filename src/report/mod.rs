@@ -2,6 +2,8 @@
 
 mod answer;
 mod brief;
+mod claims;
+mod comparisons;
 mod csv;
 mod draw;
 mod edge;
@@ -12,6 +14,7 @@ mod json;
 mod latex;
 mod masks;
 mod merge;
+mod notes;
 mod parquet;
 mod registry;
 mod rows;
@@ -24,6 +27,7 @@ mod verdicts;
 
 use std::collections::HashMap;
 
+pub use claims::{Conclusion, RowClaims};
 pub use draw::Figure;
 use exporter::Canvas;
 pub use exporter::{Exporter, Layout};
@@ -32,6 +36,7 @@ pub use html::HTML;
 pub use masks::MaskStatistics;
 pub use merge::{Merged, NamedRun, merge};
 pub use registry::EXPORTERS;
+use claims::Concluded;
 use rows::Rows;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -39,23 +44,24 @@ pub use setting::Setting;
 pub use tensorboard::event_files;
 
 use crate::error::Result;
-use crate::record::{Measures, Record, RunManifest, SharpnessCheck, Status};
-use crate::stats::{Comparison, Interval, Median, Ratio, Summary, convergence_exponent, median};
-use crate::suite::{Cell, Names, axis_names};
+use crate::record::{Measures, Record, RunLooks, RunManifest, SharpnessCheck, Status};
+use crate::stats::{Censored, Comparison, Finding, Median, Summary, convergence_exponent, median};
+use crate::suite::{Cell, Claims, Names, axis_names};
 
 /// What a report is to say beyond its records.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
-    /// The loss of accuracy that claims of "no loss" allow, as a fraction.
-    pub margin: f64,
+    /// The loss of accuracy that "no loss" allows, in points, in place of the suite's.
+    pub margin: Option<f64>,
     /// The test accuracy that trainings are timed to, as a fraction; if none, the last one of the reference SGD's worst seed.
     pub target: Option<f64>,
 }
 
-impl Default for Options {
-    /// .3 points.
-    fn default() -> Self {
-        Self { margin: 0.003, target: None }
+impl Options {
+    /// The claims of a run, with the margin of these options.
+    fn claims(&self, manifest: &RunManifest) -> Claims {
+        let claims = manifest.claims.clone().unwrap_or_default();
+        Claims { margin: self.margin.unwrap_or(claims.margin), ..claims }
     }
 }
 
@@ -78,8 +84,13 @@ pub struct Report {
     pub answer: Vec<String>,
     /// The formula of the theoretical FLOPs.
     pub flops_theoretical_formula: String,
-    /// The loss of accuracy that claims of "no loss" allow, as a fraction.
-    pub margin: f64,
+    /// The claims that are tested.
+    pub claims: Claims,
+    /// Whether the active row (SAM) is shown to gain over the placebo (SGD), without which nothing can be said about losing or
+    /// keeping its gain; null without both rows or two seeds.
+    pub assay: Option<Finding>,
+    /// The look that the conclusions are of, if seeds are trained until claims are decided.
+    pub look: Option<Look>,
     /// The test accuracy that trainings are timed to, as a fraction.
     pub target_accuracy: Option<f64>,
     /// Name of the row that `SGD` means in differences and ratios: the SGD with SAM's settings but for its ascent step, or else the
@@ -105,6 +116,19 @@ pub struct Report {
     pub axes: Vec<String>,
     /// One row per setting, in the plan's order.
     pub rows: Vec<Row>,
+}
+
+/// A look at the claims of a run whose seeds are trained until they are decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Look {
+    /// The look, from 1.
+    pub number: usize,
+    /// Looks at most.
+    pub of: usize,
+    /// Rows that are not decided.
+    pub undecided: usize,
+    /// Whether more seeds are to be trained.
+    pub interim: bool,
 }
 
 /// One setting over its seeds. Accuracies are fractions; measures are of completed cells; differences and ratios of
@@ -135,13 +159,12 @@ pub struct Row {
     pub to_sgd: Option<Comparison>,
     /// Last accuracy minus that of the reference SAM with the same seed.
     pub to_sam: Option<Comparison>,
-    /// The part of the reference SAM's gain over the reference SGD that the row has: the ratio of the two differences to
-    /// SGD, where SAM's is shown to be a gain.
-    pub gain_kept: Option<Ratio>,
     /// Last accuracy minus that of the reference SGD trained for as many epochs as make its nominal FLOPs the same.
     pub to_equal_flops: Option<Comparison>,
-    /// Training time until the report's target accuracy, of the cells that reached it.
-    pub seconds_to_target: Option<Median>,
+    /// What is concluded about it.
+    pub claims: RowClaims,
+    /// Training time until the report's target accuracy; of cells that do not reach it, or diverged, it is longer than any.
+    pub seconds_to_target: Option<Censored>,
     /// Whether no other row is at least as accurate in the mean and takes at most its median training time.
     pub on_front_of_seconds: bool,
     /// Whether no other row is at least as accurate in the mean and executes at most its FLOPs.
@@ -150,14 +173,10 @@ pub struct Row {
     pub step_seconds: Option<Median>,
     /// Step times over the reference SGD's with the same seed.
     pub step_ratio_to_sgd: Option<Median>,
-    /// 95% interval of that median, by the bootstrap.
-    pub step_ratio_interval: Option<Interval>,
     /// Training time of a cell, in seconds; mask refreshes included.
     pub train_seconds: Option<Median>,
     /// Training times over the reference SGD's with the same seed.
     pub train_ratio_to_sgd: Option<Median>,
-    /// 95% interval of that median, by the bootstrap.
-    pub train_ratio_interval: Option<Interval>,
     /// Training FLOPs of a cell, everything dense.
     pub flops_nominal: Option<f64>,
     /// Training FLOPs of a cell by the formula named in the report.
@@ -282,7 +301,7 @@ impl CellResult {
             test_accuracy_best: m.test_accuracy_best,
             train_seconds: m.train_seconds,
             mask_seconds: m.mask_seconds,
-            seconds_to_target: target.and_then(|target| rows::seconds_to(target, &m.epochs)),
+            seconds_to_target: target.and_then(|target| rows::seconds_to_target(target, record)),
             step_seconds_median: m.step_seconds.map(|s| s.median),
             reference_step_seconds: record.reference_step_seconds.map(|s| s.median),
             flops_nominal: m.flops_nominal,
@@ -301,6 +320,15 @@ impl CellResult {
     }
 }
 
+impl Look {
+    fn new(looks: &RunLooks, concluded: Option<&Concluded>) -> Self {
+        let undecided = concluded.map_or(0, |concluded| concluded.undecided.len());
+        let is_last = looks.planned >= looks.seeds.len();
+        let interim = concluded.is_none_or(|concluded| !concluded.complete) || (undecided > 0 && !is_last);
+        Self { number: looks.planned, of: looks.seeds.len(), undecided, interim }
+    }
+}
+
 impl Row {
     /// The value of an axis, as a suite writes it.
     fn axis(&self, name: &str) -> Option<&str> {
@@ -313,7 +341,7 @@ impl Report {
     pub fn new(manifest: &RunManifest, records: &[Record], options: &Options) -> Self {
         let records = Self::of_plan(manifest, records);
         let groups = rows::groups(&manifest.cells, &records);
-        let Rows { mut rows, references, target } = rows::rows(&groups, options);
+        let Rows { mut rows, references, target, claims, concluded } = rows::rows(&groups, manifest, options);
         let Names { names, shared, by_optimizer } = Names::new(groups.iter().map(|group| &group.setting));
         rows.iter_mut().zip(names).for_each(|(row, name)| row.name = name);
         let mut report = Self {
@@ -324,7 +352,9 @@ impl Report {
             cells_planned: manifest.cells.len(),
             cells_finished: records.len(),
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),
-            margin: options.margin,
+            assay: concluded.as_ref().and_then(|concluded| concluded.assay),
+            look: manifest.looks.as_ref().map(|looks| Look::new(looks, concluded.as_ref())),
+            claims,
             target_accuracy: target,
             reference: references[0].map(|place| rows[place].name.clone()),
             references,
@@ -332,9 +362,9 @@ impl Report {
             by_optimizer,
             axes: axis_names(&manifest.cells),
             answer: Vec::new(),
-            trained: rows::trained(manifest, &records),
-            measured: rows::measured(&records),
-            notes: rows::notes(manifest, &records, &groups),
+            trained: notes::trained(manifest, &records),
+            measured: notes::measured(&records),
+            notes: notes::notes(manifest, &records, &groups, options),
             rows,
         };
         report.answer = answer::answer(&report);

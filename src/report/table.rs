@@ -8,7 +8,7 @@ use tabled::settings::{Alignment, Style};
 
 use super::answer::percent_kept;
 use super::exporter::{Exporter, Layout};
-use super::verdicts::points;
+use super::verdicts::{conclusion, seeds_wanting};
 use super::{Report, Row, brief};
 use crate::flops::{THEORETICAL_FORMULA_B, theoretical_b};
 use crate::stats::{ALPHA, Comparison, Median, Summary};
@@ -194,24 +194,43 @@ pub(super) const OPTIONAL: &[Optional] = &[
     Optional {
         header: "gain kept",
         leading: false,
-        text: |row| row.gain_kept.map(|kept| percent_kept(&kept)),
+        text: |row| row.claims.share.map(|kept| percent_kept(&kept)),
         explained: |_| {
-            "fraction of SAM's gain over SGD that the row keeps: the ratio of the two mean differences to SGD, paired by seed [95% interval by Fieller's theorem]; only where SAM is shown to gain".into()
+            "fraction of SAM's gain over SGD that the row keeps: the ratio of the two mean differences to SGD, paired by seed [95% interval by Fieller's theorem, or unbounded]; only where SAM is shown to gain".into()
+        },
+    },
+    Optional {
+        header: "gain",
+        leading: false,
+        text: |row| row.claims.gain.map(|claim| conclusion(&claim)),
+        explained: |report| {
+            format!("the claim that the row is more accurate than SGD{}; in the row of SAM, on which the others rest: SAM's gain", tested(report))
         },
     },
     Optional {
         header: "no loss",
         leading: false,
         text: |row| {
-            let against_sam = row.to_sam.filter(|_| row.setting.optimizer != "sgd")?;
-            let finding = against_sam.no_loss?.finding.word();
-            let seeds = against_sam.seeds_wanting().map_or(String::new(), |seeds| format!(" ({seeds} seeds)"));
-            Some(finding.to_string() + &seeds)
+            let seeds = seeds_wanting(&row.claims).map_or(String::new(), |seeds| format!(" ({seeds} seeds)"));
+            Some(conclusion(&row.claims.no_loss?) + &seeds)
         },
         explained: |report| {
             format!(
-                "the claim that the row loses less than {} points against the first SAM row, tested at .05 (docs/statistics.md); in brackets the number of seeds that would support it with a probability of .8 if there were no difference",
-                points(report.margin)
+                "the claim that the row loses less than {} points against SAM{}; \"not shown\" unless SAM's gain is shown and this claim is refuted for SGD; in brackets the number of seeds that would support it with a probability of .8 if there were no difference",
+                report.claims.margin,
+                tested(report)
+            )
+        },
+    },
+    Optional {
+        header: "keeps",
+        leading: false,
+        text: |row| row.claims.retention.map(|claim| conclusion(&claim)),
+        explained: |report| {
+            format!(
+                "the claim that the row keeps at least {}% of SAM's gain over SGD{}; \"not shown\" unless SAM's gain is shown",
+                100.0 * report.claims.retain,
+                tested(report)
             )
         },
     },
@@ -219,13 +238,16 @@ pub(super) const OPTIONAL: &[Optional] = &[
         header: "s to target",
         leading: false,
         text: |row| {
-            let n = row.test_accuracy_last.map_or(0, |s| s.n);
-            let reached = |m: Median| if m.n == n { String::new() } else { format!(" ({} of {n})", m.n) };
-            row.seconds_to_target.map(|m| range(Some(m), digits) + &reached(m))
+            let time = row.seconds_to_target?;
+            let reached = if time.reached == time.n { String::new() } else { format!(" ({} of {})", time.reached, time.n) };
+            let Some(middle) = time.median else { return Some(format!("not reached{reached}")) };
+            let most = time.max.filter(|_| time.reached == time.n).map_or_else(|| "-".into(), digits);
+            let least = time.min.map(digits).filter(|_| time.n > 1);
+            Some(digits(middle) + &least.map_or(String::new(), |least| format!(" ({least}-{most})")) + &reached)
         },
         explained: |report| {
             format!(
-                "seconds of training until an epoch ends with a test accuracy of {} %, over the cells that reach it; median (range)",
+                "seconds of training until an epoch ends with a test accuracy of {} %; median (range) over the row's cells, of which those that do not reach it, or diverge, count as slower than all that do",
                 report.target_accuracy.map_or_else(dash, |target| format!("{:.2}", 100.0 * target))
             )
         },
@@ -303,6 +325,12 @@ pub(super) const OPTIONAL: &[Optional] = &[
     },
 ];
 
+/// How claims of one kind are tested.
+fn tested(report: &Report) -> String {
+    let looks = if report.look.is_some() { " and looks" } else { "" };
+    format!(", tested at {} for all rows{looks} together (docs/statistics.md)", report.claims.alpha)
+}
+
 /// Mean with its 95% interval; without one for a single value.
 fn with_interval(s: Summary) -> String {
     match s.half_interval(0.95) {
@@ -330,7 +358,11 @@ pub(super) fn title(report: &Report) -> String {
     } else {
         format!(", INCOMPLETE: {} of {} cells", report.cells_finished, report.cells_planned)
     };
-    format!("{} {} on {}{stand_in}{progress}", report.suite, report.profile, report.data)
+    let interim = match &report.look {
+        Some(look) if look.interim => format!(", INTERIM: look {} of at most {}", look.number, look.of),
+        _ => String::new(),
+    };
+    format!("{} {} on {}{stand_in}{interim}{progress}", report.suite, report.profile, report.data)
 }
 
 /// How many pairs there are, where they are fewer than the row's seeds.
@@ -411,7 +443,7 @@ fn significant(value: f64) -> String {
 pub(super) fn notes(report: &Report) -> Vec<String> {
     let mut lines = report.notes.clone();
     lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
-    lines.push("vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its ascent step, or else the first) and to the first SAM row, paired by seed, mean [95% interval by Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has neither".into());
+    lines.push("vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its ascent step, or else the first) and to the first SAM row, paired by seed, mean [95% interval by Student's t, with a spread that rows share as far as theirs agree]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has neither".into());
     lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the reference SGD, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
     lines.push(format!(
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, methods without a mask have their own units; executed: counted by the kernels, mask refreshes included",

@@ -122,17 +122,16 @@ fn terminal_table() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what
-      sparse SAM keeps of it cannot be said.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
+    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
-    setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
-    sgd                         2  53.0 ± 4.2  -1.1 [-5.6, +3.4]  -3.3 [-7.8, +1.2]  0.77   1.00
-    sgd wd .001                 2  54.1 ± 4.4                  -  -2.2 [-6.7, +2.3]     -   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-3.4, +5.6]  -1.1 [-5.6, +3.4]  1.23   2.00
-    sam                         2  56.3 ± 4.7  +2.2 [-2.3, +6.7]                  -  1.46   2.00
-    ssam-f         1 (1 diverged)        54.0               +3.0               +1.0  2.00   2.00
+    setting                     n  accuracy %             vs SGD        gain kept  step  FLOPs
+    sgd                         2  53.0 ± 4.2  -1.1 [-2.6, +0.4]  -50% [-298, 15]  0.77   1.00
+    sgd wd .001                 2  54.1 ± 4.4                  -                -     -   1.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-0.4, +2.6]   50% [-33, 133]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [+0.7, +3.7]                -  1.46   2.00
+    ssam-f         1 (1 diverged)        54.0               +3.0                -  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0,
@@ -157,18 +156,21 @@ fn terminal_table_of_80_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2
-      seeds), so what sparse SAM keeps of it cannot be said.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6,
-      +3.4].
+    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1,
+      +0.9].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
-    setting                     n  accuracy %             vs SGD  step  FLOPs
-    sgd                         2  53.0 ± 4.2  -1.1 [-5.6, +3.4]  0.77   1.00
-    sgd wd .001                 2  54.1 ± 4.4                  -     -   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-3.4, +5.6]  1.23   2.00
-    sam                         2  56.3 ± 4.7  +2.2 [-2.3, +6.7]  1.46   2.00
-    ssam-f         1 (1 diverged)        54.0               +3.0  2.00   2.00
+    setting                   n  accuracy %        vs SGD     gain kept  step  FLOPs
+    sgd                       2  53.0 ± 4.2  -1.1 [-2.6,   -50% [-298,   0.77   1.00
+                                             +0.4]         15]
+    sgd wd .001               2  54.1 ± 4.4             -             -     -   1.00
+    sgd 2x epochs             2  55.2 ± 4.5  +1.1 [-0.4,     50% [-33,   1.23   2.00
+                                             +2.6]           133]
+    sam                       2  56.3 ± 4.7  +2.2 [+0.7,              -  1.46   2.00
+                                             +3.7]
+    ssam-f            1 (1             54.0          +3.0             -  2.00   2.00
+                      diverged)
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even
@@ -191,17 +193,16 @@ fn terminal_table_of_120_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what sparse SAM keeps of it
-      cannot be said.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
+    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
-    setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
-    sgd                         2  53.0 ± 4.2  -1.1 [-5.6, +3.4]  -3.3 [-7.8, +1.2]  0.77   1.00
-    sgd wd .001                 2  54.1 ± 4.4                  -  -2.2 [-6.7, +2.3]     -   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-3.4, +5.6]  -1.1 [-5.6, +3.4]  1.23   2.00
-    sam                         2  56.3 ± 4.7  +2.2 [-2.3, +6.7]                  -  1.46   2.00
-    ssam-f         1 (1 diverged)        54.0               +3.0               +1.0  2.00   2.00
+    setting                     n  accuracy %             vs SGD        gain kept  step  FLOPs
+    sgd                         2  53.0 ± 4.2  -1.1 [-2.6, +0.4]  -50% [-298, 15]  0.77   1.00
+    sgd wd .001                 2  54.1 ± 4.4                  -                -     -   1.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-0.4, +2.6]   50% [-33, 133]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [+0.7, +3.7]                -  1.46   2.00
+    ssam-f         1 (1 diverged)        54.0               +3.0                -  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ;
@@ -223,16 +224,16 @@ fn terminal_table_of_200_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what sparse SAM keeps of it cannot be said.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
+    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
-    setting                     n  accuracy %             vs SGD             vs SAM  step  FLOPs
-    sgd                         2  53.0 ± 4.2  -1.1 [-5.6, +3.4]  -3.3 [-7.8, +1.2]  0.77   1.00
-    sgd wd .001                 2  54.1 ± 4.4                  -  -2.2 [-6.7, +2.3]     -   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-3.4, +5.6]  -1.1 [-5.6, +3.4]  1.23   2.00
-    sam                         2  56.3 ± 4.7  +2.2 [-2.3, +6.7]                  -  1.46   2.00
-    ssam-f         1 (1 diverged)        54.0               +3.0               +1.0  2.00   2.00
+    setting                     n  accuracy %             vs SGD        gain kept  step  FLOPs
+    sgd                         2  53.0 ± 4.2  -1.1 [-2.6, +0.4]  -50% [-298, 15]  0.77   1.00
+    sgd wd .001                 2  54.1 ± 4.4                  -                -     -   1.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-0.4, +2.6]   50% [-33, 133]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [+0.7, +3.7]                -  1.46   2.00
+    ssam-f         1 (1 diverged)        54.0               +3.0                -  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ; batch_norm = "freeze" updates once
@@ -254,17 +255,16 @@ fn wide_table_with_explanations() {
       fisher_samples 128; fisher_mode clean; rho 0.05; norm full; perturbation explicit; rho_decay
       constant; batch_norm update; lr 0.05; momentum 0.9; nesterov false
 
-    SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what
-      sparse SAM keeps of it cannot be said.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
+    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
-    optimizer  weight_decay  epochs               n    accuracy %        best %                vs SGD                vs SAM           ms/step          step/SGD         train/SGD       FLOPs/SGD  theory (b)/SGD   vs SGD, equal FLOPs        front
-    sgd        0.0005        2                    2  53.00 ± 4.24  54.00 ± 4.24  -1.10 [-5.59, +3.39]  -3.30 [-7.79, +1.19]  22.5 (10.0-35.0)  0.77 (0.67-0.88)  0.77 (0.67-0.88)  1.00/1.00/1.00               -                     -         time
-    sgd        0.001         2                    2  54.10 ± 4.38  55.10 ± 4.38                     -  -2.20 [-6.69, +2.29]  27.5 (15.0-40.0)                 -                 -  1.00/1.00/1.00               -                     -  time, FLOPs
-    sgd        0.0005        4                    2  55.20 ± 4.53  56.20 ± 4.53  +1.10 [-3.39, +5.59]  -1.10 [-5.59, +3.39]  32.5 (20.0-45.0)  1.23 (1.12-1.33)  1.23 (1.12-1.33)  2.00/2.00/2.00               -                     -         time
-    sam        0.001         2                    2  56.30 ± 4.67  57.30 ± 4.67  +2.20 [-2.29, +6.69]                     -  37.5 (25.0-50.0)  1.46 (1.25-1.67)  1.46 (1.25-1.67)  2.00/2.00/2.00               -  +1.10 [-3.39, +5.59]  time, FLOPs
-    ssam-f     0.001         2       1 (1 diverged)         54.00         55.00                 +3.00                 +1.00              30.0              2.00              2.00  2.00/2.00/2.00            2.00                 +2.00            -
+    optimizer  weight_decay  epochs               n    accuracy %        best %                vs SGD                vs SAM           ms/step          step/SGD         train/SGD       FLOPs/SGD  theory (b)/SGD   vs SGD, equal FLOPs        gain kept       gain               no loss      keeps           s to target        front
+    sgd        0.0005        2                    2  53.00 ± 4.24  54.00 ± 4.24  -1.10 [-2.62, +0.42]  -3.30 [-5.25, -1.35]  22.5 (10.0-35.0)  0.77 (0.67-0.88)  0.77 (0.67-0.88)  1.00/1.00/1.00               -                     -  -50% [-298, 15]  undecided               refuted    refuted  not reached (0 of 2)         time
+    sgd        0.001         2                    2  54.10 ± 4.38  55.10 ± 4.38                     -  -2.20 [-3.72, -0.68]  27.5 (15.0-40.0)                 -                 -  1.00/1.00/1.00               -                     -                -          -               refuted    refuted  not reached (0 of 2)  time, FLOPs
+    sgd        0.0005        4                    2  55.20 ± 4.53  56.20 ± 4.53  +1.10 [-0.42, +2.62]  -1.10 [-3.05, +0.85]  32.5 (20.0-45.0)  1.23 (1.12-1.33)  1.23 (1.12-1.33)  2.00/2.00/2.00               -                     -   50% [-33, 133]  undecided  undecided (19 seeds)  undecided  not reached (0 of 2)         time
+    sam        0.001         2                    2  56.30 ± 4.67  57.30 ± 4.67  +2.20 [+0.68, +3.72]                     -  37.5 (25.0-50.0)  1.46 (1.25-1.67)  1.46 (1.25-1.67)  2.00/2.00/2.00               -  +1.10 [-0.85, +3.05]                -  supported                     -          -  not reached (0 of 2)  time, FLOPs
+    ssam-f     0.001         2       1 (1 diverged)         54.00         55.00                 +3.00                 +1.00              30.0              2.00              2.00  2.00/2.00/2.00            2.00                 +2.00                -          -                     -          -  not reached (0 of 2)            -
 
     part of the profile: 10 of its 18 cells were selected
     SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0,
@@ -275,8 +275,8 @@ fn wide_table_with_explanations() {
       of any epoch, chosen on the test set
     vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its
       ascent step, or else the first) and to the first SAM row, paired by seed, mean [95% interval by
-      Student's t]; *: different from 0 at .05 after Holm's correction for all comparisons of the table;
-      one seed has neither
+      Student's t, with a spread that rows share as far as theirs agree]; *: different from 0 at .05
+      after Holm's correction for all comparisons of the table; one seed has neither
     ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the
       reference SGD, paired by seed, of the step and of the whole training (mask refreshes included,
       evaluation not); median over seeds (range)
@@ -287,6 +287,20 @@ fn wide_table_with_explanations() {
       per step: pass-1 dW and dX scaled by mask density; FLOPs/SGD has (a)
     vs SGD, equal FLOPs: difference to SGD trained for enough epochs to match the row's nominal FLOPs:
       with the settings of the reference SGD if there is such a row
+    gain kept: fraction of SAM's gain over SGD that the row keeps: the ratio of the two mean differences
+      to SGD, paired by seed [95% interval by Fieller's theorem, or unbounded]; only where SAM is shown
+      to gain
+    gain: the claim that the row is more accurate than SGD, tested at 0.05 for all rows together
+      (docs/statistics.md); in the row of SAM, on which the others rest: SAM's gain
+    no loss: the claim that the row loses less than 0.3 points against SAM, tested at 0.05 for all rows
+      together (docs/statistics.md); "not shown" unless SAM's gain is shown and this claim is refuted
+      for SGD; in brackets the number of seeds that would support it with a probability of .8 if there
+      were no difference
+    keeps: the claim that the row keeps at least 50% of SAM's gain over SGD, tested at 0.05 for all rows
+      together (docs/statistics.md); "not shown" unless SAM's gain is shown
+    s to target: seconds of training until an epoch ends with a test accuracy of 51.00 %; median (range)
+      over the row's cells, of which those that do not reach it, or diverge, count as slower than all
+      that do
     front: no other row is at least as accurate in the mean and costs at most as much, in training time
       or in executed FLOPs
     "#);
@@ -314,17 +328,17 @@ fn markdown_table() {
 
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    - SAM shows no gain over SGD with the same settings (+2.2 points [-2.3, +6.7], 2 seeds), so what sparse SAM keeps of it cannot be said.
-    - At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-5.6, +3.4].
+    - SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
+    - At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
     - On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
-    | setting       |              n | accuracy % |            vs SGD |            vs SAM | step | FLOPs |
-    |---------------|----------------|------------|-------------------|-------------------|------|-------|
-    | sgd           |              2 | 53.0 ± 4.2 | -1.1 [-5.6, +3.4] | -3.3 [-7.8, +1.2] | 0.77 |  1.00 |
-    | sgd wd .001   |              2 | 54.1 ± 4.4 |                 - | -2.2 [-6.7, +2.3] |    - |  1.00 |
-    | sgd 2x epochs |              2 | 55.2 ± 4.5 | +1.1 [-3.4, +5.6] | -1.1 [-5.6, +3.4] | 1.23 |  2.00 |
-    | sam           |              2 | 56.3 ± 4.7 | +2.2 [-2.3, +6.7] |                 - | 1.46 |  2.00 |
-    | ssam-f        | 1 (1 diverged) |       54.0 |              +3.0 |              +1.0 | 2.00 |  2.00 |
+    | setting       |              n | accuracy % |            vs SGD |            vs SAM |       gain kept | step | FLOPs |
+    |---------------|----------------|------------|-------------------|-------------------|-----------------|------|-------|
+    | sgd           |              2 | 53.0 ± 4.2 | -1.1 [-2.6, +0.4] | -3.3 [-5.3, -1.3] | -50% [-298, 15] | 0.77 |  1.00 |
+    | sgd wd .001   |              2 | 54.1 ± 4.4 |                 - | -2.2 [-3.7, -0.7] |               - |    - |  1.00 |
+    | sgd 2x epochs |              2 | 55.2 ± 4.5 | +1.1 [-0.4, +2.6] | -1.1 [-3.1, +0.9] |  50% [-33, 133] | 1.23 |  2.00 |
+    | sam           |              2 | 56.3 ± 4.7 | +2.2 [+0.7, +3.7] |                 - |               - | 1.46 |  2.00 |
+    | ssam-f        | 1 (1 diverged) |       54.0 |              +3.0 |              +1.0 |               - | 2.00 |  2.00 |
 
     - part of the profile: 10 of its 18 cells were selected
     - SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ; batch_norm = "freeze" updates once
@@ -352,12 +366,13 @@ fn the_answer_says_what_sparse_sam_keeps() {
         .collect();
     let report = Report::new(&manifest(&cells), &records, &Options::default());
     insta::assert_snapshot!(report.answer.join("\n"), @"
-    SAM gains 20.0 points over SGD with the same settings [15.6, 24.5], 2 seeds.
-    Of that gain, sparse SAM keeps: ssam-f 50% [27, 78].
-    At equal FLOPs, SGD trained for longer differs from SAM by -20.0 points [-24.5, -15.6].
+    SAM gains 20.0 points over SGD with the same settings [18.7, 21.4], 2 seeds.
+    Of that gain, sparse SAM keeps: ssam-f 50% [44, 56].
+    That at least 50% of it is kept is undecided for ssam-f.
+    At equal FLOPs, SGD trained for longer differs from SAM by -20.0 points [-21.6, -18.5].
     On the clock a step of SAM takes 2.00 times SGD's, of sparse SAM 2.00 times.
     ");
-    let sparse = report.rows.last().and_then(|row| row.gain_kept).expect("a part of the gain");
+    let sparse = report.rows.last().and_then(|row| row.claims.share).expect("a part of the gain");
     assert!((sparse.value - 0.5).abs() < 1e-9 && sparse.interval.is_some_and(|i| i.low < 0.5 && 0.5 < i.high));
     assert!(text(&report, "table").contains("gain kept"));
 }
@@ -525,7 +540,7 @@ fn comparisons_cost_and_fronts_are_reported() {
             record
         })
         .collect();
-    let options = Options { margin: 0.05, target: Some(0.55) };
+    let options = Options { margin: Some(5.0), target: Some(0.55) };
     let report = Report::new(&manifest(&cells), &records, &options);
     let [sgd, decay, longer, sam, sparse] = report.rows.as_slice() else { panic!("{} rows", report.rows.len()) };
     let points = |c: Option<Comparison>| c.map(|c| (1e4 * c.mean).round() as i64);
@@ -537,12 +552,12 @@ fn comparisons_cost_and_fronts_are_reported() {
     assert_eq!(decay.to_sam.and_then(|c| c.p_corrected), sam.to_sgd.and_then(|c| c.p_corrected));
     let p = |c: Option<Comparison>| c.and_then(|c| c.p_corrected).expect("p");
     assert_eq!(p(longer.to_sam), p(sam.to_equal_flops));
-    assert!(p(sam.to_sgd) > 0.05, "{}", p(sam.to_sgd));
-    assert_eq!(sparse.to_sam.and_then(|c| c.no_loss).map(|t| t.finding), Some(Finding::Supported));
+    assert!(p(sam.to_sgd) > 0.01, "{}", p(sam.to_sgd));
+    assert_eq!(sparse.claims.no_loss.map(|t| t.finding), Some(Finding::NotShown));
     // The second epoch reaches it, of one seed of sparse SAM only.
-    assert_eq!(sam.seconds_to_target.map(|m| (m.n, m.median)), Some((2, 4.0)));
-    assert_eq!(sparse.seconds_to_target.map(|m| m.n), Some(1));
-    assert_eq!(sgd.seconds_to_target, None);
+    assert_eq!(sam.seconds_to_target.map(|m| (m.n, m.reached, m.median)), Some((2, 2, Some(4.0))));
+    assert_eq!(sparse.seconds_to_target.map(|m| (m.n, m.reached, m.median)), Some((2, 1, None)));
+    assert_eq!(sgd.seconds_to_target.map(|m| m.reached), Some(0));
     assert_eq!(Report::new(&manifest(&cells), &records, &Options::default()).target_accuracy, Some(0.5));
     let fronts: Vec<_> = report.rows.iter().map(|r| (r.on_front_of_seconds, r.on_front_of_flops)).collect();
     assert_eq!(fronts[2], (true, true));
@@ -550,8 +565,8 @@ fn comparisons_cost_and_fronts_are_reported() {
     assert_eq!(sam.test_accuracy_by_epoch.len(), 2);
     let page = text(&report, "html");
     for expected in [
-        "that it loses less than 5 points against SAM is supported",
-        "a gain that does not survive correction (+5.00 points",
+        "that it loses less than 5 points against SAM is not shown",
+        "a gain (+5.00 points",
         "learning curves</h2>",
         "id=\"cells-5\"",
     ] {
@@ -780,6 +795,6 @@ fn a_large_report_has_every_row() {
     let new = || Report::new(&manifest(&cells), &records, &Options::default());
     let report = new();
     assert_eq!((report.rows.len(), report.cells_finished), (1666, 9_996));
-    assert!(report.rows[3].to_sam.is_some_and(|c| c.n == 6 && c.seeds_for_no_loss.is_some()));
+    assert!(report.rows[3].to_sam.is_some_and(|c| c.n == 6) && report.rows[3].claims.seeds_for_no_loss.is_some());
     assert_eq!(text(&report, "markdown"), text(&new(), "markdown"));
 }

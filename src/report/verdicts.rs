@@ -1,26 +1,29 @@
 //! What a report's comparisons say, in words.
 
-use super::{Report, Row};
-use crate::stats::{ALPHA, Comparison};
+use super::{Conclusion, Report, Row, RowClaims};
+use crate::stats::{ALPHA, Comparison, Finding};
 use crate::terminal::signed;
 
-/// A sentence for every row that is not SGD and was compared with something.
+/// A sentence for every row that was compared with something.
 pub(super) fn verdicts(report: &Report) -> Vec<String> {
-    report.rows.iter().filter(|row| row.setting.optimizer != "sgd").filter_map(|row| sentence(report, row)).collect()
+    report.rows.iter().filter_map(|row| sentence(report, row)).collect()
 }
 
 fn sentence(report: &Report, row: &Row) -> Option<String> {
     let mut parts = Vec::new();
     parts.extend(row.to_sgd.map(|c| format!("{} against SGD", change(&c))));
     parts.extend(row.to_equal_flops.map(|c| format!("{} against SGD of equal FLOPs", change(&c))));
-    parts.extend(row.to_sam.and_then(|c| {
-        let tested = c.no_loss?;
-        let claim = format!("that it loses less than {} points against SAM is", points(report.margin));
-        let seeds = c.seeds_wanting().map_or(String::new(), |seeds| {
+    let RowClaims { gain, no_loss, retention, .. } = row.claims;
+    let margin = report.claims.margin;
+    let kept = 100.0 * report.claims.retain;
+    parts.extend(gain.map(|claim| format!("that it gains over SGD is {}", conclusion(&claim))));
+    parts.extend(no_loss.map(|claim| {
+        let seeds = seeds_wanting(&row.claims).map_or(String::new(), |seeds| {
             format!(" (if there were no difference, about {seeds} seeds would likely support it)")
         });
-        Some(format!("{claim} {}{seeds}", tested.finding.word()))
+        format!("that it loses less than {margin} points against SAM is {}{seeds}", conclusion(&claim))
     }));
+    parts.extend(retention.map(|claim| format!("that it keeps {kept}% of SAM's gain is {}", conclusion(&claim))));
     if parts.is_empty() {
         return None;
     }
@@ -42,7 +45,14 @@ fn change(c: &Comparison) -> String {
     format!("{verdict} ({} points{interval}, n = {})", signed(100.0 * c.mean, 2), c.n)
 }
 
-/// A fraction in points, without digits that say nothing.
-pub(super) fn points(fraction: f64) -> f64 {
-    (1e5 * fraction).round() / 1e3
+/// A finding, with the seeds that it rests on where some are missing.
+pub(super) fn conclusion(claim: &Conclusion) -> String {
+    let of = if claim.n < claim.planned { format!(" ({} of {})", claim.n, claim.planned) } else { String::new() };
+    claim.finding.words().to_string() + &of
+}
+
+/// Seeds that would support no loss, where it is undecided and they exceed the present number.
+pub(super) fn seeds_wanting(claims: &RowClaims) -> Option<usize> {
+    let claim = claims.no_loss.filter(|claim| claim.finding == Finding::Undecided)?;
+    claims.seeds_for_no_loss.filter(|seeds| *seeds > claim.n)
 }

@@ -82,7 +82,7 @@ impl Difference {
     }
 
     /// p of the one-sided test that the difference is larger than `bound`.
-    pub(super) fn p_larger_than(&self, bound: f64) -> Option<f64> {
+    pub fn p_larger_than(&self, bound: f64) -> Option<f64> {
         self.above(self.mean - bound)
     }
 

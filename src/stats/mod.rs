@@ -1,20 +1,26 @@
 //! Statistics of small samples, as pure functions.
 
+mod censored;
+mod claim;
 mod comparison;
 mod convergence;
-mod equivalence;
 mod hypothesis;
 mod interval;
+mod looks;
 mod ratio;
+mod spread;
 #[cfg(test)]
 mod tests;
 
+pub use censored::Censored;
+pub use claim::{Evidence, Finding, decide, seeds_for_no_loss};
 pub use comparison::{ALPHA, Comparison, LEVEL, POWER, pareto_front};
 pub use convergence::convergence_exponent;
-pub use equivalence::{Claim, Finding, Tested};
 pub use hypothesis::{Difference, holm, sign_flip};
-pub use interval::{Interval, bootstrap_mean, bootstrap_median};
+pub use interval::Interval;
+pub use looks::Looks;
 pub use ratio::Ratio;
+pub use spread::{BySeed, moderated};
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::Claims;
 use super::cell::{Cell, Measure, NUMERICS, SharpnessAt};
 use super::choices::Checked;
 use super::combinations::{self, Base};
@@ -74,6 +75,12 @@ pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Che
         }
     }
     Ok(cells)
+}
+
+/// What the settings claim about their cells.
+pub(super) fn claims(settings: &Settings, cells: &[Cell]) -> Checked<Option<Claims>> {
+    let seeds = settings.seeds.as_ref().map_or(0, Vec::len);
+    settings.claims.as_ref().map_or(Ok(None), |claims| claims.resolve(cells, seeds))
 }
 
 /// Cell without optimizer and seed, and whether its model has normalisation layers.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 
+use super::ClaimsFile;
 use super::cell::Measure;
 use super::grid::{self, GridEntry};
 use crate::data::OnUnreadable;
@@ -26,6 +27,9 @@ pub struct SuiteFile {
     /// Settings common to all profiles.
     #[serde(default)]
     pub base: Settings,
+    /// What it claims about its rows, in all profiles.
+    #[serde(default)]
+    pub claims: ClaimsFile,
     /// Profiles by name; each key given replaces the common one.
     pub profiles: BTreeMap<String, Settings>,
 }
@@ -54,6 +58,8 @@ pub struct Settings {
     pub measure: Option<Measure>,
     /// Seeds; every grid point is trained once with each.
     pub seeds: Option<Vec<u64>>,
+    /// Claims of this profile; each key given replaces that of all profiles.
+    pub claims: Option<ClaimsFile>,
     /// Epochs between checkpoints of a running cell, 0 for none; about once a minute by default.
     /// Changes no result.
     pub checkpoint: Option<usize>,
@@ -132,6 +138,10 @@ impl Settings {
             augment: self.augment.or(base.augment),
             measure: self.measure.or(base.measure),
             seeds: self.seeds.or(base.seeds),
+            claims: match (self.claims, base.claims) {
+                (Some(own), Some(base)) => Some(own.over(&base)),
+                (own, base) => own.or(base),
+            },
             checkpoint: self.checkpoint.or(base.checkpoint),
             grid: self.grid.or(base.grid),
         }

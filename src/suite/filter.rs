@@ -1,6 +1,12 @@
 //! `--filter optimizer=ssam-f,sparsity=0.9`: selects cells of a plan.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::axes::axis_names;
 use super::{Cell, Plan};
@@ -24,6 +30,41 @@ impl FromStr for Filter {
     }
 }
 
+/// In files a table of axes, each with one value.
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let axes = BTreeMap::<String, Value>::deserialize(deserializer)?;
+        Ok(Self(axes.into_iter().map(|(axis, value)| (axis, value.to_string())).collect()))
+    }
+}
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(axis, value)| (axis, value)))
+    }
+}
+
+impl JsonSchema for Filter {
+    fn schema_name() -> Cow<'static, str> {
+        "Axes".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "Axes of a row, each with its value.",
+            "type": "object",
+            "additionalProperties": { "type": ["string", "number", "boolean"] },
+        })
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let axes: Vec<String> = self.0.iter().map(|(axis, value)| format!("{axis} = {value}")).collect();
+        write!(f, "{{ {} }}", axes.join(", "))
+    }
+}
+
 impl Filter {
     /// Whether a cell matches. Numbers are compared by value, so .9 equals 0.90.
     pub fn matches(&self, cell: &Cell) -> bool {
@@ -36,22 +77,28 @@ impl Filter {
         self.0.iter().all(|(key, _)| holds(key))
     }
 
+    /// Checks that a plan of these cells has the axes.
+    pub(super) fn check(&self, cells: &[Cell]) -> std::result::Result<(), String> {
+        let names = axis_names(cells);
+        match self.0.iter().find(|(key, _)| !names.contains(key)) {
+            Some((key, _)) => Err(format!("there is no axis {key} in this plan; use {}", names.join(", "))),
+            None => Ok(()),
+        }
+    }
+
     /// Keeps only the matching cells.
     ///
     /// # Errors
     /// When no cell matches or an axis is unknown; lists the choices.
     pub fn apply(&self, plan: &mut Plan) -> Result<()> {
-        let names = axis_names(&plan.cells);
-        if let Some((key, _)) = self.0.iter().find(|(key, _)| !names.contains(key)) {
-            return Err(Error::Usage(format!("there is no axis {key} in this plan; use {}", names.join(", "))));
-        }
+        self.check(&plan.cells).map_err(Error::Usage)?;
         let all = plan.cells.clone();
         plan.cells.retain(|cell| self.matches(cell));
         if !plan.cells.is_empty() {
             return Ok(());
         }
         let mut known: Vec<String> = Vec::new();
-        for key in names {
+        for key in axis_names(&all) {
             let values = all.iter().flat_map(Cell::axes).filter(|(name, _)| *name == key);
             let mut values: Vec<String> = values.map(|(_, value)| value.to_string()).collect();
             values.sort();

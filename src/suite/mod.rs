@@ -4,6 +4,7 @@
 mod axes;
 pub mod cell;
 mod choices;
+mod claims;
 mod combinations;
 mod embedded;
 mod expand;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 pub use axes::{Column, axis_names, columns};
 pub use cell::Cell;
+pub use claims::{Claims, ClaimsFile};
 pub use combinations::one_optimizer;
 pub use embedded::{embedded_names, embedded_text};
 pub use filter::Filter;
@@ -57,6 +59,8 @@ pub struct Plan {
     pub profile: String,
     /// The cells.
     pub cells: Vec<Cell>,
+    /// What it claims about its rows, if the suite says so.
+    pub claims: Option<Claims>,
     /// Epochs between checkpoints of a running training, 0 for never; `None` for about once a
     /// minute.
     pub checkpoint: Option<usize>,
@@ -143,10 +147,11 @@ impl Suite {
         self.check_keys()?;
         let settings = self.settings(profile)?;
         let cells = expand::cells(&settings, data, &self.registry).map_err(|message| self.error(profile, message))?;
+        let claims = expand::claims(&settings, &cells).map_err(|message| self.error(profile, message))?;
         let (suite, profile, checkpoint) = (self.file.name.clone(), profile.into(), settings.checkpoint);
         let (origin, registry) = (self.origin.clone(), self.registry.clone());
         let source = Source { origin, settings, registry, data: data.into() };
-        Ok(Plan { suite, profile, cells, checkpoint, source })
+        Ok(Plan { suite, profile, cells, claims, checkpoint, source })
     }
 
     /// Rejects keys of grid entries that no optimizer reads, in all profiles, so that misspelt keys
@@ -190,7 +195,11 @@ impl Suite {
         if self.file.base.like.is_some() {
             return Err(self.error(profile, "like belongs to a profile, not to base; remove it".into()));
         }
-        Ok(settings.over(&self.file.base))
+        if self.file.base.claims.is_some() {
+            return Err(self.error(profile, "claims of all profiles belong in [claims], not in base; move them".into()));
+        }
+        let claims = settings.claims.take().unwrap_or_default().over(&self.file.claims);
+        Ok(file::Settings { claims: Some(claims), ..settings.over(&self.file.base) })
     }
 
     fn profile(&self, name: &str) -> Result<&file::Settings> {
@@ -227,10 +236,11 @@ impl Plan {
         Ok(self)
     }
 
-    /// SHA-256 over the ids of all cells. Runs with equal hashes are comparable.
+    /// SHA-256 over the ids of all cells, and what is claimed about them. Runs with equal hashes are comparable.
     pub fn hash(&self) -> String {
-        let ids: Vec<String> = self.cells.iter().map(Cell::id).collect();
-        crate::digest::sha256_text(&ids.join("\n"))
+        let claims = self.claims.iter().map(|claims| serde_json::to_string(claims).unwrap_or_default());
+        let parts: Vec<String> = self.cells.iter().map(Cell::id).chain(claims).collect();
+        crate::digest::sha256_text(&parts.join("\n"))
     }
 }
 

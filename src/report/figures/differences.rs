@@ -25,9 +25,9 @@ fn panel(
 ) -> Option<Panel> {
     let plot = RowPlot::new(&report.rows);
     let all: Vec<&Comparison> = report.rows.iter().filter_map(difference).collect();
-    let axis = axis(&all, report.margin, plot.pixels())?;
+    let axis = axis(&all, report.claims.margin, plot.pixels())?;
     let at = |value: f64| axis.at(axis.clamped(100.0 * value));
-    let [low, high] = [-report.margin, report.margin].map(at);
+    let [low, high] = [-report.claims.margin, report.claims.margin].map(|points| at(points / 100.0));
     let below = html! {
         (plot.band("margin", [low, high]))
         (plot.band("zero", [at(0.0), at(0.0) + 0.5]))
@@ -51,7 +51,7 @@ fn axis(all: &[&Comparison], margin: f64, pixels: [f64; 2]) -> Option<Axis> {
     let mut halves: Vec<f64> = values(|c| c.interval.map(|i| (i.high - i.low) / 2.0)).collect();
     halves.sort_by(f64::total_cmp);
     let middling = halves.get(halves.len() / 2).copied().unwrap_or_default();
-    let means = || values(|c| Some(c.mean)).chain([0.0, 100.0 * margin, -100.0 * margin]);
+    let means = || values(|c| Some(c.mean)).chain([0.0, margin, -margin]);
     let (least, most) = (means().fold(f64::INFINITY, f64::min), means().fold(f64::NEG_INFINITY, f64::max));
     let (low, high) = (least - LONGEST * middling, most + LONGEST * middling);
     let ends = values(|c| c.interval.map(|i| i.low)).chain(values(|c| c.interval.map(|i| i.high)));

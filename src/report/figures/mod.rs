@@ -45,7 +45,7 @@ fn answer(report: &Report) -> Option<Figure> {
         caption: format!(
             "Differences: mean over seeds with the 95% interval; the band is the margin of {} points within which a loss \
              does not count. Cost: mean accuracy ± standard deviation over seeds.",
-            super::verdicts::points(report.margin)
+            report.claims.margin
         ),
         legend: families(report),
         panels,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::exporter::Exporter;
 use super::table::{self, Grid};
-use super::verdicts::{points, verdicts};
+use super::verdicts::verdicts;
 use super::{Figure, MaskStatistics, Report, Row, draw, figures};
 use crate::error::{Error, Result};
 use crate::stats::Summary;
@@ -63,7 +63,7 @@ fn page(report: &Report, figures: &[Figure]) -> Result<String> {
                     details {
                         summary { "Verdicts, row by row" }
                         ul { @for verdict in &verdicts { li { (verdict) } } }
-                        p { "Tests at .05, corrected for all comparisons (Holm); claims of no loss with a margin of " (points(report.margin)) " points." }
+                        p { "Differences at .05, corrected for all comparisons (Holm); claims at " (report.claims.alpha) " for each kind, corrected for all rows." }
                     }
                 }
                 details {

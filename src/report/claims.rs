@@ -1,0 +1,349 @@
+//! What a report concludes about the claims of its suite: three arms, the placebo P (SGD), the active row R (SAM) and every other
+//! row E.
+
+use serde::Serialize;
+
+use super::comparisons::differences;
+use super::rows::Reference;
+use crate::record::RunLooks;
+use crate::stats::{BySeed, Difference, Evidence, Finding, Looks, Ratio, decide, moderated};
+use crate::suite::Claims;
+
+/// A conclusion about one row.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Conclusion {
+    /// The finding, corrected for the number of rows and looks.
+    pub finding: Finding,
+    /// One-sided p that the claim is wrong, of the last look and without correction.
+    pub p: Option<f64>,
+    /// Seeds that were compared.
+    pub n: usize,
+    /// Seeds planned.
+    pub planned: usize,
+}
+
+/// The conclusions about a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct RowClaims {
+    /// It is more accurate than the placebo. For the active row this is the assay: without it there is no gain to keep.
+    pub gain: Option<Conclusion>,
+    /// It loses less than the margin against the active row. The placebo's must be refuted for the others to mean anything.
+    pub no_loss: Option<Conclusion>,
+    /// It keeps at least the claimed share of the active row's gain.
+    pub retention: Option<Conclusion>,
+    /// The share that it keeps; only where the assay is shown.
+    pub share: Option<Ratio>,
+    /// Seeds at which no loss would be supported with probability .8 if there were no true difference.
+    pub seeds_for_no_loss: Option<usize>,
+}
+
+/// Conclusions about all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Concluded {
+    /// By row.
+    pub(super) rows: Vec<RowClaims>,
+    /// Whether the active row's gain over the placebo is shown; none without both rows or two seeds.
+    pub(super) assay: Option<Finding>,
+    /// Rows that more seeds could decide.
+    pub(super) undecided: Vec<usize>,
+    /// Whether the last planned look is complete.
+    pub(super) complete: bool,
+}
+
+/// The kinds of claims about rows.
+const KINDS: usize = 3;
+const GAIN: usize = 0;
+const NO_LOSS: usize = 1;
+const RETENTION: usize = 2;
+
+/// What is found at a look.
+struct Found {
+    /// By kind and row: the quantity less its bound, and the seeds compared.
+    evidence: [Vec<Option<Difference>>; KINDS],
+    seeds: Vec<usize>,
+    /// The difference of the active row to the placebo over the seeds of each row, and its standard error.
+    gain: Option<Difference>,
+}
+
+/// When claims are tested.
+pub(super) struct Schedule {
+    looks: Looks,
+    /// Seeds at the looks that are planned so far; none where claims are tested once, on whatever is there.
+    seeds: Option<Vec<usize>>,
+}
+
+impl Schedule {
+    pub(super) fn new(looks: Option<&RunLooks>) -> Self {
+        match looks.filter(|looks| !looks.seeds.is_empty()) {
+            None => Self { looks: Looks::once(), seeds: None },
+            Some(RunLooks { seeds, planned }) => {
+                Self { looks: Looks::at(seeds), seeds: Some(seeds[..(*planned).min(seeds.len())].to_vec()) }
+            }
+        }
+    }
+}
+
+/// Concludes on the claims, look after look.
+pub(super) fn conclude(
+    rows: &[Reference],
+    arms: [Option<usize>; 2],
+    claims: &Claims,
+    Schedule { looks, seeds: planned }: &Schedule,
+) -> Option<Concluded> {
+    let [Some(placebo), Some(active)] = arms else { return None };
+    let others: Vec<usize> = (0..rows.len()).filter(|row| ![placebo, active].contains(row)).collect();
+    let mut assay = Finding::Undecided;
+    let mut control = Finding::Undecided;
+    let mut findings = [GAIN, NO_LOSS, RETENTION].map(|_| vec![Finding::Undecided; others.len()]);
+    let mut last = None;
+    let mut complete = true;
+    for (look, seeds) in planned.as_deref().unwrap_or(&[usize::MAX]).iter().enumerate() {
+        let ready = |row: &usize| planned.is_none() || rows[*row].has_ended(*seeds);
+        complete = others.iter().chain(&[placebo, active]).all(|row| rows[*row].planned.len() < *seeds || ready(row));
+        if !ready(&placebo) || !ready(&active) {
+            complete = false;
+            break;
+        }
+        let found = at_look(rows, [placebo, active], claims, *seeds, &|row| ready(&row));
+        let failures = |row: usize| rows[row].failures(*seeds);
+        let evidence = |kind: usize, row: usize| {
+            let fails = failures(row) > failures(if kind == GAIN { placebo } else { active });
+            Some(Evidence { difference: found.evidence[kind][row]?, look, fails })
+        };
+        let one = |kind: usize, row: usize, before: Finding| {
+            decide(&[evidence(kind, row)], looks, claims.alpha, &[before])[0]
+        };
+        assay = one(GAIN, active, assay);
+        control = one(NO_LOSS, placebo, control);
+        for kind in [GAIN, NO_LOSS, RETENTION] {
+            let all: Vec<Option<Evidence>> = others.iter().map(|row| evidence(kind, *row)).collect();
+            findings[kind] = decide(&all, looks, claims.alpha, &findings[kind]);
+        }
+        last = Some(found);
+    }
+    let last = last?;
+    let shown = assay == Finding::Supported;
+    let conclusion = |kind: usize, row: usize, finding: Finding| {
+        let difference = last.evidence[kind][row].as_ref()?;
+        let (p, n, planned) = (difference.p_larger_than(0.0), last.seeds[row], rows[row].planned.len());
+        Some(Conclusion { finding, p, n, planned })
+    };
+    let if_shown = |finding: Finding, presumed: bool| if presumed { finding } else { Finding::NotShown };
+    let mut concluded = vec![RowClaims::default(); rows.len()];
+    concluded[active].gain = conclusion(GAIN, active, assay);
+    concluded[placebo].no_loss = conclusion(NO_LOSS, placebo, control);
+    // The placebo keeps nothing of the gain, once there is one.
+    let nothing = if shown { Finding::Refuted } else { Finding::NotShown };
+    concluded[placebo].retention = conclusion(RETENTION, placebo, nothing);
+    for (index, row) in others.iter().enumerate() {
+        let claims_of = &mut concluded[*row];
+        claims_of.gain = conclusion(GAIN, *row, findings[GAIN][index]);
+        let no_loss = if_shown(findings[NO_LOSS][index], shown && control == Finding::Refuted);
+        claims_of.no_loss = conclusion(NO_LOSS, *row, no_loss);
+        claims_of.retention = conclusion(RETENTION, *row, if_shown(findings[RETENTION][index], shown));
+        claims_of.share = share(&last, claims, [*row, placebo, active], rows).filter(|_| shown);
+    }
+    let is_open = |index: &usize| !(findings[NO_LOSS][*index].is_decided() && findings[RETENTION][*index].is_decided());
+    let undecided = (0..others.len()).filter(is_open).map(|index| others[index]).collect();
+    Some(Concluded { rows: concluded, assay: Some(assay), undecided, complete })
+}
+
+/// The evidence about the rows that are ready, over their first `seeds` seeds.
+fn at_look(
+    rows: &[Reference],
+    [placebo, active]: [usize; 2],
+    claims: &Claims,
+    seeds: usize,
+    ready: &dyn Fn(usize) -> bool,
+) -> Found {
+    let accuracies: Vec<BySeed> = (0..rows.len())
+        .map(|row| if ready(row) { rows[row].accuracies_of(seeds) } else { BySeed::new() })
+        .collect();
+    let to = |row: usize, other: usize| {
+        if row == other { BySeed::new() } else { differences(&accuracies[row], &accuracies[other]) }
+    };
+    let gains: Vec<BySeed> = (0..rows.len()).map(|row| to(row, placebo)).collect();
+    let losses: Vec<BySeed> = (0..rows.len()).map(|row| to(row, active)).collect();
+    // E - f R - (1 - f) P = (E - P) - f (R - P).
+    let part: BySeed = gains[active].iter().map(|(seed, gain)| (*seed, claims.retain * gain)).collect();
+    let kept = |row: usize| if row == active { BySeed::new() } else { differences(&gains[row], &part) };
+    let kept: Vec<BySeed> = (0..rows.len()).map(kept).collect();
+    let step = rows.iter().map(|row| row.setting.accuracy_step()).fold(0.0, f64::max);
+    let margin = |d: Option<Difference>| d.map(|d| Difference { mean: d.mean + claims.margin / 100.0, ..d });
+    let gains = moderated(&gains, step);
+    let gain = gains[active];
+    let mut kept = moderated(&kept, step);
+    // Of the placebo it is - f (R - P), which spreads less and is not to be pooled with the others.
+    kept[placebo] = gain.map(|gain| Difference {
+        mean: -claims.retain * gain.mean,
+        standard_error: claims.retain * gain.standard_error,
+        ..gain
+    });
+    Found {
+        gain,
+        evidence: [gains, moderated(&losses, step).into_iter().map(margin).collect(), kept],
+        seeds: losses.iter().zip(&accuracies).map(|(losses, own)| if losses.is_empty() { own.len() } else { losses.len() }).collect(),
+    }
+}
+
+/// The share of the active row's gain that a row keeps, over the seeds that all three have.
+fn share(found: &Found, claims: &Claims, [row, placebo, active]: [usize; 3], rows: &[Reference]) -> Option<Ratio> {
+    let own = found.evidence[GAIN][row]?;
+    let loss = found.evidence[NO_LOSS][row].map(|d| Difference { mean: d.mean - claims.margin / 100.0, ..d })?;
+    let n = found.seeds[row];
+    // The gain over the row's own seeds, which may be fewer.
+    let all = differences(&rows[active].accuracies, &rows[placebo].accuracies);
+    let scale = (all.len() as f64 / n as f64).sqrt();
+    let gain = found.gain.map(|gain| Difference {
+        mean: own.mean - loss.mean,
+        standard_error: gain.standard_error * scale.max(1.0),
+        ..gain
+    })?;
+    Ratio::of_means(&own, &gain, &loss, n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Stream, normal_pair, stream};
+    use crate::report::tests::cells;
+    use crate::suite::Cell;
+
+    /// Rows of made accuracies: each with its mean in points, over these seeds, with a spread of half a point.
+    fn rows(means: &[f64], seeds: &[u64], noise: &mut dyn FnMut() -> f64) -> Vec<Reference> {
+        // Enough test samples that their number rounds nothing.
+        let mut setting = cells()[0].clone();
+        setting.data.test = 10_000;
+        let row = |mean: &f64| {
+            let accuracies = seeds.iter().map(|seed| (*seed, 0.5 + (mean + 0.5 * noise()) / 100.0)).collect();
+            Reference::made(&setting, seeds, accuracies)
+        };
+        means.iter().map(row).collect()
+    }
+
+    const ARMS: [Option<usize>; 2] = [Some(0), Some(1)];
+
+    fn found(of: impl Fn(&RowClaims) -> Option<Conclusion>, concluded: &Concluded) -> Vec<Finding> {
+        concluded.rows[2..].iter().filter_map(|row| of(row).map(|claim| claim.finding)).collect()
+    }
+
+    #[test]
+    fn three_arms_are_concluded_upon() {
+        let mut rng = stream(1, Stream::Synthetic("arms"));
+        let seeds: Vec<u64> = (1..=6).collect();
+        let mut noise = || normal_pair(&mut rng).0;
+        // SGD, SAM, as good as SAM, half of its gain and a bit, a fifth of it.
+        let rows = rows(&[0.0, 10.0, 11.0, 7.0, 2.0], &seeds, &mut noise);
+        let claims = Claims { margin: 0.5, ..Claims::default() };
+        let concluded = conclude(&rows, ARMS, &claims, &Schedule::new(None)).expect("three arms");
+        assert_eq!(concluded.assay, Some(Finding::Supported));
+        use Finding::{Refuted, Supported};
+        assert_eq!(found(|row| row.gain, &concluded), [Supported; 3]);
+        assert_eq!(found(|row| row.no_loss, &concluded), [Supported, Refuted, Refuted]);
+        assert_eq!(found(|row| row.retention, &concluded), [Supported, Supported, Refuted]);
+        let [placebo, active, ..] = concluded.rows.as_slice() else { panic!("rows") };
+        assert_eq!(placebo.no_loss.map(|c| c.finding), Some(Refuted));
+        assert_eq!(placebo.retention.map(|c| c.finding), Some(Refuted));
+        assert_eq!((active.no_loss, active.retention, active.gain.map(|c| c.finding)), (None, None, Some(Supported)));
+        let share = concluded.rows[3].share.expect("a share");
+        assert!(share.interval.is_some_and(|i| i.low > 0.5 && i.high < 0.9) && (share.value - 0.7).abs() < 0.1, "{share:?}");
+        assert!(concluded.undecided.is_empty() && concluded.complete);
+    }
+
+    /// Without a gain of SAM nothing is said of losing or keeping it; a gain within the margin makes "no loss" empty.
+    #[test]
+    fn without_a_gain_nothing_is_shown() {
+        let mut rng = stream(2, Stream::Synthetic("arms"));
+        let seeds: Vec<u64> = (1..=6).collect();
+        let mut noise = || normal_pair(&mut rng).0;
+        let none = rows(&[0.0, 0.0, 0.0, 3.0], &seeds, &mut noise);
+        let concluded = conclude(&none, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
+        assert_eq!(concluded.assay, Some(Finding::Undecided));
+        assert_eq!(found(|row| row.no_loss, &concluded), [Finding::NotShown; 2]);
+        assert_eq!(found(|row| row.retention, &concluded), [Finding::NotShown; 2]);
+        assert_eq!(found(|row| row.gain, &concluded)[1], Finding::Supported);
+        assert!(concluded.rows.iter().all(|row| row.share.is_none()));
+        let small = rows(&[0.0, 3.0, 3.0], &seeds, &mut noise);
+        let wide = Claims { margin: 5.0, ..Claims::default() };
+        let concluded = conclude(&small, ARMS, &wide, &Schedule::new(None)).expect("three arms");
+        assert_eq!(concluded.assay, Some(Finding::Supported));
+        assert_eq!(found(|row| row.no_loss, &concluded), [Finding::NotShown]);
+        assert_eq!(found(|row| row.retention, &concluded), [Finding::Supported]);
+    }
+
+    /// A row that diverges more often than SAM is not supported, and the conclusion says of how many seeds it is.
+    #[test]
+    fn divergence_counts() {
+        let mut rng = stream(3, Stream::Synthetic("arms"));
+        let seeds: Vec<u64> = (1..=6).collect();
+        let mut rows = rows(&[0.0, 10.0, 12.0], &seeds, &mut || normal_pair(&mut rng).0);
+        rows[2].accuracies.truncate(5);
+        let concluded = conclude(&rows, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
+        let no_loss = concluded.rows[2].no_loss.expect("a conclusion");
+        assert_eq!((no_loss.finding, no_loss.n, no_loss.planned), (Finding::Undecided, 5, 6));
+        rows[0].accuracies.remove(0);
+        rows[1].accuracies.remove(0);
+        let concluded = conclude(&rows, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
+        assert_eq!(concluded.rows[2].no_loss.map(|c| (c.finding, c.n)), Some((Finding::Supported, 4)));
+    }
+
+    /// Part of simulated studies in which any row's claim of no loss, or of keeping half, is falsely supported, and in which the assay
+    /// is; rows lie exactly at the bounds.
+    fn errors(gain: f64, others: usize, seeds: usize, looks: Option<&[usize]>, runs: usize) -> [f64; 3] {
+        let claims = Claims::default();
+        let loss: Vec<f64> = [0.0, gain].into_iter().chain(vec![gain - claims.margin; others]).collect();
+        let half: Vec<f64> = [0.0, gain].into_iter().chain(vec![claims.retain * gain; others]).collect();
+        let mut rng = stream(seeds as u64, Stream::Synthetic("errors"));
+        let seeds: Vec<u64> = (0..seeds as u64).collect();
+        let looks = looks.map(|seeds| RunLooks { seeds: seeds.to_vec(), planned: seeds.len() });
+        let schedule = Schedule::new(looks.as_ref());
+        let mut hits = [0usize; 3];
+        for _ in 0..runs {
+            let mut concluded = |means: &[f64]| {
+                let rows = rows(means, &seeds, &mut || normal_pair(&mut rng).0);
+                conclude(&rows, ARMS, &claims, &schedule).expect("three arms")
+            };
+            let (loss, half) = (concluded(&loss), concluded(&half));
+            hits[0] += usize::from(found(|row| row.no_loss, &loss).contains(&Finding::Supported));
+            hits[1] += usize::from(found(|row| row.retention, &half).contains(&Finding::Supported));
+            hits[2] += usize::from(loss.assay == Some(Finding::Supported));
+        }
+        hits.map(|hits| hits as f64 / runs as f64)
+    }
+
+    /// docs/statistics.md has these figures.
+    #[test]
+    fn conclusions_are_false_as_rarely_as_stated() {
+        let every: Vec<usize> = (3..=22).collect();
+        for (what, [no_loss, kept, _]) in [
+            ("18 rows, 5 seeds", errors(5.0, 18, 5, None, 1000)),
+            ("1 row, 20 looks", errors(5.0, 1, 22, Some(&every), 1500)),
+            ("4 rows, 7 looks", errors(5.0, 4, 20, Some(&[3, 4, 6, 8, 11, 15, 20]), 500)),
+        ] {
+            println!("{what}: no loss {no_loss:.3}, kept {kept:.3}");
+            assert!(no_loss <= 0.06 && kept <= 0.06, "{what}: {no_loss}, {kept}");
+        }
+        // Without a gain of SAM, 60 seeds.
+        let [no_loss, kept, assay] = errors(0.0, 6, 60, None, 500);
+        println!("no gain, 60 seeds: no loss {no_loss:.3}, kept {kept:.3}, assay {assay:.3}");
+        assert!(no_loss <= 0.05 && kept <= 0.05 && assay <= 0.065, "{no_loss} {kept} {assay}");
+    }
+
+    /// Retention by an independent way: Student's t of c = E - f R - (1 - f) P by seed, where a single row shares no spread.
+    #[test]
+    fn retention_is_the_t_test_of_its_definition() {
+        let cell: Cell = Cell { data: crate::data::DataSpec { test: 1_000_000_000, ..cells()[0].data.clone() }, ..cells()[0].clone() };
+        let row = |values: [f64; 4]| {
+            Reference::made(&cell, &[1, 2, 3, 4], (1..).zip(values).collect())
+        };
+        let rows = [
+            row([0.50, 0.52, 0.51, 0.49]),
+            row([0.60, 0.63, 0.59, 0.61]),
+            row([0.56, 0.60, 0.57, 0.575]),
+        ];
+        let concluded = conclude(&rows, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
+        // scipy.stats.ttest_1samp(E - .5 R - .5 P, 0, alternative="greater")
+        let p = concluded.rows[2].retention.and_then(|c| c.p).expect("p");
+        assert!((p - 0.005468828506).abs() < 1e-9, "{p}");
+    }
+}

@@ -1,0 +1,208 @@
+//! What the reader of a report should know: what was trained, where and when, what is missing or in doubt.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, NaiveDate};
+
+use super::Options;
+use crate::model::{self, Task};
+use crate::nn::RunningStats;
+use crate::optim::BatchNormPass2;
+use crate::record::{Record, RunManifest, SettingGroup};
+use crate::stats::median;
+use crate::suite::Cell;
+
+/// What was trained, in words; none of an empty plan.
+pub(super) fn trained(manifest: &RunManifest, records: &[&Record]) -> Option<String> {
+    let cell = manifest.cells.first()?;
+    let width = cell.model.width.map_or_else(String::new, |width| format!(" width {width}"));
+    let parameters = records.first().map_or_else(String::new, |r| format!(" ({} parameters)", r.measures.parameters));
+    let batch = if cell.full_batch_steps.is_some() { "of all".into() } else { cell.batch_size.to_string() };
+    let seeds = manifest.cells.iter().map(|cell| cell.seed).collect::<HashSet<_>>().len();
+    let seeds = if seeds == 1 { "one seed".into() } else { format!("{seeds} seeds") };
+    let (model, data) = (&cell.model.name, &cell.data);
+    Some(format!(
+        "{model}{width}{parameters}, {} training and {} test samples, batch {batch}, {seeds}",
+        data.train, data.test
+    ))
+}
+
+/// What to know where rows that are compared update BatchNorm's running statistics differently.
+fn batch_norm_note(manifest: &RunManifest) -> Option<String> {
+    let first = manifest.cells.first()?;
+    let model = model::build(&first.model, Task::try_from(&first.data).ok()?).ok()?;
+    RunningStats::new(model.layout()).named().next()?;
+    let twice =
+        |cell: &Cell| cell.optimizer.ascent.as_ref().is_some_and(|ascent| ascent.batch_norm == BatchNormPass2::Update);
+    let (twice, once): (Vec<&Cell>, Vec<&Cell>) = manifest.cells.iter().partition(|cell| twice(cell));
+    (!twice.is_empty() && !once.is_empty()).then(|| {
+        "SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ; \
+         batch_norm = \"freeze\" updates once"
+            .into()
+    })
+}
+
+/// The machine that a record was measured on.
+fn machine(r: &Record) -> String {
+    let m = &r.provenance.machine;
+    let gpu = r.provenance.gpu.as_ref().map_or_else(String::new, |gpu| format!("{gpu}, "));
+    let company = r.provenance.company();
+    format!("{gpu}{}, {} CPUs, {} threads{company}, {}", m.cpu, m.cpus, r.provenance.threads, m.platform)
+}
+
+/// Where and when the records were measured; `None` without any.
+pub(super) fn measured(records: &[&Record]) -> Option<String> {
+    let machines = distinct(records, machine);
+    let place = match machines.as_slice() {
+        [] => return None,
+        [one] => one.clone(),
+        several => format!("{} different machines or settings of them", several.len()),
+    };
+    let day = |seconds: u64| Some(DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0)?.date_naive());
+    let days: Vec<NaiveDate> = records.iter().filter_map(|r| day(r.provenance.finished_unix)).collect();
+    let days = match (days.iter().min(), days.iter().max()) {
+        (Some(first), Some(last)) if first == last => format!(", {first}"),
+        (Some(first), Some(last)) => format!(", {first} to {last}"),
+        _ => String::new(),
+    };
+    Some(format!("measured on {place}{days}"))
+}
+
+/// What to bear in mind: what is missing or in doubt, machines that differ, the versions.
+pub(super) fn notes(
+    manifest: &RunManifest,
+    records: &[&Record],
+    groups: &[SettingGroup<'_, 1>],
+    options: &Options,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    let stated = manifest.claims.clone().unwrap_or_default().margin;
+    if options.margin.is_some_and(|margin| margin != stated) {
+        notes.push("the margin was given with the report, after the data; choose it in the suite's [claims] before".into());
+    }
+    let plans: HashSet<&str> = records.iter().map(|r| r.suite_hash.as_str()).collect();
+    if plans.len() > 1 {
+        notes.push(
+            "not planned: seeds or rows were added after others were trained, so the levels of claims do not hold; `suite --until \
+             decided` adds seeds as planned"
+                .into(),
+        );
+    }
+    if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {
+        notes.push(format!("part of the profile: {} of its {all} cells were selected", manifest.cells.len()));
+    }
+    if !manifest.cells.iter().any(|c| c.optimizer.name == "sgd") {
+        notes.push("no SGD cell was selected, so there is nothing to compare with".into());
+    }
+    let left_out = records.iter().map(|r| r.data.unreadable.len()).max().unwrap_or(0);
+    if left_out > 0 {
+        notes.push(format!("up to {left_out} unreadable files of a cell were left out; its record lists them"));
+    }
+    if let several @ [_, _, ..] = distinct(records, machine).as_slice() {
+        notes.push(format!(
+            "times come from different machines, thread counts or numbers of cells at once, and must not be compared: {}",
+            several.join("; ")
+        ));
+    }
+    notes.extend(batch_norm_note(manifest));
+    let changed = records.iter().filter(|r| r.data.original == Some(false)).count();
+    if changed > 0 {
+        notes.push(format!(
+            "{changed} cells were trained on images that are not the published ones of {}",
+            manifest.data
+        ));
+    }
+    let unsigned = records.iter().filter(|r| r.digest.is_none()).count();
+    if unsigned > 0 {
+        let theory = if unsigned < records.len() && manifest.cells.iter().any(|cell| cell.mask().is_some()) {
+            "; older versions computed theoretical FLOPs from the requested sparsity"
+        } else {
+            ""
+        };
+        notes.push(format!("records without a digest, of older versions or edited by hand: {unsigned}{theory}"));
+    }
+    let resumed = records.iter().filter(|r| r.resumed > 0).count();
+    if resumed > 0 {
+        notes.push(format!("resumed trainings, whose times are excluded: {resumed}"));
+    }
+    notes.extend(timing_notes(groups, records));
+    let version = |r: &Record| {
+        let p = &r.provenance;
+        format!("{} ({})", p.sharpbench, p.git_revision.as_deref().map_or("no revision", |r| r))
+    };
+    match distinct(records, version).as_slice() {
+        [] => {}
+        [one] => notes.push(format!("sharpbench {one}")),
+        several => notes.push(format!(
+            "records come from different versions of sharpbench, whose times may differ: {}",
+            several.join("; ")
+        )),
+    }
+    notes
+}
+
+/// Part by which the reference step may vary over a run before its times are in doubt.
+const DRIFT: f64 = 0.15;
+/// Part by which the steps of a training may exceed the median of its setting before they are.
+const OUTLIER: f64 = 0.25;
+
+/// Part of a training's time that none of its steps may take, where it has at least so many.
+const LONG_STEP: (f64, usize) = (0.1, 20);
+
+/// How steady the machine was, by its reference step; the trainings whose steps took much longer than those of the same setting with
+/// other seeds; and those of which one step took much of the time.
+fn timing_notes(groups: &[SettingGroup<'_, 1>], records: &[&Record]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let reference = |r: &Record| r.reference_step_seconds.map(|s| s.median);
+    if let Some(m) = median(&records.iter().filter_map(|r| reference(r)).collect::<Vec<_>>()).filter(|m| m.n > 1) {
+        let [middle, min, max] = [m.median, m.min, m.max].map(|seconds| 1e3 * seconds);
+        let advice = if max / min > 1.0 + DRIFT {
+            "; the machine's speed varied: end other programs and rerun with --fresh before trusting times"
+        } else {
+            ""
+        };
+        notes.push(format!(
+            "the reference step took {middle:.2} ms ({min:.2}-{max:.2}) before {} trainings{advice}",
+            m.n
+        ));
+    }
+    let mut slow = Vec::new();
+    for group in groups {
+        // In reference steps where all have one, so that a slow machine is not taken for a slow training.
+        let seconds = |r: &&Record| Some((r.measures.step_seconds?.median, reference(r)));
+        let all: Option<Vec<_>> = group.completed().iter().map(seconds).collect();
+        let Some(all) = all.filter(|all| all.len() > 2) else { continue };
+        let relative = all.iter().all(|(_, reference)| reference.is_some());
+        let steps: Vec<f64> = all.iter().map(|(s, r)| s / r.filter(|_| relative).unwrap_or(1.0)).collect();
+        let Some(middle) = median(&steps) else { continue };
+        let completed = group.completed();
+        let labels = completed.iter().map(|r| r.cell.label());
+        slow.extend(labels.zip(&steps).filter(|(_, s)| **s > (1.0 + OUTLIER) * middle.median).map(|(label, _)| label));
+    }
+    if let [first, others @ ..] = slow.as_slice() {
+        let more = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+        notes.push(format!(
+            "{first}{more} took over {:.0}% longer per step than the same setting with other seeds: another program was running; remove the records and rerun before trusting times",
+            100.0 * OUTLIER
+        ));
+    }
+    let (part, enough) = LONG_STEP;
+    let long = |r: &&&Record| {
+        let m = &r.measures;
+        m.step_seconds.is_some_and(|s| s.n >= enough && s.max - s.median > part * m.train_seconds)
+    };
+    if let [first, others @ ..] = records.iter().filter(long).collect::<Vec<_>>().as_slice() {
+        let more = if others.is_empty() { String::new() } else { format!(" (and of {} more trainings)", others.len()) };
+        let [max, median] = first.measures.step_seconds.map_or([f64::NAN; 2], |s| [s.max, s.median]);
+        notes.push(format!(
+            "one step of {}{more} took {max:.3} s, the median is {median:.3} s: the process was suspended or had to wait, so do not trust the time of the whole training",
+            first.cell.label()
+        ));
+    }
+    notes
+}
+
+fn distinct(records: &[&Record], text: impl Fn(&Record) -> String) -> Vec<String> {
+    let texts: std::collections::BTreeSet<String> = records.iter().map(|r| text(r)).collect();
+    texts.into_iter().collect()
+}

@@ -1,0 +1,127 @@
+//! What a suite claims about its rows, stated before any of them is trained.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::choices::Checked;
+use super::{Cell, Filter};
+
+/// `[claims]` as written by the user; every key has a default.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimsFile {
+    /// Axes of the row that others must beat, such as `{ optimizer = "sgd", weight_decay = 1e-3 }`; by default the SGD row with
+    /// SAM's settings but for its ascent step, or else the first SGD row.
+    pub placebo: Option<Filter>,
+    /// Axes of the row whose gain is to be kept; by default the first SAM row.
+    pub active: Option<Filter>,
+    /// Loss of accuracy that "no loss" allows, in points (default 0.3).
+    pub margin: Option<f64>,
+    /// Share of the active row's gain that "keeps" requires (default 0.5).
+    pub retain: Option<f64>,
+    /// Probability of any false conclusion of one kind about all rows (default 0.05).
+    pub alpha: Option<f64>,
+    /// Most seeds of a row for `suite --until decided` (default 30).
+    pub max_seeds: Option<usize>,
+}
+
+/// The claims of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claims {
+    /// The row that others must beat, if it is not the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placebo: Option<Filter>,
+    /// The row whose gain is to be kept, if it is not the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<Filter>,
+    /// Loss of accuracy that "no loss" allows, in points.
+    pub margin: f64,
+    /// Share of the active row's gain that "keeps" requires.
+    pub retain: f64,
+    /// Probability of any false conclusion of one kind about all rows.
+    pub alpha: f64,
+    /// Most seeds of a row.
+    pub max_seeds: usize,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self { placebo: None, active: None, margin: 0.3, retain: 0.5, alpha: 0.05, max_seeds: 30 }
+    }
+}
+
+impl ClaimsFile {
+    /// Overrides `base` with these claims.
+    pub(super) fn over(self, base: &Self) -> Self {
+        let base = base.clone();
+        Self {
+            placebo: self.placebo.or(base.placebo),
+            active: self.active.or(base.active),
+            margin: self.margin.or(base.margin),
+            retain: self.retain.or(base.retain),
+            alpha: self.alpha.or(base.alpha),
+            max_seeds: self.max_seeds.or(base.max_seeds),
+        }
+    }
+
+    /// The claims about a plan of these cells; `None` if nothing is stated.
+    ///
+    /// # Errors
+    /// Names the key, the value and the remedy.
+    pub(super) fn resolve(&self, cells: &[Cell], seeds: usize) -> Checked<Option<Claims>> {
+        if *self == Self::default() {
+            return Ok(None);
+        }
+        let Claims { margin, retain, alpha, max_seeds, .. } = Claims::default();
+        let number = |key: &str, given: Option<f64>, default: f64, most: f64| match given.unwrap_or(default) {
+            value if value > 0.0 && value <= most => Ok(value),
+            value => Err(format!("claims.{key} = {value} must be above 0 and at most {most}")),
+        };
+        let claims = Claims {
+            placebo: self.placebo.clone(),
+            active: self.active.clone(),
+            margin: number("margin", self.margin, margin, 100.0)?,
+            retain: number("retain", self.retain, retain, 1.0)?,
+            alpha: number("alpha", self.alpha, alpha, 0.5)?,
+            max_seeds: self.max_seeds.unwrap_or(max_seeds.max(seeds)),
+        };
+        if claims.max_seeds < seeds || claims.max_seeds > MOST_SEEDS {
+            return Err(format!(
+                "claims.max_seeds = {} must be from the number of seeds listed, {seeds}, to {MOST_SEEDS}",
+                claims.max_seeds
+            ));
+        }
+        let arms = [("placebo", &claims.placebo), ("active", &claims.active)];
+        let [placebo, active] = arms.map(|(key, arm)| arm.as_ref().map(|arm| one_setting(key, arm, cells)).transpose());
+        if let (Some(placebo), Some(active)) = (placebo?, active?)
+            && placebo == active
+        {
+            return Err("claims.placebo and claims.active are the same row; name two".into());
+        }
+        Ok(Some(claims))
+    }
+}
+
+/// Most seeds that a suite may ask for.
+const MOST_SEEDS: usize = 10_000;
+
+/// The setting that the axes of an arm describe.
+fn one_setting(key: &str, arm: &Filter, cells: &[Cell]) -> Checked<Cell> {
+    arm.check(cells).map_err(|e| format!("claims.{key}: {e}"))?;
+    let mut found: Vec<Cell> = Vec::new();
+    for setting in cells.iter().filter(|cell| arm.matches(cell)).map(Cell::setting) {
+        if !found.contains(&setting) {
+            found.push(setting);
+        }
+    }
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(format!("claims.{key} = {arm} describes no row of the grid; change it or add the row")),
+        several => Err(format!(
+            "claims.{key} = {arm} describes {} rows ({}); add axes until it describes one",
+            several.len(),
+            several.iter().map(Cell::setting_label).collect::<Vec<_>>().join("; ")
+        )),
+    }
+}
