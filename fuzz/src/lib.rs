@@ -130,6 +130,8 @@ fn reported(record: Record) {
         data_sha256: record.data.sha256.clone(),
         suite_hash: record.suite_hash.clone(),
         profile_cells: None,
+        claims: None,
+        looks: None,
         cells: vec![record.cell.clone()],
     };
     let records = [record];

@@ -22,6 +22,7 @@ mod slurm;
 mod status;
 mod suite;
 mod task_log;
+mod until;
 mod work;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use super::opened::Opening;
 use super::printing::Printing;
 use super::progress::Progress;
 use super::slurm::ClusterRun;
+use super::until::{self, Until};
 use crate::compute::DeviceChoice;
 use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::{Error, Result};
@@ -27,6 +28,7 @@ Examples:
   sharpbench suite cifar10 --profile smoke          every row in seconds, to try it out
   sharpbench suite mnist --data stand-in --offline  without a network
   sharpbench suite cifar10 --filter optimizer=sgd,optimizer=sam
+  sharpbench suite cifar10 --until decided          more seeds until the claims are decided
   sharpbench suite my-suite.toml --out runs/mine    a suite of your own (docs/models.md)
 Next: sharpbench report RUN --wide, or open the page in the run folder.";
 
@@ -44,6 +46,10 @@ pub(super) struct Args {
     /// given for each axis.
     #[arg(long, default_value = "", value_name = "AXIS=VALUE,...")]
     filter: Filter,
+    /// Train more seeds of the rows whose claims are not decided, look after look, at most as many as the
+    /// suite's claims allow (docs/statistics.md).
+    #[arg(long, value_name = "WHEN")]
+    until: Option<Until>,
     /// Run folder [default: reports/<suite>-<profile>-<data>].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -87,15 +93,44 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     check(args)?;
     let resolved = resolve(args, registry)?;
     let data = load(args, &resolved.data)?;
-    let run = open(args, resolved, &data.provenance)?;
+    let mut run = open(args, resolved, &data.provenance)?;
     match args.cluster.executor {
         Executor::Local => {
-            let ended = train(args, registry, &run, data)?;
-            report(args, &run, ended)
+            let stop = Stop::on_signals()?;
+            let (provenance, data) = (data.provenance.clone(), (args.jobs == 1).then_some(data));
+            loop {
+                let ended = train(args, registry, &run, (&provenance, data.as_ref()), &stop)?;
+                if ended != Ended::Finished || !extend(args, &mut run)? {
+                    return report(args, &run, ended);
+                }
+            }
         }
-        Executor::Slurm => on_cluster(args, &run).execute(),
+        Executor::Slurm => loop {
+            // What an earlier command has submitted may have ended meanwhile.
+            if !args.cluster.is_dry() {
+                extend(args, &mut run)?;
+            }
+            let code = on_cluster(args, &run).execute()?;
+            if !args.cluster.wait || code != ExitCode::SUCCESS || !extend(args, &mut run)? {
+                return Ok(code);
+            }
+        },
         Executor::Plan => print_plan(run.selection()),
     }
+}
+
+/// With --until, adds the cells of the next look; whether there are any.
+fn extend(args: &Args, run: &mut OpenRun) -> Result<bool> {
+    if args.until.is_none() {
+        return Ok(false);
+    }
+    let Some(next) = until::extend(&run.folder, &run.manifest)? else { return Ok(false) };
+    if !args.quiet {
+        super::tell(&until::told(&run.manifest, &next));
+    }
+    run.plan.cells.clone_from(&next.cells);
+    run.manifest = next;
+    Ok(true)
 }
 
 /// Refuses options that do not go together.
@@ -106,6 +141,9 @@ fn check(args: &Args) -> Result<()> {
     }
     if args.max_memory.is_some() && (args.jobs == 1 || !cfg!(target_os = "linux")) {
         return Err(Error::Usage("--max-memory applies only to --jobs 2 or more, and only on Linux; remove it".into()));
+    }
+    if args.until.is_some() && args.filter != Filter::default() {
+        return Err(Error::Usage("--until decided needs every row; remove --filter".into()));
     }
     args.cluster.check(&[
         ("--jobs", args.jobs != 1),
@@ -174,7 +212,11 @@ fn open(args: &Args, resolved: Resolved, data: &data::Provenance) -> Result<Open
     let mut plan = profile.clone();
     args.filter.apply(&mut plan)?;
     let folder = RunFolder::at(args.out.clone().unwrap_or_else(|| default_folder(&plan, &data.name)));
-    let manifest = RunManifest::new(profile, data, data.name != wanted.name);
+    let looks = args.until.map(|Until::Decided| until::planned(&profile));
+    let manifest = RunManifest { looks, ..RunManifest::new(profile, data, data.name != wanted.name) };
+    if args.until.is_some() {
+        until::check(&manifest)?;
+    }
     if args.cluster.is_dry() {
         return Ok(OpenRun { device, threads, jobs, plan, folder, manifest, _working: None });
     }
@@ -183,47 +225,56 @@ fn open(args: &Args, resolved: Resolved, data: &data::Provenance) -> Result<Open
     }
     let working = folder.claim(args.fresh)?;
     let manifest = folder.open(&manifest, &plan.cells)?;
+    if args.until.is_some() {
+        plan.cells.clone_from(&manifest.cells);
+    }
     Ok(OpenRun { device, threads, jobs, plan, folder, manifest, _working: Some(working) })
 }
 
 /// Trains the cells without a record on this machine.
-fn train(args: &Args, registry: &Registry, run: &OpenRun, data: DataSet) -> Result<Ended> {
+fn train(
+    args: &Args,
+    registry: &Registry,
+    run: &OpenRun,
+    (provenance, data): (&data::Provenance, Option<&DataSet>),
+    stop: &Stop,
+) -> Result<Ended> {
     let mut progress = Progress::new(&run.plan.cells, args.quiet, Live::new(&run.folder, &run.manifest));
     progress.say(&format!(
         "{} {}: {} cells on {} ({}), {}, records in {}",
         run.plan.suite,
         run.plan.profile,
         run.plan.cells.len(),
-        data.provenance.name,
-        data.provenance.source,
+        provenance.name,
+        provenance.source,
         if args.jobs > 1 { format!("{} at once", run.jobs) } else { run.device.describe() },
         run.folder.path().display()
     ));
-    let stop = Stop::on_signals()?;
-    // Also where a single CPU leaves one job: its limits hold for a process of its own.
-    let ended = if args.jobs > 1 {
-        // The children read their own.
-        drop(data);
-        let work = Jobs {
-            selection: run.selection(),
-            jobs: run.jobs,
-            threads: run.threads,
-            max_memory: args.max_memory.map(|size| size.as_u64()),
-            arguments: run.opening(args).arguments(),
-            stop,
-        };
-        exec::run_jobs(&work, &mut progress)
-    } else {
-        let work = LocalRun {
-            selection: run.selection(),
-            data: &data,
-            setup: Setup { compute: &run.device.compute, registry },
-            save_weights: args.save_weights,
-            checkpoint: run.plan.checkpoint,
-            jobs: 1,
-            stop,
-        };
-        exec::run(&work, &mut progress)
+    let ended = match data {
+        // Also where a single CPU leaves one job: its limits hold for a process of its own. The children read their own data.
+        None => {
+            let work = Jobs {
+                selection: run.selection(),
+                jobs: run.jobs,
+                threads: run.threads,
+                max_memory: args.max_memory.map(|size| size.as_u64()),
+                arguments: run.opening(args).arguments(),
+                stop: stop.clone(),
+            };
+            exec::run_jobs(&work, &mut progress)
+        }
+        Some(data) => {
+            let work = LocalRun {
+                selection: run.selection(),
+                data,
+                setup: Setup { compute: &run.device.compute, registry },
+                save_weights: args.save_weights,
+                checkpoint: run.plan.checkpoint,
+                jobs: 1,
+                stop: stop.clone(),
+            };
+            exec::run(&work, &mut progress)
+        }
     };
     progress.done();
     ended

@@ -204,6 +204,7 @@ fn train_and_publish(
             ..TrainingProvenance::now()
         },
         reference_step_seconds,
+        look: manifest.look_of(cell),
         resumed: trained.resumed,
         digest: None,
     }

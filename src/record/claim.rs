@@ -75,7 +75,7 @@ impl RunFolder {
     }
 
     /// Makes the folder this run's, or adds the selected cells to the run in it. `plan` covers the
-    /// whole profile, and the run's cells keep its order whatever is selected.
+    /// whole profile, and the run's cells keep its order whatever is selected. Cells that later looks have added stay.
     ///
     /// # Errors
     /// When the folder holds another suite, profile or data set, or cannot be written.
@@ -86,11 +86,15 @@ impl RunFolder {
         where_there_are_locks(lock.lock()).map_err(Error::io("lock", &path))?;
         self.sweep();
         let mut ids: HashSet<String> = selected.iter().map(Cell::id).collect();
+        let mut manifest = plan.clone();
         if let Some(old) = self.manifest()? {
             self.check_same(&old, plan)?;
             // After an edit of the suite, its earlier selection of cells is dropped.
             if old.suite_hash == plan.suite_hash {
                 ids.extend(old.cells.iter().map(Cell::id));
+                let profile: HashSet<String> = plan.cells.iter().map(Cell::id).collect();
+                manifest.cells.extend(old.cells.into_iter().filter(|cell| !profile.contains(&cell.id())));
+                manifest.looks = old.looks.or(manifest.looks);
             } else if !old.cells.iter().any(|cell| plan.cells.contains(cell)) {
                 return Err(self.error(format!(
                     "it holds a run of another suite named {} (no cell in common); change the suite's name, use another \
@@ -99,10 +103,26 @@ impl RunFolder {
                 )));
             }
         }
-        let mut manifest = plan.clone();
         manifest.cells.retain(|cell| ids.contains(&cell.id()));
         self.write(MANIFEST, to_json(&manifest))?;
         Ok(manifest)
+    }
+
+    /// Replaces the run's plan by one with more cells, unless another process has done so meanwhile; the plan that the run then has.
+    ///
+    /// # Errors
+    /// When the plan cannot be read or written.
+    pub fn replace(&self, old: &RunManifest, new: RunManifest) -> Result<RunManifest> {
+        let path = self.subfolder(&LOCKS).join("plan");
+        let lock = lock_file(&path)?;
+        where_there_are_locks(lock.lock()).map_err(Error::io("lock", &path))?;
+        match self.manifest()? {
+            Some(present) if present != *old => Ok(present),
+            _ => {
+                self.write(MANIFEST, to_json(&new))?;
+                Ok(new)
+            }
+        }
     }
 
     /// Removes temporary files left by killed processes.

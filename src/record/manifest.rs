@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::SCHEMA;
 use super::parse::other_schema;
 use crate::data;
-use crate::suite::{Cell, Claims, Plan, is_plain};
+use crate::suite::{Cell, Claims, Plan, is_plain, seeds_of};
 use crate::word::LONGEST_NAME;
 
 /// Description of a run, sufficient to resume and report it without the suite file.
@@ -49,6 +49,17 @@ pub struct RunLooks {
     pub planned: usize,
 }
 
+/// Most looks: with so many, even those of ten thousand seeds are few.
+const MOST_LOOKS: usize = 100;
+
+impl RunLooks {
+    /// Whether these can be the looks of a run.
+    fn is_sound(&self) -> bool {
+        let rising = self.seeds.first().is_some_and(|first| *first > 0) && self.seeds.is_sorted_by(|a, b| a < b);
+        rising && self.seeds.len() <= MOST_LOOKS && (1..=self.seeds.len()).contains(&self.planned)
+    }
+}
+
 impl RunManifest {
     /// Creates the plan of a whole profile, on data that may stand in for the suite's own.
     pub fn new(profile: Plan, data: &data::Provenance, stand_in: bool) -> Self {
@@ -67,6 +78,13 @@ impl RunManifest {
         }
     }
 
+    /// The look that a cell is trained for, from 1, if seeds are trained until claims are decided.
+    pub fn look_of(&self, cell: &Cell) -> Option<usize> {
+        let looks = self.looks.as_ref()?;
+        let place = seeds_of(&self.cells).iter().position(|seed| *seed == cell.seed)?;
+        Some(1 + looks.seeds.iter().position(|seeds| place < *seeds)?)
+    }
+
     /// Parses a `run.json`.
     ///
     /// # Errors
@@ -82,6 +100,12 @@ impl RunManifest {
             return Err(format!(
                 "the name {name:?} does not consist of letters, digits, - and _, at most {LONGEST_NAME}"
             ));
+        }
+        if let Some(claims) = &manifest.claims {
+            claims.check(0)?;
+        }
+        if manifest.looks.as_ref().is_some_and(|looks| !looks.is_sound()) {
+            return Err("its looks are not rising numbers of seeds".into());
         }
         Ok(manifest)
     }

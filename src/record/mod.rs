@@ -71,6 +71,9 @@ pub struct Record {
     /// speed. `None` in records of programs that did not measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference_step_seconds: Option<StepSeconds>,
+    /// The look at the claims that the cell was trained for, from 1, if seeds are trained until these are decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<usize>,
     /// How often the training was interrupted and resumed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed: usize,

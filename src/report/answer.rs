@@ -64,36 +64,46 @@ fn on_accuracy(report: &Report) -> Vec<String> {
         let [sgd, sam] = [sgd, sam].map(|row| &row.name);
         return vec![format!("{sgd} and {sam} have not finished a seed in common yet, so SAM's gain cannot be said.")];
     };
-    let mut sentences = vec![of_sam(report, gain, of_what(report))];
+    let mut sentences = vec![of_sam(report, gain, [&of_whom(report, sam), &of_what(report, sgd)])];
     sentences.extend(of_sparse(report));
-    sentences.extend(sam.to_equal_flops.as_ref().map(at_equal_flops));
+    sentences.extend(sam.to_equal_flops.as_ref().map(|c| at_equal_flops(c, &of_whom(report, sam))));
     sentences.extend(on_the_clock(report, sam));
     sentences
 }
 
-/// The SGD that SAM is compared with, in words.
-fn of_what(report: &Report) -> &'static str {
+/// The row that SAM is compared with, in words.
+fn of_what(report: &Report, row: &Row) -> String {
     let is_first = report.references[0] == report.rows.iter().position(|row| row.setting.optimizer == "sgd");
-    if is_first { "SGD" } else { "SGD with the same settings" }
+    match row.setting.optimizer.as_str() {
+        "sgd" if is_first => "SGD".into(),
+        "sgd" if report.claims.placebo.is_none() => "SGD with the same settings".into(),
+        _ => row.name.clone(),
+    }
 }
 
-fn of_sam(report: &Report, gain: &Comparison, sgd: &str) -> String {
+/// The row whose gain is to be kept, in words.
+fn of_whom(report: &Report, row: &Row) -> String {
+    let is_default = report.claims.active.is_none();
+    if is_default && row.setting.optimizer == "sam" { "SAM".into() } else { row.name.clone() }
+}
+
+fn of_sam(report: &Report, gain: &Comparison, [sam, sgd]: [&str; 2]) -> String {
     let size = format!("{:.1} points", 100.0 * gain.mean.abs());
     let Some(i) = gain.interval else {
-        return format!("On one seed SAM differs from {sgd} by {} points; one seed decides nothing.", points(gain.mean));
+        return format!("On one seed {sam} differs from {sgd} by {} points; one seed decides nothing.", points(gain.mean));
     };
     let seeds = match &report.look {
         Some(look) if look.interim => format!("{} seeds, interim look {} of at most {}", gain.n, look.number, look.of),
         _ => format!("{} seeds", gain.n),
     };
     match report.assay {
-        Some(Finding::Supported) => format!("SAM gains {size} over {sgd} {}, {seeds}.", interval(i)),
+        Some(Finding::Supported) => format!("{sam} gains {size} over {sgd} {}, {seeds}.", interval(i)),
         Some(Finding::Refuted) => {
             let i = Interval { low: -i.high, high: -i.low };
-            format!("SAM loses {size} to {sgd} {}, {seeds}: sparse SAM has no gain to keep.", interval(i))
+            format!("{sam} loses {size} to {sgd} {}, {seeds}: sparse SAM has no gain to keep.", interval(i))
         }
         _ => format!(
-            "A gain of SAM over {sgd} is not shown ({} points {}, {seeds}), so what sparse SAM keeps or loses of it cannot be said.",
+            "A gain of {sam} over {sgd} is not shown ({} points {}, {seeds}), so what sparse SAM keeps or loses of it cannot be said.",
             points(gain.mean),
             around(i),
         ),
@@ -154,11 +164,11 @@ fn is_sparse(row: &Row) -> bool {
     row.axis("sparsity").is_some()
 }
 
-fn at_equal_flops(sam: &Comparison) -> String {
-    let around = sam.interval.map(|i| format!(" {}", around(Interval { low: -i.high, high: -i.low })));
+fn at_equal_flops(c: &Comparison, sam: &str) -> String {
+    let around = c.interval.map(|i| format!(" {}", around(Interval { low: -i.high, high: -i.low })));
     format!(
-        "At equal FLOPs, SGD trained for longer differs from SAM by {} points{}.",
-        points(-sam.mean),
+        "At equal FLOPs, SGD trained for longer differs from {sam} by {} points{}.",
+        points(-c.mean),
         around.unwrap_or_default()
     )
 }
@@ -179,5 +189,5 @@ fn on_the_clock(report: &Report, sam: &Row) -> Option<String> {
         let range = if high - low < 0.005 { format!("{low:.2}") } else { format!("{low:.2} to {high:.2}") };
         format!(", of sparse SAM {range} times")
     });
-    Some(format!("On the clock a step of SAM takes {dense:.2} times SGD's{}.", range.unwrap_or_default()))
+    Some(format!("On the clock a step of {} takes {dense:.2} times SGD's{}.", of_whom(report, sam), range.unwrap_or_default()))
 }

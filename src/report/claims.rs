@@ -44,8 +44,8 @@ pub(super) struct Concluded {
     pub(super) rows: Vec<RowClaims>,
     /// Whether the active row's gain over the placebo is shown; none without both rows or two seeds.
     pub(super) assay: Option<Finding>,
-    /// Rows that more seeds could decide.
-    pub(super) undecided: Vec<usize>,
+    /// Rows that more seeds could decide, with the two that they are compared with; while SAM's gain is not shown, these two alone.
+    pub(super) open: Vec<usize>,
     /// Whether the last planned look is complete.
     pub(super) complete: bool,
 }
@@ -56,13 +56,15 @@ const GAIN: usize = 0;
 const NO_LOSS: usize = 1;
 const RETENTION: usize = 2;
 
-/// What is found at a look.
+/// What is known of a row at the last look at which it was ready.
+#[derive(Clone, Copy, Default)]
 struct Found {
-    /// By kind and row: the quantity less its bound, and the seeds compared.
-    evidence: [Vec<Option<Difference>>; KINDS],
-    seeds: Vec<usize>,
-    /// The difference of the active row to the placebo over the seeds of each row, and its standard error.
-    gain: Option<Difference>,
+    /// By kind: the quantity less its bound.
+    evidence: [Option<Difference>; KINDS],
+    /// Seeds compared.
+    n: usize,
+    /// The difference of the active row to the placebo at that look, over all of their seeds, and the number of these.
+    gain: Option<(Difference, usize)>,
 }
 
 /// When claims are tested.
@@ -95,7 +97,7 @@ pub(super) fn conclude(
     let mut assay = Finding::Undecided;
     let mut control = Finding::Undecided;
     let mut findings = [GAIN, NO_LOSS, RETENTION].map(|_| vec![Finding::Undecided; others.len()]);
-    let mut last = None;
+    let mut latest: Option<Vec<Found>> = None;
     let mut complete = true;
     for (look, seeds) in planned.as_deref().unwrap_or(&[usize::MAX]).iter().enumerate() {
         let ready = |row: &usize| planned.is_none() || rows[*row].has_ended(*seeds);
@@ -108,7 +110,7 @@ pub(super) fn conclude(
         let failures = |row: usize| rows[row].failures(*seeds);
         let evidence = |kind: usize, row: usize| {
             let fails = failures(row) > failures(if kind == GAIN { placebo } else { active });
-            Some(Evidence { difference: found.evidence[kind][row]?, look, fails })
+            Some(Evidence { difference: found[row].evidence[kind]?, look, fails })
         };
         let one = |kind: usize, row: usize, before: Finding| {
             decide(&[evidence(kind, row)], looks, claims.alpha, &[before])[0]
@@ -119,13 +121,14 @@ pub(super) fn conclude(
             let all: Vec<Option<Evidence>> = others.iter().map(|row| evidence(kind, *row)).collect();
             findings[kind] = decide(&all, looks, claims.alpha, &findings[kind]);
         }
-        last = Some(found);
+        let latest = latest.get_or_insert_with(|| vec![Found::default(); rows.len()]);
+        latest.iter_mut().zip(found).filter(|(_, found)| found.n > 0).for_each(|(latest, found)| *latest = found);
     }
-    let last = last?;
+    let latest = latest?;
     let shown = assay == Finding::Supported;
     let conclusion = |kind: usize, row: usize, finding: Finding| {
-        let difference = last.evidence[kind][row].as_ref()?;
-        let (p, n, planned) = (difference.p_larger_than(0.0), last.seeds[row], rows[row].planned.len());
+        let difference = latest[row].evidence[kind].as_ref()?;
+        let (p, n, planned) = (difference.p_larger_than(0.0), latest[row].n, rows[row].planned.len());
         Some(Conclusion { finding, p, n, planned })
     };
     let if_shown = |finding: Finding, presumed: bool| if presumed { finding } else { Finding::NotShown };
@@ -141,11 +144,20 @@ pub(super) fn conclude(
         let no_loss = if_shown(findings[NO_LOSS][index], shown && control == Finding::Refuted);
         claims_of.no_loss = conclusion(NO_LOSS, *row, no_loss);
         claims_of.retention = conclusion(RETENTION, *row, if_shown(findings[RETENTION][index], shown));
-        claims_of.share = share(&last, claims, [*row, placebo, active], rows).filter(|_| shown);
+        claims_of.share = share(&latest[*row], claims).filter(|_| shown);
     }
     let is_open = |index: &usize| !(findings[NO_LOSS][*index].is_decided() && findings[RETENTION][*index].is_decided());
-    let undecided = (0..others.len()).filter(is_open).map(|index| others[index]).collect();
-    Some(Concluded { rows: concluded, assay: Some(assay), undecided, complete })
+    let undecided = (0..others.len()).filter(is_open).map(|index| others[index]).collect::<Vec<usize>>();
+    let open = match assay {
+        Finding::Undecided | Finding::NotShown => vec![placebo, active],
+        Finding::Supported if !undecided.is_empty() => {
+            let mut open = [vec![placebo, active], undecided].concat();
+            open.sort_unstable();
+            open
+        }
+        Finding::Supported | Finding::Refuted => Vec::new(),
+    };
+    Some(Concluded { rows: concluded, assay: Some(assay), open, complete })
 }
 
 /// The evidence about the rows that are ready, over their first `seeds` seeds.
@@ -155,7 +167,7 @@ fn at_look(
     claims: &Claims,
     seeds: usize,
     ready: &dyn Fn(usize) -> bool,
-) -> Found {
+) -> Vec<Found> {
     let accuracies: Vec<BySeed> = (0..rows.len())
         .map(|row| if ready(row) { rows[row].accuracies_of(seeds) } else { BySeed::new() })
         .collect();
@@ -179,27 +191,25 @@ fn at_look(
         standard_error: claims.retain * gain.standard_error,
         ..gain
     });
-    Found {
-        gain,
-        evidence: [gains, moderated(&losses, step).into_iter().map(margin).collect(), kept],
-        seeds: losses.iter().zip(&accuracies).map(|(losses, own)| if losses.is_empty() { own.len() } else { losses.len() }).collect(),
-    }
+    let seeds_of_gain = differences(&accuracies[active], &accuracies[placebo]).len();
+    let losses_known: Vec<Option<Difference>> = moderated(&losses, step).into_iter().map(margin).collect();
+    let found = |row: usize| Found {
+        evidence: [gains[row], losses_known[row], kept[row]],
+        n: if row == active { seeds_of_gain } else { losses[row].len() },
+        gain: gain.map(|gain| (gain, seeds_of_gain)),
+    };
+    (0..rows.len()).map(found).collect()
 }
 
 /// The share of the active row's gain that a row keeps, over the seeds that all three have.
-fn share(found: &Found, claims: &Claims, [row, placebo, active]: [usize; 3], rows: &[Reference]) -> Option<Ratio> {
-    let own = found.evidence[GAIN][row]?;
-    let loss = found.evidence[NO_LOSS][row].map(|d| Difference { mean: d.mean - claims.margin / 100.0, ..d })?;
-    let n = found.seeds[row];
-    // The gain over the row's own seeds, which may be fewer.
-    let all = differences(&rows[active].accuracies, &rows[placebo].accuracies);
-    let scale = (all.len() as f64 / n as f64).sqrt();
-    let gain = found.gain.map(|gain| Difference {
-        mean: own.mean - loss.mean,
-        standard_error: gain.standard_error * scale.max(1.0),
-        ..gain
-    })?;
-    Ratio::of_means(&own, &gain, &loss, n)
+fn share(found: &Found, claims: &Claims) -> Option<Ratio> {
+    let [own, no_loss, _] = found.evidence;
+    let (own, no_loss, (gain, n)) = (own?, no_loss?, found.gain?);
+    let loss = Difference { mean: no_loss.mean - claims.margin / 100.0, ..no_loss };
+    // The row may have fewer seeds than the gain.
+    let scale = (n as f64 / found.n as f64).sqrt().max(1.0);
+    let gain = Difference { mean: own.mean - loss.mean, standard_error: gain.standard_error * scale, ..gain };
+    Ratio::of_means(&own, &gain, &loss, found.n)
 }
 
 #[cfg(test)]
@@ -247,7 +257,7 @@ mod tests {
         assert_eq!((active.no_loss, active.retention, active.gain.map(|c| c.finding)), (None, None, Some(Supported)));
         let share = concluded.rows[3].share.expect("a share");
         assert!(share.interval.is_some_and(|i| i.low > 0.5 && i.high < 0.9) && (share.value - 0.7).abs() < 0.1, "{share:?}");
-        assert!(concluded.undecided.is_empty() && concluded.complete);
+        assert!(concluded.open.is_empty() && concluded.complete);
     }
 
     /// Without a gain of SAM nothing is said of losing or keeping it; a gain within the margin makes "no loss" empty.

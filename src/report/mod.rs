@@ -99,6 +99,9 @@ pub struct Report {
     /// Places of the reference SGD and the reference SAM.
     #[serde(skip)]
     pub references: [Option<usize>; 2],
+    /// Places of the rows that more seeds could decide.
+    #[serde(skip)]
+    pub open: Vec<usize>,
     /// What was trained.
     pub trained: Option<String>,
     /// The machine and the days (UTC).
@@ -125,8 +128,6 @@ pub struct Look {
     pub number: usize,
     /// Looks at most.
     pub of: usize,
-    /// Rows that are not decided.
-    pub undecided: usize,
     /// Whether more seeds are to be trained.
     pub interim: bool,
 }
@@ -322,10 +323,9 @@ impl CellResult {
 
 impl Look {
     fn new(looks: &RunLooks, concluded: Option<&Concluded>) -> Self {
-        let undecided = concluded.map_or(0, |concluded| concluded.undecided.len());
         let is_last = looks.planned >= looks.seeds.len();
-        let interim = concluded.is_none_or(|concluded| !concluded.complete) || (undecided > 0 && !is_last);
-        Self { number: looks.planned, of: looks.seeds.len(), undecided, interim }
+        let interim = concluded.is_none_or(|concluded| !concluded.complete || (!concluded.open.is_empty() && !is_last));
+        Self { number: looks.planned, of: looks.seeds.len(), interim }
     }
 }
 
@@ -352,6 +352,7 @@ impl Report {
             cells_planned: manifest.cells.len(),
             cells_finished: records.len(),
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),
+            open: concluded.as_ref().map(|concluded| concluded.open.clone()).unwrap_or_default(),
             assay: concluded.as_ref().and_then(|concluded| concluded.assay),
             look: manifest.looks.as_ref().map(|looks| Look::new(looks, concluded.as_ref())),
             claims,
@@ -378,6 +379,12 @@ impl Report {
         let mut found: Vec<(usize, &Record)> = records.iter().filter_map(|r| Some((place(r)?, r))).collect();
         found.sort_by_key(|(place, _)| *place);
         found.into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// The settings of the rows that more seeds could decide, of this report's run.
+    pub fn open_settings(&self, manifest: &RunManifest) -> Vec<Cell> {
+        let groups = rows::groups(&manifest.cells, &[]);
+        self.open.iter().filter_map(|place| groups.get(*place)).map(|group| group.setting.clone()).collect()
     }
 
     /// Decimals that accuracies in percent deserve: two where some setting's seeds agree within a tenth of a point.

@@ -65,6 +65,7 @@ pub(super) fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
             finished_unix: 0,
         },
         reference_step_seconds: Some(StepSeconds { median: 0.004, min: 0.004, max: 0.004, n: 15, warmup: 3 }),
+        look: None,
         resumed: 0,
         digest: Some(String::new()),
     }

@@ -73,25 +73,16 @@ impl ClaimsFile {
         if *self == Self::default() {
             return Ok(None);
         }
-        let Claims { margin, retain, alpha, max_seeds, .. } = Claims::default();
-        let number = |key: &str, given: Option<f64>, default: f64, most: f64| match given.unwrap_or(default) {
-            value if value > 0.0 && value <= most => Ok(value),
-            value => Err(format!("claims.{key} = {value} must be above 0 and at most {most}")),
-        };
+        let default = Claims::default();
         let claims = Claims {
             placebo: self.placebo.clone(),
             active: self.active.clone(),
-            margin: number("margin", self.margin, margin, 100.0)?,
-            retain: number("retain", self.retain, retain, 1.0)?,
-            alpha: number("alpha", self.alpha, alpha, 0.5)?,
-            max_seeds: self.max_seeds.unwrap_or(max_seeds.max(seeds)),
+            margin: self.margin.unwrap_or(default.margin),
+            retain: self.retain.unwrap_or(default.retain),
+            alpha: self.alpha.unwrap_or(default.alpha),
+            max_seeds: self.max_seeds.unwrap_or(default.max_seeds.max(seeds)),
         };
-        if claims.max_seeds < seeds || claims.max_seeds > MOST_SEEDS {
-            return Err(format!(
-                "claims.max_seeds = {} must be from the number of seeds listed, {seeds}, to {MOST_SEEDS}",
-                claims.max_seeds
-            ));
-        }
+        claims.check(seeds)?;
         let arms = [("placebo", &claims.placebo), ("active", &claims.active)];
         let [placebo, active] = arms.map(|(key, arm)| arm.as_ref().map(|arm| one_setting(key, arm, cells)).transpose());
         if let (Some(placebo), Some(active)) = (placebo?, active?)
@@ -100,6 +91,26 @@ impl ClaimsFile {
             return Err("claims.placebo and claims.active are the same row; name two".into());
         }
         Ok(Some(claims))
+    }
+}
+
+impl Claims {
+    /// Checks the numbers, given how many seeds are listed.
+    ///
+    /// # Errors
+    /// Names the key, the value and the remedy.
+    pub fn check(&self, seeds: usize) -> Checked<()> {
+        let numbers = [("margin", self.margin, 100.0), ("retain", self.retain, 1.0), ("alpha", self.alpha, 0.5)];
+        if let Some((key, value, most)) = numbers.into_iter().find(|(_, value, most)| !(*value > 0.0 && value <= most)) {
+            return Err(format!("claims.{key} = {value} must be above 0 and at most {most}"));
+        }
+        if self.max_seeds < seeds || self.max_seeds > MOST_SEEDS {
+            return Err(format!(
+                "claims.max_seeds = {} must be from the number of seeds listed, {seeds}, to {MOST_SEEDS}",
+                self.max_seeds
+            ));
+        }
+        Ok(())
     }
 }
 

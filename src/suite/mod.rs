@@ -12,6 +12,7 @@ pub mod file;
 pub mod filter;
 mod grid;
 pub(crate) mod names;
+mod seeds;
 
 use std::fmt;
 use std::path::Path;
@@ -24,6 +25,7 @@ pub use embedded::{embedded_names, embedded_text};
 pub use filter::Filter;
 pub use grid::{Given, GridEntry};
 pub(crate) use names::Names;
+pub use seeds::{looks, seeds, seeds_of};
 
 use crate::bounded;
 use crate::data::DataSpec;

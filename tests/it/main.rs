@@ -20,3 +20,4 @@ mod seeds;
 mod slurm;
 mod support;
 mod training;
+mod until;

@@ -16,6 +16,7 @@ use serde_json::Value;
 use sharpbench::suite::Cell;
 
 use crate::support::{Place, TINY, signal, skipped};
+use crate::until::ARMS;
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
 const SLURM: &str = "--executor slurm --mem 200M --time 10";
@@ -203,8 +204,9 @@ fn logs(place: &Place) -> String {
 fn on_a_cluster() {
     let Some(lab) = Lab::start() else { return };
     type Part = (&'static str, fn(&Lab));
-    let parts: [Part; 8] = [
+    let parts: [Part; 9] = [
         ("a grid is the local run's, whatever its path", grid),
+        ("seeds until claims are decided", until_decided),
         ("many cells make several arrays", many_cells),
         ("a cell fails alone", failing_cell),
         ("bad places are tried again, and avoided", bad_places),
@@ -263,6 +265,29 @@ fn grid(lab: &Lab) {
     assert_eq!(of_submissions(&place, "plan.txt").len(), 1);
     place.sharpbench("gather run").env("SLURM_CONF", "/nowhere").assert().success();
     assert!(place.path("run/report-tiny-quick-photo-patches.html").exists());
+}
+
+/// Each look submits the next seeds of undecided rows, whether the command waits for them or is given again.
+fn until_decided(lab: &Lab) {
+    let place = Place::new();
+    let arms = ARMS.replace("max_seeds = 5", "max_seeds = 3");
+    fs::write(place.path("arms.toml"), arms).expect("a suite");
+    let run = |out: &str| format!("suite arms.toml --until decided --out {out} {SLURM}");
+    lab.sharpbench(&place, &format!("{} --wait --poll 1", run("waited")))
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("INTERIM: look 1 of at most 2"))
+        .stderr(predicate::str::contains("not decided yet: look 2 of at most 2"));
+    lab.sharpbench(&place, &run("run")).assert().success().stderr(predicate::str::contains("submitted 8 cells"));
+    lab.sharpbench(&place, "status run --watch --poll 1").assert().success();
+    lab.sharpbench(&place, &run("run")).assert().success().stderr(predicate::str::contains("not decided yet: look 2"));
+    lab.sharpbench(&place, "status run --watch --poll 1").assert().success();
+    lab.sharpbench(&place, &run("run")).assert().success().stdout(predicate::str::contains("INTERIM").not());
+    assert_eq!(place.fingerprints("run"), place.fingerprints("waited"));
+    let local = Place::new();
+    fs::copy(place.path("arms.toml"), local.path("arms.toml")).expect("a suite");
+    local.sharpbench("suite arms.toml --until decided --out run").assert().success();
+    assert_eq!(place.fingerprints("run"), local.fingerprints("run"));
 }
 
 fn many_cells(lab: &Lab) {
