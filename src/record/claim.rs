@@ -92,9 +92,11 @@ impl RunFolder {
             // After an edit of the suite, its earlier selection of cells is dropped.
             if old.suite_hash == plan.suite_hash {
                 ids.extend(old.cells.iter().map(Cell::id));
-                let profile: HashSet<String> = plan.cells.iter().map(Cell::id).collect();
-                manifest.cells.extend(old.cells.into_iter().filter(|cell| !profile.contains(&cell.id())));
-                manifest.looks = old.looks.or(manifest.looks);
+                if old.looks.is_some() {
+                    let profile: HashSet<String> = plan.cells.iter().map(Cell::id).collect();
+                    manifest.cells.extend(old.cells.into_iter().filter(|cell| !profile.contains(&cell.id())));
+                    manifest.looks = old.looks;
+                }
             } else if !old.cells.iter().any(|cell| plan.cells.contains(cell)) {
                 return Err(self.error(format!(
                     "it holds a run of another suite named {} (no cell in common); change the suite's name, use another \

@@ -13,6 +13,7 @@ mod provenance;
 mod selection;
 mod settings;
 mod store;
+mod test_samples;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -30,6 +31,7 @@ pub use manifest::{RunLooks, RunManifest};
 pub use provenance::{Machine, TrainingProvenance};
 pub use selection::Selection;
 pub(crate) use settings::{SettingGroup, by_setting};
+pub use test_samples::TestSamples;
 pub use store::{CellState, Published, RunFolder, Scan};
 
 use crate::data;
@@ -112,6 +114,10 @@ pub struct Measures {
     pub test_accuracy_best: Option<f64>,
     /// Epoch of the best accuracy, from 0.
     pub best_epoch: Option<usize>,
+    /// What the evaluation after the last epoch found of each test sample; `None` after divergence, and in records of programs
+    /// that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_samples: Option<TestSamples>,
     /// Measurements by epoch.
     pub epochs: Vec<EpochMeasures>,
     /// Optimizer steps taken.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::rows::Reference;
-use crate::stats::{BySeed, Comparison, holm, moderated};
+use crate::stats::{BySeed, Comparison, Difference, Interval, LEVEL, holm, moderated, over_samples};
 
 /// Columns of differences: to SGD, to SAM, to SGD of equal FLOPs.
 pub(super) const COLUMNS: usize = 3;
@@ -30,7 +30,11 @@ pub(super) fn comparisons(
         let all: Vec<BySeed> =
             pairs.iter().map(|[row, other]| differences(&rows[*row].accuracies, &rows[*other].accuracies)).collect();
         let shared = moderated(&all, step);
-        known.extend(pairs.into_iter().zip(all.iter().zip(shared).map(|(of, shared)| Comparison::new(of, shared))));
+        for ((pair, of), shared) in pairs.into_iter().zip(&all).zip(shared) {
+            let found = Comparison::new(of, shared);
+            let interval = shared.and_then(|shared| over_samples_of(pair.map(|place| &rows[place]), of, &shared));
+            known.insert(pair, found.map(|found| Comparison { interval_over_samples: interval, ..found }));
+        }
     }
     correct(&mut known);
     let find = |row: usize, other: usize| match known.get(&[row, other]) {
@@ -38,6 +42,13 @@ pub(super) fn comparisons(
         None => known.get(&[other, row]).copied().flatten().map(Comparison::reversed),
     };
     compared.iter().enumerate().map(|(row, others)| others.map(|other| find(row, other?))).collect()
+}
+
+/// The interval of a difference for other test samples too, where the predictions of all of its seeds are known.
+fn over_samples_of([a, b]: [&Reference; 2], differences: &BySeed, known: &Difference) -> Option<Interval> {
+    let pair = |seed: &u64| Some([a.correct.get(seed)?.as_slice(), b.correct.get(seed)?.as_slice()]);
+    let pairs: Option<Vec<[&[bool]; 2]>> = differences.iter().map(|(seed, _)| pair(seed)).collect();
+    over_samples(&pairs?, known, LEVEL)
 }
 
 /// Corrects the p of all comparisons for there being so many.

@@ -154,6 +154,10 @@ pub struct Row {
     pub test_accuracy_last: Option<Summary>,
     /// Best test accuracy of any epoch.
     pub test_accuracy_best: Option<Summary>,
+    /// Mean negative log likelihood of the test labels after the last epoch, in nats.
+    pub test_nll: Option<Summary>,
+    /// Expected calibration error on the test samples after the last epoch, in 15 bins.
+    pub test_ece: Option<Summary>,
     /// Test accuracy after each epoch, of the cells that reached it.
     pub test_accuracy_by_epoch: Vec<Summary>,
     /// Last accuracy minus that of the reference SGD with the same seed.
@@ -239,6 +243,10 @@ pub struct CellResult {
     pub test_accuracy_last: Option<f64>,
     /// Best test accuracy of any epoch.
     pub test_accuracy_best: Option<f64>,
+    /// Mean negative log likelihood of the test labels after the last epoch, in nats.
+    pub test_nll: Option<f64>,
+    /// Expected calibration error on the test samples after the last epoch, in 15 bins.
+    pub test_ece: Option<f64>,
     /// Training time, in seconds; mask refreshes included.
     pub train_seconds: f64,
     /// Part of it spent refreshing masks.
@@ -281,6 +289,14 @@ fn exponent(measures: &Measures) -> Option<f64> {
     convergence_exponent(&norms)
 }
 
+fn nll(measures: &Measures) -> Option<f64> {
+    measures.test_samples.as_ref()?.nll
+}
+
+fn ece(measures: &Measures) -> Option<f64> {
+    measures.test_samples.as_ref()?.ece
+}
+
 /// Sharpness after the last epoch; none of a training that did not reach it.
 fn last_sharpness(record: &Record) -> Option<&SharpnessCheck> {
     record.measures.sharpness.last().filter(|check| check.epoch + 1 == record.cell.epochs)
@@ -300,6 +316,8 @@ impl CellResult {
             status: if record.status == Status::Completed { "completed" } else { "diverged" }.into(),
             test_accuracy_last: m.test_accuracy_last,
             test_accuracy_best: m.test_accuracy_best,
+            test_nll: nll(m),
+            test_ece: ece(m),
             train_seconds: m.train_seconds,
             mask_seconds: m.mask_seconds,
             seconds_to_target: target.and_then(|target| rows::seconds_to_target(target, record)),

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::claims::{Concluded, RowClaims, Schedule, conclude};
 use super::comparisons::{COLUMNS, comparisons};
-use super::{CellResult, MaskStatistics, Options, Row, Setting, edge, exponent, last_sharpness};
+use super::{CellResult, MaskStatistics, Options, Row, Setting, ece, edge, exponent, last_sharpness, nll};
 use crate::record::{Measures, Record, RunManifest, SettingGroup, SharpnessCheck, Status, by_setting};
 use crate::stats::{
     BySeed, Censored, Comparison, POWER, Summary, median, paired, pareto_front, seeds_for_no_loss, summary,
@@ -156,6 +156,8 @@ pub(super) struct Reference {
     ended: HashSet<u64>,
     /// Last accuracies, in the order of seeds planned.
     pub(super) accuracies: BySeed,
+    /// By seed, whether the prediction of each test sample is right, where that is known.
+    pub(super) correct: HashMap<u64, Vec<bool>>,
     step_seconds: Times,
     train_seconds: Times,
     flops: Option<TrainingFlops>,
@@ -182,6 +184,7 @@ impl Reference {
             planned,
             ended: group.records[0].iter().map(|r| r.cell.seed).collect(),
             accuracies: by_seed(|m| m.test_accuracy_last),
+            correct: completed.iter().filter_map(|r| Some((r.cell.seed, correct(r)?))).collect(),
             step_seconds: times(|m| Some(m.step_seconds?.median)),
             train_seconds: times(|m| Some(m.train_seconds)),
             flops: completed.first().map(|r| TrainingFlops {
@@ -199,7 +202,8 @@ impl Reference {
     pub(super) fn made(setting: &Cell, planned: &[u64], accuracies: BySeed) -> Self {
         let (planned, ended) = (planned.to_vec(), planned.iter().copied().collect());
         let (step_seconds, train_seconds) = (Times::new(), Times::new());
-        Self { setting: setting.clone(), planned, ended, accuracies, step_seconds, train_seconds, flops: None }
+        let (setting, correct) = (setting.clone(), HashMap::new());
+        Self { setting, planned, ended, accuracies, correct, step_seconds, train_seconds, flops: None }
     }
 
     /// The accuracies of the first `seeds` seeds planned.
@@ -219,6 +223,12 @@ impl Reference {
         let completed = |seed: &u64| self.accuracies.iter().any(|(other, _)| other == seed);
         first.iter().filter(|seed| self.ended.contains(seed) && !completed(seed)).count()
     }
+}
+
+/// Whether the prediction of each test sample is right. The characters of a text are no samples of their own.
+fn correct(record: &Record) -> Option<Vec<bool>> {
+    let samples = record.measures.test_samples.as_ref().filter(|samples| samples.n == record.cell.data.test)?;
+    samples.unpack()
 }
 
 /// FLOPs of a cell's training, the three columns that must not be mixed.
@@ -272,6 +282,8 @@ fn row(
         diverged: records.len() - completed.len(),
         test_accuracy_last: summary(&values(&own.accuracies)),
         test_accuracy_best: summary(&of_completed(|m| m.test_accuracy_best)),
+        test_nll: summary(&of_completed(nll)),
+        test_ece: summary(&of_completed(ece)),
         test_accuracy_by_epoch: by_epoch(&completed),
         to_sgd,
         to_sam,

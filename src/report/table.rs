@@ -192,6 +192,36 @@ pub(super) const OPTIONAL: &[Optional] = &[
         },
     },
     Optional {
+        header: "vs SGD, other samples",
+        leading: false,
+        text: |row| over_samples(row.to_sgd.as_ref()?),
+        explained: |_| {
+            "95% interval of the difference to SGD for other test samples of the same kind too, not only for other seeds".into()
+        },
+    },
+    Optional {
+        header: "vs SAM, other samples",
+        leading: false,
+        text: |row| over_samples(row.to_sam.as_ref()?),
+        explained: |_| "that interval of the difference to SAM".into(),
+    },
+    Optional {
+        header: "NLL",
+        leading: false,
+        text: |row| row.test_nll.map(with_deviation),
+        explained: |_| {
+            "mean negative log likelihood of the test labels after the last epoch, in nats; mean ± standard deviation over seeds".into()
+        },
+    },
+    Optional {
+        header: "ECE %",
+        leading: false,
+        text: |row| row.test_ece.map(|s| percent(&s, DECIMALS)),
+        explained: |_| {
+            "expected calibration error on the test samples after the last epoch, in 15 bins of confidence: how far accuracy and confidence are apart; mean ± standard deviation over seeds".into()
+        },
+    },
+    Optional {
         header: "gain kept",
         leading: false,
         text: |row| row.claims.share.map(|kept| percent_kept(&kept)),
@@ -324,6 +354,12 @@ pub(super) const OPTIONAL: &[Optional] = &[
         },
     },
 ];
+
+/// The interval of a difference for other test samples, in points.
+fn over_samples(c: &Comparison) -> Option<String> {
+    let i = c.interval_over_samples?;
+    Some(format!("[{}, {}]", signed(100.0 * i.low, DECIMALS), signed(100.0 * i.high, DECIMALS)))
+}
 
 /// How claims of one kind are tested.
 fn tested(report: &Report) -> String {

@@ -123,15 +123,15 @@ fn terminal_table() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
+    SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD        gain kept  step  FLOPs
-    sgd                         2  53.0 ± 4.2  -1.1 [-2.6, +0.4]  -50% [-298, 15]  0.77   1.00
+    sgd                         2  53.0 ± 4.2  -1.1 [-2.7, +0.5]  -50% [-376, 19]  0.77   1.00
     sgd wd .001                 2  54.1 ± 4.4                  -                -     -   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-0.4, +2.6]   50% [-33, 133]  1.23   2.00
-    sam                         2  56.3 ± 4.7  +2.2 [+0.7, +3.7]                -  1.46   2.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-0.5, +2.7]   50% [-48, 148]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [+0.6, +3.8]                -  1.46   2.00
     ssam-f         1 (1 diverged)        54.0               +3.0                -  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
@@ -157,19 +157,19 @@ fn terminal_table_of_80_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1,
-      +0.9].
+    SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2,
+      +1.0].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                   n  accuracy %        vs SGD     gain kept  step  FLOPs
-    sgd                       2  53.0 ± 4.2  -1.1 [-2.6,   -50% [-298,   0.77   1.00
-                                             +0.4]         15]
+    sgd                       2  53.0 ± 4.2  -1.1 [-2.7,   -50% [-376,   0.77   1.00
+                                             +0.5]         19]
     sgd wd .001               2  54.1 ± 4.4             -             -     -   1.00
-    sgd 2x epochs             2  55.2 ± 4.5  +1.1 [-0.4,     50% [-33,   1.23   2.00
-                                             +2.6]           133]
-    sam                       2  56.3 ± 4.7  +2.2 [+0.7,              -  1.46   2.00
-                                             +3.7]
+    sgd 2x epochs             2  55.2 ± 4.5  +1.1 [-0.5,     50% [-48,   1.23   2.00
+                                             +2.7]           148]
+    sam                       2  56.3 ± 4.7  +2.2 [+0.6,              -  1.46   2.00
+                                             +3.8]
     ssam-f            1 (1             54.0          +3.0             -  2.00   2.00
                       diverged)
 
@@ -194,15 +194,15 @@ fn terminal_table_of_120_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
+    SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD        gain kept  step  FLOPs
-    sgd                         2  53.0 ± 4.2  -1.1 [-2.6, +0.4]  -50% [-298, 15]  0.77   1.00
+    sgd                         2  53.0 ± 4.2  -1.1 [-2.7, +0.5]  -50% [-376, 19]  0.77   1.00
     sgd wd .001                 2  54.1 ± 4.4                  -                -     -   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-0.4, +2.6]   50% [-33, 133]  1.23   2.00
-    sam                         2  56.3 ± 4.7  +2.2 [+0.7, +3.7]                -  1.46   2.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-0.5, +2.7]   50% [-48, 148]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [+0.6, +3.8]                -  1.46   2.00
     ssam-f         1 (1 diverged)        54.0               +3.0                -  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
@@ -225,15 +225,15 @@ fn terminal_table_of_200_columns() {
     shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
+    SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD        gain kept  step  FLOPs
-    sgd                         2  53.0 ± 4.2  -1.1 [-2.6, +0.4]  -50% [-298, 15]  0.77   1.00
+    sgd                         2  53.0 ± 4.2  -1.1 [-2.7, +0.5]  -50% [-376, 19]  0.77   1.00
     sgd wd .001                 2  54.1 ± 4.4                  -                -     -   1.00
-    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-0.4, +2.6]   50% [-33, 133]  1.23   2.00
-    sam                         2  56.3 ± 4.7  +2.2 [+0.7, +3.7]                -  1.46   2.00
+    sgd 2x epochs               2  55.2 ± 4.5  +1.1 [-0.5, +2.7]   50% [-48, 148]  1.23   2.00
+    sam                         2  56.3 ± 4.7  +2.2 [+0.6, +3.8]                -  1.46   2.00
     ssam-f         1 (1 diverged)        54.0               +3.0                -  2.00   2.00
 
     part of the profile: 10 of its 18 cells were selected
@@ -256,15 +256,15 @@ fn wide_table_with_explanations() {
       fisher_samples 128; fisher_mode clean; rho 0.05; norm full; perturbation explicit; rho_decay
       constant; batch_norm update; lr 0.05; momentum 0.9; nesterov false
 
-    SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
+    SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
+    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     optimizer  weight_decay  epochs               n    accuracy %        best %                vs SGD                vs SAM           ms/step          step/SGD         train/SGD       FLOPs/SGD  theory (b)/SGD   vs SGD, equal FLOPs        gain kept       gain               no loss      keeps           s to target        front
-    sgd        0.0005        2                    2  53.00 ± 4.24  54.00 ± 4.24  -1.10 [-2.62, +0.42]  -3.30 [-5.25, -1.35]  22.5 (10.0-35.0)  0.77 (0.67-0.88)  0.77 (0.67-0.88)  1.00/1.00/1.00               -                     -  -50% [-298, 15]  undecided               refuted    refuted  not reached (0 of 2)         time
-    sgd        0.001         2                    2  54.10 ± 4.38  55.10 ± 4.38                     -  -2.20 [-3.72, -0.68]  27.5 (15.0-40.0)                 -                 -  1.00/1.00/1.00               -                     -                -          -               refuted    refuted  not reached (0 of 2)  time, FLOPs
-    sgd        0.0005        4                    2  55.20 ± 4.53  56.20 ± 4.53  +1.10 [-0.42, +2.62]  -1.10 [-3.05, +0.85]  32.5 (20.0-45.0)  1.23 (1.12-1.33)  1.23 (1.12-1.33)  2.00/2.00/2.00               -                     -   50% [-33, 133]  undecided  undecided (19 seeds)  undecided  not reached (0 of 2)         time
-    sam        0.001         2                    2  56.30 ± 4.67  57.30 ± 4.67  +2.20 [+0.68, +3.72]                     -  37.5 (25.0-50.0)  1.46 (1.25-1.67)  1.46 (1.25-1.67)  2.00/2.00/2.00               -  +1.10 [-0.85, +3.05]                -  supported                     -          -  not reached (0 of 2)  time, FLOPs
+    sgd        0.0005        2                    2  53.00 ± 4.24  54.00 ± 4.24  -1.10 [-2.75, +0.55]  -3.30 [-5.38, -1.22]  22.5 (10.0-35.0)  0.77 (0.67-0.88)  0.77 (0.67-0.88)  1.00/1.00/1.00               -                     -  -50% [-376, 19]  undecided               refuted  undecided  not reached (0 of 2)         time
+    sgd        0.001         2                    2  54.10 ± 4.38  55.10 ± 4.38                     -  -2.20 [-3.85, -0.55]  27.5 (15.0-40.0)                 -                 -  1.00/1.00/1.00               -                     -                -          -               refuted    refuted  not reached (0 of 2)  time, FLOPs
+    sgd        0.0005        4                    2  55.20 ± 4.53  56.20 ± 4.53  +1.10 [-0.55, +2.75]  -1.10 [-3.18, +0.98]  32.5 (20.0-45.0)  1.23 (1.12-1.33)  1.23 (1.12-1.33)  2.00/2.00/2.00               -                     -   50% [-48, 148]  undecided  undecided (19 seeds)  undecided  not reached (0 of 2)         time
+    sam        0.001         2                    2  56.30 ± 4.67  57.30 ± 4.67  +2.20 [+0.55, +3.85]                     -  37.5 (25.0-50.0)  1.46 (1.25-1.67)  1.46 (1.25-1.67)  2.00/2.00/2.00               -  +1.10 [-0.98, +3.18]                -  supported                     -          -  not reached (0 of 2)  time, FLOPs
     ssam-f     0.001         2       1 (1 diverged)         54.00         55.00                 +3.00                 +1.00              30.0              2.00              2.00  2.00/2.00/2.00            2.00                 +2.00                -          -                     -          -  not reached (0 of 2)            -
 
     part of the profile: 10 of its 18 cells were selected
@@ -329,16 +329,16 @@ fn markdown_table() {
 
     by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
 
-    - SAM gains 2.2 points over SGD with the same settings [0.7, 3.7], 2 seeds.
-    - At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.1, +0.9].
+    - SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
+    - At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
     - On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     | setting       |              n | accuracy % |            vs SGD |            vs SAM |       gain kept | step | FLOPs |
     |---------------|----------------|------------|-------------------|-------------------|-----------------|------|-------|
-    | sgd           |              2 | 53.0 ± 4.2 | -1.1 [-2.6, +0.4] | -3.3 [-5.3, -1.3] | -50% [-298, 15] | 0.77 |  1.00 |
-    | sgd wd .001   |              2 | 54.1 ± 4.4 |                 - | -2.2 [-3.7, -0.7] |               - |    - |  1.00 |
-    | sgd 2x epochs |              2 | 55.2 ± 4.5 | +1.1 [-0.4, +2.6] | -1.1 [-3.1, +0.9] |  50% [-33, 133] | 1.23 |  2.00 |
-    | sam           |              2 | 56.3 ± 4.7 | +2.2 [+0.7, +3.7] |                 - |               - | 1.46 |  2.00 |
+    | sgd           |              2 | 53.0 ± 4.2 | -1.1 [-2.7, +0.5] | -3.3 [-5.4, -1.2] | -50% [-376, 19] | 0.77 |  1.00 |
+    | sgd wd .001   |              2 | 54.1 ± 4.4 |                 - | -2.2 [-3.8, -0.6] |               - |    - |  1.00 |
+    | sgd 2x epochs |              2 | 55.2 ± 4.5 | +1.1 [-0.5, +2.7] | -1.1 [-3.2, +1.0] |  50% [-48, 148] | 1.23 |  2.00 |
+    | sam           |              2 | 56.3 ± 4.7 | +2.2 [+0.6, +3.8] |                 - |               - | 1.46 |  2.00 |
     | ssam-f        | 1 (1 diverged) |       54.0 |              +3.0 |              +1.0 |               - | 2.00 |  2.00 |
 
     - part of the profile: 10 of its 18 cells were selected
@@ -367,10 +367,10 @@ fn the_answer_says_what_sparse_sam_keeps() {
         .collect();
     let report = Report::new(&manifest(&cells), &records, &Options::default());
     insta::assert_snapshot!(report.answer.join("\n"), @"
-    SAM gains 20.0 points over SGD with the same settings [18.7, 21.4], 2 seeds.
+    SAM gains 20.0 points over SGD with the same settings [18.6, 21.5], 2 seeds.
     Of that gain, sparse SAM keeps: ssam-f 50% [44, 56].
     That at least 50% of it is kept is undecided for ssam-f.
-    At equal FLOPs, SGD trained for longer differs from SAM by -20.0 points [-21.6, -18.5].
+    At equal FLOPs, SGD trained for longer differs from SAM by -20.0 points [-21.7, -18.4].
     On the clock a step of SAM takes 2.00 times SGD's, of sparse SAM 2.00 times.
     ");
     let sparse = report.rows.last().and_then(|row| row.claims.share).expect("a part of the gain");
@@ -394,17 +394,17 @@ fn the_answer_says_what_cannot_be_said() {
 #[test]
 fn csv_has_a_line_per_cell() {
     insta::assert_snapshot!(text(&report(), "csv"), @"
-    suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,refresh,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,norm,perturbation,rho_decay,variant,batch_norm,lr,momentum,nesterov,weight_decay,epochs,seed,status,test_accuracy_last,test_accuracy_best,train_seconds,mask_seconds,seconds_to_target,step_seconds_median,reference_step_seconds,flops_nominal,flops_theoretical,flops_executed,live_fraction,convergence_exponent,eigenvalue_over_edge,eigenvalue_over_gradient_descent_edge,eigenvalue,trace,max_loss_increase,peak_memory_bytes,fingerprint
-    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,1234,completed,0.5,0.51,0.16,0.0,,0.01,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,0.56,0.0,,0.035,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,1234,completed,0.51,0.52,0.24,0.0,,0.015,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,4321,completed,0.5720000000000001,0.5820000000000001,0.64,0.0,,0.04,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,1234,completed,0.52,0.53,0.32,0.0,,0.02,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,4321,completed,0.5840000000000001,0.5940000000000001,0.7200000000000001,0.0,,0.045000000000000005,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.53,0.54,0.4,0.0,,0.025,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,4321,completed,0.596,0.606,0.8,0.0,,0.05,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.54,0.55,0.48,0.0,,0.03,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,4321,diverged,,0.11,0.88,0.0,,0.055,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,refresh,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,norm,perturbation,rho_decay,variant,batch_norm,lr,momentum,nesterov,weight_decay,epochs,seed,status,test_accuracy_last,test_accuracy_best,test_nll,test_ece,train_seconds,mask_seconds,seconds_to_target,step_seconds_median,reference_step_seconds,flops_nominal,flops_theoretical,flops_executed,live_fraction,convergence_exponent,eigenvalue_over_edge,eigenvalue_over_gradient_descent_edge,eigenvalue,trace,max_loss_increase,peak_memory_bytes,fingerprint
+    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,1234,completed,0.5,0.51,,,0.16,0.0,,0.01,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,,,0.56,0.0,,0.035,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,1234,completed,0.51,0.52,,,0.24,0.0,,0.015,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,4321,completed,0.5720000000000001,0.5820000000000001,,,0.64,0.0,,0.04,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,1234,completed,0.52,0.53,,,0.32,0.0,,0.02,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,4321,completed,0.5840000000000001,0.5940000000000001,,,0.7200000000000001,0.0,,0.045000000000000005,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.53,0.54,,,0.4,0.0,,0.025,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,4321,completed,0.596,0.606,,,0.8,0.0,,0.05,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.54,0.55,,,0.48,0.0,,0.03,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,4321,diverged,,0.11,,,0.88,0.0,,0.055,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
     ");
 }
 

@@ -8,6 +8,7 @@ mod hypothesis;
 mod interval;
 mod looks;
 mod ratio;
+mod samples;
 mod spread;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ pub use hypothesis::{Difference, holm, sign_flip};
 pub use interval::Interval;
 pub use looks::Looks;
 pub use ratio::Ratio;
+pub use samples::over_samples;
 pub use spread::{BySeed, moderated};
 
 use serde::Serialize;

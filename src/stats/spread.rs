@@ -85,7 +85,9 @@ impl Shared {
         } else {
             (squares / freedom, f64::INFINITY)
         };
-        let shared = (correlation(rows, squares / freedom).powi(2)).max(SHARED);
+        // The observed correlation is of few seeds, and of two seeds hardly one.
+        let least = SHARED * (1.0 + 0.25 * m / freedom);
+        let shared = correlation(rows, squares / freedom).powi(2).max(least);
         Some(Self { variance, weight, pooled: [squares, freedom], freedom: freedom / (1.0 + (m - 1.0) * shared) })
     }
 
@@ -216,7 +218,9 @@ mod tests {
                 for of in [equal, half_double, one_fourfold, reference_double] {
                     let [all, worst] = coverage(seeds, &rows(n, of), 2000);
                     println!("{seeds} seeds, {n} rows, {:?}: {all:.3}, {worst:.3}", rows(3, of));
-                    assert!((all - LEVEL).abs() < 0.02 && worst > 0.87, "{seeds} seeds, {n} rows: {all} {worst}");
+                    // A row of its own kind among many is found with two seeds less surely.
+                    let least = if seeds == 2 { 0.85 } else { 0.89 };
+                    assert!((all - LEVEL).abs() < 0.02 && worst > least, "{seeds} seeds, {n} rows: {all} {worst}");
                 }
             }
         }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::data::DataSpec;
+use crate::data::{DataSpec, Input};
 use crate::data::augment::Augment;
 use crate::digest::sha256_text;
 use crate::mask::MaskSpec;
@@ -258,9 +258,13 @@ impl Cell {
         epochs * (self.data.train - self.left_out()) + rest * self.batch_size
     }
 
-    /// Accuracy of a single test sample: accuracies are whole multiples of it.
+    /// Accuracy of a single test sample, of texts of a character: accuracies are whole multiples of it.
     pub fn accuracy_step(&self) -> f64 {
-        1.0 / self.data.test.max(1) as f64
+        let each = match self.data.input() {
+            Ok(Input::Tokens { length, .. }) => length,
+            _ => 1,
+        };
+        1.0 / (self.data.test * each).max(1) as f64
     }
 
     /// Learning rate schedule.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::record::{EdgeCheck, EpochMeasures, GradientNorm, MaskRefresh, SharpnessCheck};
+use crate::record::{EdgeCheck, EpochMeasures, GradientNorm, MaskRefresh, SharpnessCheck, TestSamples};
 
 /// Position of a training and its measurements so far. Other inputs of the next step (weights,
 /// momentum, mask) belong to the components that use them.
@@ -16,6 +16,9 @@ pub(super) struct TrainingState {
     #[serde(skip)]
     pub(super) step_seconds: Vec<f64>,
     pub(super) mask_seconds: f64,
+    /// What the last epoch's evaluation found of each test sample. No checkpoint follows it.
+    #[serde(skip)]
+    pub(super) test_samples: Option<TestSamples>,
     /// Sum over the steps of the fraction of weights that their mask left live, and the number of these steps.
     #[serde(default)]
     pub(super) live: (f64, usize),

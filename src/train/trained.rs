@@ -44,6 +44,7 @@ impl Trained {
             test_accuracy_last: last.map(|e| e.test_accuracy),
             test_accuracy_best: best.map(|(_, e)| e.test_accuracy),
             best_epoch: best.map(|(i, _)| i),
+            test_samples: state.test_samples,
             steps,
             parameters: model.layout().len(),
             train_seconds: state.step_seconds.iter().sum::<f64>() + state.mask_seconds,

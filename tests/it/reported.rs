@@ -7,6 +7,8 @@ use parquet::data_type::ByteArray;
 use predicates::prelude::*;
 use serde_json::Value;
 
+use sharpbench::record::Record;
+
 use crate::support::{Place, TINY, edit, error, signal, write_columns, write_named_columns, write_parquet};
 
 const ONE: &str = "--filter optimizer=sgd,seed=1 --data stand-in";
@@ -505,4 +507,24 @@ fn theoretical_flops_follow_the_masks() {
         let found = number("flops_theoretical") / number("flops_nominal");
         assert!((found - expected).abs() < 1e-9, "{perturbation}: {found}, {expected}");
     }
+}
+
+/// A record has a bit per test sample, and what follows from them is reported.
+#[test]
+fn predictions_of_test_samples_are_kept() {
+    let place = Place::new();
+    place.sharpbench("suite tiny.toml --data stand-in --out run").assert().success();
+    for text in place.record_files("run").values() {
+        let record = Record::parse(text).expect("a record");
+        let samples = record.measures.test_samples.expect("samples");
+        let right = samples.unpack().expect("bits").iter().filter(|right| **right).count();
+        assert_eq!(Some(right as f64 / samples.n as f64), record.measures.test_accuracy_last);
+        assert_eq!(samples.nll, record.measures.epochs.last().and_then(|epoch| epoch.test_loss));
+        assert!(samples.ece.is_some_and(|ece| (0.0..=1.0).contains(&ece)));
+    }
+    let wide = place.sharpbench("report run --wide").output().expect("a report").stdout;
+    let wide = String::from_utf8_lossy(&wide);
+    assert!(["NLL", "ECE %", "vs SGD, other samples"].iter().all(|column| wide.contains(column)), "{wide}");
+    let csv = place.sharpbench("report run --format csv").output().expect("a report").stdout;
+    assert!(String::from_utf8_lossy(&csv).lines().next().is_some_and(|header| header.contains("test_nll,test_ece")));
 }
