@@ -18,6 +18,7 @@ mod plan;
 mod printing;
 mod progress;
 mod report;
+mod running;
 mod slurm;
 mod status;
 mod suite;

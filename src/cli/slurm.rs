@@ -6,13 +6,12 @@ use std::time::Duration;
 use super::cluster;
 use super::live::Live;
 use super::opened::Opening;
-use super::printing::Printing;
 use super::status::{self, missing};
 use crate::data::DataSource;
 use crate::error::{Error, Result};
 use crate::exec::Stop;
 use crate::exec::slurm::{self, Acceptance, Resources, Slurm, Standing, SubmissionRequest, Survey, Tracker};
-use crate::record::{FailureClass, RunFolder, Selection, bad_nodes};
+use crate::record::{FailureClass, RunFolder, RunManifest, Selection, bad_nodes};
 
 /// How often cells with environment errors are submitted again while this process waits.
 const ROUNDS: usize = 3;
@@ -23,7 +22,8 @@ pub(super) struct ClusterRun<'a> {
     pub(super) args: &'a cluster::Args,
     pub(super) selection: Selection<'a>,
     pub(super) opening: Opening,
-    pub(super) printing: &'a Printing,
+    /// What is done with the run once its cells have ended.
+    pub(super) report: &'a dyn Fn(&RunFolder, &RunManifest) -> Result<ExitCode>,
     pub(super) quiet: bool,
 }
 
@@ -189,7 +189,7 @@ impl ClusterRun<'_> {
 
     /// Prints the report, and what is missing.
     fn finish(&self, survey: &Survey<'_>) -> Result<ExitCode> {
-        let code = super::gather::publish(self.printing, self.quiet, self.selection.folder, self.selection.manifest)?;
+        let code = (self.report)(self.selection.folder, self.selection.manifest)?;
         for line in missing(survey) {
             super::tell(&line);
         }

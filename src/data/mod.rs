@@ -29,6 +29,7 @@ mod source;
 mod synthetic;
 mod synthetic_text;
 pub mod text;
+mod validation;
 pub mod verify;
 mod watchdog;
 
@@ -71,6 +72,9 @@ pub struct DataSpec {
     pub train: usize,
     /// Test samples.
     pub test: usize,
+    /// Whether these test samples are held out of the training set instead, whose first `train + test` samples are used.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub validation: bool,
     /// Height and width of the images, for a set without fixed ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<usize>,
@@ -310,6 +314,7 @@ impl DataSetEntry {
             return Err(format!("data.unreadable applies to imagenet and image-folder, not to {name}; remove it"));
         }
         Ok(DataSpec {
+            validation: false,
             centre_pixels: false,
             train: amount("train", train, 0)?,
             test: amount("test", test, 1)?,
@@ -339,6 +344,33 @@ impl DataSpec {
             ));
         }
         Ok(Self { centre_pixels: true, ..self })
+    }
+
+    /// Holds out `n` of the training samples, which take the place of the test samples.
+    ///
+    /// # Errors
+    /// When no training samples would be left.
+    pub fn with_validation(self, n: usize) -> std::result::Result<Self, String> {
+        if n == 0 || n >= self.train {
+            return Err(format!(
+                "data.validation = {n} must be from 1 to {}, less than the training samples it is held out of",
+                self.train.saturating_sub(1)
+            ));
+        }
+        Ok(Self { train: self.train - n, test: n, validation: true, ..self })
+    }
+
+    /// What is loaded: with validation, the training samples that it is held out of, and a test sample that nobody looks at.
+    fn loaded(&self) -> Self {
+        if !self.validation {
+            return self.clone();
+        }
+        Self { train: self.train.saturating_add(self.test), test: 1, validation: false, ..self.clone() }
+    }
+
+    /// What accuracies are measured on, in words.
+    pub fn measured_on(&self) -> &'static str {
+        if self.validation { "validation" } else { "test" }
     }
 
     /// Type and shape of a sample.
@@ -450,6 +482,16 @@ impl Provenance {
 /// # Errors
 /// When the samples are unavailable, damaged, or too few.
 pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
+    let mut set = load_whole(&spec.loaded(), source, fetch)?;
+    if spec.validation {
+        set = set.with_validation(spec.test);
+        set.digest();
+    }
+    Ok(set)
+}
+
+/// Loads a data set without validation samples.
+fn load_whole(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
     let mut set = load_available(spec, source, fetch)?;
     let name = &set.provenance.name;
     for (split, key, samples, wanted) in

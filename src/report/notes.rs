@@ -22,8 +22,10 @@ pub(super) fn trained(manifest: &RunManifest, records: &[&Record]) -> Option<Str
     let seeds = if seeds == 1 { "one seed".into() } else { format!("{seeds} seeds") };
     let (model, data) = (&cell.model.name, &cell.data);
     Some(format!(
-        "{model}{width}{parameters}, {} training and {} test samples, batch {batch}, {seeds}",
-        data.train, data.test
+        "{model}{width}{parameters}, {} training and {} {} samples, batch {batch}, {seeds}",
+        data.train,
+        data.test,
+        data.measured_on()
     ))
 }
 
@@ -76,6 +78,9 @@ pub(super) fn notes(
     options: &Options,
 ) -> Vec<String> {
     let mut notes = Vec::new();
+    if manifest.cells.first().is_some_and(|cell| cell.data.validation) {
+        notes.push("accuracies are of validation samples held out of the training set, not of the test set".into());
+    }
     let stated = manifest.claims.clone().unwrap_or_default().margin;
     if options.margin.is_some_and(|margin| margin != stated) {
         notes.push("the margin was given with the report, after the data; choose it in the suite's [claims] before".into());

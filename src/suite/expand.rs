@@ -23,7 +23,8 @@ pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
     let data = &settings.data;
     let name = data.name.as_deref().ok_or("data.name is missing; name a data set, such as \"cifar10\"")?;
     let spec = data::find(name)?.spec([data.train, data.test], data.size, data.classes, data.unreadable)?;
-    if data.centre_pixels.unwrap_or(false) { spec.with_centred_pixels() } else { Ok(spec) }
+    let spec = if data.centre_pixels.unwrap_or(false) { spec.with_centred_pixels()? } else { spec };
+    data.validation.map_or(Ok(spec.clone()), |n| spec.with_validation(n))
 }
 
 /// Maximum cells of a plan.

@@ -77,6 +77,9 @@ pub struct DataFile {
     pub train: Option<usize>,
     /// Test samples (the first ones); all by default.
     pub test: Option<usize>,
+    /// Samples held out of the training samples, as many of each class as its share: accuracies are measured on them, and the
+    /// test set stays unread.
+    pub validation: Option<usize>,
     /// Height and width of the images (image-folder, synthetic).
     pub size: Option<usize>,
     /// Number of classes (image-folder, synthetic).
@@ -119,6 +122,7 @@ impl Settings {
                 name: self.data.name.or(base.data.name),
                 train: self.data.train.or(base.data.train),
                 test: self.data.test.or(base.data.test),
+                validation: self.data.validation.or(base.data.validation),
                 size: self.data.size.or(base.data.size),
                 classes: self.data.classes.or(base.data.classes),
                 unreadable: self.data.unreadable.or(base.data.unreadable),
