@@ -23,6 +23,7 @@ mod slurm;
 mod status;
 mod suite;
 mod task_log;
+mod tune;
 mod until;
 mod work;
 
@@ -60,6 +61,9 @@ enum Command {
     /// Train the cells of a suite that have no record yet, then print the table.
     #[command(after_help = suite::EXAMPLES)]
     Suite(Box<suite::Args>),
+    /// Choose each method's settings on validation samples, and write a suite with them.
+    #[command(after_help = tune::EXAMPLES)]
+    Tune(Box<tune::Args>),
     /// Show the state of the cells of a run: finished, running on a cluster, failed, lost.
     Status(status::Args),
     /// Cancel the cells of a run that are queued or running on a cluster.
@@ -107,6 +111,7 @@ pub fn run(registry: &Registry) -> Result<ExitCode> {
     survive_file_limit();
     match Cli::parse().command {
         Command::Suite(args) => suite::run(&args, registry),
+        Command::Tune(args) => tune::run(&args, registry),
         Command::Status(args) => status::run(&args),
         Command::Cancel(args) => cancel::run(&args),
         Command::Gather(args) => gather::run(&args),

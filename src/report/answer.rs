@@ -96,11 +96,17 @@ fn of_sam(report: &Report, gain: &Comparison, [sam, sgd]: [&str; 2]) -> String {
         Some(look) if look.interim => format!("{} seeds, interim look {} of at most {}", gain.n, look.number, look.of),
         _ => format!("{} seeds", gain.n),
     };
+    // The claim is one-sided, the interval two-sided: it may contain 0 all the same.
+    let p = report.references[1].and_then(|sam| report.rows[sam].claims.gain?.p).unwrap_or(f64::NAN);
+    let one_sided = |p: f64| if i.contains(0.0) { format!(" (one-sided p = {p:.3})") } else { String::new() };
     match report.assay {
-        Some(Finding::Supported) => format!("{sam} gains {size} over {sgd} {}, {seeds}.", interval(i)),
+        Some(Finding::Supported) => {
+            format!("{sam} gains {size} over {sgd} {}, {seeds}{}.", interval(i), one_sided(p))
+        }
         Some(Finding::Refuted) => {
             let i = Interval { low: -i.high, high: -i.low };
-            format!("{sam} loses {size} to {sgd} {}, {seeds}: sparse SAM has no gain to keep.", interval(i))
+            let p = one_sided(1.0 - p);
+            format!("{sam} loses {size} to {sgd} {}, {seeds}{p}: sparse SAM has no gain to keep.", interval(i))
         }
         _ => format!(
             "A gain of {sam} over {sgd} is not shown ({} points {}, {seeds}), so what sparse SAM keeps or loses of it cannot be said.",

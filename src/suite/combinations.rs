@@ -191,6 +191,13 @@ pub(super) fn check_keys(grid: &GridEntry, registry: &Registry) -> Checked<()> {
     }
 }
 
+/// Keys that the optimizer of an entry without lists reads as numbers.
+pub(super) fn numeric_keys(grid: &GridEntry, registry: &Registry) -> Checked<Vec<(&'static str, Kind)>> {
+    let all = optimizers(grid, registry)?;
+    let keys = all.iter().flat_map(|optimizer| keys(optimizer)).map(|key| (key.name(), key.kind()));
+    Ok(keys.filter(|(_, kind)| matches!(kind, Kind::Number(_) | Kind::Count(..))).collect())
+}
+
 /// Names of the optimizers that read a key.
 fn readers<'r>(key: &str, registry: &'r Registry) -> Vec<&'r str> {
     let reads = |optimizer: &&OptimizerEntry| keys(optimizer).iter().any(|other| other.name() == key);

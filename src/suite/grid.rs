@@ -12,11 +12,11 @@ use super::axes::AXES;
 use crate::optim::{Kind, OptimizerEntry, Registry, Value};
 
 /// One entry of the grid.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GridEntry(Vec<(String, Given)>);
 
 /// A value, or a list of values to try.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Given {
     /// One value.
     One(Value),
@@ -50,6 +50,63 @@ impl GridEntry {
         self.0.push((key.into(), Given::One(value)));
     }
 
+    /// The entry without a key.
+    #[must_use]
+    pub(super) fn without(mut self, key: &str) -> Self {
+        self.0.retain(|(name, _)| name != key);
+        self
+    }
+
+    /// Whether another entry gives the same keys the same values, in whatever order.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && self.keys().all(|(key, given)| other.get(key) == Some(given))
+    }
+
+    /// The entry with one value for each key, for every combination of its values. Lists of numbers are values of their own.
+    pub(super) fn singles(&self, registry: &Registry) -> Vec<Self> {
+        self.keys().fold(vec![Self::default()], |all, (key, given)| {
+            let values = match given {
+                Given::Many(values) if !is_list(registry, key) => values.iter().cloned().map(Given::One).collect(),
+                given => vec![given.clone()],
+            };
+            let with = |entry: &Self, value: &Given| Self([entry.0.clone(), vec![(key.into(), value.clone())]].concat());
+            all.iter().flat_map(|entry| values.iter().map(|value| with(entry, value))).collect()
+        })
+    }
+
+    /// The value of a key that has one.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        match self.get(key)? {
+            Given::One(value) => Some(value),
+            Given::Many(_) => None,
+        }
+    }
+
+    /// What it says without some keys, in words.
+    pub fn untuned(&self, tuned: &[String]) -> String {
+        let words = self.ordered().filter(|(key, _)| !tuned.iter().any(|tuned| tuned == key)).map(|(key, given)| match given {
+            Given::One(value) if key == "optimizer" => value.to_string(),
+            Given::One(value) => format!("{key} {value}"),
+            Given::Many(values) => format!("{key} {}", values.iter().map(Value::to_string).collect::<Vec<_>>().join(" to ")),
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The entry as lines of a suite file.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let text = |given: &Given| match given {
+            Given::One(value) => value.quoted(),
+            Given::Many(values) => format!("[{}]", values.iter().map(Value::quoted).collect::<Vec<_>>().join(", ")),
+        };
+        self.ordered().map(|(key, given)| format!("{key} = {}", text(given))).collect()
+    }
+
+    /// The given keys and their values, the optimizer first.
+    fn ordered(&self) -> impl Iterator<Item = (&str, &Given)> {
+        let is_first = |(key, _): &(&str, &Given)| *key == "optimizer";
+        self.keys().filter(is_first).chain(self.keys().filter(move |pair| !is_first(pair)))
+    }
+
     /// The given keys and their values.
     pub fn keys(&self) -> impl Iterator<Item = (&str, &Given)> {
         self.0.iter().map(|(name, given)| (name.as_str(), given))
@@ -58,12 +115,14 @@ impl GridEntry {
     /// Upper bound on the cells it describes per seed. Combinations that do not apply are rejected
     /// later.
     pub fn combinations(&self, registry: &Registry) -> usize {
-        let is_list = |key: &str| {
-            let own = registry.entries().iter().flat_map(|optimizer| optimizer.keys);
-            own.filter(|own| own.name == key).any(|own| own.kind.is_list())
-        };
-        self.keys().map(|(key, given)| given.values(is_list(key)).len()).fold(1, usize::saturating_mul)
+        self.keys().map(|(key, given)| given.values(is_list(registry, key)).len()).fold(1, usize::saturating_mul)
     }
+}
+
+/// Whether a list is a single value of a key.
+fn is_list(registry: &Registry, key: &str) -> bool {
+    let own = registry.entries().iter().flat_map(|optimizer| optimizer.keys);
+    own.filter(|own| own.name == key).any(|own| own.kind.is_list())
 }
 
 impl<'de> Deserialize<'de> for GridEntry {

@@ -13,6 +13,8 @@ pub mod filter;
 mod grid;
 pub(crate) mod names;
 mod seeds;
+mod tuned;
+mod tuning;
 
 use std::fmt;
 use std::path::Path;
@@ -26,6 +28,7 @@ pub use filter::Filter;
 pub use grid::{Given, GridEntry};
 pub(crate) use names::Names;
 pub use seeds::{looks, seeds, seeds_of};
+pub use tuning::{Choice, Range, Tuning, TuningSuite};
 
 use crate::bounded;
 use crate::data::DataSpec;
@@ -47,6 +50,8 @@ pub struct Suite {
     pub origin: String,
     /// Contents of the file.
     pub file: SuiteFile,
+    /// Its text.
+    text: String,
     /// Optimizers that its grid may name.
     registry: Registry,
 }
@@ -114,7 +119,7 @@ impl Suite {
     pub fn parse(origin: String, text: &str) -> Result<Self> {
         let file = toml::from_str(text)
             .map_err(|e| Error::Suite { file: origin.clone(), message: e.to_string().trim_end().to_string() })?;
-        let suite = Self { origin, file, registry: Registry::standard() };
+        let suite = Self { origin, file, text: text.into(), registry: Registry::standard() };
         for name in std::iter::once(suite.file.name.as_str()).chain(suite.profiles()) {
             suite.check_name(name)?;
         }

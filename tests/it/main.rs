@@ -20,4 +20,5 @@ mod seeds;
 mod slurm;
 mod support;
 mod training;
+mod tune;
 mod until;

@@ -16,6 +16,7 @@ use serde_json::Value;
 use sharpbench::suite::Cell;
 
 use crate::support::{Place, TINY, signal, skipped};
+use crate::tune::SUITE;
 use crate::until::ARMS;
 
 const RUN: &str = "suite tiny.toml --data stand-in --out run";
@@ -204,9 +205,10 @@ fn logs(place: &Place) -> String {
 fn on_a_cluster() {
     let Some(lab) = Lab::start() else { return };
     type Part = (&'static str, fn(&Lab));
-    let parts: [Part; 9] = [
+    let parts: [Part; 10] = [
         ("a grid is the local run's, whatever its path", grid),
         ("seeds until claims are decided", until_decided),
+        ("a suite is tuned", tuned),
         ("many cells make several arrays", many_cells),
         ("a cell fails alone", failing_cell),
         ("bad places are tried again, and avoided", bad_places),
@@ -288,6 +290,25 @@ fn until_decided(lab: &Lab) {
     fs::copy(place.path("arms.toml"), local.path("arms.toml")).expect("a suite");
     local.sharpbench("suite arms.toml --until decided --out run").assert().success();
     assert_eq!(place.fingerprints("run"), local.fingerprints("run"));
+}
+
+/// Submitted, left and gathered by the same command; the suite is the one that this machine finds.
+fn tuned(lab: &Lab) {
+    let [cluster, local] = [Place::new(), Place::new()];
+    let tune = "tune small.toml --trials 2 --out run";
+    for place in [&cluster, &local] {
+        fs::write(place.path("small.toml"), SUITE).expect("a suite");
+    }
+    lab.sharpbench(&cluster, &format!("{tune} {SLURM}")).assert().success().stderr(predicate::str::contains("submitted 6"));
+    lab.sharpbench(&cluster, "status run --watch --poll 1").assert().success();
+    lab.sharpbench(&cluster, &format!("{tune} {SLURM}")).assert().success().stdout(predicate::str::contains("validation %"));
+    local.sharpbench(tune).assert().success();
+    // But for the seconds that it took.
+    let suite = |place: &Place| {
+        let text = fs::read_to_string(place.path("small-tuned.toml")).expect("a tuned suite");
+        text.lines().filter(|line| !line.starts_with("# Cost")).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(suite(&cluster), suite(&local));
 }
 
 fn many_cells(lab: &Lab) {

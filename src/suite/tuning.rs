@@ -1,0 +1,264 @@
+//! Tuning: every method of a profile is trained at the same points of stated ranges, judged on validation samples, and written down
+//! as a suite.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+
+use rand::Rng;
+
+use super::file::{DataFile, Settings, SuiteFile};
+use super::{Cell, GridEntry, Suite, combinations};
+use crate::error::{Error, Result};
+use crate::optim::{Kind, Value};
+use crate::random::{Stream, stream};
+use crate::stats::{Summary, summary};
+
+/// The values of a key that are tried: evenly over their logarithms, or over themselves where the range begins at 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Range {
+    /// The key of grid entries.
+    pub key: String,
+    /// Smallest value.
+    pub low: f64,
+    /// Largest value.
+    pub high: f64,
+}
+
+impl FromStr for Range {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let form = || format!("{text} is not of the form key=low..high, such as rho=0.02..1");
+        let (key, values) = text.split_once('=').ok_or_else(form)?;
+        let (low, high) = values.split_once("..").ok_or_else(form)?;
+        let number = |text: &str| text.trim().parse::<f64>().map_err(|_| form());
+        let (low, high) = (number(low)?, number(high)?);
+        if !(low >= 0.0 && low < high && high.is_finite()) {
+            return Err(format!("the range of {key} must rise, from 0 or more"));
+        }
+        Ok(Self { key: key.trim().into(), low, high })
+    }
+}
+
+impl Range {
+    /// The value at a part of the range, to three digits.
+    fn at(&self, part: f64, kind: Kind) -> Value {
+        let value = if self.low > 0.0 {
+            (self.low.ln() + part * (self.high / self.low).ln()).exp()
+        } else {
+            self.high * part
+        };
+        match kind {
+            Kind::Count(..) => Value::Count(value.round() as u64),
+            _ => Value::Number(format!("{value:.2e}").parse().unwrap_or(value)),
+        }
+    }
+}
+
+/// How a profile is tuned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuning {
+    /// Points that each method is trained at.
+    pub trials: usize,
+    /// Seeds of each point.
+    pub seeds: usize,
+    /// Validation samples; a tenth of the training samples if neither this nor the profile says how many.
+    pub validation: Option<usize>,
+    /// What is varied; a range for learning rates, radii and weight decays is used where none is stated.
+    pub ranges: Vec<Range>,
+}
+
+/// A method that is tuned: a row of the profile's grid without the keys that are tuned.
+#[derive(Clone)]
+struct Method {
+    entry: GridEntry,
+    /// Its keys that are tuned, as places of the ranges.
+    tuned: Vec<(usize, Kind)>,
+}
+
+/// A suite of all methods at all points, and what its cells mean.
+pub struct TuningSuite {
+    /// The suite, with the profile's name.
+    pub suite: Suite,
+    /// The ranges that are searched.
+    pub ranges: Vec<Range>,
+    /// The validation samples.
+    pub validation: usize,
+    methods: Vec<Method>,
+    /// For each grid entry, its method.
+    entries: Vec<usize>,
+}
+
+/// What was chosen for a method.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The grid entry with the chosen values.
+    pub entry: GridEntry,
+    /// The keys that were tuned.
+    pub tuned: Vec<String>,
+    /// A cell with the chosen values.
+    pub cell: Cell,
+    /// Its validation accuracy after the last epoch.
+    pub accuracy: Summary,
+    /// That of the next best point.
+    pub next: Option<f64>,
+    /// Points that were tried, and those of them that diverged.
+    pub points: [usize; 2],
+    /// Tuned keys whose chosen value is the smallest or the largest that was tried: a better one may lie beyond.
+    pub at_edge: Vec<String>,
+}
+
+/// Most points and seeds of a tuning.
+const MOST: usize = 1000;
+
+impl Suite {
+    /// The suite that tunes a profile: each of its methods at the same points, quasi-random over the ranges (Roberts' R sequence), with
+    /// seeds of their own.
+    ///
+    /// # Errors
+    /// Names the option, the value and the remedy.
+    pub fn tuning(&self, profile: &str, tuning: &Tuning) -> Result<TuningSuite> {
+        let usage = |message: String| Err(Error::Usage(message));
+        for (option, n) in [("--trials", tuning.trials), ("--seeds", tuning.seeds)] {
+            if !(1..=MOST).contains(&n) {
+                return usage(format!("{option} {n} must be from 1 to {MOST}"));
+            }
+        }
+        let settings = self.settings(profile)?;
+        let grid = settings.grid.clone().unwrap_or_default();
+        // The profile's own mistakes first.
+        let plan = self.plan(profile, &self.data(profile)?.name)?;
+        let ranges = self.ranges(&settings, &tuning.ranges);
+        let mut methods: Vec<Method> = Vec::new();
+        for entry in grid.iter().flat_map(|entry| entry.singles(&self.registry)) {
+            let kinds = combinations::numeric_keys(&entry, &self.registry).map_err(Error::Usage)?;
+            let place = |range: &Range| kinds.iter().find(|(key, _)| *key == range.key).map(|(_, kind)| *kind);
+            let tuned: Vec<(usize, Kind)> =
+                ranges.iter().enumerate().filter_map(|(i, range)| Some((i, place(range)?))).collect();
+            let entry = tuned.iter().fold(entry, |entry, (i, _)| entry.without(&ranges[*i].key));
+            if !methods.iter().any(|other| other.entry.is_same(&entry)) {
+                methods.push(Method { entry, tuned });
+            }
+        }
+        for (place, range) in ranges.iter().enumerate() {
+            if !methods.iter().any(|method| method.tuned.iter().any(|(i, _)| *i == place)) {
+                return usage(format!("--range {}: no optimizer of the grid reads {0} as a number", range.key));
+            }
+        }
+        let points = points(tuning.trials, ranges.len());
+        let (mut entries, mut of_entries): (Vec<GridEntry>, Vec<usize>) = (Vec::new(), Vec::new());
+        for (index, method) in methods.iter().enumerate() {
+            let mut tried: Vec<GridEntry> = Vec::new();
+            for point in &points {
+                let mut entry = method.entry.clone();
+                method.tuned.iter().for_each(|(i, kind)| entry.set(&ranges[*i].key, ranges[*i].at(point[*i], *kind)));
+                // Counts are few, and a method without a tuned key has one point.
+                if !tried.iter().any(|other| other.is_same(&entry)) {
+                    tried.push(entry);
+                }
+            }
+            of_entries.extend(vec![index; tried.len()]);
+            entries.extend(tried);
+        }
+        let listed = settings.seeds.clone().unwrap_or_default();
+        let train = plan.cells.first().map_or(0, |cell| {
+            cell.data.train + if cell.data.validation { cell.data.test } else { 0 }
+        });
+        let validation = tuning.validation.or(settings.data.validation).unwrap_or(train / 10);
+        let name = format!("{}-tune", self.file.name);
+        let base = Settings {
+            data: DataFile { validation: Some(validation), ..settings.data.clone() },
+            grid: Some(entries),
+            seeds: Some(seeds(&listed, tuning.seeds)),
+            claims: None,
+            ..settings
+        };
+        let description = format!("tuning of {} {profile}", self.file.name);
+        let profiles = [(profile.to_string(), Settings::default())].into();
+        let file = SuiteFile { name, description, base, claims: Default::default(), profiles };
+        let suite = Suite { origin: self.origin.clone(), file, text: String::new(), registry: self.registry.clone() };
+        suite.check_name(&suite.file.name)?;
+        Ok(TuningSuite { suite, ranges, validation, methods, entries: of_entries })
+    }
+
+    /// The ranges that are searched: those stated, and default ones of the common keys.
+    fn ranges(&self, settings: &Settings, stated: &[Range]) -> Vec<Range> {
+        let lr = settings.schedule.lr.unwrap_or(0.1);
+        let defaults = [("lr", lr / 4.0, 4.0 * lr), ("rho", 0.02, 1.0), ("weight_decay", 1e-4, 5e-3)];
+        let defaults = defaults.map(|(key, low, high)| Range { key: key.into(), low, high });
+        let others = stated.iter().filter(|range| !defaults.iter().any(|default| default.key == range.key));
+        let of = |default: &Range| stated.iter().rev().find(|range| range.key == default.key).unwrap_or(default).clone();
+        defaults.iter().map(of).chain(others.cloned()).collect()
+    }
+}
+
+/// Points of the unit cube, spread evenly: the additive recurrence of the roots of x^(d + 1) = x + 1 (Roberts 2018).
+fn points(n: usize, dimensions: usize) -> Vec<Vec<f64>> {
+    let degree = dimensions as i32 + 1;
+    let mut root = 2.0f64;
+    for _ in 0..100 {
+        root = (1.0 + root).powf(1.0 / f64::from(degree));
+    }
+    let step = |dimension: usize| root.powi(-(dimension as i32 + 1));
+    (1..=n).map(|i| (0..dimensions).map(|d| (0.5 + i as f64 * step(d)).fract()).collect()).collect()
+}
+
+/// Seeds of a tuning, none of which is one of the suite's.
+fn seeds(listed: &[u64], n: usize) -> Vec<u64> {
+    let mut rng = stream(0, Stream::TuningSeeds);
+    let mut seeds = Vec::new();
+    while seeds.len() < n {
+        let seed = u64::from(rng.next_u32() >> 1);
+        if !listed.contains(&seed) && !seeds.contains(&seed) {
+            seeds.push(seed);
+        }
+    }
+    seeds
+}
+
+impl TuningSuite {
+    /// The best point of each method, given the cells of the suite's plan and the validation accuracies by id, none where a
+    /// training diverged.
+    ///
+    /// # Errors
+    /// When every point of a method diverged.
+    pub fn choose(&self, cells: &[Cell], accuracies: &HashMap<String, Option<f64>>) -> Result<Vec<Choice>> {
+        let grid = self.suite.file.base.grid.as_deref().unwrap_or_default();
+        let per_seed = grid.len();
+        // Of an entry over its seeds; a point that diverges with any seed is none.
+        let of_entry = |entry: usize| {
+            let of = cells.iter().skip(entry).step_by(per_seed).map(|cell| accuracies.get(&cell.id()).copied().flatten());
+            summary(&of.collect::<Option<Vec<f64>>>()?)
+        };
+        let choice = |index: usize| {
+            let method = &self.methods[index];
+            let entries: Vec<usize> = (0..per_seed).filter(|entry| self.entries[*entry] == index).collect();
+            let mut found: Vec<(usize, Summary)> = entries.iter().filter_map(|e| Some((*e, of_entry(*e)?))).collect();
+            found.sort_by(|(_, a), (_, b)| b.mean.total_cmp(&a.mean));
+            let Some((best, accuracy)) = found.first().copied() else {
+                return Err(Error::Usage(format!(
+                    "{} diverged at every point; narrow the ranges with --range",
+                    method.entry.untuned(&[])
+                )));
+            };
+            let number = |entry: usize, key: &str| grid[entry].value(key).and_then(Value::number);
+            let is_at_edge = |key: &String| {
+                let chosen = number(best, key);
+                let all = || entries.iter().filter_map(|entry| number(*entry, key));
+                let ends = [all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max)];
+                entries.len() > 2 && chosen.is_some_and(|chosen| ends.contains(&chosen))
+            };
+            let tuned: Vec<String> = method.tuned.iter().map(|(i, _)| self.ranges[*i].key.clone()).collect();
+            Ok(Choice {
+                entry: grid[best].clone(),
+                cell: cells[best].clone(),
+                accuracy,
+                next: found.get(1).map(|(_, next)| next.mean),
+                points: [entries.len(), entries.len() - found.len()],
+                at_edge: tuned.iter().filter(|key| is_at_edge(key)).cloned().collect(),
+                tuned,
+            })
+        };
+        (0..self.methods.len()).map(choice).collect()
+    }
+}
