@@ -42,6 +42,7 @@ mod simd;
 mod source;
 mod vector;
 mod windows;
+mod work;
 
 pub use attention::AttentionShape;
 pub use batch_norm::{BatchNormGrad, ChannelStats, Statistics, batch_norm_backward, normalisation};
@@ -57,5 +58,6 @@ pub use pool::{GeometryError, PoolShape};
 pub use select::top_k;
 pub use simd::Scalar;
 pub use source::{Line, Source};
+pub use work::reference_work;
 pub use vector::{SgdStep, combine, dot, dot_f64, masked_norm, norm, perturb, scale_by_magnitude, sgd_step};
 pub use windows::Windows;

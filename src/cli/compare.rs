@@ -71,7 +71,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         [(&baseline, &records[0]), (&run, &records[1])].map(|((manifest, _), records)| Side { manifest, records });
     let comparison = compare(old, new, &gate, allowed)?;
     super::print(comparison.render(args.format)?)?;
+    comparison.warnings.iter().for_each(|warning| super::tell(&format!("warning: {warning}")));
+    comparison.failures.iter().for_each(|failure| super::tell(&format!("the gate fails: {failure}")));
     Ok(match comparison.verdict {
+        _ if !comparison.failures.is_empty() && comparison.verdict != Verdict::Missing => {
+            ExitCode::from(super::EXIT_REGRESSION)
+        }
         Verdict::Regressed => ExitCode::from(super::EXIT_REGRESSION),
         Verdict::Missing => ExitCode::from(super::EXIT_INCOMPLETE),
         Verdict::Unchanged | Verdict::Improved | Verdict::New | Verdict::Undecided => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct GateFile {
+    undecided: Undecided,
     exact: ExactFile,
     accuracy: AccuracyFile,
     time: NoisyFile,
@@ -27,6 +28,7 @@ struct AccuracyFile {
     margin: Option<f64>,
     level: Option<f64>,
     floor: Option<f64>,
+    detectable: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -35,11 +37,27 @@ struct NoisyFile {
     judge: Option<bool>,
     margin: Option<f64>,
     level: Option<f64>,
+    detectable: Option<f64>,
+}
+
+/// What undecided figures mean for the gate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undecided {
+    /// They pass.
+    #[default]
+    Pass,
+    /// They pass with a warning.
+    Warn,
+    /// They fail.
+    Fail,
 }
 
 /// Rules by which runs are judged.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gate {
+    /// What undecided figures mean.
+    pub undecided: Undecided,
     /// Whether final weights must be bit-identical.
     pub fingerprint: bool,
     /// Whether parameters, FLOPs and live weights must be equal.
@@ -59,6 +77,8 @@ pub struct Rule {
     pub margin: f64,
     /// Significance level at which a larger change counts.
     pub level: f64,
+    /// The gate fails unless a loss (or slow-down) of this size would be called a regression.
+    pub detectable: Option<f64>,
 }
 
 /// Factor of the margins in a file, which are in points or percent.
@@ -68,11 +88,12 @@ impl Default for Gate {
     /// Judges everything, with margins of .5 points and 15%, at level .05, and a floor of half the accuracy.
     fn default() -> Self {
         Self {
+            undecided: Undecided::Pass,
             fingerprint: true,
             counts: true,
-            accuracy: Some(Rule { margin: 0.005, level: 0.05 }),
+            accuracy: Some(Rule { margin: 0.005, level: 0.05, detectable: None }),
             floor: 0.5,
-            time: Some(Rule { margin: 0.15, level: 0.05 }),
+            time: Some(Rule { margin: 0.15, level: 0.05, detectable: None }),
         }
     }
 }
@@ -87,6 +108,7 @@ impl Gate {
         let file: GateFile = toml::from_str(text).map_err(|e| wrong(e.to_string().trim_end().to_string()))?;
         let gate = Self::default();
         Ok(Self {
+            undecided: file.undecided,
             fingerprint: file.exact.fingerprint.unwrap_or(gate.fingerprint),
             counts: file.exact.counts.unwrap_or(gate.counts),
             floor: file.accuracy.floor(gate.floor).map_err(wrong)?,
@@ -98,7 +120,7 @@ impl Gate {
 
 impl AccuracyFile {
     fn noisy(&self) -> NoisyFile {
-        NoisyFile { judge: self.judge, margin: self.margin, level: self.level }
+        NoisyFile { judge: self.judge, margin: self.margin, level: self.level, detectable: self.detectable }
     }
 
     fn floor(&self, default: f64) -> std::result::Result<f64, String> {
@@ -121,7 +143,14 @@ impl NoisyFile {
         let rule = Rule {
             margin: hundredths(&format!("{section}.margin"), self.margin, default.margin)?,
             level: self.level.unwrap_or(default.level),
+            detectable: match self.detectable {
+                Some(size) => Some(hundredths(&format!("{section}.detectable"), Some(size), size)?),
+                None => default.detectable,
+            },
         };
+        if rule.detectable.is_some_and(|size| size <= rule.margin) {
+            return Err(format!("{section}.detectable must exceed {section}.margin: smaller changes do not count"));
+        }
         if !(1e-6..=0.5).contains(&rule.level) {
             return Err(format!("{section}.level = {} must lie between 0.000001 and 0.5", rule.level));
         }

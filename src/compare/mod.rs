@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-pub use gate::{Gate, Rule};
+pub use gate::{Gate, Rule, Undecided};
 
 use crate::error::{Error, Result};
 use crate::record::{Record, RunManifest, SettingGroup, by_setting};
@@ -81,6 +81,14 @@ pub struct RunComparison {
     pub verdict: Verdict,
     /// Whether both were made on one type of machine, so that bits and times are comparable.
     pub same_machine: bool,
+    /// Smallest loss of accuracy in one setting that would be called a regression, as a fraction; null where no accuracy has changed.
+    pub smallest_loss: Option<f64>,
+    /// Smallest slow-down of all steps that would be called a regression, as a fraction; null where times are not judged.
+    pub smallest_slowdown: Option<f64>,
+    /// Why the gate fails although nothing regressed.
+    pub failures: Vec<String>,
+    /// What deserves a warning.
+    pub warnings: Vec<String>,
     /// Notes for the reader.
     pub notes: Vec<String>,
     /// Verdicts by setting, in the plan's order, followed by settings found only in the baseline.
@@ -182,7 +190,8 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     let losses = losses.filter_map(|((group, changes), spread)| {
         verdicts::smallest_loss((*spread)?, changes.len(), group.setting.accuracy_step(), gate.accuracy?, tests)
     });
-    if let Some(loss) = losses.reduce(f64::max) {
+    let smallest_loss = losses.reduce(f64::max);
+    if let Some(loss) = smallest_loss {
         notes.push(if loss < 1.0 {
             format!(
                 "a loss of accuracy of more than {:.1} points in one setting would be called a regression",
@@ -192,6 +201,19 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
             "too few cells have changed for a loss of accuracy in one setting to be called a regression".into()
         });
     }
+    let smallest_slowdown = times.and_then(|rule| verdicts::smallest_slowdown([baseline, run], rule, tests));
+    if let Some(slowdown) = smallest_slowdown {
+        notes.push(format!("a slow-down of all steps by more than {:.1}% would be called a regression", 100.0 * slowdown));
+    }
+    let mut failures = Vec::new();
+    let detectable = |what: &str, unit: &str, rule: Option<Rule>, found: Option<f64>| {
+        let wanted = rule?.detectable?;
+        found.filter(|found| *found > wanted).map(|found| {
+            format!("{what} would be found from {:.1}{unit} on, not from the {:.1}{unit} that the gate asks for", 100.0 * found, 100.0 * wanted)
+        })
+    };
+    failures.extend(detectable("a loss of accuracy", " points", gate.accuracy, smallest_loss));
+    failures.extend(detectable("a slow-down", "%", times, smallest_slowdown));
     if !alike.data {
         notes.push("different data: weights and mask choices are not compared".into());
     }
@@ -205,6 +227,16 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     }
     let together = [&all_accuracies, &all_times].into_iter().flatten().map(|check| check.verdict);
     let judged = settings.iter().map(|s| s.verdict).chain(together);
+    let is_undecided = |s: &SettingVerdict| s.checks.iter().any(|check| check.verdict == Verdict::Undecided);
+    let undecided = settings.iter().filter(|s| is_undecided(s)).count()
+        + [&all_accuracies, &all_times].into_iter().flatten().filter(|c| c.verdict == Verdict::Undecided).count();
+    let mut warnings = Vec::new();
+    match gate.undecided {
+        _ if undecided == 0 => {}
+        Undecided::Pass => {}
+        Undecided::Warn => warnings.push(format!("{undecided} comparisons are undecided")),
+        Undecided::Fail => failures.push(format!("{undecided} comparisons are undecided, which this gate does not let pass")),
+    }
     let verdict = judged.chain(old.cells.is_empty().then_some(Verdict::Missing)).max();
     Ok(RunComparison {
         suite: new.suite.clone(),
@@ -212,6 +244,10 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
         data: new.data.clone(),
         verdict: verdict.unwrap_or(Verdict::Missing),
         same_machine,
+        smallest_loss,
+        smallest_slowdown,
+        failures,
+        warnings,
         notes,
         settings,
         all_accuracies,

@@ -97,17 +97,25 @@ fn rows(c: &RunComparison) -> Vec<Vec<String>> {
     rows
 }
 
+/// Why the gate fails, what it warns of, and the notes.
+fn all_notes(c: &RunComparison) -> Vec<String> {
+    let failures = c.failures.iter().map(|failure| format!("THE GATE FAILS: {failure}"));
+    let warnings = c.warnings.iter().map(|warning| format!("warning: {warning}"));
+    failures.chain(warnings).chain(c.notes.iter().cloned()).collect()
+}
+
 fn table(c: &RunComparison) -> String {
     let width = terminal::width();
-    let notes: String = c.notes.iter().map(|note| wrapped(note, width, 2)).collect();
+    let notes: String = all_notes(c).iter().map(|note| wrapped(note, width, 2)).collect();
     format!("{} ({})\n\n{}\n{notes}", title(c), counts(c), terminal::table(rows(c), 3, Some(width)))
 }
 
 /// One line if nothing has changed; otherwise the changes first, followed by the folded rest.
 fn markdown(c: &RunComparison) -> String {
     let mut text = format!("**{}** ({})\n", escaped(&title(c)), counts(c));
-    let notes = c.notes.iter().map(|note| format!("- {}\n", escaped(note)));
-    if !c.notes.is_empty() || c.verdict != Verdict::Unchanged {
+    let all = all_notes(c);
+    let notes = all.iter().map(|note| format!("- {}\n", escaped(note)));
+    if !all.is_empty() || c.verdict != Verdict::Unchanged {
         text += "\n";
     }
     text.extend(notes);
@@ -165,7 +173,14 @@ fn junit(c: &RunComparison) -> Result<String> {
         case.set_classname(format!("{}.{}", c.suite, c.profile));
         suite.add_test_case(case);
     }
-    suite.set_system_out(c.notes.join("\n"));
+    for failure in &c.failures {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_type("gate").set_message(failure);
+        let mut case = TestCase::new("the gate", status);
+        case.set_classname(format!("{}.{}", c.suite, c.profile));
+        suite.add_test_case(case);
+    }
+    suite.set_system_out(all_notes(c).join("\n"));
     let mut report = Report::new("sharpbench compare");
     report.add_test_suite(suite);
     report.to_string().map_err(|e| Error::Report(format!("no JUnit file can be made: {e}")))
@@ -186,6 +201,9 @@ fn github(c: &RunComparison) -> String {
         Some(format!("::{level} title={title}::{message}\n"))
     };
     let title = property(&format!("{} {}", c.suite, c.profile));
-    let notices = c.notes.iter().map(|note| format!("::notice title={title}::{}\n", value(note)));
-    cases(c).iter().filter_map(command).chain(notices).collect()
+    let line = |level: &str, text: &String| format!("::{level} title={title}::{}\n", value(text));
+    let failures = c.failures.iter().map(|failure| line("error", failure));
+    let warnings = c.warnings.iter().map(|warning| line("warning", warning));
+    let notices = c.notes.iter().map(|note| line("notice", note));
+    cases(c).iter().filter_map(command).chain(failures).chain(warnings).chain(notices).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Alike, Check, Gate, Rule, SettingVerdict, Side, Verdict};
 use crate::record::{Measures, Record, SettingGroup, Status};
-use crate::stats::{Difference, Interval, paired, summary};
+use crate::stats::{Difference, Interval, Summary, paired, summary};
 use crate::terminal::signed;
 
 /// Machine types, with their threads, of these records.
@@ -273,9 +273,26 @@ fn accuracy(sides: [&[&Record]; 2], spread: Option<Spread>, rule: Rule, tests: u
     Some(Check { what: what.into(), verdict, baseline, run, change })
 }
 
-/// Logarithm of the ratio of a cell's step to its reference step.
-fn relative_step(record: &Record) -> Option<f64> {
-    Some((record.measures.step_seconds?.median / record.reference_step_seconds?.median).ln())
+/// A cell's steps on the scale of the machine's speed: in units of work done in turn with them where both records have that, else of
+/// the reference step before the training.
+struct RelativeStep {
+    /// Logarithm of the ratio.
+    log: f64,
+    /// Of the measurement of the machine's speed.
+    measurement: u64,
+}
+
+fn relative_steps(pair: &[&Record; 2]) -> Option<[RelativeStep; 2]> {
+    let in_turn = |r: &Record| {
+        let median = r.measures.steps_over_work?.median;
+        Some(RelativeStep { log: median.ln(), measurement: median.to_bits() })
+    };
+    let before = |r: &Record| {
+        let reference = r.reference_step_seconds?.median;
+        Some(RelativeStep { log: (r.measures.step_seconds?.median / reference).ln(), measurement: reference.to_bits() })
+    };
+    let both = |of: &dyn Fn(&Record) -> Option<RelativeStep>| Some([of(pair[0])?, of(pair[1])?]);
+    both(&in_turn).or_else(|| both(&before))
 }
 
 /// Groups pairs of values so that groups are independent: pairs that share a measurement on either
@@ -304,13 +321,14 @@ fn independent(pairs: &[([u64; 2], [f64; 2])]) -> Vec<Vec<[f64; 2]>> {
     groups.into_values().collect()
 }
 
-/// Check of the change in step times; `None` with fewer than two independent groups.
-fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
+/// Change of step times: relative to the machine's speed before and after, and the difference of logarithms. `None` with fewer than two
+/// independent groups.
+fn time_change(pairs: &[[&Record; 2]]) -> Option<([Summary; 2], Difference, usize)> {
     let timed = |r: &&Record| r.status == Status::Completed && r.resumed == 0;
     let completed = pairs.iter().filter(|pair| pair.iter().all(timed));
-    let steps = completed.filter_map(|[was, is]| {
-        let measured = |r: &Record| Some(r.reference_step_seconds?.median.to_bits());
-        Some(([measured(was)?, measured(is)?], [relative_step(was)?, relative_step(is)?]))
+    let steps = completed.filter_map(|pair| {
+        let [was, is] = relative_steps(pair)?;
+        Some(([was.measurement, is.measurement], [was.log, is.log]))
     });
     let moments = independent(&steps.collect::<Vec<_>>());
     let mean = |of: fn(&[f64; 2]) -> f64| {
@@ -318,25 +336,42 @@ fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
         summary(&means.collect::<Vec<f64>>())
     };
     let (old, new, change) = (mean(|[old, _]| *old)?, mean(|[_, new]| *new)?, mean(|[old, new]| new - old)?);
-    let found = Difference::paired(&change)?;
+    Some(([old, new], Difference::paired(&change)?, change.n))
+}
+
+/// Check of the change in step times; `None` with fewer than two independent groups.
+fn time(pairs: &[[&Record; 2]], rule: Rule, tests: usize) -> Option<Check> {
+    let ([old, new], found, n) = time_change(pairs)?;
     // Sign flipped, since faster is better.
     let faster = Difference { mean: -found.mean, ..found };
     let margin = rule.margin.ln_1p();
     let (verdict, interval) = judge(&faster, [-margin, margin], rule.level, tests)?;
     let [ratio, low, high] = [found.mean, -interval.high, -interval.low].map(f64::exp);
     Some(Check {
-        what: "step / reference step".into(),
+        what: "step over the machine's speed".into(),
         verdict,
         baseline: format!("{:.3}", old.mean.exp()),
         run: format!("{:.3}", new.mean.exp()),
-        change: format!("{ratio:.3} times the baseline's [{low:.3}, {high:.3}], n = {}", change.n),
+        change: format!("{ratio:.3} times the baseline's [{low:.3}, {high:.3}], n = {n}"),
     })
+}
+
+/// The smallest slow-down of all steps that would be called a regression, as a fraction of the baseline's steps.
+pub(super) fn smallest_slowdown([baseline, run]: [Side<'_>; 2], rule: Rule, tests: usize) -> Option<f64> {
+    let (_, found, _) = time_change(&paired_records([baseline, run]))?;
+    let none = Difference { mean: 0.0, ..found };
+    let interval = none.interval(1.0 - 2.0 * rule.level / tests.max(1) as f64)?;
+    Some((rule.margin.ln_1p() - interval.low).exp_m1())
+}
+
+/// Records of cells that both sides have.
+fn paired_records<'a>([baseline, run]: [Side<'a>; 2]) -> Vec<[&'a Record; 2]> {
+    let old: HashMap<&str, &Record> = baseline.records.iter().map(|r| (r.id.as_str(), *r)).collect();
+    run.records.iter().filter_map(|is| Some([*old.get(is.id.as_str())?, *is])).collect()
 }
 
 /// Check of the step times of all settings together.
 pub(super) fn all_times([baseline, run]: [Side<'_>; 2], rule: Rule, tests: usize) -> Option<Check> {
-    let old: HashMap<&str, &Record> = baseline.records.iter().map(|r| (r.id.as_str(), *r)).collect();
-    let pairs: Vec<[&Record; 2]> = run.records.iter().filter_map(|is| Some([*old.get(is.id.as_str())?, *is])).collect();
-    let check = time(&pairs, rule, tests)?;
-    Some(Check { what: "step / reference step of all settings together".into(), ..check })
+    let check = time(&paired_records([baseline, run]), rule, tests)?;
+    Some(Check { what: "steps of all settings together over the machine's speed".into(), ..check })
 }

@@ -35,6 +35,7 @@ impl Record {
         let steps = steps.flat_map(|StepSeconds { median, min, max, .. }| [median, min, max]);
         let costs = [*train_seconds, *mask_seconds, *flops_nominal, *flops_theoretical].into_iter();
         let costs = costs.chain(m.flops_executed).chain(steps).chain(m.epochs.iter().map(|e| e.train_seconds));
+        let costs = costs.chain(m.steps_over_work.iter().flat_map(|ratio| [ratio.median, ratio.min, ratio.max]));
         if let Some(n) = costs.into_iter().find(|n| !(n.is_finite() && *n >= 0.0)) {
             return Err(format!("it has a time or a number of FLOPs of {n}, which is below 0 or not finite"));
         }

@@ -130,6 +130,10 @@ pub struct Measures {
     pub mask_seconds: f64,
     /// Duration of a step, mask refresh excluded, after the warm-up steps.
     pub step_seconds: Option<StepSeconds>,
+    /// Durations of steps over those of a fixed amount of work done in turn with them, after the warm-up steps, if the suite
+    /// requests them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps_over_work: Option<Median>,
     /// Peak resident memory of the process while this cell ran, in bytes.
     pub peak_memory_bytes: Option<u64>,
     /// FLOPs if everything is dense.
@@ -173,7 +177,7 @@ pub struct StepSeconds {
 }
 
 /// Initial steps left out of step times, while memory and caches are cold.
-const WARMUP_STEPS: usize = 3;
+pub(crate) const WARMUP_STEPS: usize = 3;
 
 impl StepSeconds {
     /// Summarises the durations of all steps of a training, in order; `None` if it ended during

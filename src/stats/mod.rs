@@ -24,7 +24,7 @@ pub use ratio::Ratio;
 pub use samples::over_samples;
 pub use spread::{BySeed, moderated};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// Relative rounding difference, over the largest value, between sums of the same values in
@@ -84,7 +84,8 @@ fn median_of_sorted(sorted: &[f64]) -> f64 {
 }
 
 /// Median and range of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Median {
     /// Size of the sample.
     pub n: usize,

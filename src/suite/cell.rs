@@ -80,6 +80,10 @@ pub struct Measure {
     /// not augmented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<usize>,
+    /// Every N steps, in turn with the step: the time of a fixed amount of work, as a measure of the machine's speed. `compare` then
+    /// judges steps by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_turn: Option<usize>,
     /// Every N steps, before the step and of the loss of its batch: the eigenvalue of the Hessian
     /// that is largest in magnitude, the edges of stability it is compared with, and how gradients
     /// are aligned with its eigenvector.

@@ -16,6 +16,9 @@ pub(super) struct TrainingState {
     #[serde(skip)]
     pub(super) step_seconds: Vec<f64>,
     pub(super) mask_seconds: f64,
+    /// Durations of steps over those of the work done in turn with them.
+    #[serde(default)]
+    pub(super) steps_over_work: Vec<f64>,
     /// What the last epoch's evaluation found of each test sample. No checkpoint follows it.
     #[serde(skip)]
     pub(super) test_samples: Option<TestSamples>,

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::flops::{self, Flops};
 use crate::model::Model;
 use crate::nn::{ParamLayout, RunningStats, to_safetensors};
+use crate::stats::median;
 use crate::record::{Measures, Status, StepSeconds, fingerprint};
 
 /// A finished training.
@@ -50,6 +51,7 @@ impl Trained {
             train_seconds: state.step_seconds.iter().sum::<f64>() + state.mask_seconds,
             mask_seconds: state.mask_seconds,
             step_seconds: StepSeconds::of(&state.step_seconds),
+            steps_over_work: median(&state.steps_over_work),
             peak_memory_bytes: state.peak_memory_bytes,
             flops_nominal: flops.nominal,
             flops_theoretical: flops.theoretical,

@@ -528,3 +528,25 @@ fn predictions_of_test_samples_are_kept() {
     let csv = place.sharpbench("report run --format csv").output().expect("a report").stdout;
     assert!(String::from_utf8_lossy(&csv).lines().next().is_some_and(|header| header.contains("test_nll,test_ece")));
 }
+
+/// The worked example of docs/statistics.md, recomputed there with NumPy and SciPy.
+#[test]
+fn the_worked_example_is_what_the_report_says() {
+    let run = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/reference/cifar10-full-cifar10");
+    let output = Place::new().sharpbench("report --format json").arg(run).output().expect("a report").stdout;
+    let report: Value = serde_json::from_slice(&output).expect("JSON");
+    let longer = &report["rows"][2];
+    assert_eq!((&longer["name"], &report["reference"]), (&"sgd 2x epochs".into(), &"sgd wd .001".into()));
+    let number = |key: &str| longer["to_sgd"][key].as_f64().expect("a number");
+    for (key, expected) in [
+        ("mean", 0.034_233_333_333),
+        ("standard_error", 0.003_359_526_716),
+        ("freedom", 4.587_207_921_682),
+        ("p", 0.000_253_374_282),
+    ] {
+        assert!((number(key) - expected).abs() < 1e-9, "{key}: {}", number(key));
+    }
+    assert_eq!(report["assay"], "undecided");
+    let words = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/statistics.md")).expect("a page");
+    assert!(["+3.42", "4.59", ".00025", ".0046"].iter().all(|figure| words.contains(figure)));
+}

@@ -29,7 +29,7 @@ use crate::mask::{Mask, Refresh, Score};
 use crate::model::{self, Model, Task};
 use crate::nn::RunningStats;
 use crate::optim::{Context, OptimizerSpec, Registry};
-use crate::record::{EpochMeasures, GradientNorm, Status};
+use crate::record::{EpochMeasures, GradientNorm, Status, WARMUP_STEPS};
 use crate::suite::Cell;
 
 /// Samples per pass over a full batch.
@@ -204,6 +204,7 @@ impl<'a> Session<'a> {
             self.state.flops_executed += self.trainer.flops_executed() - executed;
             let seconds = (waited + start.elapsed()).as_secs_f64();
             self.state.step_seconds.push(seconds - (self.state.mask_seconds - masking));
+            self.work_in_turn();
             if !loss.is_finite() {
                 return Ok(Epoch::Diverged(step));
             }
@@ -221,6 +222,18 @@ impl<'a> Session<'a> {
             return Ok(Epoch::Diverged(self.state.position.step.saturating_sub(1)));
         }
         Ok(Epoch::Done)
+    }
+
+    /// Times the fixed work after a step, if the suite requests it. Its time is not counted.
+    fn work_in_turn(&mut self) {
+        let step = self.state.steps();
+        if step <= WARMUP_STEPS || !self.cell.measure.in_turn.is_some_and(|every| step.is_multiple_of(every)) {
+            return;
+        }
+        let start = Instant::now();
+        sharpbench_kernels::reference_work();
+        let ratio = self.state.step_seconds.last().map(|seconds| seconds / start.elapsed().as_secs_f64());
+        self.state.steps_over_work.extend(ratio);
     }
 
     /// Counts the samples of a batch that could not be read.
