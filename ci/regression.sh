@@ -15,8 +15,12 @@ sharpbench() {
   if [ -n "${SHARPBENCH:-}" ]; then "$SHARPBENCH" "$@"; else cargo run --locked --quiet -- "$@"; fi
 }
 
-# Weights and times are compared where the machine is of the baseline's type, all else everywhere.
-judge() { sharpbench compare "reports/baseline/$1" "$out/$1" --gate ci/gate.toml --allow machine --format "$2"; }
+# Weights and times are compared where the machine is of the baseline's type, all else everywhere. A suite may have rules of its own.
+judge() {
+  local gate=ci/gate-$1.toml
+  [ -f "$gate" ] || gate=ci/gate.toml
+  sharpbench compare "reports/baseline/$1" "$out/$1" --gate "$gate" --allow machine --format "$2"
+}
 
 for suite in suites/*.toml; do
   suite=$(basename "$suite" .toml)

@@ -185,7 +185,10 @@ impl Observer for Progress<'_> {
     }
 
     fn epoch(&mut self, epoch: usize, measures: &EpochMeasures) {
-        let accuracy = format!("test accuracy {:.2}%", 100.0 * measures.test_accuracy);
+        let accuracy = match measures.test_accuracy {
+            Some(accuracy) => format!("test accuracy {:.2}%", 100.0 * accuracy),
+            None => format!("loss {:.3}", measures.train_loss),
+        };
         if let Some(bars) = &self.bars {
             bars.epochs.set_position(epoch as u64 + 1);
             bars.epochs.set_message(accuracy);

@@ -31,13 +31,9 @@ impl Observer for TaskLog {
     fn step(&mut self, _: usize, _: usize, _: f64) {}
 
     fn epoch(&mut self, epoch: usize, measures: &EpochMeasures) {
-        let accuracy = 100.0 * measures.test_accuracy;
-        self.line(format!(
-            "{}: epoch {}, loss {:.4}, accuracy {accuracy:.2}%",
-            self.label,
-            epoch + 1,
-            measures.train_loss
-        ));
+        let accuracy = measures.test_accuracy.map(|accuracy| format!(", accuracy {:.2}%", 100.0 * accuracy));
+        let (epoch, accuracy) = (epoch + 1, accuracy.unwrap_or_default());
+        self.line(format!("{}: epoch {epoch}, loss {:.4}{accuracy}", self.label, measures.train_loss));
     }
 }
 

@@ -191,20 +191,7 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
         verdicts::smallest_loss((*spread)?, changes.len(), group.setting.accuracy_step(), gate.accuracy?, tests)
     });
     let smallest_loss = losses.reduce(f64::max);
-    if let Some(loss) = smallest_loss {
-        notes.push(if loss < 1.0 {
-            format!(
-                "a loss of accuracy of more than {:.1} points in one setting would be called a regression",
-                100.0 * loss
-            )
-        } else {
-            "too few cells have changed for a loss of accuracy in one setting to be called a regression".into()
-        });
-    }
     let smallest_slowdown = times.and_then(|rule| verdicts::smallest_slowdown([baseline, run], rule, tests));
-    if let Some(slowdown) = smallest_slowdown {
-        notes.push(format!("a slow-down of all steps by more than {:.1}% would be called a regression", 100.0 * slowdown));
-    }
     let mut failures = Vec::new();
     let detectable = |what: &str, unit: &str, rule: Option<Rule>, found: Option<f64>| {
         let wanted = rule?.detectable?;

@@ -104,16 +104,35 @@ fn all_notes(c: &RunComparison) -> Vec<String> {
     failures.chain(warnings).chain(c.notes.iter().cloned()).collect()
 }
 
+/// What the comparison could have found.
+fn sensitivity(c: &RunComparison) -> Vec<String> {
+    let loss = c.smallest_loss.map(|loss| {
+        if loss < 1.0 {
+            let points = 100.0 * loss;
+            format!("a loss of accuracy of more than {points:.1} points in one setting would be called a regression")
+        } else {
+            "too few cells have changed for a loss of accuracy in one setting to be called a regression".into()
+        }
+    });
+    let slowdown = c.smallest_slowdown.map(|slowdown| {
+        format!("a slow-down of all steps by more than {:.1}% would be called a regression", 100.0 * slowdown)
+    });
+    loss.into_iter().chain(slowdown).collect()
+}
+
 fn table(c: &RunComparison) -> String {
     let width = terminal::width();
-    let notes: String = all_notes(c).iter().map(|note| wrapped(note, width, 2)).collect();
+    let notes: String = all_notes(c).iter().chain(&sensitivity(c)).map(|note| wrapped(note, width, 2)).collect();
     format!("{} ({})\n\n{}\n{notes}", title(c), counts(c), terminal::table(rows(c), 3, Some(width)))
 }
 
 /// One line if nothing has changed; otherwise the changes first, followed by the folded rest.
 fn markdown(c: &RunComparison) -> String {
     let mut text = format!("**{}** ({})\n", escaped(&title(c)), counts(c));
-    let all = all_notes(c);
+    let mut all = all_notes(c);
+    if c.verdict != Verdict::Unchanged {
+        all.extend(sensitivity(c));
+    }
     let notes = all.iter().map(|note| format!("- {}\n", escaped(note)));
     if !all.is_empty() || c.verdict != Verdict::Unchanged {
         text += "\n";
@@ -180,7 +199,7 @@ fn junit(c: &RunComparison) -> Result<String> {
         case.set_classname(format!("{}.{}", c.suite, c.profile));
         suite.add_test_case(case);
     }
-    suite.set_system_out(all_notes(c).join("\n"));
+    suite.set_system_out([all_notes(c), sensitivity(c)].concat().join("\n"));
     let mut report = Report::new("sharpbench compare");
     report.add_test_suite(suite);
     report.to_string().map_err(|e| Error::Report(format!("no JUnit file can be made: {e}")))

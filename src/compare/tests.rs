@@ -320,3 +320,62 @@ fn the_documented_gate_is_the_default() {
     let own = Gate::parse(include_str!("../../ci/gate.toml"), "ci").expect("a gate");
     assert!(own.fingerprint && own.counts && own.accuracy.is_some());
 }
+
+/// What undecided figures mean is the gate's to say, and so is what it must be able to find.
+#[test]
+fn a_gate_may_ask_for_more_than_no_regression() {
+    let manifest = plan();
+    let old = records(&manifest);
+    let judge = |text: &str, factor: f64| {
+        let mut new = old.clone();
+        let slow = |r: &mut Record| r.measures.step_seconds = seconds(factor * r.measures.step_seconds.expect("s").median);
+        new.iter_mut().for_each(slow);
+        judged(&manifest, &old, &new, &Gate::parse(text, "a gate").expect("a gate"))
+    };
+    // At the margin nothing is decided.
+    let at_margin = |undecided: &str| judge(&format!("undecided = \"{undecided}\""), 1.15);
+    let [pass, warn, fail] = ["pass", "warn", "fail"].map(at_margin);
+    assert_eq!(pass.verdict, Verdict::Undecided);
+    assert!(pass.failures.is_empty() && pass.warnings.is_empty());
+    assert!(warn.failures.is_empty() && warn.warnings[0].contains("comparisons are undecided"), "{warn:?}");
+    assert!(fail.failures[0].contains("undecided, which this gate does not let pass"), "{fail:?}");
+    let github = fail.render(ComparisonFormat::Github).expect("commands");
+    assert!(github.contains("::error title=cifar10 smoke::"), "{github}");
+    assert!(fail.render(ComparisonFormat::Junit).expect("XML").contains("name=\"the gate\""));
+    // It states what it would find, and fails if that is not enough.
+    let found = judge("", 1.0).smallest_slowdown.expect("times");
+    assert!(found > 0.15 && found < 0.25, "{found}");
+    assert!(judge("[time]\ndetectable = 30", 1.0).failures.is_empty());
+    let blind = judge("[time]\ndetectable = 15.1", 1.0);
+    assert!(blind.failures[0].contains("a slow-down would be found from"), "{blind:?}");
+    for (text, message) in [
+        ("[time]\ndetectable = 10", "time.detectable must exceed time.margin"),
+        ("[accuracy]\ndetectable = 0.2", "accuracy.detectable must exceed accuracy.margin"),
+        ("undecided = \"ask\"", "unknown variant `ask`"),
+    ] {
+        assert!(Gate::parse(text, "a gate").expect_err("refused").to_string().contains(message), "{message}");
+    }
+}
+
+/// Steps timed in turn with the fixed work are judged by it, whatever the reference step says.
+#[test]
+fn steps_in_turn_with_work_are_judged_by_it() {
+    let manifest = plan();
+    let mut old = records(&manifest);
+    let ratio = |median: f64| Some(crate::stats::Median { n: 37, median, min: median, max: median });
+    for (place, record) in old.iter_mut().enumerate() {
+        record.measures.steps_over_work = ratio(5.0 * (1.0 + 0.01 * (place % 3) as f64));
+    }
+    let mut new = old.clone();
+    // The reference step hides a slower kernel, which both use.
+    for record in &mut new {
+        let slow = |s: Option<StepSeconds>| seconds(1.3 * s.expect("s").median);
+        record.measures.step_seconds = slow(record.measures.step_seconds);
+        record.reference_step_seconds = slow(record.reference_step_seconds);
+    }
+    assert_eq!(judged(&manifest, &old, &new, &Gate::default()).verdict, Verdict::Unchanged);
+    for record in &mut new {
+        record.measures.steps_over_work = ratio(1.3 * record.measures.steps_over_work.expect("a ratio").median);
+    }
+    assert_eq!(judged(&manifest, &old, &new, &Gate::default()).verdict, Verdict::Regressed);
+}

@@ -20,7 +20,7 @@ impl Record {
     /// Checks that the numbers are such as a training can have.
     pub(super) fn check(&self) -> Result<(), String> {
         let Self { measures: m, cell, provenance, .. } = self;
-        let accuracies = m.epochs.iter().map(|e| Some(e.test_accuracy));
+        let accuracies = m.epochs.iter().map(|e| e.test_accuracy);
         let refreshes = m.mask_refreshes.iter().flat_map(|r| {
             let tensors = r.live_by_tensor.values().map(|live| Some(*live));
             [Some(r.live_fraction), r.overlap, r.fisher_share].into_iter().chain(tensors)

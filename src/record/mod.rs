@@ -198,8 +198,9 @@ pub struct EpochMeasures {
     pub train_loss: f64,
     /// Mean test loss.
     pub test_loss: Option<f64>,
-    /// Test accuracy.
-    pub test_accuracy: f64,
+    /// Test accuracy; `None` after epochs that the suite does not evaluate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_accuracy: Option<f64>,
     /// Wall-clock time of training.
     pub train_seconds: f64,
 }

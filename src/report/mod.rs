@@ -158,8 +158,8 @@ pub struct Row {
     pub test_nll: Option<Summary>,
     /// Expected calibration error on the test samples after the last epoch, in 15 bins.
     pub test_ece: Option<Summary>,
-    /// Test accuracy after each epoch, of the cells that reached it.
-    pub test_accuracy_by_epoch: Vec<Summary>,
+    /// Test accuracy after each epoch that was evaluated, of the cells that reached it.
+    pub test_accuracy_by_epoch: Vec<EpochAccuracy>,
     /// Last accuracy minus that of the reference SGD with the same seed.
     pub to_sgd: Option<Comparison>,
     /// Last accuracy minus that of the reference SAM with the same seed.
@@ -217,6 +217,16 @@ pub struct Row {
     pub max_loss_increase: Option<Summary>,
     /// The cells behind the row.
     pub cells: Vec<CellResult>,
+}
+
+/// Test accuracy of a setting after an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct EpochAccuracy {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Over the cells that reached it.
+    #[serde(flatten)]
+    pub accuracy: Summary,
 }
 
 /// One finished cell.

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::claims::{Concluded, RowClaims, Schedule, conclude};
 use super::comparisons::{COLUMNS, comparisons};
-use super::{CellResult, MaskStatistics, Options, Row, Setting, ece, edge, exponent, last_sharpness, nll};
+use super::{CellResult, EpochAccuracy, MaskStatistics, Options, Row, Setting, ece, edge, exponent, last_sharpness, nll};
 use crate::record::{Measures, Record, RunManifest, SettingGroup, SharpnessCheck, Status, by_setting};
 use crate::stats::{
     BySeed, Censored, Comparison, POWER, Summary, median, paired, pareto_front, seeds_for_no_loss, summary,
@@ -140,7 +140,7 @@ pub(super) fn seconds_to_target(target: f64, record: &Record) -> Option<f64> {
     if record.status != Status::Completed {
         return None;
     }
-    let reached = epochs.iter().position(|e| e.test_accuracy >= target)?;
+    let reached = epochs.iter().position(|e| e.test_accuracy.is_some_and(|accuracy| accuracy >= target))?;
     Some(epochs[..=reached].iter().map(|e| e.train_seconds).sum())
 }
 
@@ -319,9 +319,10 @@ fn row(
     }
 }
 
-/// Test accuracy after each epoch.
-fn by_epoch(records: &[&Record]) -> Vec<Summary> {
+/// Test accuracy after each epoch that was evaluated.
+fn by_epoch(records: &[&Record]) -> Vec<EpochAccuracy> {
     let epochs = records.iter().map(|r| r.measures.epochs.len()).max().unwrap_or(0);
-    let after = |epoch: usize| records.iter().filter_map(move |r| Some(r.measures.epochs.get(epoch)?.test_accuracy));
-    (0..epochs).filter_map(|epoch| summary(&after(epoch).collect::<Vec<f64>>())).collect()
+    let after = |epoch: usize| records.iter().filter_map(move |r| r.measures.epochs.get(epoch)?.test_accuracy);
+    let of = |epoch| Some(EpochAccuracy { epoch: epoch + 1, accuracy: summary(&after(epoch).collect::<Vec<f64>>())? });
+    (0..epochs).filter_map(of).collect()
 }

@@ -67,7 +67,7 @@ fn events(record: &Record) -> Vec<Event> {
     for (epoch, e) in (1..).zip(&m.epochs) {
         ends.push(ends.last().unwrap_or(&start) + e.train_seconds);
         let values = [
-            ("test/accuracy", Some(e.test_accuracy)),
+            ("test/accuracy", e.test_accuracy),
             ("test/loss", e.test_loss),
             ("train/loss", Some(e.train_loss)),
             ("train/learning_rate", Some(e.lr)),

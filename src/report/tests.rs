@@ -73,7 +73,7 @@ pub(super) fn record(cell: &Cell, accuracy: Option<f64>, step: f64) -> Record {
 
 /// An epoch of two seconds.
 pub(super) fn epoch(test_accuracy: f64) -> EpochMeasures {
-    EpochMeasures { lr: 0.1, train_loss: 1.0, test_loss: None, test_accuracy, train_seconds: 2.0 }
+    EpochMeasures { lr: 0.1, train_loss: 1.0, test_loss: None, test_accuracy: Some(test_accuracy), train_seconds: 2.0 }
 }
 
 /// Accuracies that differ by seed and setting; the last SSAM-F cell diverged.

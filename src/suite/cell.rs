@@ -80,6 +80,9 @@ pub struct Measure {
     /// not augmented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gradient_norm: Option<usize>,
+    /// Epochs from one evaluation of the test samples to the next (default 1); the last epoch is always evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<usize>,
     /// Every N steps, in turn with the step: the time of a fixed amount of work, as a measure of the machine's speed. `compare` then
     /// judges steps by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -269,6 +272,11 @@ impl Cell {
             _ => 1,
         };
         1.0 / (self.data.test * each).max(1) as f64
+    }
+
+    /// Whether the test samples are evaluated after an epoch, counted from 0.
+    pub fn tests_after(&self, epoch: usize) -> bool {
+        epoch + 1 == self.epochs || (epoch + 1).is_multiple_of(self.measure.test.unwrap_or(1))
     }
 
     /// Learning rate schedule.

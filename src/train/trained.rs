@@ -39,11 +39,12 @@ impl Trained {
         (weights, running): (Vec<f32>, RunningStats),
     ) -> Self {
         let (steps, epochs) = (state.steps() as u64, state.epochs);
-        let best = epochs.iter().enumerate().rev().max_by(|a, b| a.1.test_accuracy.total_cmp(&b.1.test_accuracy));
+        let tested = epochs.iter().enumerate().filter_map(|(epoch, e)| Some((epoch, e.test_accuracy?)));
+        let best = tested.rev().max_by(|(_, a), (_, b)| a.total_cmp(b));
         let last = epochs.last().filter(|_| status == Status::Completed);
         let measures = Measures {
-            test_accuracy_last: last.map(|e| e.test_accuracy),
-            test_accuracy_best: best.map(|(_, e)| e.test_accuracy),
+            test_accuracy_last: last.and_then(|e| e.test_accuracy),
+            test_accuracy_best: best.map(|(_, accuracy)| accuracy),
             best_epoch: best.map(|(i, _)| i),
             test_samples: state.test_samples,
             steps,

@@ -550,3 +550,31 @@ fn the_worked_example_is_what_the_report_says() {
     let words = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/statistics.md")).expect("a page");
     assert!(["+3.42", "4.59", ".00025", ".0046"].iter().all(|figure| words.contains(figure)));
 }
+
+/// With `measure = { test = N }` only every N-th epoch and the last are evaluated, and the weights are the same.
+#[test]
+fn epochs_may_go_untested() {
+    let [every, some] = [Place::new(), Place::new()];
+    let suite = TINY.replace("epochs = 2", "epochs = 3");
+    std::fs::write(every.path("tiny.toml"), &suite).expect("a suite");
+    std::fs::write(some.path("tiny.toml"), suite.replace("[base]\n", "[base]\nmeasure = { test = 2 }\n")).expect("a suite");
+    for place in [&every, &some] {
+        place.sharpbench("suite tiny.toml --data stand-in --out run").assert().success();
+    }
+    let records = |place: &Place| -> Vec<Record> {
+        let mut all: Vec<Record> = place.record_files("run").values().map(|text| Record::parse(text).expect("a record")).collect();
+        all.sort_by_key(|r| (r.cell.optimizer.name.clone(), r.cell.seed));
+        all
+    };
+    for (every, some) in records(&every).iter().zip(&records(&some)) {
+        assert_eq!(every.measures.fingerprint, some.measures.fingerprint);
+        let tested = |r: &Record| r.measures.epochs.iter().map(|e| e.test_accuracy).collect::<Vec<_>>();
+        assert_eq!(tested(some), [None, tested(every)[1], tested(every)[2]]);
+        assert_eq!(some.measures.test_accuracy_last, every.measures.test_accuracy_last);
+    }
+    let json = some.sharpbench("report run --format json").output().expect("a report").stdout;
+    let json: Value = serde_json::from_slice(&json).expect("JSON");
+    let epochs: Vec<u64> =
+        json["rows"][0]["test_accuracy_by_epoch"].as_array().expect("epochs").iter().filter_map(|e| e["epoch"].as_u64()).collect();
+    assert_eq!(epochs, [2, 3]);
+}

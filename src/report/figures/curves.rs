@@ -41,6 +41,6 @@ pub(super) fn figure(report: &Report) -> Option<Figure> {
 
 /// In percent.
 fn curve(row: &Row) -> Curve {
-    let points = (1..).zip(&row.test_accuracy_by_epoch);
-    points.map(|(epoch, s)| (f64::from(epoch), 100.0 * s.mean, 100.0 * s.sd.unwrap_or(0.0))).collect()
+    let points = row.test_accuracy_by_epoch.iter().map(|after| (after.epoch as f64, after.accuracy));
+    points.map(|(epoch, s)| (epoch, 100.0 * s.mean, 100.0 * s.sd.unwrap_or(0.0))).collect()
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::checkpoint::Checkpoint;
 use super::edge::EdgeProbe;
-use super::evaluate::{Evaluation, MOST_LEFT_OUT, evaluate, too_many};
+use super::evaluate::{MOST_LEFT_OUT, evaluate, too_many};
 use super::fisher::fisher_scores;
 use super::gradient_norm::squared_gradient_norm;
 use super::keeper::{KeepNothing, Keeper};
@@ -148,9 +148,10 @@ impl<'a> Session<'a> {
     fn end_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.check_left_out()?;
         let Position { epoch, step, losses, lr, seconds: train_seconds, .. } = self.state.position;
-        let Evaluation { loss, accuracy: test_accuracy, samples } = evaluate(self.trainer.network(), self.data)?;
-        let test_loss = loss.is_finite().then_some(loss);
-        self.state.test_samples = (epoch + 1 == self.cell.epochs).then_some(samples);
+        let tested = self.cell.tests_after(epoch).then(|| evaluate(self.trainer.network(), self.data)).transpose()?;
+        let test_loss = tested.as_ref().map(|tested| tested.loss).filter(|loss| loss.is_finite());
+        let test_accuracy = tested.as_ref().map(|tested| tested.accuracy);
+        self.state.test_samples = tested.map(|tested| tested.samples).filter(|_| epoch + 1 == self.cell.epochs);
         let train_loss = losses / step.max(1) as f64;
         let measures = EpochMeasures { lr, train_loss, test_loss, test_accuracy, train_seconds };
         observer.epoch(epoch, &measures);
