@@ -32,8 +32,8 @@ pub(super) struct Args {
     /// given for each axis.
     #[arg(long, default_value = "", value_name = "AXIS=VALUE,...")]
     filter: Filter,
-    /// Train more seeds of the rows whose claims are not decided, look after look, at most as many as the
-    /// suite's claims allow (docs/statistics.md).
+    /// Train more seeds of the rows whose claims are undecided, look after look, up to the maximum in the
+    /// suite's claims (docs/statistics.md).
     #[arg(long, value_name = "WHEN")]
     until: Option<Until>,
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! `sharpbench tune SUITE`: chooses each method's learning rate, radius, weight decay and own settings on validation samples, and writes
-//! a suite with them.
+//! `sharpbench tune SUITE`: chooses each method's learning rate, radius, weight decay and other settings by accuracy on validation
+//! samples, and writes a suite with them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,9 @@ use crate::terminal;
 /// Shown below the options.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  sharpbench tune mnist                                  12 points of each method, on a tenth of the training samples
+  sharpbench tune mnist                                  12 points of each method, judged on a tenth of the training samples
   sharpbench tune cifar10 --range rho=0.02..0.5 --trials 24 --jobs 2
-  sharpbench tune my-suite.toml --range alpha=0..1       a key of an optimizer's own
+  sharpbench tune my-suite.toml --range alpha=0..1       a key of one optimizer, here GSAM's
 Next: sharpbench suite SUITE-tuned.toml, which reads the test set for the first time.";
 
 #[derive(clap::Args)]
@@ -28,16 +28,17 @@ pub(super) struct Args {
     /// Size of the experiment.
     #[arg(long, default_value = DEFAULT_PROFILE)]
     profile: String,
-    /// Points that every method is trained at: the same for all, spread evenly over the ranges.
+    /// Points at which every method is trained: the same for all methods, spread evenly over the ranges.
     #[arg(long, value_name = "N", default_value_t = 12)]
     trials: usize,
-    /// Seeds of each point, none of which the suite has.
+    /// Seeds of each point; the suite uses none of them.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seeds: usize,
-    /// Samples held out of the training set to choose by [default: the profile's, or a tenth of them].
+    /// Samples to hold out of the training set; their accuracy decides which point is chosen [default: the
+    /// profile's number, or a tenth of the training samples].
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
-    /// Values of a key to search, on a logarithmic scale unless they begin at 0; may be given several times
+    /// Range of a key to search, on a logarithmic scale unless it begins at 0; may be given several times
     /// [default: lr from a quarter to four times the profile's, rho=0.02..1, weight_decay=0.0001..0.005].
     #[arg(long, value_name = "KEY=LOW..HIGH")]
     range: Vec<Range>,
@@ -108,7 +109,7 @@ impl Finished<'_> {
     /// Why a point was chosen.
     fn reason(&self, choice: &Choice) -> String {
         if choice.tuned.is_empty() {
-            return "Nothing of it was tuned.".into();
+            return "This method has no tuned key.".into();
         }
         let next = choice.next.map_or(String::new(), |next| format!(", next best {:.2}%", 100.0 * next));
         let [points, diverged] = choice.points;

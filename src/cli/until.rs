@@ -1,4 +1,4 @@
-//! `--until decided`: more seeds of the rows that are not decided, look after look.
+//! `--until decided`: more seeds of undecided rows, look after look.
 
 use std::collections::HashSet;
 
@@ -10,11 +10,11 @@ use crate::suite::{Cell, Claims, Plan, looks, seeds, seeds_of};
 /// When to stop adding seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Until {
-    /// Until every row's claims are decided, or it has the most seeds of the suite's claims.
+    /// Until the claims about every row are decided, or the row has the maximum number of seeds (max_seeds of the suite's claims).
     Decided,
 }
 
-/// The looks of a profile, of which the first has the seeds listed.
+/// The looks of a profile; the first has the seeds listed.
 pub(super) fn planned(profile: &Plan) -> RunLooks {
     let most = profile.claims.clone().unwrap_or_default().max_seeds;
     RunLooks { seeds: looks(seeds_of(&profile.cells).len(), most), planned: 1 }
@@ -25,13 +25,13 @@ pub(super) fn check(manifest: &RunManifest) -> Result<()> {
     match Report::new(manifest, &[], &Options::default()).references {
         [Some(_), Some(_)] => Ok(()),
         _ => Err(Error::Usage(
-            "--until decided needs a row of SGD and one of SAM, or those that [claims] name; this profile has not both".into(),
+            "--until decided needs a row of SGD and one of SAM, or the rows that [claims] names; this profile lacks at least one".into(),
         )),
     }
 }
 
-/// Adds the cells of the next seeds to a run whose planned cells have all ended; `None` if nothing is left to decide, or cells are
-/// missing.
+/// Adds the cells of the next seeds to a run whose planned cells have all ended; `None` if nothing is left to decide or planned cells
+/// are missing.
 ///
 /// # Errors
 /// When the run cannot be read or written.
@@ -41,7 +41,7 @@ pub(super) fn extend(folder: &RunFolder, manifest: &RunManifest) -> Result<Optio
         return Ok(None);
     };
     let wanted = |planned: usize| cells(manifest, &report, looks.seeds[planned - 1]);
-    // Rows that waited until SAM's gain was shown first get the seeds of the look that showed it.
+    // Rows that waited until SAM's gain was shown first catch up with the look that showed it.
     let (mut planned, mut more) = (looks.planned, wanted(looks.planned));
     if more.is_empty() && planned < looks.seeds.len() {
         planned += 1;
@@ -56,7 +56,7 @@ pub(super) fn extend(folder: &RunFolder, manifest: &RunManifest) -> Result<Optio
     folder.replace(manifest, next).map(Some)
 }
 
-/// The cells that the open rows of a report lack up to so many seeds, seed by seed.
+/// The cells that a report's open rows still need to have `n` seeds, seed by seed.
 fn cells(manifest: &RunManifest, report: &Report, n: usize) -> Vec<Cell> {
     let planned: HashSet<String> = manifest.cells.iter().map(Cell::id).collect();
     let settings: Vec<Cell> = report.open_settings(manifest);
@@ -65,7 +65,7 @@ fn cells(manifest: &RunManifest, report: &Report, n: usize) -> Vec<Cell> {
     all.filter(|cell| !planned.contains(&cell.id())).collect()
 }
 
-/// What is trained next, in words.
+/// Message on what is trained next.
 pub(super) fn told(before: &RunManifest, next: &RunManifest) -> String {
     let looks = next.looks.as_ref().map_or(String::new(), |looks| {
         format!("look {} of at most {} ({} seeds)", looks.planned, looks.seeds.len(), looks.seeds[looks.planned - 1])

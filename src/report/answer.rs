@@ -1,4 +1,4 @@
-//! The answer that a report gives, in sentences that can be quoted.
+//! The answer of a report, in sentences that can be quoted.
 
 use super::{Report, Row};
 use crate::stats::{Comparison, Finding, Interval, Ratio};
@@ -96,7 +96,7 @@ fn of_sam(report: &Report, gain: &Comparison, [sam, sgd]: [&str; 2]) -> String {
         Some(look) if look.interim => format!("{} seeds, interim look {} of at most {}", gain.n, look.number, look.of),
         _ => format!("{} seeds", gain.n),
     };
-    // The claim is one-sided, the interval two-sided: it may contain 0 all the same.
+    // The claim is one-sided and the interval two-sided, so the interval may contain 0 although the claim is supported.
     let p = report.references[1].and_then(|sam| report.rows[sam].claims.gain?.p).unwrap_or(f64::NAN);
     let one_sided = |p: f64| if i.contains(0.0) { format!(" (one-sided p = {p:.3})") } else { String::new() };
     match report.assay {
@@ -131,7 +131,7 @@ fn points(fraction: f64) -> String {
     signed(100.0 * fraction, 1)
 }
 
-/// What is kept of SAM's gain: the shares of sparse rows, and for which rows the suite's claim is decided.
+/// What is kept of SAM's gain: the shares of sparse rows, and the findings on the suite's claim.
 fn of_sparse(report: &Report) -> Vec<String> {
     let kept = report.rows.iter().filter(|row| is_sparse(row)).filter_map(|row| Some((row, row.claims.share?)));
     let kept: Vec<String> = kept.map(|(row, kept)| format!("{} {}", row.name, percent_kept(&kept))).collect();

@@ -1,5 +1,5 @@
-//! What a report concludes about the claims of its suite: three arms, the placebo P (SGD), the active row R (SAM) and every other
-//! row E.
+//! Conclusions about the claims of a report's suite. There are three arms: the placebo P (SGD), the active row R (SAM), and every
+//! other row E.
 
 use serde::Serialize;
 
@@ -14,37 +14,37 @@ use crate::suite::Claims;
 pub struct Conclusion {
     /// The finding, corrected for the number of rows and looks.
     pub finding: Finding,
-    /// One-sided p that the claim is wrong, of the last look and without correction.
+    /// One-sided p of the claim's test at the last look, without correction.
     pub p: Option<f64>,
-    /// Seeds that were compared.
+    /// Number of seeds compared.
     pub n: usize,
-    /// Seeds planned.
+    /// Number of seeds planned.
     pub planned: usize,
 }
 
 /// The conclusions about a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct RowClaims {
-    /// It is more accurate than the placebo. For the active row this is the assay: without it there is no gain to keep.
+    /// The row is more accurate than the placebo. For the active row this is the assay: without it there is no gain to keep.
     pub gain: Option<Conclusion>,
-    /// It loses less than the margin against the active row. The placebo's must be refuted for the others to mean anything.
+    /// The row loses less than the margin against the active row. Shown for other rows only if it is refuted for the placebo.
     pub no_loss: Option<Conclusion>,
-    /// It keeps at least the claimed share of the active row's gain.
+    /// The row keeps at least the claimed share of the active row's gain.
     pub retention: Option<Conclusion>,
-    /// The share that it keeps; only where the assay is shown.
+    /// The share that the row keeps; `None` unless the assay is supported.
     pub share: Option<Ratio>,
-    /// Seeds at which no loss would be supported with probability .8 if there were no true difference.
+    /// Number of seeds at which "no loss" would be supported with probability .8 if there were no true difference.
     pub seeds_for_no_loss: Option<usize>,
 }
 
 /// Conclusions about all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Concluded {
-    /// By row.
+    /// Conclusions by row.
     pub(super) rows: Vec<RowClaims>,
-    /// Whether the active row's gain over the placebo is shown; none without both rows or two seeds.
+    /// Finding on the active row's gain over the placebo.
     pub(super) assay: Option<Finding>,
-    /// Rows that more seeds could decide, with the two that they are compared with; while SAM's gain is not shown, these two alone.
+    /// Rows that more seeds could decide, and the placebo and active row; these two alone while the assay is undecided.
     pub(super) open: Vec<usize>,
     /// Whether the last planned look is complete.
     pub(super) complete: bool,
@@ -56,21 +56,21 @@ const GAIN: usize = 0;
 const NO_LOSS: usize = 1;
 const RETENTION: usize = 2;
 
-/// What is known of a row at the last look at which it was ready.
+/// Evidence about a row at the last look at which it was ready.
 #[derive(Clone, Copy, Default)]
 struct Found {
-    /// By kind: the quantity less its bound.
+    /// By kind: the quantity minus its bound.
     evidence: [Option<Difference>; KINDS],
-    /// Seeds compared.
+    /// Number of seeds compared.
     n: usize,
-    /// The difference of the active row to the placebo at that look, over all of their seeds, and the number of these.
+    /// The active row's gain over the placebo at that look, over all of their seeds, and the number of these seeds.
     gain: Option<(Difference, usize)>,
 }
 
 /// When claims are tested.
 pub(super) struct Schedule {
     looks: Looks,
-    /// Seeds at the looks that are planned so far; none where claims are tested once, on whatever is there.
+    /// Numbers of seeds at the looks planned so far; `None` if claims are tested once, on the seeds present.
     seeds: Option<Vec<usize>>,
 }
 
@@ -85,7 +85,7 @@ impl Schedule {
     }
 }
 
-/// Concludes on the claims, look after look.
+/// Tests the claims, look after look.
 pub(super) fn conclude(
     rows: &[Reference],
     arms: [Option<usize>; 2],
@@ -135,7 +135,7 @@ pub(super) fn conclude(
     let mut concluded = vec![RowClaims::default(); rows.len()];
     concluded[active].gain = conclusion(GAIN, active, assay);
     concluded[placebo].no_loss = conclusion(NO_LOSS, placebo, control);
-    // The placebo keeps nothing of the gain, once there is one.
+    // Once there is a gain, the placebo keeps none of it.
     let nothing = if shown { Finding::Refuted } else { Finding::NotShown };
     concluded[placebo].retention = conclusion(RETENTION, placebo, nothing);
     for (index, row) in others.iter().enumerate() {
@@ -185,7 +185,7 @@ fn at_look(
     let gains = moderated(&gains, step);
     let gain = gains[active];
     let mut kept = moderated(&kept, step);
-    // Of the placebo it is - f (R - P), which spreads less and is not to be pooled with the others.
+    // For the placebo it is - f (R - P), which spreads less and must not be pooled with the others.
     kept[placebo] = gain.map(|gain| Difference {
         mean: -claims.retain * gain.mean,
         standard_error: claims.retain * gain.standard_error,
@@ -206,7 +206,7 @@ fn share(found: &Found, claims: &Claims) -> Option<Ratio> {
     let [own, no_loss, _] = found.evidence;
     let (own, no_loss, (gain, n)) = (own?, no_loss?, found.gain?);
     let loss = Difference { mean: no_loss.mean - claims.margin / 100.0, ..no_loss };
-    // The row may have fewer seeds than the gain.
+    // The gain may have more seeds than the row.
     let scale = (n as f64 / found.n as f64).sqrt().max(1.0);
     let gain = Difference { mean: own.mean - loss.mean, standard_error: gain.standard_error * scale, ..gain };
     Ratio::of_means(&own, &gain, &loss, found.n)
@@ -219,9 +219,9 @@ mod tests {
     use crate::report::tests::cells;
     use crate::suite::Cell;
 
-    /// Rows of made accuracies: each with its mean in points, over these seeds, with a spread of half a point.
+    /// Rows of synthetic accuracies: each with its mean in points, over these seeds, with a spread of half a point.
     fn rows(means: &[f64], seeds: &[u64], noise: &mut dyn FnMut() -> f64) -> Vec<Reference> {
-        // Enough test samples that their number rounds nothing.
+        // Enough test samples that the step of accuracies does not matter.
         let mut setting = cells()[0].clone();
         setting.data.test = 10_000;
         let row = |mean: &f64| {
@@ -242,7 +242,7 @@ mod tests {
         let mut rng = stream(1, Stream::Synthetic("arms"));
         let seeds: Vec<u64> = (1..=6).collect();
         let mut noise = || normal_pair(&mut rng).0;
-        // SGD, SAM, as good as SAM, half of its gain and a bit, a fifth of it.
+        // SGD, SAM, a row as good as SAM, one with a bit more than half of its gain, one with a fifth of it.
         let rows = rows(&[0.0, 10.0, 11.0, 7.0, 2.0], &seeds, &mut noise);
         let claims = Claims { margin: 0.5, ..Claims::default() };
         let concluded = conclude(&rows, ARMS, &claims, &Schedule::new(None)).expect("three arms");
@@ -260,7 +260,7 @@ mod tests {
         assert!(concluded.open.is_empty() && concluded.complete);
     }
 
-    /// Without a gain of SAM nothing is said of losing or keeping it; a gain within the margin makes "no loss" empty.
+    /// Without a gain of SAM, "no loss" and "keeps" are not shown; with a gain within the margin, "no loss" is not shown.
     #[test]
     fn without_a_gain_nothing_is_shown() {
         let mut rng = stream(2, Stream::Synthetic("arms"));
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(found(|row| row.retention, &concluded), [Finding::Supported]);
     }
 
-    /// A row that diverges more often than SAM is not supported, and the conclusion says of how many seeds it is.
+    /// A row that diverges more often than SAM is not supported, and the conclusion states its number of seeds.
     #[test]
     fn divergence_counts() {
         let mut rng = stream(3, Stream::Synthetic("arms"));
@@ -297,8 +297,8 @@ mod tests {
         assert_eq!(concluded.rows[2].no_loss.map(|c| (c.finding, c.n)), Some((Finding::Supported, 4)));
     }
 
-    /// Part of simulated studies in which any row's claim of no loss, or of keeping half, is falsely supported, and in which the assay
-    /// is; rows lie exactly at the bounds.
+    /// Fractions of simulated studies in which "no loss" of any row, "keeps" of any row, and the assay are supported; rows lie exactly
+    /// at the bounds.
     fn errors(gain: f64, others: usize, seeds: usize, looks: Option<&[usize]>, runs: usize) -> [f64; 3] {
         let claims = Claims::default();
         let loss: Vec<f64> = [0.0, gain].into_iter().chain(vec![gain - claims.margin; others]).collect();
@@ -321,7 +321,7 @@ mod tests {
         hits.map(|hits| hits as f64 / runs as f64)
     }
 
-    /// docs/statistics.md has these figures.
+    /// The figures in docs/statistics.md.
     #[test]
     fn conclusions_are_false_as_rarely_as_stated() {
         let every: Vec<usize> = (3..=22).collect();
@@ -333,13 +333,13 @@ mod tests {
             println!("{what}: no loss {no_loss:.3}, kept {kept:.3}");
             assert!(no_loss <= 0.06 && kept <= 0.06, "{what}: {no_loss}, {kept}");
         }
-        // Without a gain of SAM, 60 seeds.
+        // SAM gains nothing; 60 seeds.
         let [no_loss, kept, assay] = errors(0.0, 6, 60, None, 500);
         println!("no gain, 60 seeds: no loss {no_loss:.3}, kept {kept:.3}, assay {assay:.3}");
         assert!(no_loss <= 0.05 && kept <= 0.05 && assay <= 0.065, "{no_loss} {kept} {assay}");
     }
 
-    /// Retention by an independent way: Student's t of c = E - f R - (1 - f) P by seed, where a single row shares no spread.
+    /// Retention computed independently: Student's t of E - f R - (1 - f) P by seed; a single row shares no variance.
     #[test]
     fn retention_is_the_t_test_of_its_definition() {
         let cell: Cell = Cell { data: crate::data::DataSpec { test: 1_000_000_000, ..cells()[0].data.clone() }, ..cells()[0].clone() };

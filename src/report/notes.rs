@@ -79,16 +79,16 @@ pub(super) fn notes(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if manifest.cells.first().is_some_and(|cell| cell.data.validation) {
-        notes.push("accuracies are of validation samples held out of the training set, not of the test set".into());
+        notes.push("accuracies are measured on validation samples held out of the training set, not on the test set".into());
     }
     let stated = manifest.claims.clone().unwrap_or_default().margin;
     if options.margin.is_some_and(|margin| margin != stated) {
-        notes.push("the margin was given with the report, after the data; choose it in the suite's [claims] before".into());
+        notes.push("the margin was given with the report, after the data; state it in the suite's [claims] before training".into());
     }
     let plans: HashSet<&str> = records.iter().map(|r| r.suite_hash.as_str()).collect();
     if plans.len() > 1 {
         notes.push(
-            "not planned: seeds or rows were added after others were trained, so the levels of claims do not hold; `suite --until \
+            "not planned: seeds or rows were added after others were trained, so the claims' levels do not hold; `suite --until \
              decided` adds seeds as planned"
                 .into(),
         );

@@ -196,14 +196,14 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| over_samples(row.to_sgd.as_ref()?),
         explained: |_| {
-            "95% interval of the difference to SGD for other test samples of the same kind too, not only for other seeds".into()
+            "95% interval of the difference to SGD over other test samples of the same kind as well as other seeds".into()
         },
     },
     Optional {
         header: "vs SAM, other samples",
         leading: false,
         text: |row| over_samples(row.to_sam.as_ref()?),
-        explained: |_| "that interval of the difference to SAM".into(),
+        explained: |_| "the same interval for the difference to SAM".into(),
     },
     Optional {
         header: "NLL",
@@ -218,7 +218,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| row.test_ece.map(|s| percent(&s, DECIMALS)),
         explained: |_| {
-            "expected calibration error on the test samples after the last epoch, in 15 bins of confidence: how far accuracy and confidence are apart; mean ± standard deviation over seeds".into()
+            "expected calibration error on the test samples after the last epoch, in 15 bins of confidence: the mean gap between accuracy and confidence; mean ± standard deviation over seeds".into()
         },
     },
     Optional {
@@ -234,7 +234,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| row.claims.gain.map(|claim| conclusion(&claim)),
         explained: |report| {
-            format!("the claim that the row is more accurate than SGD{}; in the row of SAM, on which the others rest: SAM's gain", tested(report))
+            format!("the claim that the row is more accurate than SGD{}; in SAM's row: that SAM gains, on which the other claims depend", tested(report))
         },
     },
     Optional {
@@ -277,7 +277,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         },
         explained: |report| {
             format!(
-                "seconds of training until an epoch ends with a test accuracy of {} %; median (range) over the row's cells, of which those that do not reach it, or diverge, count as slower than all that do",
+                "seconds of training until an epoch ends with a test accuracy of {} %; median (range) over the row's cells; cells that do not reach it, or diverge, count as slower than all that do",
                 report.target_accuracy.map_or_else(dash, |target| format!("{:.2}", 100.0 * target))
             )
         },
@@ -355,7 +355,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
     },
 ];
 
-/// The interval of a difference for other test samples, in points.
+/// The interval of a difference over other test samples, in points.
 fn over_samples(c: &Comparison) -> Option<String> {
     let i = c.interval_over_samples?;
     Some(format!("[{}, {}]", signed(100.0 * i.low, DECIMALS), signed(100.0 * i.high, DECIMALS)))
@@ -479,7 +479,7 @@ fn significant(value: f64) -> String {
 pub(super) fn notes(report: &Report) -> Vec<String> {
     let mut lines = report.notes.clone();
     lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
-    lines.push("vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its ascent step, or else the first) and to the first SAM row, paired by seed, mean [95% interval by Student's t, with a spread that rows share as far as theirs agree]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has neither".into());
+    lines.push("vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its ascent step, or else the first) and to the first SAM row, or to the rows that the suite's claims name; paired by seed, mean [95% interval by Student's t, with variances moderated over rows]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has neither".into());
     lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the reference SGD, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
     lines.push(format!(
         "FLOPs/SGD: nominal/theoretical/executed of the whole training; theoretical = {}, methods without a mask have their own units; executed: counted by the kernels, mask refreshes included",

@@ -275,9 +275,10 @@ fn wide_table_with_explanations() {
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best:
       of any epoch, chosen on the test set
     vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its
-      ascent step, or else the first) and to the first SAM row, paired by seed, mean [95% interval by
-      Student's t, with a spread that rows share as far as theirs agree]; *: different from 0 at .05
-      after Holm's correction for all comparisons of the table; one seed has neither
+      ascent step, or else the first) and to the first SAM row, or to the rows that the suite's claims
+      name; paired by seed, mean [95% interval by Student's t, with variances moderated over rows]; *:
+      different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has
+      neither
     ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the
       reference SGD, paired by seed, of the step and of the whole training (mask refreshes included,
       evaluation not); median over seeds (range)
@@ -292,7 +293,7 @@ fn wide_table_with_explanations() {
       to SGD, paired by seed [95% interval by Fieller's theorem, or unbounded]; only where SAM is shown
       to gain
     gain: the claim that the row is more accurate than SGD, tested at 0.05 for all rows together
-      (docs/statistics.md); in the row of SAM, on which the others rest: SAM's gain
+      (docs/statistics.md); in SAM's row: that SAM gains, on which the other claims depend
     no loss: the claim that the row loses less than 0.3 points against SAM, tested at 0.05 for all rows
       together (docs/statistics.md); "not shown" unless SAM's gain is shown and this claim is refuted
       for SGD; in brackets the number of seeds that would support it with a probability of .8 if there
@@ -300,8 +301,7 @@ fn wide_table_with_explanations() {
     keeps: the claim that the row keeps at least 50% of SAM's gain over SGD, tested at 0.05 for all rows
       together (docs/statistics.md); "not shown" unless SAM's gain is shown
     s to target: seconds of training until an epoch ends with a test accuracy of 51.00 %; median (range)
-      over the row's cells, of which those that do not reach it, or diverge, count as slower than all
-      that do
+      over the row's cells; cells that do not reach it, or diverge, count as slower than all that do
     front: no other row is at least as accurate in the mean and costs at most as much, in training time
       or in executed FLOPs
     "#);

@@ -45,13 +45,13 @@ fn change(c: &Comparison) -> String {
     format!("{verdict} ({} points{interval}, n = {})", signed(100.0 * c.mean, 2), c.n)
 }
 
-/// A finding, with the seeds that it rests on where some are missing.
+/// A finding, with the number of seeds that it rests on if some are missing.
 pub(super) fn conclusion(claim: &Conclusion) -> String {
     let of = if claim.n < claim.planned { format!(" ({} of {})", claim.n, claim.planned) } else { String::new() };
     claim.finding.words().to_string() + &of
 }
 
-/// Seeds that would support no loss, where it is undecided and they exceed the present number.
+/// Seeds that would support "no loss", if it is undecided and they exceed the present number.
 pub(super) fn seeds_wanting(claims: &RowClaims) -> Option<usize> {
     let claim = claims.no_loss.filter(|claim| claim.finding == Finding::Undecided)?;
     claims.seeds_for_no_loss.filter(|seeds| *seeds > claim.n)

@@ -1,26 +1,26 @@
-//! Times of trainings of which some never arrive.
+//! Times to a goal that some trainings never reach.
 
 use serde::Serialize;
 
 use super::median_of_sorted;
 
-/// Times to a goal. Those of trainings that do not reach it are censored: longer than any that was seen, not left out.
+/// Times to a goal. A training that does not reach it is censored: its time counts as longer than any observed one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Censored {
-    /// Trainings.
+    /// Number of trainings.
     pub n: usize,
-    /// Trainings that reach the goal.
+    /// Number of trainings that reach the goal.
     pub reached: usize,
-    /// Median over all trainings; none where it is that of a training that does not reach it.
+    /// Median over all trainings; `None` if it is a censored time.
     pub median: Option<f64>,
     /// Shortest time.
     pub min: Option<f64>,
-    /// Longest time of those that reach it.
+    /// Longest time of the trainings that reach the goal.
     pub max: Option<f64>,
 }
 
 impl Censored {
-    /// Of the trainings' times, none for those that do not reach the goal; `None` without trainings.
+    /// Summarises times, which are `None` for trainings that do not reach the goal. `None` without trainings.
     pub fn new(times: &[Option<f64>]) -> Option<Self> {
         let mut sorted: Vec<f64> = times.iter().map(|time| time.unwrap_or(f64::INFINITY)).collect();
         sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Claims about differences, tested on both sides and corrected for their number.
+//! Claims about differences, tested in both directions and corrected for the number of tests.
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
@@ -10,18 +10,18 @@ use super::{Difference, Looks};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
-    /// The claim holds at its level.
+    /// The claim is shown at its level.
     Supported,
-    /// The claim is wrong at its level.
+    /// The opposite of the claim is shown at its level.
     Refuted,
     /// The data are compatible with both.
     Undecided,
-    /// Nothing can be said: what the claim presumes is not shown.
+    /// A precondition of the claim is not shown, so neither the claim nor its opposite can be.
     NotShown,
 }
 
 impl Finding {
-    /// Words in reports.
+    /// The finding as reports word it.
     pub fn words(self) -> &'static str {
         match self {
             Self::Supported => "supported",
@@ -31,7 +31,7 @@ impl Finding {
         }
     }
 
-    /// Whether more seeds change nothing.
+    /// Whether the finding is final, so that more seeds cannot change it.
     pub fn is_decided(self) -> bool {
         matches!(self, Self::Supported | Self::Refuted)
     }
@@ -40,17 +40,17 @@ impl Finding {
 /// One row's evidence for the claim that a quantity exceeds a bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evidence {
-    /// The quantity less its bound.
+    /// The quantity minus its bound.
     pub difference: Difference,
     /// The look at which it is tested, from 0.
     pub look: usize,
-    /// Whether the row failed more often than the one it is compared with, so that the claim cannot be supported.
+    /// Whether the row diverged more often than the one it is compared with, so that the claim cannot be supported.
     pub fails: bool,
 }
 
-/// Tests the claim "the quantity exceeds its bound" for every row, and its opposite, each with probability of any false conclusion
-/// at most `alpha` over all rows and looks: Holm's procedure with the levels that each look has for the rest of the error (Maurer
-/// and Bretz 2013). `before` are the findings of earlier looks, which stand.
+/// Tests for every row the claim "the quantity exceeds its bound", and its opposite. Each of the two has a false conclusion about
+/// any row at any look with probability at most `alpha`: Holm's procedure divides `alpha` among the open rows, and each look tests at
+/// its level for that part (Maurer and Bretz 2013). `before` holds the findings of earlier looks, which stand.
 pub fn decide(rows: &[Option<Evidence>], looks: &Looks, alpha: f64, before: &[Finding]) -> Vec<Finding> {
     let side = |finding: Finding, p: &dyn Fn(&Evidence) -> Option<f64>| {
         let mut found: Vec<bool> = before.iter().map(|before| *before == finding).collect();
@@ -77,8 +77,8 @@ pub fn decide(rows: &[Option<Evidence>], looks: &Looks, alpha: f64, before: &[Fi
     before.iter().enumerate().map(finding).collect()
 }
 
-/// Seeds at which "loses less than the margin" is supported with probability `power`, given no true difference and this standard
-/// deviation of paired differences, by a one-sided t-test at `alpha`; `None` beyond 10,000.
+/// Number of seeds at which a one-sided t-test at `alpha` supports "loses less than the margin" with probability `power`, if there is
+/// no true difference and paired differences have standard deviation `sd`; `None` beyond 10,000.
 pub fn seeds_for_no_loss(sd: f64, margin: f64, alpha: f64, power: f64) -> Option<usize> {
     const MOST: usize = 10_000;
     let enough = |n: usize| power_of_no_loss(n, sd, margin, alpha) >= power;
@@ -98,7 +98,7 @@ pub fn seeds_for_no_loss(sd: f64, margin: f64, alpha: f64, power: f64) -> Option
     (high <= MOST).then_some(high.max(2))
 }
 
-/// Probability that n paired differences with mean 0 and this standard deviation support no loss.
+/// Probability that n paired differences with mean 0 and standard deviation `sd` support no loss.
 fn power_of_no_loss(n: usize, sd: f64, margin: f64, alpha: f64) -> f64 {
     if n < 2 {
         return 0.0;

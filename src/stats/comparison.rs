@@ -9,7 +9,7 @@ use super::{Difference, Interval, sign_flip, summary};
 pub const LEVEL: f64 = 0.95;
 /// Significance level of tests of differences.
 pub const ALPHA: f64 = 0.05;
-/// Power for the stated number of seeds.
+/// Power at which numbers of needed seeds are computed.
 pub const POWER: f64 = 0.8;
 
 /// Differences `a - b` of accuracies, paired by seed, so that effects of a common seed cancel. Values that a single pair cannot
@@ -22,30 +22,30 @@ pub struct Comparison {
     pub mean: f64,
     /// Sample standard deviation of the differences.
     pub sd: Option<f64>,
-    /// Standard error of the mean, by the spread that the report's rows share.
+    /// Standard error of the mean, from the variance moderated over the report's rows.
     pub standard_error: Option<f64>,
-    /// Its degrees of freedom.
+    /// Degrees of freedom of the standard error.
     pub freedom: Option<f64>,
     /// 95% interval of the mean by Student's t.
     pub interval: Option<Interval>,
-    /// 95% interval of the mean for other test samples too ([`over_samples`](super::over_samples)).
+    /// 95% interval of the mean over other test samples as well as other seeds ([`over_samples`](super::over_samples)).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_over_samples: Option<Interval>,
     /// Two-sided p of no difference, by Student's t.
     pub p: Option<f64>,
-    /// [`Comparison::p`] with Holm's correction for all comparisons of the report.
+    /// [`Comparison::p`] after Holm's correction over all comparisons of the report.
     pub p_corrected: Option<f64>,
     /// Two-sided p of no difference by sign flips, without assuming normality.
     pub p_sign_flip: Option<f64>,
 }
 
-/// The part of an interval that differences of fractions can have.
+/// Cuts an interval off at the values that differences of fractions can have.
 fn possible(interval: Interval) -> Interval {
     Interval { low: interval.low.max(-1.0), high: interval.high.min(1.0) }
 }
 
 impl Comparison {
-    /// Of differences of fractions by seed, given what is known of their mean; `None` without a pair.
+    /// Summarises differences of fractions by seed, given the moderated estimate of their mean; `None` without a pair.
     pub fn new(differences: &BySeed, known: Option<Difference>) -> Option<Self> {
         let values: Vec<f64> = differences.iter().map(|(_, d)| *d).collect();
         let found = summary(&values)?;

@@ -1,21 +1,21 @@
-//! Looks at results before all seeds are trained, which claims pay for.
+//! Looks: tests of claims before all seeds are trained, and the levels that allow for them.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use statrs::distribution::{Continuous, ContinuousCDF, Normal};
 
-/// The looks of a sequential design: after which parts of the greatest number of seeds claims are tested. The error that a claim may
-/// make is spent over them, little of it early (Lan and DeMets 1983, their function of O'Brien and Fleming's type).
+/// The looks of a sequential design, as fractions of the maximum number of seeds. A claim's error probability is spent over them, with
+/// little spent early (Lan and DeMets 1983, their spending function of O'Brien and Fleming's type).
 #[derive(Debug)]
 pub struct Looks {
-    /// Rising, the last one 1.
+    /// Ascending; the last one is 1.
     fractions: Vec<f64>,
-    /// Levels that are known, by the bits of alpha.
+    /// Levels computed so far, by the bits of alpha.
     known: Mutex<HashMap<u64, Vec<f64>>>,
 }
 
-/// Points of the grid on which densities are integrated.
+/// Intervals of the grid on which densities are integrated.
 const GRID: usize = 300;
 
 impl Looks {
@@ -28,17 +28,17 @@ impl Looks {
         Self::new(vec![1.0])
     }
 
-    /// Looks at these rising numbers of seeds.
+    /// Looks at these ascending numbers of seeds.
     ///
     /// # Panics
-    /// Without a number.
+    /// When `seeds` is empty.
     pub fn at(seeds: &[usize]) -> Self {
         let last = *seeds.last().expect("a look") as f64;
         Self::new(seeds.iter().map(|n| *n as f64 / last).collect())
     }
 
-    /// The level of a one-sided test at each look, such that under the hypothesis any of the tests rejects with probability `alpha`.
-    /// It is that of normal values; t-tests are held to the same p (Jennison and Turnbull 2000, section 4.4).
+    /// Levels of the one-sided tests at each look, such that at least one test rejects a true null hypothesis with probability `alpha`.
+    /// They are exact for normal values; t-tests use the same p (Jennison and Turnbull 2000, section 4.4).
     pub fn levels(&self, alpha: f64) -> Vec<f64> {
         let mut known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         known.entry(alpha.to_bits()).or_insert_with(|| self.integrate(alpha)).clone()
@@ -47,7 +47,7 @@ impl Looks {
     fn integrate(&self, alpha: f64) -> Vec<f64> {
         let normal = Normal::standard();
         let mut levels = Vec::with_capacity(self.fractions.len());
-        // Density of the sum of values up to the last look, where no test has rejected.
+        // Density of the sum of values up to the last look, if no test has rejected so far.
         let mut density: Option<Density> = None;
         let (mut spent, mut before) = (0.0, 0.0);
         for fraction in &self.fractions {
@@ -79,13 +79,13 @@ impl Looks {
     }
 }
 
-/// The error spent by a look at this part of the seeds.
+/// Error probability that is spent up to this fraction of the seeds.
 fn spend(alpha: f64, fraction: f64) -> f64 {
     let normal = Normal::standard();
     2.0 * normal.sf(normal.inverse_cdf(1.0 - alpha / 2.0) / fraction.sqrt())
 }
 
-/// A function on a grid, with the weights of Simpson's rule.
+/// Values of a function on a grid, multiplied by the weights of Simpson's rule.
 struct Density(Vec<[f64; 2]>);
 
 impl Density {

@@ -8,18 +8,17 @@ use super::{Difference, Interval, LEVEL};
 /// A ratio of means.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
-    /// Pairs.
+    /// Number of pairs.
     pub n: usize,
-    /// Mean of the first over mean of the second.
+    /// First mean divided by the second.
     pub value: f64,
-    /// 95% interval (Fieller 1954); none, that is unbounded, where the second mean may be 0, so that every ratio is possible.
+    /// 95% interval (Fieller 1954); `None` if it is unbounded because the second mean may be 0.
     pub interval: Option<Interval>,
 }
 
 impl Ratio {
-    /// The ratio of the means `a` and `b` over `n` seeds, given their difference `a - b`, whose standard error tells how they are
-    /// correlated; none for a second mean of 0. With v the (co)variances of the means, its ends are those of the ratios r for which
-    /// a - r b is within t standard errors of 0.
+    /// The ratio of the means `a` and `b` over `n` seeds; `None` if `b` is 0. Their covariance follows from the standard error of
+    /// `a - b`. The interval contains the ratios r for which a - r b is within t standard errors of 0.
     pub fn of_means(a: &Difference, b: &Difference, a_less_b: &Difference, n: usize) -> Option<Self> {
         if b.mean == 0.0 {
             return None;

@@ -1,15 +1,15 @@
-//! Intervals for other seeds and other test samples.
+//! Intervals over other seeds and other test samples.
 
 use super::{Difference, Interval};
 
-/// Interval of a mean difference of accuracies for other test samples of the same kind too, not only for other seeds. `pairs` tells
-/// for each seed whether the two predictions of each sample are right; `known` is the difference over seeds, whose interval this
-/// one contains. `None` without seeds or samples, or where their number differs.
+/// Interval of a mean difference of accuracies over other test samples of the same kind as well as other seeds. `pairs` states for
+/// each seed whether the two predictions for each sample are right. `known` is the difference over seeds; the returned interval
+/// contains its interval. `None` for fewer than two seeds or samples, or if seeds have different numbers of samples.
 ///
-/// Seeds and samples are crossed random effects: the variance of the mean over n seeds and m samples is that over seeds, plus that of
-/// the samples' means over m, less the part of the latter that is noise of single predictions (Cameron, Gelbach and Miller 2011;
-/// Owen 2007). Satterthwaite's degrees of freedom would grow with the square of the ratio of both variances; where few seeds agree by
-/// chance, they are far too many, so they grow with the ratio.
+/// Seeds and samples are crossed random effects. The variance of the mean over n seeds and m samples is the variance over seeds, plus
+/// the variance of the samples' means divided by m, minus the part of the latter that is noise of single predictions (Cameron, Gelbach
+/// and Miller 2011; Owen 2007). Satterthwaite's degrees of freedom would grow with the square of the ratio of total variance to
+/// variance over seeds. That is far too many if few seeds agree by chance, so here they grow with the ratio itself.
 pub fn over_samples(pairs: &[[&[bool]; 2]], known: &Difference, level: f64) -> Option<Interval> {
     let (n, m) = (pairs.len(), pairs.first()?[0].len());
     if n < 2 || m < 2 || pairs.iter().flatten().any(|bits| bits.len() != m) {
@@ -46,7 +46,7 @@ mod tests {
     use crate::random::{Stream, normal_pair, stream};
     use crate::stats::{LEVEL, moderated};
 
-    /// Predictions that depend on the seed and on the sample: the interval holds the difference that all seeds and samples have.
+    /// Predictions depend on the seed and on the sample; the interval contains the difference over all seeds and samples.
     #[test]
     fn intervals_over_samples_hold_the_truth_as_often_as_they_say() {
         const SAMPLES: usize = 300;
@@ -79,7 +79,7 @@ mod tests {
         }
     }
 
-    /// Where samples differ by chance alone, the interval is the one over seeds, or hardly wider.
+    /// If samples differ by chance alone, the interval is hardly wider than the one over seeds.
     #[test]
     fn chance_in_samples_is_not_counted_twice() {
         let mut rng = stream(2, Stream::Synthetic("samples"));

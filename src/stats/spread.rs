@@ -1,8 +1,8 @@
-//! The spread that several differences to one setting share, so that few seeds of each suffice.
+//! Variances of differences to one setting, moderated over rows, so that few seeds of each suffice.
 //!
-//! Moderated variances: the variance of a row's differences is averaged with the one that all rows suggest, weighted by how much
-//! the rows' variances agree (Smyth 2004; limma's `squeezeVar`). Two things are added for the case of few rows with one reference:
-//! degrees of freedom are counted for correlated rows, and a row that spreads more than the others keeps its own variance.
+//! The variance of a row's differences is averaged with a common variance estimated from all rows. The more the rows' variances
+//! agree, the more weight the common one gets (Smyth 2004; limma's `squeezeVar`). Two additions make this valid for few rows with one
+//! reference: degrees of freedom allow for correlated rows, and a row that spreads more than the others keeps its own variance.
 
 use statrs::distribution::{ContinuousCDF, FisherSnedecor};
 use statrs::function::gamma::digamma;
@@ -14,12 +14,12 @@ pub type BySeed = Vec<(u64, f64)>;
 
 /// Squared correlation of the differences of two rows to one reference, if all spread alike: they share the reference's noise.
 const SHARED: f64 = 0.25;
-/// A row whose spread would be as much larger than the others' in fewer than this part of cases has its own spread. High on purpose:
-/// with three seeds a row of four times the spread is found in 81% of cases, for .05 in 66%.
+/// Level of the F test by which a row that spreads more than the others keeps its own variance. High on purpose: with three seeds, a
+/// row of four times the spread is found in 81% of cases, but only in 66% at level .05.
 const OWN_SPREAD: f64 = 0.2;
 
-/// The mean difference of each row, with a standard error that rows share as far as their spreads agree; none for rows with fewer
-/// than two seeds. Values are whole multiples of `step`.
+/// The mean difference of each row, with the standard error of its moderated variance; `None` for rows with fewer than two seeds.
+/// Values are whole multiples of `step`.
 pub fn moderated(rows: &[BySeed], step: f64) -> Vec<Option<Difference>> {
     let rows: Vec<Option<Row>> = rows.iter().map(|row| Row::new(row, step)).collect();
     let shared = Shared::of(&rows.iter().flatten().collect::<Vec<_>>());
@@ -31,7 +31,7 @@ pub fn moderated(rows: &[BySeed], step: f64) -> Vec<Option<Difference>> {
 }
 
 struct Row {
-    /// By seed, without their mean.
+    /// Differences by seed, minus their mean.
     values: BySeed,
     mean: f64,
     variance: f64,
@@ -47,25 +47,25 @@ impl Row {
         let mean = mean(&differences.iter().map(|(_, d)| *d).collect::<Vec<_>>());
         let values: BySeed = differences.iter().map(|(seed, d)| (*seed, d - mean)).collect();
         let squares: f64 = values.iter().map(|(_, d)| d * d).sum();
-        // Values that are equal by chance are not thereby certain.
+        // Values that are equal by chance must not look certain.
         Some(Self { values, mean, variance: (squares / freedom).max(step * step), freedom })
     }
 }
 
-/// What the rows together say about their variances.
+/// What all rows together say about their variances.
 struct Shared {
-    /// The variance that the rows suggest.
+    /// Common variance, estimated from all rows.
     variance: f64,
-    /// Its weight, in degrees of freedom; infinite if the rows' variances differ no more than by chance.
+    /// Weight of the common variance, in degrees of freedom; infinite if the rows' variances differ no more than by chance.
     weight: f64,
-    /// Sum over rows of variance times degrees of freedom, and of the latter.
+    /// Sums over rows: of variance times degrees of freedom, and of degrees of freedom.
     pooled: [f64; 2],
-    /// Degrees of freedom of all rows together, which are correlated.
+    /// Degrees of freedom of all rows together, reduced for their correlation.
     freedom: f64,
 }
 
 impl Shared {
-    /// None of fewer than two rows, or without any spread.
+    /// `None` for fewer than two rows, or if a row has no spread.
     fn of(rows: &[&Row]) -> Option<Self> {
         let m = rows.len() as f64;
         if rows.len() < 2 || rows.iter().any(|row| row.variance <= 0.0 || !row.variance.is_finite()) {
@@ -85,13 +85,13 @@ impl Shared {
         } else {
             (squares / freedom, f64::INFINITY)
         };
-        // The observed correlation is of few seeds, and of two seeds hardly one.
+        // Few seeds give an unreliable correlation, and two give hardly any, so it has a lower bound.
         let least = SHARED * (1.0 + 0.25 * m / freedom);
         let shared = correlation(rows, squares / freedom).powi(2).max(least);
         Some(Self { variance, weight, pooled: [squares, freedom], freedom: freedom / (1.0 + (m - 1.0) * shared) })
     }
 
-    /// A row's variance and its degrees of freedom.
+    /// Moderated variance of a row, and its degrees of freedom.
     fn moderate(&self, row: &Row) -> (f64, f64) {
         let own = (row.variance, row.freedom);
         let [squares, freedom] = self.pooled;
@@ -110,7 +110,7 @@ impl Shared {
     }
 }
 
-/// Mean correlation of two rows over the seeds that they share, given their mean variance.
+/// Mean correlation between rows over the seeds that they share, given their pooled variance.
 fn correlation(rows: &[&Row], variance: f64) -> f64 {
     let mut by_seed = std::collections::HashMap::new();
     for (seed, value) in rows.iter().flat_map(|row| &row.values) {
@@ -187,7 +187,7 @@ mod tests {
         assert!(outlier[3].is_some_and(|d| (d.standard_error - (1200f64 / 3.0).sqrt()).abs() < 1e-9 && d.freedom == 2.0));
     }
 
-    /// How often 95% intervals of rows hold the true difference: on average over rows, and for the row that they hold it least.
+    /// How often 95% intervals contain the true difference: on average over rows, and for the worst row.
     fn coverage(seeds: u64, deviations: &[f64], runs: usize) -> [f64; 2] {
         let mut rng = stream(seeds, Stream::Synthetic("coverage"));
         let mut held = vec![0usize; deviations.len() - 1];
@@ -205,7 +205,7 @@ mod tests {
         [parts.clone().sum::<f64>() / held.len() as f64, parts.fold(1.0, f64::min)]
     }
 
-    /// docs/statistics.md has the table.
+    /// The table in docs/statistics.md.
     #[test]
     fn intervals_hold_the_truth_as_often_as_they_say() {
         let rows = |n: usize, of: fn(usize) -> f64| (0..n).map(of).collect::<Vec<f64>>();
@@ -218,7 +218,7 @@ mod tests {
                 for of in [equal, half_double, one_fourfold, reference_double] {
                     let [all, worst] = coverage(seeds, &rows(n, of), 2000);
                     println!("{seeds} seeds, {n} rows, {:?}: {all:.3}, {worst:.3}", rows(3, of));
-                    // A row of its own kind among many is found with two seeds less surely.
+                    // With two seeds, a row that spreads differently from many others is found less reliably.
                     let least = if seeds == 2 { 0.85 } else { 0.89 };
                     assert!((all - LEVEL).abs() < 0.02 && worst > least, "{seeds} seeds, {n} rows: {all} {worst}");
                 }

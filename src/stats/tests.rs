@@ -29,7 +29,7 @@ fn a_single_pair_tells_only_its_difference() {
     assert_eq!(Comparison::new(&Vec::new(), None), None);
 }
 
-/// Accuracies are whole numbers of samples: two equal differences may be equal by chance.
+/// Accuracies are whole multiples of one sample's share, so two differences may be equal by chance.
 #[test]
 fn chance_ties_are_not_certainty() {
     let tie = |step| moderated(&[vec![(1, 0.01), (2, 0.01)]], step)[0].expect("pairs");
@@ -153,8 +153,8 @@ fn seeds_that_would_decide_are_scipys() {
     assert_eq!(seeds_for_no_loss(0.0, 0.003, 0.05, 0.8), Some(2));
 }
 
-/// Without a difference, or with one of exactly the margin, tests must err as often as their level
-/// says. For a difference of two standard deviations, five seeds must have the power stated in
+/// Without a difference, or with one of exactly the margin, tests must have the error rate of their
+/// level. For a difference of two standard deviations, five seeds must have the power stated in
 /// docs/statistics.md.
 #[test]
 fn error_rates_are_the_stated_ones() {

@@ -1,4 +1,4 @@
-//! What a suite claims about its rows, stated before any of them is trained.
+//! Claims of a suite about its rows, stated before any of them is trained.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use super::{Cell, Filter};
 #[serde(deny_unknown_fields)]
 pub struct ClaimsFile {
     /// Axes of the row that others must beat, such as `{ optimizer = "sgd", weight_decay = 1e-3 }`; by default the SGD row with
-    /// SAM's settings but for its ascent step, or else the first SGD row.
+    /// SAM's settings except the ascent step, or else the first SGD row.
     pub placebo: Option<Filter>,
     /// Axes of the row whose gain is to be kept; by default the first SAM row.
     pub active: Option<Filter>,
@@ -19,9 +19,9 @@ pub struct ClaimsFile {
     pub margin: Option<f64>,
     /// Share of the active row's gain that "keeps" requires (default 0.5).
     pub retain: Option<f64>,
-    /// Probability of any false conclusion of one kind about all rows (default 0.05).
+    /// Probability of any false conclusion of one kind over all rows (default 0.05).
     pub alpha: Option<f64>,
-    /// Most seeds of a row for `suite --until decided` (default 30).
+    /// Maximum number of seeds of a row for `suite --until decided` (default 30).
     pub max_seeds: Option<usize>,
 }
 
@@ -29,19 +29,19 @@ pub struct ClaimsFile {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claims {
-    /// The row that others must beat, if it is not the default one.
+    /// Axes of the row that others must beat, if it is not the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placebo: Option<Filter>,
-    /// The row whose gain is to be kept, if it is not the default one.
+    /// Axes of the row whose gain is to be kept, if it is not the default one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<Filter>,
     /// Loss of accuracy that "no loss" allows, in points.
     pub margin: f64,
     /// Share of the active row's gain that "keeps" requires.
     pub retain: f64,
-    /// Probability of any false conclusion of one kind about all rows.
+    /// Probability of any false conclusion of one kind over all rows.
     pub alpha: f64,
-    /// Most seeds of a row.
+    /// Maximum number of seeds of a row.
     pub max_seeds: usize,
 }
 
@@ -114,7 +114,7 @@ impl Claims {
     }
 }
 
-/// Most seeds that a suite may ask for.
+/// Upper bound of `max_seeds`.
 const MOST_SEEDS: usize = 10_000;
 
 /// The setting that the axes of an arm describe.

@@ -1,5 +1,5 @@
-//! Tuning: every method of a profile is trained at the same points of stated ranges, judged on validation samples, and written down
-//! as a suite.
+//! Tuning: trains every method of a profile at the same points of the searched ranges, chooses the best point of each on validation
+//! samples, and writes the choices as a suite.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use crate::optim::{Kind, Value};
 use crate::random::{Stream, stream};
 use crate::stats::{Summary, summary};
 
-/// The values of a key that are tried: evenly over their logarithms, or over themselves where the range begins at 0.
+/// Range of a key's values to try, evenly on a logarithmic scale, or on a linear one if the range begins at 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Range {
     /// The key of grid entries.
@@ -41,7 +41,7 @@ impl FromStr for Range {
 }
 
 impl Range {
-    /// The value at a part of the range, to three digits.
+    /// The value at a fraction of the range, to three digits.
     fn at(&self, part: f64, kind: Kind) -> Value {
         let value = if self.low > 0.0 {
             (self.low.ln() + part * (self.high / self.low).ln()).exp()
@@ -64,32 +64,32 @@ pub struct Tuning {
     pub seeds: usize,
     /// Validation samples; a tenth of the training samples if neither this nor the profile says how many.
     pub validation: Option<usize>,
-    /// What is varied; a range for learning rates, radii and weight decays is used where none is stated.
+    /// Ranges to search; learning rates, radii and weight decays have defaults.
     pub ranges: Vec<Range>,
 }
 
-/// A method that is tuned: a row of the profile's grid without the keys that are tuned.
+/// A method to tune: a row of the profile's grid without the tuned keys.
 #[derive(Clone)]
 struct Method {
     entry: GridEntry,
-    /// Its keys that are tuned, as places of the ranges.
+    /// Its tuned keys, as indices of the ranges.
     tuned: Vec<(usize, Kind)>,
 }
 
-/// A suite of all methods at all points, and what its cells mean.
+/// A suite of all methods at all points, and the method of each of its entries.
 pub struct TuningSuite {
-    /// The suite, with the profile's name.
+    /// The suite; its only profile has the name of the tuned one.
     pub suite: Suite,
     /// The ranges that are searched.
     pub ranges: Vec<Range>,
-    /// The validation samples.
+    /// Number of validation samples.
     pub validation: usize,
     methods: Vec<Method>,
     /// For each grid entry, its method.
     entries: Vec<usize>,
 }
 
-/// What was chosen for a method.
+/// The point chosen for a method.
 #[derive(Clone, Debug)]
 pub struct Choice {
     /// The grid entry with the chosen values.
@@ -98,22 +98,22 @@ pub struct Choice {
     pub tuned: Vec<String>,
     /// A cell with the chosen values.
     pub cell: Cell,
-    /// Its validation accuracy after the last epoch.
+    /// Validation accuracy of the chosen point after the last epoch.
     pub accuracy: Summary,
-    /// That of the next best point.
+    /// Mean validation accuracy of the next best point.
     pub next: Option<f64>,
-    /// Points that were tried, and those of them that diverged.
+    /// Number of points tried, and how many of them diverged.
     pub points: [usize; 2],
-    /// Tuned keys whose chosen value is the smallest or the largest that was tried: a better one may lie beyond.
+    /// Tuned keys whose chosen value is the smallest or largest tried: a better one may lie beyond.
     pub at_edge: Vec<String>,
 }
 
-/// Most points and seeds of a tuning.
+/// Maximum number of points and of seeds of a tuning.
 const MOST: usize = 1000;
 
 impl Suite {
-    /// The suite that tunes a profile: each of its methods at the same points, quasi-random over the ranges (Roberts' R sequence), with
-    /// seeds of their own.
+    /// The suite that tunes a profile: each of its methods at the same quasi-random points of the ranges (Roberts' R sequence), with
+    /// seeds that the profile does not use.
     ///
     /// # Errors
     /// Names the option, the value and the remedy.
@@ -126,7 +126,7 @@ impl Suite {
         }
         let settings = self.settings(profile)?;
         let grid = settings.grid.clone().unwrap_or_default();
-        // The profile's own mistakes first.
+        // Reports mistakes in the profile itself first.
         let plan = self.plan(profile, &self.data(profile)?.name)?;
         let ranges = self.ranges(&settings, &tuning.ranges);
         let mut methods: Vec<Method> = Vec::new();
@@ -152,7 +152,7 @@ impl Suite {
             for point in &points {
                 let mut entry = method.entry.clone();
                 method.tuned.iter().for_each(|(i, kind)| entry.set(&ranges[*i].key, ranges[*i].at(point[*i], *kind)));
-                // Counts are few, and a method without a tuned key has one point.
+                // Counts are rounded, so points may coincide, and a method without a tuned key has a single point.
                 if !tried.iter().any(|other| other.is_same(&entry)) {
                     tried.push(entry);
                 }
@@ -181,7 +181,7 @@ impl Suite {
         Ok(TuningSuite { suite, ranges, validation, methods, entries: of_entries })
     }
 
-    /// The ranges that are searched: those stated, and default ones of the common keys.
+    /// The ranges to search: those stated, and defaults for the common keys.
     fn ranges(&self, settings: &Settings, stated: &[Range]) -> Vec<Range> {
         let lr = settings.schedule.lr.unwrap_or(0.1);
         let defaults = [("lr", lr / 4.0, 4.0 * lr), ("rho", 0.02, 1.0), ("weight_decay", 1e-4, 5e-3)];
@@ -192,7 +192,7 @@ impl Suite {
     }
 }
 
-/// Points of the unit cube, spread evenly: the additive recurrence of the roots of x^(d + 1) = x + 1 (Roberts 2018).
+/// Points spread evenly over the unit cube: the additive recurrence from the root of x^(d + 1) = x + 1 (Roberts 2018).
 fn points(n: usize, dimensions: usize) -> Vec<Vec<f64>> {
     let degree = dimensions as i32 + 1;
     let mut root = 2.0f64;
@@ -203,7 +203,7 @@ fn points(n: usize, dimensions: usize) -> Vec<Vec<f64>> {
     (1..=n).map(|i| (0..dimensions).map(|d| (0.5 + i as f64 * step(d)).fract()).collect()).collect()
 }
 
-/// Seeds of a tuning, none of which is one of the suite's.
+/// Seeds of a tuning; none of them is listed in the suite.
 fn seeds(listed: &[u64], n: usize) -> Vec<u64> {
     let mut rng = stream(0, Stream::TuningSeeds);
     let mut seeds = Vec::new();
@@ -217,15 +217,15 @@ fn seeds(listed: &[u64], n: usize) -> Vec<u64> {
 }
 
 impl TuningSuite {
-    /// The best point of each method, given the cells of the suite's plan and the validation accuracies by id, none where a
-    /// training diverged.
+    /// Chooses the best point of each method, given the cells of the suite's plan and the validation accuracies by id, which are
+    /// `None` for trainings that diverged.
     ///
     /// # Errors
     /// When every point of a method diverged.
     pub fn choose(&self, cells: &[Cell], accuracies: &HashMap<String, Option<f64>>) -> Result<Vec<Choice>> {
         let grid = self.suite.file.base.grid.as_deref().unwrap_or_default();
         let per_seed = grid.len();
-        // Of an entry over its seeds; a point that diverges with any seed is none.
+        // Accuracy of an entry over its seeds; `None` if any of them diverged.
         let of_entry = |entry: usize| {
             let of = cells.iter().skip(entry).step_by(per_seed).map(|cell| accuracies.get(&cell.id()).copied().flatten());
             summary(&of.collect::<Option<Vec<f64>>>()?)
