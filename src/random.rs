@@ -31,8 +31,8 @@ pub enum Stream<'a> {
     MoreSeeds,
     /// Signs in tests of differences; independent of any cell's seed.
     Signs,
-    /// Validation samples of a class, none for texts; independent of any cell's seed.
-    Validation(Option<u32>),
+    /// Validation samples of a class; independent of any cell's seed.
+    Validation(u32),
     /// Seeds of tuning; independent of any cell's seed.
     TuningSeeds,
     /// Stand-in images; independent of any cell's seed.
@@ -56,7 +56,7 @@ impl Stream<'_> {
             Self::Sharpness(epoch) => format!("sharpness {epoch}"),
             Self::MoreSeeds => "more seeds".into(),
             Self::Signs => "signs".into(),
-            Self::Validation(class) => format!("validation {class:?}"),
+            Self::Validation(class) => format!("validation {class}"),
             Self::TuningSeeds => "tuning seeds".into(),
             Self::PhotoPatches(split) => format!("photo-patches {split}"),
             Self::Synthetic(part) => format!("synthetic {part}"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::running::{self, Wanted};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::optim::Registry;
 use crate::record::{self, Record, RunFolder, RunManifest, Status};
 use crate::report::{Options, Report};
@@ -20,6 +20,11 @@ Examples:
   sharpbench tune cifar10 --range rho=0.02..0.5 --trials 24 --jobs 2
   sharpbench tune my-suite.toml --range alpha=0..1       a key of one optimizer, here GSAM's
 Next: sharpbench suite SUITE-tuned.toml, which reads the test set for the first time.";
+
+/// Begins the files that it writes.
+const HEAD: &str = "# Written by sharpbench";
+/// Bytes of the longest suite file.
+const LONGEST: u64 = 1 << 20;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -54,7 +59,9 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     let (trials, seeds) = (args.trials, args.seeds);
     let tuning = Tuning { trials, seeds, validation: args.validation, ranges: args.range.clone() };
     let tuning = suite.tuning(&args.profile, &tuning)?;
-    let finish = |folder: &RunFolder, manifest: &RunManifest| Finished { args, suite: &suite, tuning: &tuning }.write(folder, manifest);
+    let finish = |folder: &RunFolder, manifest: &RunManifest| {
+        Finished { args, suite: &suite, tuning: &tuning }.write(folder, manifest)
+    };
     let wanted = Wanted {
         suite: &tuning.suite,
         profile: &args.profile,
@@ -81,18 +88,31 @@ impl Finished<'_> {
             return Ok(super::report::exit_code(&report));
         }
         let records = Report::of_plan(manifest, &records);
-        let accuracy = |r: &&Record| (r.id.clone(), r.measures.test_accuracy_last.filter(|_| r.status == Status::Completed));
+        let accuracy =
+            |r: &&Record| (r.id.clone(), r.measures.test_accuracy_last.filter(|_| r.status == Status::Completed));
         let accuracies: HashMap<String, Option<f64>> = records.iter().map(accuracy).collect();
         let choices = self.tuning.choose(&manifest.cells, &accuracies)?;
         let commented: Vec<(Choice, Vec<String>)> =
             choices.iter().map(|choice| (choice.clone(), vec![self.reason(choice)])).collect();
-        let text = self.suite.tuned(&self.args.profile, &commented, &self.provenance(manifest, &records))?;
+        let text = self.suite.tuned(
+            (&self.args.profile, &manifest.data),
+            &commented,
+            self.tuning.arms,
+            &self.provenance(manifest, &records),
+        )?;
         let path = match &self.args.write {
             Some(path) => path.clone(),
             None => PathBuf::from(format!("{}-tuned.toml", self.suite.file.name)),
         };
         let (parent, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        let present = crate::bounded::read_to_string(&path, LONGEST).ok();
+        if present.is_some_and(|text| !text.starts_with(HEAD)) {
+            return Err(Error::Usage(format!(
+                "{} is not a suite that tune wrote; choose another file with --write",
+                path.display()
+            )));
+        }
         record::write(parent, &name.to_string_lossy(), text.as_bytes())?;
         super::print(self.table(&choices))?;
         for choice in choices.iter().filter(|choice| !choice.at_edge.is_empty()) {
@@ -114,7 +134,11 @@ impl Finished<'_> {
         let next = choice.next.map_or(String::new(), |next| format!(", next best {:.2}%", 100.0 * next));
         let [points, diverged] = choice.points;
         let diverged = if diverged > 0 { format!(", {diverged} of them diverged") } else { String::new() };
-        let edge = if choice.at_edge.is_empty() { String::new() } else { format!(" WARNING: at the edge of what was tried: {}.", choice.at_edge.join(", ")) };
+        let edge = if choice.at_edge.is_empty() {
+            String::new()
+        } else {
+            format!(" WARNING: at the edge of what was tried: {}.", choice.at_edge.join(", "))
+        };
         format!(
             "{}: {} on validation samples{next}; {points} points{diverged}.{edge}",
             choice.tuned.join(", "),
@@ -127,13 +151,22 @@ impl Finished<'_> {
             .tuning
             .ranges
             .iter()
+            .filter(|range| self.tuning.searched.contains(&range.key))
             .map(|range| format!("{} {} to {}", range.key, range.low, range.high))
             .collect();
-        let (flops, seconds) = records.iter().fold([0.0, 0.0], |[f, s], r| [f + r.measures.flops_nominal, s + r.measures.train_seconds]).into();
+        let (flops, seconds) = records
+            .iter()
+            .fold([0.0, 0.0], |[f, s], r| [f + r.measures.flops_nominal, s + r.measures.train_seconds])
+            .into();
         let seeds = crate::suite::seeds_of(&manifest.cells);
         let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
         vec![
-            format!("Written by sharpbench {} tune {} --profile {}.", env!("CARGO_PKG_VERSION"), self.args.suite, self.args.profile),
+            format!(
+                "Written by sharpbench {} tune {} --profile {}.",
+                env!("CARGO_PKG_VERSION"),
+                self.args.suite,
+                self.args.profile
+            ),
             format!(
                 "Chosen by the accuracy after the last epoch on {} samples held out of the training set of {}, mean over the seeds {}.",
                 self.tuning.validation,
@@ -141,7 +174,12 @@ impl Finished<'_> {
                 seeds.join(", ")
             ),
             format!("Searched: {}; up to {} points, the same for every method.", ranges.join(", "), self.args.trials),
-            format!("Cost: {} trainings, {:.3} TFLOPs, {:.0} s. The test set was not read.", records.len(), flops / 1e12, seconds),
+            format!(
+                "Cost: {} trainings, {:.3} TFLOPs, {:.0} s. The test set was not read.",
+                records.len(),
+                flops / 1e12,
+                seconds
+            ),
         ]
     }
 
@@ -158,7 +196,8 @@ impl Finished<'_> {
             vec![choice.entry.untuned(&choice.tuned), values.join(", "), percent(choice), format!("{points}{diverged}")]
         });
         let table = terminal::table(std::iter::once(header).chain(rows).collect(), 2, Some(terminal::width()));
-        let note = if choices.iter().all(|choice| choice.at_edge.is_empty()) { "" } else { "\n! at the edge of its range\n" };
+        let note =
+            if choices.iter().all(|choice| choice.at_edge.is_empty()) { "" } else { "\n! at the edge of its range\n" };
         table + note
     }
 }
@@ -170,5 +209,8 @@ fn percent(choice: &Choice) -> String {
 
 fn edge_warning(choice: &Choice) -> String {
     let keys = choice.at_edge.join(", ");
-    format!("{}: {keys} was chosen at the edge of what was tried; a better value may lie beyond", choice.entry.untuned(&choice.tuned))
+    format!(
+        "{}: {keys} was chosen at the edge of what was tried; a better value may lie beyond",
+        choice.entry.untuned(&choice.tuned)
+    )
 }

@@ -17,7 +17,7 @@ pub(super) enum Until {
 /// The looks of a profile; the first has the seeds listed.
 pub(super) fn planned(profile: &Plan) -> RunLooks {
     let most = profile.claims.clone().unwrap_or_default().max_seeds;
-    RunLooks { seeds: looks(seeds_of(&profile.cells).len(), most), planned: 1 }
+    RunLooks { seeds: looks(seeds_of(&profile.cells).len(), most), planned: 1, findings: Default::default() }
 }
 
 /// Refuses a plan without the rows that claims are about.
@@ -52,17 +52,17 @@ pub(super) fn extend(folder: &RunFolder, manifest: &RunManifest) -> Result<Optio
     }
     let mut next = manifest.clone();
     next.cells.extend(more);
-    next.looks = Some(RunLooks { seeds: looks.seeds.clone(), planned });
+    next.looks = Some(RunLooks { seeds: looks.seeds.clone(), planned, findings: report.findings.clone() });
     folder.replace(manifest, next).map(Some)
 }
 
 /// The cells that a report's open rows still need to have `n` seeds, seed by seed.
 fn cells(manifest: &RunManifest, report: &Report, n: usize) -> Vec<Cell> {
-    let planned: HashSet<String> = manifest.cells.iter().map(Cell::id).collect();
+    let mut planned: HashSet<String> = manifest.cells.iter().map(Cell::id).collect();
     let settings: Vec<Cell> = report.open_settings(manifest);
     let seeds = seeds(&seeds_of(&manifest.cells), n);
     let all = seeds.iter().flat_map(|seed| settings.iter().map(|setting| Cell { seed: *seed, ..setting.clone() }));
-    all.filter(|cell| !planned.contains(&cell.id())).collect()
+    all.filter(|cell| planned.insert(cell.id())).collect()
 }
 
 /// Message on what is trained next.
@@ -71,6 +71,6 @@ pub(super) fn told(before: &RunManifest, next: &RunManifest) -> String {
         format!("look {} of at most {} ({} seeds)", looks.planned, looks.seeds.len(), looks.seeds[looks.planned - 1])
     });
     let Claims { max_seeds, .. } = next.claims.clone().unwrap_or_default();
-    let cells = next.cells.len() - before.cells.len();
+    let cells = next.cells.len().saturating_sub(before.cells.len());
     format!("not decided yet: {looks}, {cells} more cells; at most {max_seeds} seeds")
 }

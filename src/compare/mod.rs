@@ -195,11 +195,18 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     let mut failures = Vec::new();
     let detectable = |what: &str, unit: &str, rule: Option<Rule>, found: Option<f64>| {
         let wanted = rule?.detectable?;
-        found.filter(|found| *found > wanted).map(|found| {
-            format!("{what} would be found from {:.1}{unit} on, not from the {:.1}{unit} that the gate asks for", 100.0 * found, 100.0 * wanted)
-        })
+        match found {
+            Some(found) if found <= wanted => None,
+            Some(found) => Some(format!(
+                "{what} would be found from {:.1}{unit} on, not from the {:.1}{unit} that the gate asks for",
+                100.0 * found,
+                100.0 * wanted
+            )),
+            None => Some(format!("{what} of no size would be found: there are too few measurements for an interval")),
+        }
     };
-    failures.extend(detectable("a loss of accuracy", " points", gate.accuracy, smallest_loss));
+    let accuracy_judged = gate.accuracy.filter(|_| changes.iter().any(|of| !of.is_empty()));
+    failures.extend(detectable("a loss of accuracy", " points", accuracy_judged, smallest_loss));
     failures.extend(detectable("a slow-down", "%", times, smallest_slowdown));
     if !alike.data {
         notes.push("different data: weights and mask choices are not compared".into());
@@ -222,7 +229,9 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
         _ if undecided == 0 => {}
         Undecided::Pass => {}
         Undecided::Warn => warnings.push(format!("{undecided} comparisons are undecided")),
-        Undecided::Fail => failures.push(format!("{undecided} comparisons are undecided, which this gate does not let pass")),
+        Undecided::Fail => {
+            failures.push(format!("{undecided} comparisons are undecided, which this gate does not let pass"))
+        }
     }
     let verdict = judged.chain(old.cells.is_empty().then_some(Verdict::Missing)).max();
     Ok(RunComparison {

@@ -14,20 +14,25 @@ use crate::random::{Stream, sample, stream};
 
 impl DataSet {
     /// Takes `n` samples out of the training set and puts them in place of the test samples: of each class as many as its share,
-    /// drawn from a fixed random stream, the same for every seed.
+    /// drawn from a fixed random stream, the same for every seed. Of a text they are the first sequences.
     pub(super) fn with_validation(self, n: usize) -> Self {
         let all: Arc<dyn Samples> = Arc::from(self.train);
-        let held = stratified(all.as_ref(), n);
+        let held = held_out(all.as_ref(), n);
         let rest = (0..all.len() as u32).filter(|place| held.binary_search(place).is_err()).collect();
         let part = |places| Box::new(Part { all: all.clone(), places });
         Self { train: part(rest), test: part(held), ..self }
     }
 }
 
-/// `n` places, rising: of each class as many as its share of the samples, by largest remainders.
-fn stratified(samples: &dyn Samples, n: usize) -> Vec<u32> {
-    let mut classes: BTreeMap<Option<u32>, Vec<u32>> = BTreeMap::new();
-    (0..samples.len()).for_each(|place| classes.entry(samples.label(place)).or_default().push(place as u32));
+/// `n` places, rising: of each class as many as its share of the samples, by largest remainders. Of a text they are the first ones:
+/// training reads each sequence from a random character on, into the next one, so that any other held-out sequence would be trained on.
+fn held_out(samples: &dyn Samples, n: usize) -> Vec<u32> {
+    if samples.label(0).is_none() {
+        return (0..n as u32).collect();
+    }
+    let mut classes: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    let labels = (0..samples.len()).map(|place| samples.label(place).unwrap_or_default());
+    labels.zip(0..).for_each(|(class, place)| classes.entry(class).or_default().push(place));
     let all = samples.len().max(1);
     let mut shares: Vec<usize> = classes.values().map(|of| of.len() * n / all).collect();
     let mut by_remainder: Vec<usize> = (0..shares.len()).collect();
@@ -129,5 +134,25 @@ mod tests {
             assert!((count(set.test.as_ref(), class) - share).abs() < 1.0, "{class}");
         }
         assert!(spec(None).with_validation(1000).is_err());
+    }
+
+    /// Training sequences are shifted into their successors, and still hold no character of the validation text.
+    #[test]
+    fn no_validation_text_is_trained_on() {
+        let entry = find("synthetic-text").expect("a set");
+        let spec = entry
+            .spec([Some(40), Some(5)], None, None, None)
+            .and_then(|spec| spec.with_validation(10))
+            .expect("a spec");
+        let fetch = Fetch { offline: true, bar: false, say: &|_| {}, warn: &|_| {} };
+        let set = data::load(&spec, &DataSource::Auto, &fetch).expect("text");
+        let whole = entry.spec([Some(40), Some(5)], None, None, None).expect("a spec");
+        let whole = data::load(&whole, &DataSource::Auto, &fetch).expect("text");
+        let read = |samples: &dyn data::Samples, places: std::ops::Range<u32>| {
+            let all: Vec<u32> = places.collect();
+            samples.batch(&all, None).and_then(|batch| Ok(batch.input.to_vec2::<u32>()?)).expect("characters")
+        };
+        assert_eq!(read(set.test.as_ref(), 0..10), read(whole.train.as_ref(), 0..10));
+        assert_eq!(read(set.train.as_ref(), 0..30), read(whole.train.as_ref(), 10..40));
     }
 }

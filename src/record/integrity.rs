@@ -25,7 +25,11 @@ impl Record {
             let tensors = r.live_by_tensor.values().map(|live| Some(*live));
             [Some(r.live_fraction), r.overlap, r.fisher_share].into_iter().chain(tensors)
         });
-        let fractions = [m.test_accuracy_last, m.test_accuracy_best].into_iter().chain(accuracies).chain(refreshes);
+        let samples = m.test_samples.as_ref();
+        let fractions = [m.test_accuracy_last, m.test_accuracy_best, samples.and_then(|s| s.ece)]
+            .into_iter()
+            .chain(accuracies)
+            .chain(refreshes);
         // Rounding may lead a sum of fractions past 1.
         if let Some(n) = fractions.flatten().find(|n| !(0.0..=1.0 + 1e-9).contains(n)) {
             return Err(format!("it has an accuracy or another fraction of {n}, which is not from 0 to 1"));
@@ -34,7 +38,11 @@ impl Record {
         let steps = [m.step_seconds, self.reference_step_seconds].into_iter().flatten();
         let steps = steps.flat_map(|StepSeconds { median, min, max, .. }| [median, min, max]);
         let costs = [*train_seconds, *mask_seconds, *flops_nominal, *flops_theoretical].into_iter();
-        let costs = costs.chain(m.flops_executed).chain(steps).chain(m.epochs.iter().map(|e| e.train_seconds));
+        let costs = costs
+            .chain(samples.and_then(|s| s.nll))
+            .chain(m.flops_executed)
+            .chain(steps)
+            .chain(m.epochs.iter().map(|e| e.train_seconds));
         let costs = costs.chain(m.steps_over_work.iter().flat_map(|ratio| [ratio.median, ratio.min, ratio.max]));
         if let Some(n) = costs.into_iter().find(|n| !(n.is_finite() && *n >= 0.0)) {
             return Err(format!("it has a time or a number of FLOPs of {n}, which is below 0 or not finite"));

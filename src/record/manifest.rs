@@ -1,10 +1,13 @@
 //! Plan of a run, as stored in its folder.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::SCHEMA;
 use super::parse::other_schema;
 use crate::data;
+use crate::stats::Finding;
 use crate::suite::{Cell, Claims, Plan, is_plain, seeds_of};
 use crate::word::LONGEST_NAME;
 
@@ -47,16 +50,32 @@ pub struct RunLooks {
     pub seeds: Vec<usize>,
     /// Looks whose cells are planned.
     pub planned: usize,
+    /// What was found before the cells of the last planned look were added, by the id of a row's setting. Findings stand.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub findings: BTreeMap<String, RowFindings>,
+}
+
+/// What was found about a row's claims, whether or not what they presume is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowFindings {
+    /// It is more accurate than the placebo.
+    pub gain: Finding,
+    /// It loses less than the margin against the active row.
+    pub no_loss: Finding,
+    /// It keeps the claimed share of the active row's gain.
+    pub retention: Finding,
 }
 
 /// Most looks: with so many, even those of ten thousand seeds are few.
-const MOST_LOOKS: usize = 100;
+const MOST_LOOKS: usize = 40;
 
 impl RunLooks {
     /// Whether these can be the looks of a run.
     fn is_sound(&self) -> bool {
         let rising = self.seeds.first().is_some_and(|first| *first > 0) && self.seeds.is_sorted_by(|a, b| a < b);
-        rising && self.seeds.len() <= MOST_LOOKS && (1..=self.seeds.len()).contains(&self.planned)
+        let few = self.seeds.len() <= MOST_LOOKS && self.seeds.last().is_some_and(|most| *most <= Claims::MOST_SEEDS);
+        rising && few && (1..=self.seeds.len()).contains(&self.planned)
     }
 }
 

@@ -27,12 +27,12 @@ pub use files::write;
 pub use job::Job;
 pub(crate) use layout::SUBMISSION;
 pub use lock::CellLock;
-pub use manifest::{RunLooks, RunManifest};
+pub use manifest::{RowFindings, RunLooks, RunManifest};
 pub use provenance::{Machine, TrainingProvenance};
 pub use selection::Selection;
 pub(crate) use settings::{SettingGroup, by_setting};
-pub use test_samples::TestSamples;
 pub use store::{CellState, Published, RunFolder, Scan};
+pub use test_samples::TestSamples;
 
 use crate::data;
 use crate::digest::sha256_bytes;

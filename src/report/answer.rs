@@ -90,7 +90,10 @@ fn of_whom(report: &Report, row: &Row) -> String {
 fn of_sam(report: &Report, gain: &Comparison, [sam, sgd]: [&str; 2]) -> String {
     let size = format!("{:.1} points", 100.0 * gain.mean.abs());
     let Some(i) = gain.interval else {
-        return format!("On one seed {sam} differs from {sgd} by {} points; one seed decides nothing.", points(gain.mean));
+        return format!(
+            "On one seed {sam} differs from {sgd} by {} points; one seed decides nothing.",
+            points(gain.mean)
+        );
     };
     let seeds = match &report.look {
         Some(look) if look.interim => format!("{} seeds, interim look {} of at most {}", gain.n, look.number, look.of),
@@ -147,8 +150,10 @@ fn of_sparse(report: &Report) -> Vec<String> {
         .filter_map(|finding| Some(format!("{} for {}", finding.words(), found(finding)?)));
     let parts: Vec<String> = parts.collect();
     let percent = 100.0 * report.claims.retain;
-    let claims = (!parts.is_empty()).then(|| format!("That at least {percent}% of it is kept is {}.", parts.join("; ")));
-    let shares = format!("Of that gain, sparse SAM keeps: {}.", named(kept.iter().map(String::as_str)).unwrap_or_default());
+    let claims =
+        (!parts.is_empty()).then(|| format!("That at least {percent}% of it is kept is {}.", parts.join("; ")));
+    let shares =
+        format!("Of that gain, sparse SAM keeps: {}.", named(kept.iter().map(String::as_str)).unwrap_or_default());
     std::iter::once(shares).chain(claims).collect()
 }
 
@@ -195,5 +200,9 @@ fn on_the_clock(report: &Report, sam: &Row) -> Option<String> {
         let range = if high - low < 0.005 { format!("{low:.2}") } else { format!("{low:.2} to {high:.2}") };
         format!(", of sparse SAM {range} times")
     });
-    Some(format!("On the clock a step of {} takes {dense:.2} times SGD's{}.", of_whom(report, sam), range.unwrap_or_default()))
+    Some(format!(
+        "On the clock a step of {} takes {dense:.2} times SGD's{}.",
+        of_whom(report, sam),
+        range.unwrap_or_default()
+    ))
 }

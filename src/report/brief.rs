@@ -117,9 +117,12 @@ fn signs(report: &Report) -> String {
     ];
     let mut parts: Vec<String> = parts.into_iter().filter(|(is, _)| *is).map(|(_, text)| text.to_string()).collect();
     // The first row of SGD needs no word.
-    parts.extend(report.reference.as_ref().filter(|name| *name != "sgd").map(|name| {
-        format!("SGD in columns and sentences is {name}, which has SAM's settings but for its ascent step")
-    }));
+    let why = match &report.claims.placebo {
+        Some(_) => "the row that the suite's claims compare with",
+        None => "which has SAM's settings but for its ascent step",
+    };
+    let named = report.reference.as_ref().filter(|name| *name != "sgd");
+    parts.extend(named.map(|name| format!("SGD in columns and sentences is {name}, {why}")));
     parts.join("; ")
 }
 

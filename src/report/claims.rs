@@ -1,11 +1,13 @@
 //! Conclusions about the claims of a report's suite. There are three arms: the placebo P (SGD), the active row R (SAM), and every
 //! other row E.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::comparisons::differences;
 use super::rows::Reference;
-use crate::record::RunLooks;
+use crate::record::{RowFindings, RunLooks};
 use crate::stats::{BySeed, Difference, Evidence, Finding, Looks, Ratio, decide, moderated};
 use crate::suite::Claims;
 
@@ -20,6 +22,8 @@ pub struct Conclusion {
     pub n: usize,
     /// Number of seeds planned.
     pub planned: usize,
+    /// Whether the row diverged more often than the row it is compared with, so that the claim cannot be supported.
+    pub diverged: bool,
 }
 
 /// The conclusions about a row.
@@ -46,8 +50,12 @@ pub(super) struct Concluded {
     pub(super) assay: Option<Finding>,
     /// Rows that more seeds could decide, and the placebo and active row; these two alone while the assay is undecided.
     pub(super) open: Vec<usize>,
-    /// Whether the last planned look is complete.
+    /// Whether an open row lacks seeds of the present look.
+    pub(super) lacking: bool,
+    /// Whether all planned cells have ended.
     pub(super) complete: bool,
+    /// What is found so far, by the id of a row's setting.
+    pub(super) findings: BTreeMap<String, RowFindings>,
 }
 
 /// The kinds of claims about rows.
@@ -56,80 +64,74 @@ const GAIN: usize = 0;
 const NO_LOSS: usize = 1;
 const RETENTION: usize = 2;
 
-/// Evidence about a row at the last look at which it was ready.
+/// What is known of a row.
 #[derive(Clone, Copy, Default)]
 struct Found {
-    /// By kind: the quantity minus its bound.
-    evidence: [Option<Difference>; KINDS],
-    /// Number of seeds compared.
-    n: usize,
-    /// The active row's gain over the placebo at that look, over all of their seeds, and the number of these seeds.
-    gain: Option<(Difference, usize)>,
+    /// By kind: the quantity less its bound, and the seeds compared.
+    evidence: [Option<(Difference, usize)>; KINDS],
 }
 
 /// When claims are tested.
 pub(super) struct Schedule {
     looks: Looks,
-    /// Numbers of seeds at the looks planned so far; `None` if claims are tested once, on the seeds present.
-    seeds: Option<Vec<usize>>,
+    /// The look, from 0, and its seeds; none where claims are tested once, on the data that is there.
+    at: Option<(usize, usize)>,
+    /// What earlier looks found, by the id of a row's setting.
+    findings: BTreeMap<String, RowFindings>,
 }
 
 impl Schedule {
     pub(super) fn new(looks: Option<&RunLooks>) -> Self {
-        match looks.filter(|looks| !looks.seeds.is_empty()) {
-            None => Self { looks: Looks::once(), seeds: None },
-            Some(RunLooks { seeds, planned }) => {
-                Self { looks: Looks::at(seeds), seeds: Some(seeds[..(*planned).min(seeds.len())].to_vec()) }
-            }
+        let at = looks.and_then(|looks| {
+            let place = looks.planned.checked_sub(1)?;
+            Some((place, *looks.seeds.get(place)?))
+        });
+        match looks.filter(|_| at.is_some()) {
+            None => Self { looks: Looks::once(), at: None, findings: BTreeMap::new() },
+            Some(RunLooks { seeds, findings, .. }) => Self { looks: Looks::at(seeds), at, findings: findings.clone() },
         }
     }
 }
 
-/// Tests the claims, look after look.
+/// Concludes on the claims: at the present look, for the rows that have all of its seeds, beyond what earlier looks found.
 pub(super) fn conclude(
     rows: &[Reference],
     arms: [Option<usize>; 2],
     claims: &Claims,
-    Schedule { looks, seeds: planned }: &Schedule,
+    Schedule { looks, at, findings: before }: &Schedule,
 ) -> Option<Concluded> {
     let [Some(placebo), Some(active)] = arms else { return None };
     let others: Vec<usize> = (0..rows.len()).filter(|row| ![placebo, active].contains(row)).collect();
-    let mut assay = Finding::Undecided;
-    let mut control = Finding::Undecided;
-    let mut findings = [GAIN, NO_LOSS, RETENTION].map(|_| vec![Finding::Undecided; others.len()]);
-    let mut latest: Option<Vec<Found>> = None;
-    let mut complete = true;
-    for (look, seeds) in planned.as_deref().unwrap_or(&[usize::MAX]).iter().enumerate() {
-        let ready = |row: &usize| planned.is_none() || rows[*row].has_ended(*seeds);
-        complete = others.iter().chain(&[placebo, active]).all(|row| rows[*row].planned.len() < *seeds || ready(row));
-        if !ready(&placebo) || !ready(&active) {
-            complete = false;
-            break;
-        }
-        let found = at_look(rows, [placebo, active], claims, *seeds, &|row| ready(&row));
-        let failures = |row: usize| rows[row].failures(*seeds);
-        let evidence = |kind: usize, row: usize| {
-            let fails = failures(row) > failures(if kind == GAIN { placebo } else { active });
-            Some(Evidence { difference: found[row].evidence[kind]?, look, fails })
-        };
-        let one = |kind: usize, row: usize, before: Finding| {
-            decide(&[evidence(kind, row)], looks, claims.alpha, &[before])[0]
-        };
-        assay = one(GAIN, active, assay);
-        control = one(NO_LOSS, placebo, control);
-        for kind in [GAIN, NO_LOSS, RETENTION] {
-            let all: Vec<Option<Evidence>> = others.iter().map(|row| evidence(kind, *row)).collect();
-            findings[kind] = decide(&all, looks, claims.alpha, &findings[kind]);
-        }
-        let latest = latest.get_or_insert_with(|| vec![Found::default(); rows.len()]);
-        latest.iter_mut().zip(found).filter(|(_, found)| found.n > 0).for_each(|(latest, found)| *latest = found);
+    let (look, seeds) = at.unwrap_or((0, usize::MAX));
+    let ready = |row: usize| at.is_none() || rows[row].has_ended(seeds);
+    let found = evidence(rows, [placebo, active], claims, seeds);
+    if found[active].evidence[GAIN].is_none() && before.is_empty() {
+        return None;
     }
-    let latest = latest?;
+    let failures = |row: usize| rows[row].failures(seeds);
+    let fails = |kind: usize, row: usize| failures(row) > failures(if kind == GAIN { placebo } else { active });
+    let tested = |kind: usize, row: usize| {
+        let is_ready = [row, placebo, active].into_iter().all(ready);
+        let (difference, _) = found[row].evidence[kind].filter(|_| is_ready)?;
+        Some(Evidence { difference, look, fails: fails(kind, row) })
+    };
+    let earlier = |kind: usize, row: usize| {
+        let of = before.get(&rows[row].setting.id());
+        of.map_or(Finding::Undecided, |of| [of.gain, of.no_loss, of.retention][kind])
+    };
+    let together = |kind: usize, of: &[usize]| {
+        let tested: Vec<Option<Evidence>> = of.iter().map(|row| tested(kind, *row)).collect();
+        let earlier: Vec<Finding> = of.iter().map(|row| earlier(kind, *row)).collect();
+        decide(&tested, looks, claims.alpha, &earlier)
+    };
+    let assay = together(GAIN, &[active])[0];
+    let control = together(NO_LOSS, &[placebo])[0];
+    let findings = [GAIN, NO_LOSS, RETENTION].map(|kind| together(kind, &others));
     let shown = assay == Finding::Supported;
     let conclusion = |kind: usize, row: usize, finding: Finding| {
-        let difference = latest[row].evidence[kind].as_ref()?;
-        let (p, n, planned) = (difference.p_larger_than(0.0), latest[row].n, rows[row].planned.len());
-        Some(Conclusion { finding, p, n, planned })
+        let (difference, n) = found[row].evidence[kind].as_ref()?;
+        let (p, planned) = (difference.p_larger_than(0.0), rows[row].planned.len());
+        Some(Conclusion { finding, p, n: *n, planned, diverged: fails(kind, row) })
     };
     let if_shown = |finding: Finding, presumed: bool| if presumed { finding } else { Finding::NotShown };
     let mut concluded = vec![RowClaims::default(); rows.len()];
@@ -144,33 +146,41 @@ pub(super) fn conclude(
         let no_loss = if_shown(findings[NO_LOSS][index], shown && control == Finding::Refuted);
         claims_of.no_loss = conclusion(NO_LOSS, *row, no_loss);
         claims_of.retention = conclusion(RETENTION, *row, if_shown(findings[RETENTION][index], shown));
-        claims_of.share = share(&latest[*row], claims).filter(|_| shown);
+        claims_of.share = share(&found, claims, [*row, active]).filter(|_| shown);
     }
-    let is_open = |index: &usize| !(findings[NO_LOSS][*index].is_decided() && findings[RETENTION][*index].is_decided());
+    // If the placebo itself loses less than the margin, "no loss" stays empty. Rows without a completed training have no evidence to gain.
+    let is_open = |index: &usize| {
+        let [_, no_loss, retention] = [GAIN, NO_LOSS, RETENTION].map(|kind| findings[kind][*index].is_decided());
+        let has_evidence = !rows[others[*index]].has_all_diverged();
+        has_evidence && !(retention && (no_loss || control == Finding::Supported))
+    };
     let undecided = (0..others.len()).filter(is_open).map(|index| others[index]).collect::<Vec<usize>>();
-    let open = match assay {
+    let mut open = match assay {
         Finding::Undecided | Finding::NotShown => vec![placebo, active],
-        Finding::Supported if !undecided.is_empty() => {
-            let mut open = [vec![placebo, active], undecided].concat();
-            open.sort_unstable();
-            open
-        }
+        Finding::Supported if !undecided.is_empty() => [vec![placebo, active], undecided].concat(),
+        // Without the placebo's, no row's "no loss" is shown.
+        Finding::Supported if !control.is_decided() && !others.is_empty() => vec![placebo, active],
         Finding::Supported | Finding::Refuted => Vec::new(),
     };
-    Some(Concluded { rows: concluded, assay: Some(assay), open, complete })
+    open.sort_unstable();
+    let row_findings = |row: usize| match others.iter().position(|other| *other == row) {
+        Some(index) => [GAIN, NO_LOSS, RETENTION].map(|kind| findings[kind][index]),
+        None if row == active => [assay, Finding::Undecided, Finding::Undecided],
+        None => [Finding::Undecided, control, Finding::Undecided],
+    };
+    let row_findings = (0..rows.len()).map(|row| {
+        let [gain, no_loss, retention] = row_findings(row);
+        (rows[row].setting.id(), RowFindings { gain, no_loss, retention })
+    });
+    let lacking = open.iter().any(|row| rows[*row].planned.len() < seeds) && at.is_some();
+    let complete = rows.iter().all(|row| row.has_ended(row.planned.len()));
+    let findings = row_findings.collect();
+    Some(Concluded { rows: concluded, assay: Some(assay), open, lacking, complete, findings })
 }
 
-/// The evidence about the rows that are ready, over their first `seeds` seeds.
-fn at_look(
-    rows: &[Reference],
-    [placebo, active]: [usize; 2],
-    claims: &Claims,
-    seeds: usize,
-    ready: &dyn Fn(usize) -> bool,
-) -> Vec<Found> {
-    let accuracies: Vec<BySeed> = (0..rows.len())
-        .map(|row| if ready(row) { rows[row].accuracies_of(seeds) } else { BySeed::new() })
-        .collect();
+/// The evidence about all rows, over the first `seeds` seeds.
+fn evidence(rows: &[Reference], [placebo, active]: [usize; 2], claims: &Claims, seeds: usize) -> Vec<Found> {
+    let accuracies: Vec<BySeed> = rows.iter().map(|row| row.accuracies_of(seeds)).collect();
     let to = |row: usize, other: usize| {
         if row == other { BySeed::new() } else { differences(&accuracies[row], &accuracies[other]) }
     };
@@ -181,35 +191,29 @@ fn at_look(
     let kept = |row: usize| if row == active { BySeed::new() } else { differences(&gains[row], &part) };
     let kept: Vec<BySeed> = (0..rows.len()).map(kept).collect();
     let step = rows.iter().map(|row| row.setting.accuracy_step()).fold(0.0, f64::max);
-    let margin = |d: Option<Difference>| d.map(|d| Difference { mean: d.mean + claims.margin / 100.0, ..d });
-    let gains = moderated(&gains, step);
-    let gain = gains[active];
-    let mut kept = moderated(&kept, step);
-    // For the placebo it is - f (R - P), which spreads less and must not be pooled with the others.
-    kept[placebo] = gain.map(|gain| Difference {
-        mean: -claims.retain * gain.mean,
-        standard_error: claims.retain * gain.standard_error,
-        ..gain
-    });
-    let seeds_of_gain = differences(&accuracies[active], &accuracies[placebo]).len();
-    let losses_known: Vec<Option<Difference>> = moderated(&losses, step).into_iter().map(margin).collect();
-    let found = |row: usize| Found {
-        evidence: [gains[row], losses_known[row], kept[row]],
-        n: if row == active { seeds_of_gain } else { losses[row].len() },
-        gain: gain.map(|gain| (gain, seeds_of_gain)),
+    let known = |of: &[BySeed]| -> Vec<Option<(Difference, usize)>> {
+        moderated(of, step).into_iter().zip(of).map(|(d, of)| Some((d?, of.len()))).collect()
     };
-    (0..rows.len()).map(found).collect()
+    let (gains, mut losses, mut kept) = (known(&gains), known(&losses), known(&kept));
+    losses.iter_mut().flatten().for_each(|(loss, _)| loss.mean += claims.margin / 100.0);
+    // For the placebo it is - f (R - P), which spreads less and must not be pooled with the others.
+    kept[placebo] = gains[active].map(|(gain, n)| {
+        let (mean, standard_error) = (-claims.retain * gain.mean, claims.retain * gain.standard_error);
+        (Difference { mean, standard_error, ..gain }, n)
+    });
+    (0..rows.len()).map(|row| Found { evidence: [gains[row], losses[row], kept[row]] }).collect()
 }
 
-/// The share of the active row's gain that a row keeps, over the seeds that all three have.
-fn share(found: &Found, claims: &Claims) -> Option<Ratio> {
-    let [own, no_loss, _] = found.evidence;
-    let (own, no_loss, (gain, n)) = (own?, no_loss?, found.gain?);
+/// The share of the active row's gain that a row keeps, where it was compared with both over the same seeds.
+fn share(found: &[Found], claims: &Claims, [row, active]: [usize; 2]) -> Option<Ratio> {
+    let [own, no_loss, _] = found[row].evidence;
+    let ((own, n), (no_loss, losses)) = (own?, no_loss?);
+    let (gain, all) = found[active].evidence[GAIN].filter(|_| n == losses)?;
     let loss = Difference { mean: no_loss.mean - claims.margin / 100.0, ..no_loss };
     // The gain may have more seeds than the row.
-    let scale = (n as f64 / found.n as f64).sqrt().max(1.0);
+    let scale = (all as f64 / n as f64).sqrt().max(1.0);
     let gain = Difference { mean: own.mean - loss.mean, standard_error: gain.standard_error * scale, ..gain };
-    Ratio::of_means(&own, &gain, &loss, found.n)
+    Ratio::of_means(&own, &gain, &loss, n)
 }
 
 #[cfg(test)]
@@ -224,11 +228,11 @@ mod tests {
         // Enough test samples that the step of accuracies does not matter.
         let mut setting = cells()[0].clone();
         setting.data.test = 10_000;
-        let row = |mean: &f64| {
+        let row = |(place, mean): (u64, &f64)| {
             let accuracies = seeds.iter().map(|seed| (*seed, 0.5 + (mean + 0.5 * noise()) / 100.0)).collect();
-            Reference::made(&setting, seeds, accuracies)
+            Reference::made(&Cell { lr: place as f64, ..setting.clone() }, seeds, accuracies)
         };
-        means.iter().map(row).collect()
+        (1..).zip(means).map(row).collect()
     }
 
     const ARMS: [Option<usize>; 2] = [Some(0), Some(1)];
@@ -256,7 +260,10 @@ mod tests {
         assert_eq!(placebo.retention.map(|c| c.finding), Some(Refuted));
         assert_eq!((active.no_loss, active.retention, active.gain.map(|c| c.finding)), (None, None, Some(Supported)));
         let share = concluded.rows[3].share.expect("a share");
-        assert!(share.interval.is_some_and(|i| i.low > 0.5 && i.high < 0.9) && (share.value - 0.7).abs() < 0.1, "{share:?}");
+        assert!(
+            share.interval.is_some_and(|i| i.low > 0.5 && i.high < 0.9) && (share.value - 0.7).abs() < 0.1,
+            "{share:?}"
+        );
         assert!(concluded.open.is_empty() && concluded.complete);
     }
 
@@ -279,6 +286,34 @@ mod tests {
         assert_eq!(concluded.assay, Some(Finding::Supported));
         assert_eq!(found(|row| row.no_loss, &concluded), [Finding::NotShown]);
         assert_eq!(found(|row| row.retention, &concluded), [Finding::Supported]);
+    }
+
+    /// Findings stand, whatever is found with more rows and seeds; and the run goes on while the placebo's "no loss" is open.
+    #[test]
+    fn findings_stand_and_an_open_control_goes_on() {
+        let mut rng = stream(4, Stream::Synthetic("arms"));
+        let seeds: Vec<u64> = (1..=4).collect();
+        let mut noise = || normal_pair(&mut rng).0;
+        let none = rows(&[0.0, 0.0, 0.0], &seeds, &mut noise);
+        let looks = |planned: usize| RunLooks { seeds: vec![2, 4], planned, findings: BTreeMap::new() };
+        let mut schedule = Schedule::new(Some(&looks(2)));
+        let open = conclude(&none, ARMS, &Claims::default(), &schedule).expect("three arms");
+        assert_eq!((open.assay, open.open), (Some(Finding::Undecided), vec![0, 1]));
+        let id = none[1].setting.id();
+        let [supported, undecided] = [Finding::Supported, Finding::Undecided];
+        schedule.findings.insert(id.clone(), RowFindings { gain: supported, no_loss: undecided, retention: undecided });
+        let stands = conclude(&none, ARMS, &Claims::default(), &schedule).expect("three arms");
+        assert_eq!((stands.assay, stands.findings[&id].gain), (Some(supported), supported));
+        // A gain of about the margin: rows are decided, the placebo's is not.
+        let small = rows(&[0.0, 0.6, 30.0], &(1..=30).collect::<Vec<u64>>(), &mut noise);
+        let concluded = conclude(&small, ARMS, &Claims { margin: 0.6, ..Claims::default() }, &Schedule::new(None))
+            .expect("three arms");
+        assert_eq!((concluded.assay, concluded.open), (Some(supported), vec![0, 1]));
+        // Rows that all diverged are not waited for.
+        let mut failed = rows(&[0.0, 10.0, 0.0], &seeds, &mut noise);
+        failed[2].accuracies.clear();
+        let concluded = conclude(&failed, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
+        assert!(concluded.open.is_empty() && concluded.rows[2] == RowClaims::default(), "{concluded:?}");
     }
 
     /// A row that diverges more often than SAM is not supported, and the conclusion states its number of seeds.
@@ -305,12 +340,18 @@ mod tests {
         let half: Vec<f64> = [0.0, gain].into_iter().chain(vec![claims.retain * gain; others]).collect();
         let mut rng = stream(seeds as u64, Stream::Synthetic("errors"));
         let seeds: Vec<u64> = (0..seeds as u64).collect();
-        let looks = looks.map(|seeds| RunLooks { seeds: seeds.to_vec(), planned: seeds.len() });
-        let schedule = Schedule::new(looks.as_ref());
+        let looks = looks.map(|seeds| RunLooks { seeds: seeds.to_vec(), planned: 1, findings: BTreeMap::new() });
+        let mut schedule = Schedule::new(looks.as_ref());
         let mut hits = [0usize; 3];
         for _ in 0..runs {
             let mut concluded = |means: &[f64]| {
                 let rows = rows(means, &seeds, &mut || normal_pair(&mut rng).0);
+                schedule.findings.clear();
+                for look in looks.iter().flat_map(|looks| looks.seeds.iter().copied().enumerate()) {
+                    schedule.at = Some(look);
+                    let concluded = conclude(&rows, ARMS, &claims, &schedule).expect("three arms");
+                    schedule.findings = concluded.findings;
+                }
                 conclude(&rows, ARMS, &claims, &schedule).expect("three arms")
             };
             let (loss, half) = (concluded(&loss), concluded(&half));
@@ -342,15 +383,12 @@ mod tests {
     /// Retention computed independently: Student's t of E - f R - (1 - f) P by seed; a single row shares no variance.
     #[test]
     fn retention_is_the_t_test_of_its_definition() {
-        let cell: Cell = Cell { data: crate::data::DataSpec { test: 1_000_000_000, ..cells()[0].data.clone() }, ..cells()[0].clone() };
-        let row = |values: [f64; 4]| {
-            Reference::made(&cell, &[1, 2, 3, 4], (1..).zip(values).collect())
+        let cell: Cell = Cell {
+            data: crate::data::DataSpec { test: 1_000_000_000, ..cells()[0].data.clone() },
+            ..cells()[0].clone()
         };
-        let rows = [
-            row([0.50, 0.52, 0.51, 0.49]),
-            row([0.60, 0.63, 0.59, 0.61]),
-            row([0.56, 0.60, 0.57, 0.575]),
-        ];
+        let row = |values: [f64; 4]| Reference::made(&cell, &[1, 2, 3, 4], (1..).zip(values).collect());
+        let rows = [row([0.50, 0.52, 0.51, 0.49]), row([0.60, 0.63, 0.59, 0.61]), row([0.56, 0.60, 0.57, 0.575])];
         let concluded = conclude(&rows, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
         // scipy.stats.ttest_1samp(E - .5 R - .5 P, 0, alternative="greater")
         let p = concluded.rows[2].retention.and_then(|c| c.p).expect("p");

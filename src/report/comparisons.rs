@@ -33,7 +33,7 @@ pub(super) fn comparisons(
         for ((pair, of), shared) in pairs.into_iter().zip(&all).zip(shared) {
             let found = Comparison::new(of, shared);
             let interval = shared.and_then(|shared| over_samples_of(pair.map(|place| &rows[place]), of, &shared));
-            known.insert(pair, found.map(|found| Comparison { interval_over_samples: interval, ..found }));
+            known.insert(pair, found.map(|found| found.with_samples(interval)));
         }
     }
     correct(&mut known);

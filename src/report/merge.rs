@@ -42,6 +42,9 @@ pub fn merge(runs: Vec<NamedRun>) -> Result<Merged> {
             manifest.profile_cells = None;
         }
     }
+    // The latest look that any of them has reached.
+    let looks = runs.iter().filter_map(|run| run.manifest.looks.clone());
+    manifest.looks = looks.max_by_key(|looks| looks.planned);
     let mut seen = HashSet::new();
     manifest.cells = runs.iter().flat_map(|run| &run.manifest.cells).filter(|c| seen.insert(c.id())).cloned().collect();
     let mut notes = Vec::new();

@@ -25,8 +25,9 @@ mod tensorboard;
 mod tests;
 mod verdicts;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use claims::Concluded;
 pub use claims::{Conclusion, RowClaims};
 pub use draw::Figure;
 use exporter::Canvas;
@@ -36,7 +37,6 @@ pub use html::HTML;
 pub use masks::MaskStatistics;
 pub use merge::{Merged, NamedRun, merge};
 pub use registry::EXPORTERS;
-use claims::Concluded;
 use rows::Rows;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -44,7 +44,7 @@ pub use setting::Setting;
 pub use tensorboard::event_files;
 
 use crate::error::Result;
-use crate::record::{Measures, Record, RunLooks, RunManifest, SharpnessCheck, Status};
+use crate::record::{Measures, Record, RowFindings, RunLooks, RunManifest, SharpnessCheck, Status};
 use crate::stats::{Censored, Comparison, Finding, Median, Summary, convergence_exponent, median};
 use crate::suite::{Cell, Claims, Names, axis_names};
 
@@ -102,6 +102,9 @@ pub struct Report {
     /// Places of the rows that more seeds could decide.
     #[serde(skip)]
     pub open: Vec<usize>,
+    /// What is found about the rows' claims so far, by the id of their settings, for the next look.
+    #[serde(skip)]
+    pub findings: BTreeMap<String, RowFindings>,
     /// What was trained.
     pub trained: Option<String>,
     /// The machine and the days (UTC).
@@ -352,7 +355,8 @@ impl CellResult {
 impl Look {
     fn new(looks: &RunLooks, concluded: Option<&Concluded>) -> Self {
         let is_last = looks.planned >= looks.seeds.len();
-        let interim = concluded.is_none_or(|concluded| !concluded.complete || (!concluded.open.is_empty() && !is_last));
+        let goes_on = |concluded: &Concluded| !concluded.open.is_empty() && (concluded.lacking || !is_last);
+        let interim = concluded.is_none_or(|concluded| !concluded.complete || goes_on(concluded));
         Self { number: looks.planned, of: looks.seeds.len(), interim }
     }
 }
@@ -381,6 +385,7 @@ impl Report {
             cells_finished: records.len(),
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),
             open: concluded.as_ref().map(|concluded| concluded.open.clone()).unwrap_or_default(),
+            findings: concluded.as_ref().map(|concluded| concluded.findings.clone()).unwrap_or_default(),
             assay: concluded.as_ref().and_then(|concluded| concluded.assay),
             look: manifest.looks.as_ref().map(|looks| Look::new(looks, concluded.as_ref())),
             claims,

@@ -79,18 +79,33 @@ pub(super) fn notes(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if manifest.cells.first().is_some_and(|cell| cell.data.validation) {
-        notes.push("accuracies are measured on validation samples held out of the training set, not on the test set".into());
+        notes.push(
+            "accuracies are measured on validation samples held out of the training set, not on the test set".into(),
+        );
     }
     let stated = manifest.claims.clone().unwrap_or_default().margin;
     if options.margin.is_some_and(|margin| margin != stated) {
-        notes.push("the margin was given with the report, after the data; state it in the suite's [claims] before training".into());
-    }
-    let plans: HashSet<&str> = records.iter().map(|r| r.suite_hash.as_str()).collect();
-    if plans.len() > 1 {
         notes.push(
-            "not planned: seeds or rows were added after others were trained, so the claims' levels do not hold; `suite --until \
-             decided` adds seeds as planned"
+            "the margin was given with the report, after the data; state it in the suite's [claims] before training"
                 .into(),
+        );
+    }
+    let earlier = records.iter().filter(|r| r.suite_hash != manifest.suite_hash).count();
+    if earlier > 0 {
+        notes.push(format!(
+            "not planned: {earlier} cells were trained before the suite was changed (its seeds, rows or claims), so the levels of claims do \
+             not hold; `suite --until decided` adds seeds as planned"
+        ));
+    }
+    if manifest.looks.is_some() {
+        let unplanned = records.iter().filter(|r| r.look.is_none()).count();
+        if unplanned > 0 {
+            notes.push(format!(
+                "{unplanned} cells were trained without --until decided: if claims were reported then, that was a look too many"
+            ));
+        }
+        notes.push(
+            "seeds were added until claims were decided: intervals, stars and shares do not allow for that, the claims do".into(),
         );
     }
     if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {

@@ -6,12 +6,12 @@ use rayon::prelude::*;
 
 use super::claims::{Concluded, RowClaims, Schedule, conclude};
 use super::comparisons::{COLUMNS, comparisons};
-use super::{CellResult, EpochAccuracy, MaskStatistics, Options, Row, Setting, ece, edge, exponent, last_sharpness, nll};
-use crate::record::{Measures, Record, RunManifest, SettingGroup, SharpnessCheck, Status, by_setting};
-use crate::stats::{
-    BySeed, Censored, Comparison, POWER, Summary, median, paired, pareto_front, seeds_for_no_loss, summary,
+use super::{
+    CellResult, EpochAccuracy, MaskStatistics, Options, Row, Setting, ece, edge, exponent, last_sharpness, nll,
 };
-use crate::suite::{Cell, Claims, Filter};
+use crate::record::{Measures, Record, RunManifest, SettingGroup, SharpnessCheck, Status, by_setting};
+use crate::stats::{BySeed, Censored, Comparison, POWER, median, paired, pareto_front, seeds_for_no_loss, summary};
+use crate::suite::{Cell, Claims};
 
 /// Nominal FLOPs within this part of each other count as the same.
 const SAME_FLOPS: f64 = 0.05;
@@ -23,25 +23,6 @@ pub(super) fn groups<'r>(plan: &'r [Cell], records: &[&'r Record]) -> Vec<Settin
         records.sort_by_key(|r| r.cell.seed);
     }
     groups
-}
-
-/// Places of the rows that differences are to: SGD and SAM, or the placebo and the active row that the claims name. SGD is the one
-/// with SAM's settings (learning rate, weight decay, epochs and so on) but for the ascent step, so that the difference is the ascent
-/// step's; without one, the plan's first.
-fn reference_places(groups: &[SettingGroup<'_, 1>], claims: &Claims) -> [Option<usize>; 2] {
-    let named = |arm: &Option<Filter>| {
-        let arm = arm.as_ref()?;
-        Some(groups.iter().position(|g| arm.matches(&g.setting)))
-    };
-    let place = |name: &str| groups.iter().position(|g| g.setting.optimizer.name == name);
-    let active = named(&claims.active).unwrap_or_else(|| place("sam"));
-    let without_ascent = || {
-        let mut cell = groups[active?].setting.clone();
-        cell.optimizer.name = "sgd".into();
-        cell.optimizer.ascent = None;
-        groups.iter().position(|g| g.setting == cell)
-    };
-    [named(&claims.placebo).unwrap_or_else(|| without_ascent().or_else(|| place("sgd"))), active]
 }
 
 /// Rows, and what they are compared with.
@@ -60,7 +41,7 @@ pub(super) struct Rows {
 
 pub(super) fn rows(groups: &[SettingGroup<'_, 1>], manifest: &RunManifest, options: &Options) -> Rows {
     let claims = options.claims(manifest);
-    let places = reference_places(groups, &claims);
+    let places = claims.arms(&groups.iter().map(|group| &group.setting).collect::<Vec<_>>());
     let references: Vec<Reference> = groups.iter().map(Reference::new).collect();
     let compared = compared(&references, places);
     let comparisons = comparisons(&references, &compared);
@@ -215,6 +196,11 @@ impl Reference {
     /// Whether so many seeds are planned and have ended.
     pub(super) fn has_ended(&self, seeds: usize) -> bool {
         self.planned.len() >= seeds && self.planned[..seeds].iter().all(|seed| self.ended.contains(seed))
+    }
+
+    /// Whether trainings have ended and none of them completed.
+    pub(super) fn has_all_diverged(&self) -> bool {
+        self.accuracies.is_empty() && !self.ended.is_empty()
     }
 
     /// Trainings that diverged, of the first `seeds` seeds planned.

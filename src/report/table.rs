@@ -196,7 +196,8 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| over_samples(row.to_sgd.as_ref()?),
         explained: |_| {
-            "95% interval of the difference to SGD over other test samples of the same kind as well as other seeds".into()
+            "95% interval of the difference to SGD over other test samples of the same kind as well as other seeds"
+                .into()
         },
     },
     Optional {
@@ -234,7 +235,10 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| row.claims.gain.map(|claim| conclusion(&claim)),
         explained: |report| {
-            format!("the claim that the row is more accurate than SGD{}; in SAM's row: that SAM gains, on which the other claims depend", tested(report))
+            format!(
+                "the claim that the row is more accurate than SGD{}; in SAM's row: that SAM gains, on which the other claims depend",
+                tested(report)
+            )
         },
     },
     Optional {
@@ -269,7 +273,8 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| {
             let time = row.seconds_to_target?;
-            let reached = if time.reached == time.n { String::new() } else { format!(" ({} of {})", time.reached, time.n) };
+            let reached =
+                if time.reached == time.n { String::new() } else { format!(" ({} of {})", time.reached, time.n) };
             let Some(middle) = time.median else { return Some(format!("not reached{reached}")) };
             let most = time.max.filter(|_| time.reached == time.n).map_or_else(|| "-".into(), digits);
             let least = time.min.map(digits).filter(|_| time.n > 1);

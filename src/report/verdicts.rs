@@ -48,7 +48,9 @@ fn change(c: &Comparison) -> String {
 /// A finding, with the number of seeds that it rests on if some are missing.
 pub(super) fn conclusion(claim: &Conclusion) -> String {
     let of = if claim.n < claim.planned { format!(" ({} of {})", claim.n, claim.planned) } else { String::new() };
-    claim.finding.words().to_string() + &of
+    let diverged = claim.diverged && claim.finding == Finding::Undecided;
+    let why = if diverged { ", diverged more often" } else { "" };
+    claim.finding.words().to_string() + why + &of
 }
 
 /// Seeds that would support "no loss", if it is undecided and they exceed the present number.

@@ -63,6 +63,12 @@ impl Comparison {
         })
     }
 
+    /// Adds the interval for other test samples.
+    #[must_use]
+    pub fn with_samples(self, interval: Option<Interval>) -> Self {
+        Self { interval_over_samples: interval.map(possible), ..self }
+    }
+
     /// The differences `b - a`.
     #[must_use]
     pub fn reversed(self) -> Self {

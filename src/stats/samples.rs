@@ -17,12 +17,12 @@ pub fn over_samples(pairs: &[[&[bool]; 2]], known: &Difference, level: f64) -> O
     }
     let difference = |a: bool, b: bool| i32::from(a) - i32::from(b);
     let mut by_sample = vec![0i32; m];
-    let (mut by_seed, mut squares) = (Vec::with_capacity(n), 0);
+    let (mut by_seed, mut squares) = (Vec::with_capacity(n), 0i64);
     for [a, b] in pairs {
         let mut sum = 0;
         for ((a, b), total) in a.iter().zip(*b).zip(&mut by_sample) {
             let d = difference(*a, *b);
-            (sum, *total, squares) = (sum + d, *total + d, squares + d * d);
+            (sum, *total, squares) = (sum + d, *total + d, squares + i64::from(d * d));
         }
         by_seed.push(f64::from(sum));
     }
@@ -30,7 +30,7 @@ pub fn over_samples(pairs: &[[&[bool]; 2]], known: &Difference, level: f64) -> O
     let mean = by_seed.iter().sum::<f64>() / (seeds * samples);
     let of_seeds: f64 = by_seed.iter().map(|sum| samples * (sum / samples - mean).powi(2)).sum();
     let of_samples: f64 = by_sample.iter().map(|sum| seeds * (f64::from(*sum) / seeds - mean).powi(2)).sum();
-    let rest = f64::from(squares) - seeds * samples * mean * mean - of_seeds - of_samples;
+    let rest = squares as f64 - seeds * samples * mean * mean - of_seeds - of_samples;
     let noise = rest / ((seeds - 1.0) * (samples - 1.0)) / (seeds * samples);
     let samples_variance = of_samples / (seeds * samples * (samples - 1.0)) - noise;
     let seeds_variance = known.standard_error.powi(2);
@@ -58,7 +58,12 @@ mod tests {
             for _ in 0..runs {
                 // Both settings are right on a sample if its ease, the seed's luck and chance together exceed 0. They differ by how
                 // easy each sample is to them, equally on average.
-                let ease: Vec<[f64; 2]> = (0..SAMPLES).map(|_| { let shared = normal(); [shared + normal(), shared + normal()] }).collect();
+                let ease: Vec<[f64; 2]> = (0..SAMPLES)
+                    .map(|_| {
+                        let shared = normal();
+                        [shared + normal(), shared + normal()]
+                    })
+                    .collect();
                 let bits: Vec<[Vec<bool>; 2]> = (0..seeds)
                     .map(|_| {
                         let luck = [0.1 * normal(), 0.1 * normal()];
@@ -87,7 +92,8 @@ mod tests {
             (0..10).map(|_| [0, 1].map(|_| (0..2000).map(|_| normal_pair(&mut rng).0 > 0.0).collect())).collect();
         let known = Difference { mean: 0.0, standard_error: 0.005, freedom: 9.0 };
         let pairs: Vec<[&[bool]; 2]> = bits.iter().map(|[a, b]| [a.as_slice(), b.as_slice()]).collect();
-        let [wide, narrow] = [over_samples(&pairs, &known, LEVEL), known.interval(LEVEL)].map(|i| i.expect("an interval"));
+        let [wide, narrow] =
+            [over_samples(&pairs, &known, LEVEL), known.interval(LEVEL)].map(|i| i.expect("an interval"));
         assert!(wide.high >= narrow.high && wide.high < 1.05 * narrow.high, "{wide:?} {narrow:?}");
         assert_eq!(over_samples(&pairs[..1], &known, LEVEL), None);
     }

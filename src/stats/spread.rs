@@ -169,8 +169,7 @@ mod tests {
             let unit = [-1.0f64, -1.0, 0.0, 1.0, 1.0];
             unit.iter().zip(1..).map(|(u, seed)| (seed, u * variance.sqrt())).collect::<BySeed>()
         };
-        let rows: Vec<Row> =
-            [0.1, 1.1, 0.7, 5.0].iter().filter_map(|v| Row::new(&deviations(*v), 0.0)).collect();
+        let rows: Vec<Row> = [0.1, 1.1, 0.7, 5.0].iter().filter_map(|v| Row::new(&deviations(*v), 0.0)).collect();
         let shared = Shared::of(&rows.iter().collect::<Vec<_>>()).expect("rows");
         assert!((shared.weight - 1.779_846_893).abs() < 1e-6, "{}", shared.weight);
         assert!((shared.variance - 0.534_668_120).abs() < 1e-6, "{}", shared.variance);
@@ -184,7 +183,9 @@ mod tests {
         let together = moderated(&vec![row(1.0); 9], 0.0);
         assert!(together.iter().all(|d| d.is_some_and(|d| d.freedom == 2.0)), "rows that agree in all are one row");
         let outlier = moderated(&[row(1.0), row(1.0), row(1.0), row(40.0)], 0.0);
-        assert!(outlier[3].is_some_and(|d| (d.standard_error - (1200f64 / 3.0).sqrt()).abs() < 1e-9 && d.freedom == 2.0));
+        assert!(
+            outlier[3].is_some_and(|d| (d.standard_error - (1200f64 / 3.0).sqrt()).abs() < 1e-9 && d.freedom == 2.0)
+        );
     }
 
     /// How often 95% intervals contain the true difference: on average over rows, and for the worst row.

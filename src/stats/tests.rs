@@ -129,7 +129,9 @@ fn claims_are_tested_as_by_scipy() {
 /// Holm over rows, in both directions; a row that failed more often is never supported; findings stand.
 #[test]
 fn claims_of_several_rows_are_corrected() {
-    let row = |mean: f64| Some(Evidence { difference: Difference { mean, standard_error: 1.0, freedom: 1e6 }, look: 0, fails: false });
+    let row = |mean: f64| {
+        Some(Evidence { difference: Difference { mean, standard_error: 1.0, freedom: 1e6 }, look: 0, fails: false })
+    };
     let open = [Finding::Undecided; 3];
     let found = |rows: &[Option<Evidence>]| decide(rows, &Looks::once(), 0.05, &open[..rows.len()]);
     // One-sided p .0367 and .0228: neither is below .025 by itself, both are once the first is.

@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::data::{DataSpec, Input};
 use crate::data::augment::Augment;
+use crate::data::{DataSpec, Input};
 use crate::digest::sha256_text;
 use crate::mask::MaskSpec;
 use crate::model::ModelSpec;
@@ -271,7 +271,7 @@ impl Cell {
             Ok(Input::Tokens { length, .. }) => length,
             _ => 1,
         };
-        1.0 / (self.data.test * each).max(1) as f64
+        1.0 / self.data.test.saturating_mul(each).max(1) as f64
     }
 
     /// Whether the test samples are evaluated after an epoch, counted from 0.

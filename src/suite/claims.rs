@@ -83,39 +83,78 @@ impl ClaimsFile {
             max_seeds: self.max_seeds.unwrap_or(default.max_seeds.max(seeds)),
         };
         claims.check(seeds)?;
-        let arms = [("placebo", &claims.placebo), ("active", &claims.active)];
-        let [placebo, active] = arms.map(|(key, arm)| arm.as_ref().map(|arm| one_setting(key, arm, cells)).transpose());
-        if let (Some(placebo), Some(active)) = (placebo?, active?)
-            && placebo == active
-        {
-            return Err("claims.placebo and claims.active are the same row; name two".into());
+        for (key, arm) in [("placebo", &claims.placebo), ("active", &claims.active)] {
+            if let Some(arm) = arm {
+                one_setting(key, arm, cells)?;
+            }
+        }
+        let mut settings: Vec<Cell> = Vec::new();
+        for setting in cells.iter().map(Cell::setting) {
+            if !settings.contains(&setting) {
+                settings.push(setting);
+            }
+        }
+        let named =
+            claims.placebo.is_some() && (claims.active.is_some() || settings.iter().any(|s| s.optimizer.name == "sam"));
+        if named && claims.arms(&settings.iter().collect::<Vec<_>>())[1].is_none() {
+            return Err(
+                "claims.placebo and the active row (claims.active, or the first SAM row) are the same; name two".into(),
+            );
         }
         Ok(Some(claims))
     }
 }
 
 impl Claims {
+    /// Most seeds that a suite may ask for.
+    pub(crate) const MOST_SEEDS: usize = 10_000;
+
+    /// Places, among the settings of a plan, of the placebo and the active row: those named, or else the first SAM, and the SGD with
+    /// its settings (learning rate, weight decay, epochs and so on) but for the ascent step, so that the difference is the ascent
+    /// step's; without such a one, the first SGD. They are never the same row.
+    pub(crate) fn arms(&self, settings: &[&Cell]) -> [Option<usize>; 2] {
+        let find = |is: &dyn Fn(&Cell) -> bool| settings.iter().position(|setting| is(setting));
+        let active = match &self.active {
+            Some(arm) => find(&|setting| arm.matches(setting)),
+            None => find(&|setting| setting.optimizer.name == "sam"),
+        };
+        let placebo = match &self.placebo {
+            Some(arm) => find(&|setting| arm.matches(setting)),
+            None => {
+                let is_other = |setting: &Cell| active.is_none_or(|active| settings[active] != setting);
+                let without_ascent = active.map(|active| {
+                    let mut cell = settings[active].clone();
+                    cell.optimizer.name = "sgd".into();
+                    cell.optimizer.ascent = None;
+                    cell
+                });
+                let same = without_ascent.and_then(|cell| find(&|setting| *setting == cell && is_other(setting)));
+                same.or_else(|| find(&|setting| setting.optimizer.name == "sgd" && is_other(setting)))
+            }
+        };
+        [placebo, active.filter(|active| placebo != Some(*active))]
+    }
+
     /// Checks the numbers, given how many seeds are listed.
     ///
     /// # Errors
     /// Names the key, the value and the remedy.
     pub fn check(&self, seeds: usize) -> Checked<()> {
         let numbers = [("margin", self.margin, 100.0), ("retain", self.retain, 1.0), ("alpha", self.alpha, 0.5)];
-        if let Some((key, value, most)) = numbers.into_iter().find(|(_, value, most)| !(*value > 0.0 && value <= most)) {
+        if let Some((key, value, most)) = numbers.into_iter().find(|(_, value, most)| !(*value > 0.0 && value <= most))
+        {
             return Err(format!("claims.{key} = {value} must be above 0 and at most {most}"));
         }
-        if self.max_seeds < seeds || self.max_seeds > MOST_SEEDS {
+        if self.max_seeds < seeds || self.max_seeds > Self::MOST_SEEDS {
             return Err(format!(
-                "claims.max_seeds = {} must be from the number of seeds listed, {seeds}, to {MOST_SEEDS}",
-                self.max_seeds
+                "claims.max_seeds = {} must be from the number of seeds listed, {seeds}, to {}",
+                self.max_seeds,
+                Self::MOST_SEEDS
             ));
         }
         Ok(())
     }
 }
-
-/// Upper bound of `max_seeds`.
-const MOST_SEEDS: usize = 10_000;
 
 /// The setting that the axes of an arm describe.
 fn one_setting(key: &str, arm: &Filter, cells: &[Cell]) -> Checked<Cell> {

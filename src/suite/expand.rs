@@ -130,7 +130,12 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         }
     }
     let measure = settings.measure.clone().unwrap_or_default();
-    for (key, every) in [("gradient_norm", measure.gradient_norm), ("edge", measure.edge), ("in_turn", measure.in_turn), ("test", measure.test)] {
+    for (key, every) in [
+        ("gradient_norm", measure.gradient_norm),
+        ("edge", measure.edge),
+        ("in_turn", measure.in_turn),
+        ("test", measure.test),
+    ] {
         if let Some(every) = every {
             within(&format!("measure.{key}"), every, 1, 1_000_000)?;
         }

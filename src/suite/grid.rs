@@ -57,19 +57,12 @@ impl GridEntry {
         self
     }
 
-    /// Whether another entry gives the same keys the same values, in whatever order.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.0.len() == other.0.len() && self.keys().all(|(key, given)| other.get(key) == Some(given))
-    }
-
     /// The entry with one value for each key, for every combination of its values. Lists of numbers are values of their own.
     pub(super) fn singles(&self, registry: &Registry) -> Vec<Self> {
         self.keys().fold(vec![Self::default()], |all, (key, given)| {
-            let values = match given {
-                Given::Many(values) if !is_list(registry, key) => values.iter().cloned().map(Given::One).collect(),
-                given => vec![given.clone()],
-            };
-            let with = |entry: &Self, value: &Given| Self([entry.0.clone(), vec![(key.into(), value.clone())]].concat());
+            let values: Vec<Given> = given.values(is_list(registry, key)).into_iter().map(Given::One).collect();
+            let with =
+                |entry: &Self, value: &Given| Self([entry.0.clone(), vec![(key.into(), value.clone())]].concat());
             all.iter().flat_map(|entry| values.iter().map(|value| with(entry, value))).collect()
         })
     }
@@ -84,11 +77,14 @@ impl GridEntry {
 
     /// What it says without some keys, in words.
     pub fn untuned(&self, tuned: &[String]) -> String {
-        let words = self.ordered().filter(|(key, _)| !tuned.iter().any(|tuned| tuned == key)).map(|(key, given)| match given {
-            Given::One(value) if key == "optimizer" => value.to_string(),
-            Given::One(value) => format!("{key} {value}"),
-            Given::Many(values) => format!("{key} {}", values.iter().map(Value::to_string).collect::<Vec<_>>().join(" to ")),
-        });
+        let words =
+            self.ordered().filter(|(key, _)| !tuned.iter().any(|tuned| tuned == key)).map(|(key, given)| match given {
+                Given::One(value) if key == "optimizer" => value.to_string(),
+                Given::One(value) => format!("{key} {value}"),
+                Given::Many(values) => {
+                    format!("{key} {}", values.iter().map(Value::to_string).collect::<Vec<_>>().join(" to "))
+                }
+            });
         words.collect::<Vec<_>>().join(", ")
     }
 

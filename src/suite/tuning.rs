@@ -7,7 +7,7 @@ use std::str::FromStr;
 use rand::Rng;
 
 use super::file::{DataFile, Settings, SuiteFile};
-use super::{Cell, GridEntry, Suite, combinations};
+use super::{Cell, ClaimsFile, GridEntry, Suite, combinations, expand};
 use crate::error::{Error, Result};
 use crate::optim::{Kind, Value};
 use crate::random::{Stream, stream};
@@ -43,11 +43,8 @@ impl FromStr for Range {
 impl Range {
     /// The value at a fraction of the range, to three digits.
     fn at(&self, part: f64, kind: Kind) -> Value {
-        let value = if self.low > 0.0 {
-            (self.low.ln() + part * (self.high / self.low).ln()).exp()
-        } else {
-            self.high * part
-        };
+        let value =
+            if self.low > 0.0 { (self.low.ln() + part * (self.high / self.low).ln()).exp() } else { self.high * part };
         match kind {
             Kind::Count(..) => Value::Count(value.round() as u64),
             _ => Value::Number(format!("{value:.2e}").parse().unwrap_or(value)),
@@ -84,6 +81,10 @@ pub struct TuningSuite {
     pub ranges: Vec<Range>,
     /// Number of validation samples.
     pub validation: usize,
+    /// Keys of the ranges that some method reads.
+    pub searched: Vec<String>,
+    /// Methods, as places of the choices, that the claims name as placebo and active row.
+    pub arms: [Option<usize>; 2],
     methods: Vec<Method>,
     /// For each grid entry, its method.
     entries: Vec<usize>,
@@ -128,43 +129,88 @@ impl Suite {
         let grid = settings.grid.clone().unwrap_or_default();
         // Reports mistakes in the profile itself first.
         let plan = self.plan(profile, &self.data(profile)?.name)?;
+        let data = plan.cells.first().map_or_else(String::new, |cell| cell.data.name.clone());
+        let setting = |entry: &GridEntry| {
+            let of_entry = Settings { grid: Some(vec![entry.clone()]), seeds: Some(vec![0]), ..settings.clone() };
+            let cells = expand::cells(&of_entry, &data, &self.registry)?;
+            if let [cell] = cells.as_slice() {
+                Ok(cell.setting())
+            } else {
+                Err("it describes several rows".to_string())
+            }
+        };
         let ranges = self.ranges(&settings, &tuning.ranges);
+        let mut ranges_read = vec![false; ranges.len()];
         let mut methods: Vec<Method> = Vec::new();
+        // What makes methods the same: their settings in the middle of all ranges.
+        let mut middles: Vec<Cell> = Vec::new();
+        let mut arms = [None; 2];
+        let named = self.claims_of(profile)?;
         for entry in grid.iter().flat_map(|entry| entry.singles(&self.registry)) {
             let kinds = combinations::numeric_keys(&entry, &self.registry).map_err(Error::Usage)?;
-            let place = |range: &Range| kinds.iter().find(|(key, _)| *key == range.key).map(|(_, kind)| *kind);
-            let tuned: Vec<(usize, Kind)> =
-                ranges.iter().enumerate().filter_map(|(i, range)| Some((i, place(range)?))).collect();
-            let entry = tuned.iter().fold(entry, |entry, (i, _)| entry.without(&ranges[*i].key));
-            if !methods.iter().any(|other| other.entry.is_same(&entry)) {
+            let (mut middle, mut tuned) = (entry.clone(), Vec::new());
+            for (place, range) in ranges.iter().enumerate() {
+                let Some((_, kind)) = kinds.iter().find(|(key, _)| *key == range.key) else { continue };
+                let mut with = middle.clone();
+                with.set(&range.key, range.at(0.5, *kind));
+                // A key may not go with the entry's others, such as a sparsity with a pattern that fixes it.
+                if setting(&with).is_ok() {
+                    middle = with;
+                    tuned.push((place, *kind));
+                    ranges_read[place] = true;
+                }
+            }
+            let at_middle = setting(&middle).map_err(Error::Usage)?;
+            let index = middles.iter().position(|other| *other == at_middle).unwrap_or_else(|| {
+                let entry = tuned.iter().fold(entry.clone(), |entry, (i, _)| entry.without(&ranges[*i].key));
                 methods.push(Method { entry, tuned });
+                middles.push(at_middle);
+                methods.len() - 1
+            });
+            let original = setting(&entry).map_err(Error::Usage)?;
+            for (arm, named) in arms.iter_mut().zip([&named.placebo, &named.active]) {
+                if named.as_ref().is_some_and(|named| named.matches(&original)) {
+                    *arm = Some(index);
+                }
             }
         }
-        for (place, range) in ranges.iter().enumerate() {
-            if !methods.iter().any(|method| method.tuned.iter().any(|(i, _)| *i == place)) {
-                return usage(format!("--range {}: no optimizer of the grid reads {0} as a number", range.key));
+        for (range, _) in ranges.iter().zip(&ranges_read).filter(|(_, read)| !**read) {
+            if tuning.ranges.contains(range) {
+                return usage(format!("--range {}: no row of the grid accepts such values of it", range.key));
             }
+        }
+        if let [Some(placebo), Some(active)] = arms
+            && placebo == active
+        {
+            return usage(
+                "what is tuned makes the rows that [claims] names the same; leave it out or name others".into(),
+            );
         }
         let points = points(tuning.trials, ranges.len());
         let (mut entries, mut of_entries): (Vec<GridEntry>, Vec<usize>) = (Vec::new(), Vec::new());
         for (index, method) in methods.iter().enumerate() {
-            let mut tried: Vec<GridEntry> = Vec::new();
+            let mut tried: Vec<Cell> = Vec::new();
             for point in &points {
                 let mut entry = method.entry.clone();
                 method.tuned.iter().for_each(|(i, kind)| entry.set(&ranges[*i].key, ranges[*i].at(point[*i], *kind)));
+                let cell = setting(&entry).map_err(Error::Usage)?;
                 // Counts are rounded, so points may coincide, and a method without a tuned key has a single point.
-                if !tried.iter().any(|other| other.is_same(&entry)) {
-                    tried.push(entry);
+                if !tried.contains(&cell) {
+                    tried.push(cell);
+                    entries.push(entry);
+                    of_entries.push(index);
                 }
             }
-            of_entries.extend(vec![index; tried.len()]);
-            entries.extend(tried);
         }
+        let searched =
+            ranges.iter().zip(ranges_read).filter(|(_, read)| *read).map(|(range, _)| range.key.clone()).collect();
         let listed = settings.seeds.clone().unwrap_or_default();
-        let train = plan.cells.first().map_or(0, |cell| {
-            cell.data.train + if cell.data.validation { cell.data.test } else { 0 }
-        });
+        let train = plan
+            .cells
+            .first()
+            .map_or(0, |cell| cell.data.train + if cell.data.validation { cell.data.test } else { 0 });
         let validation = tuning.validation.or(settings.data.validation).unwrap_or(train / 10);
+        self.check_name(&format!("{}-tuned", self.file.name))?;
         let name = format!("{}-tune", self.file.name);
         let base = Settings {
             data: DataFile { validation: Some(validation), ..settings.data.clone() },
@@ -177,8 +223,7 @@ impl Suite {
         let profiles = [(profile.to_string(), Settings::default())].into();
         let file = SuiteFile { name, description, base, claims: Default::default(), profiles };
         let suite = Suite { origin: self.origin.clone(), file, text: String::new(), registry: self.registry.clone() };
-        suite.check_name(&suite.file.name)?;
-        Ok(TuningSuite { suite, ranges, validation, methods, entries: of_entries })
+        Ok(TuningSuite { suite, ranges, searched, validation, arms, methods, entries: of_entries })
     }
 
     /// The ranges to search: those stated, and defaults for the common keys.
@@ -186,9 +231,19 @@ impl Suite {
         let lr = settings.schedule.lr.unwrap_or(0.1);
         let defaults = [("lr", lr / 4.0, 4.0 * lr), ("rho", 0.02, 1.0), ("weight_decay", 1e-4, 5e-3)];
         let defaults = defaults.map(|(key, low, high)| Range { key: key.into(), low, high });
-        let others = stated.iter().filter(|range| !defaults.iter().any(|default| default.key == range.key));
-        let of = |default: &Range| stated.iter().rev().find(|range| range.key == default.key).unwrap_or(default).clone();
-        defaults.iter().map(of).chain(others.cloned()).collect()
+        let mut ranges: Vec<Range> = defaults.into();
+        for stated in stated {
+            match ranges.iter_mut().find(|range| range.key == stated.key) {
+                Some(range) => *range = stated.clone(),
+                None => ranges.push(stated.clone()),
+            }
+        }
+        ranges
+    }
+
+    /// The claims of a profile.
+    fn claims_of(&self, profile: &str) -> Result<ClaimsFile> {
+        Ok(self.settings(profile)?.claims.unwrap_or_default())
     }
 }
 
@@ -225,9 +280,15 @@ impl TuningSuite {
     pub fn choose(&self, cells: &[Cell], accuracies: &HashMap<String, Option<f64>>) -> Result<Vec<Choice>> {
         let grid = self.suite.file.base.grid.as_deref().unwrap_or_default();
         let per_seed = grid.len();
+        if per_seed == 0 || !cells.len().is_multiple_of(per_seed) {
+            return Err(Error::Usage(
+                "the run's plan is not that of this tuning; use another --out, or --fresh".into(),
+            ));
+        }
         // Accuracy of an entry over its seeds; `None` if any of them diverged.
         let of_entry = |entry: usize| {
-            let of = cells.iter().skip(entry).step_by(per_seed).map(|cell| accuracies.get(&cell.id()).copied().flatten());
+            let of =
+                cells.iter().skip(entry).step_by(per_seed).map(|cell| accuracies.get(&cell.id()).copied().flatten());
             summary(&of.collect::<Option<Vec<f64>>>()?)
         };
         let choice = |index: usize| {

@@ -57,7 +57,8 @@ pub(super) fn evaluate(
             let right = predicted.iter().zip(&batch.labels).map(|(p, l)| p == l);
             if objective == Objective::CrossEntropy {
                 let logits = logits.to_vec2::<f32>()?;
-                for (((logits, label), nll), right) in logits.iter().zip(&batch.labels).zip(&losses).zip(right.clone()) {
+                for (((logits, label), nll), right) in logits.iter().zip(&batch.labels).zip(&losses).zip(right.clone())
+                {
                     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                     // The loss is ln sum exp(logits) less the label's.
                     let confidence = libm::exp(f64::from(most) - f64::from(logits[*label as usize]) - nll);

@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::flops::{self, Flops};
 use crate::model::Model;
 use crate::nn::{ParamLayout, RunningStats, to_safetensors};
-use crate::stats::median;
 use crate::record::{Measures, Status, StepSeconds, fingerprint};
+use crate::stats::median;
 
 /// A finished training.
 pub struct Trained {

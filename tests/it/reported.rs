@@ -557,12 +557,14 @@ fn epochs_may_go_untested() {
     let [every, some] = [Place::new(), Place::new()];
     let suite = TINY.replace("epochs = 2", "epochs = 3");
     std::fs::write(every.path("tiny.toml"), &suite).expect("a suite");
-    std::fs::write(some.path("tiny.toml"), suite.replace("[base]\n", "[base]\nmeasure = { test = 2 }\n")).expect("a suite");
+    std::fs::write(some.path("tiny.toml"), suite.replace("[base]\n", "[base]\nmeasure = { test = 2 }\n"))
+        .expect("a suite");
     for place in [&every, &some] {
         place.sharpbench("suite tiny.toml --data stand-in --out run").assert().success();
     }
     let records = |place: &Place| -> Vec<Record> {
-        let mut all: Vec<Record> = place.record_files("run").values().map(|text| Record::parse(text).expect("a record")).collect();
+        let mut all: Vec<Record> =
+            place.record_files("run").values().map(|text| Record::parse(text).expect("a record")).collect();
         all.sort_by_key(|r| (r.cell.optimizer.name.clone(), r.cell.seed));
         all
     };
@@ -574,7 +576,11 @@ fn epochs_may_go_untested() {
     }
     let json = some.sharpbench("report run --format json").output().expect("a report").stdout;
     let json: Value = serde_json::from_slice(&json).expect("JSON");
-    let epochs: Vec<u64> =
-        json["rows"][0]["test_accuracy_by_epoch"].as_array().expect("epochs").iter().filter_map(|e| e["epoch"].as_u64()).collect();
+    let epochs: Vec<u64> = json["rows"][0]["test_accuracy_by_epoch"]
+        .as_array()
+        .expect("epochs")
+        .iter()
+        .filter_map(|e| e["epoch"].as_u64())
+        .collect();
     assert_eq!(epochs, [2, 3]);
 }

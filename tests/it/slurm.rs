@@ -299,9 +299,15 @@ fn tuned(lab: &Lab) {
     for place in [&cluster, &local] {
         fs::write(place.path("small.toml"), SUITE).expect("a suite");
     }
-    lab.sharpbench(&cluster, &format!("{tune} {SLURM}")).assert().success().stderr(predicate::str::contains("submitted 6"));
+    lab.sharpbench(&cluster, &format!("{tune} {SLURM}"))
+        .assert()
+        .success()
+        .stderr(predicate::str::contains("submitted 6"));
     lab.sharpbench(&cluster, "status run --watch --poll 1").assert().success();
-    lab.sharpbench(&cluster, &format!("{tune} {SLURM}")).assert().success().stdout(predicate::str::contains("validation %"));
+    lab.sharpbench(&cluster, &format!("{tune} {SLURM}"))
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("validation %"));
     local.sharpbench(tune).assert().success();
     // But for the seconds that it took.
     let suite = |place: &Place| {

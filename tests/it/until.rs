@@ -73,10 +73,16 @@ fn rows_get_seeds_until_they_are_decided() {
     assert!(planned[3] < planned[2] && planned[2] == planned[0], "{planned:?}");
     let row = &found["rows"][3]["claims"];
     assert_eq!((&row["no_loss"]["finding"], &row["retention"]["finding"]), (&"refuted".into(), &"refuted".into()));
-    assert_eq!(found["rows"][0]["claims"]["no_loss"]["finding"], "refuted", "the placebo's, without which nothing is shown");
+    assert_eq!(
+        found["rows"][0]["claims"]["no_loss"]["finding"], "refuted",
+        "the placebo's, without which nothing is shown"
+    );
     // A record tells for which look it was trained.
-    let looks: Vec<Value> =
-        place.record_files("run").values().map(|text| serde_json::from_slice::<Value>(text).expect("JSON")["look"].clone()).collect();
+    let looks: Vec<Value> = place
+        .record_files("run")
+        .values()
+        .map(|text| serde_json::from_slice::<Value>(text).expect("JSON")["look"].clone())
+        .collect();
     assert!(looks.contains(&1.into()) && looks.contains(&2.into()) && !looks.contains(&Value::Null), "{looks:?}");
     // Nothing is left to do, and a run without the option does not undo what was decided.
     let records = place.record_files("run");
@@ -95,7 +101,8 @@ fn an_interim_run_says_so_and_goes_on() {
     place.sharpbench(&format!("{RUN} --jobs 2")).assert().success();
     let all = place.fingerprints("run");
     // As if it had been ended before the last look was complete.
-    let last = place.record_files("run").into_iter().find(|(_, text)| String::from_utf8_lossy(text).contains("\"look\": 2"));
+    let last =
+        place.record_files("run").into_iter().find(|(_, text)| String::from_utf8_lossy(text).contains("\"look\": 2"));
     std::fs::remove_file(place.path("run/cells").join(last.expect("a record of look 2").0)).expect("removed");
     let output = place.sharpbench("report run").output().expect("a report");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -115,7 +122,11 @@ fn what_cannot_be_decided_is_refused() {
     for (from, to, message) in [
         ("lr = 0.0003 }", "lr = 0.3 }", "claims.placebo = { lr = 0.3, optimizer = sgd } describes no row of the grid"),
         ("optimizer = \"sgd\", lr = 0.0003 }", "optimizer = \"sgd\" }", "describes 3 rows"),
-        ("lr = 0.0003 }", "lr = 0.05 }", "claims.placebo and claims.active are the same row"),
+        (
+            "lr = 0.0003 }",
+            "lr = 0.05 }",
+            "claims.placebo and the active row (claims.active, or the first SAM row) are the same; name two",
+        ),
         ("lr = 0.0003 }", "speed = 1 }", "there is no axis speed in this plan"),
         ("max_seeds = 5", "max_seeds = 1", "claims.max_seeds = 1 must be from the number of seeds listed, 2"),
         ("margin = 1.0", "margin = 0.0", "claims.margin = 0 must be above 0"),
@@ -135,7 +146,8 @@ fn what_came_after_the_data_is_said() {
     let hash = |text: &str| {
         std::fs::write(place.path("arms.toml"), text).expect("a suite");
         place.sharpbench("suite arms.toml --out run").assert().success();
-        let manifest: Value = serde_json::from_slice(&std::fs::read(place.path("run/run.json")).expect("a plan")).expect("JSON");
+        let manifest: Value =
+            serde_json::from_slice(&std::fs::read(place.path("run/run.json")).expect("a plan")).expect("JSON");
         manifest["suite_hash"].clone()
     };
     let first = hash(ARMS);
@@ -145,7 +157,24 @@ fn what_came_after_the_data_is_said() {
     };
     assert!(!words("report run").contains("after the data"));
     assert!(words("report run --margin 2").contains("the margin was given with the report, after the data"));
+    // Nothing is trained again, but the claims are others.
     assert_ne!(first, hash(&ARMS.replace("margin = 1.0", "margin = 2.0")));
+    assert!(words("report run").contains("not planned: 8 cells were trained before the suite was changed"));
     hash(&ARMS.replace("seeds = [1, 2]", "seeds = [1, 2, 3]"));
-    assert!(words("report run").contains("not planned: seeds or rows were added after others were trained"));
+    assert!(words("report run").contains("not planned: 8 cells were trained before the suite was changed"));
+    // Who looks first and goes on afterwards has looked once too often.
+    hash(ARMS);
+    place.sharpbench(RUN).assert().success();
+    assert!(words("report run").contains("cells were trained without --until decided"));
+}
+
+/// Without a placebo that is named, the active row is not its own.
+#[test]
+fn the_active_row_is_not_its_own_placebo() {
+    let place = place();
+    let one = ARMS.replace("placebo = { optimizer = \"sgd\", lr = 0.0003 }\n", "");
+    std::fs::write(place.path("arms.toml"), one).expect("a suite");
+    place.sharpbench(RUN).assert().success().stdout(predicate::str::contains("sgd lr .05 gains"));
+    let planned = seeds(&report(&place));
+    assert!(planned.iter().all(|seeds| *seeds <= 5), "{planned:?}");
 }

@@ -231,9 +231,8 @@ impl<'a> Session<'a> {
         if step <= WARMUP_STEPS || !self.cell.measure.in_turn.is_some_and(|every| step.is_multiple_of(every)) {
             return;
         }
-        let start = Instant::now();
-        sharpbench_kernels::reference_work();
-        let ratio = self.state.step_seconds.last().map(|seconds| seconds / start.elapsed().as_secs_f64());
+        let work = sharpbench_kernels::reference_work().as_secs_f64();
+        let ratio = self.state.step_seconds.last().map(|seconds| seconds / work);
         self.state.steps_over_work.extend(ratio);
     }
 
