@@ -68,6 +68,8 @@ pub(super) struct Wanted<'a> {
     pub(super) profile: &'a str,
     pub(super) filter: &'a Filter,
     pub(super) until: Option<Until>,
+    /// Whether something follows once the cells have ended: another look, or a choice.
+    pub(super) goes_on: bool,
     /// What is done with the run once its cells have ended.
     pub(super) report: &'a dyn Fn(&RunFolder, &RunManifest) -> Result<ExitCode>,
 }
@@ -269,7 +271,14 @@ fn train(
 
 fn on_cluster<'r>(args: &'r Args, wanted: &'r Wanted<'_>, run: &'r OpenRun) -> ClusterRun<'r> {
     let opening = run.opening(args);
-    ClusterRun { args: &args.cluster, selection: run.selection(), opening, report: wanted.report, quiet: args.quiet }
+    ClusterRun {
+        args: &args.cluster,
+        selection: run.selection(),
+        opening,
+        report: wanted.report,
+        quiet: args.quiet,
+        goes_on: wanted.goes_on,
+    }
 }
 
 /// Prints the ids of the cells that have no record.

@@ -25,6 +25,8 @@ pub(super) struct ClusterRun<'a> {
     /// What is done with the run once its cells have ended.
     pub(super) report: &'a dyn Fn(&RunFolder, &RunManifest) -> Result<ExitCode>,
     pub(super) quiet: bool,
+    /// Whether something follows once the cells have ended: another look, or a choice.
+    pub(super) goes_on: bool,
 }
 
 impl ClusterRun<'_> {
@@ -55,9 +57,12 @@ impl ClusterRun<'_> {
             if in_flight > 0 {
                 self.say(&format!("{in_flight} more are in flight"));
             }
-            self.say(&format!(
-                "`sharpbench status {path}` shows their state, `sharpbench gather {path}` prints the report"
-            ));
+            let next = if self.goes_on {
+                "give the same command again once they have ended".to_string()
+            } else {
+                format!("`sharpbench gather {path}` prints the report")
+            };
+            self.say(&format!("`sharpbench status {path}` shows their state; {next}"));
             return Ok(ExitCode::SUCCESS);
         }
         let survey = tracker.look(false)?;

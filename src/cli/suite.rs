@@ -50,6 +50,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
         profile: &args.profile,
         filter: &args.filter,
         until: args.until,
+        goes_on: args.until.is_some(),
         report: &|folder, manifest| super::gather::publish(&args.printing, args.running.quiet, folder, manifest),
     };
     running::run(&args.running, &wanted, registry)

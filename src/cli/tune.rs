@@ -67,6 +67,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
         profile: &args.profile,
         filter: &Filter::default(),
         until: None,
+        goes_on: true,
         report: &finish,
     };
     running::run(&args.running, &wanted, registry)

@@ -35,6 +35,7 @@ struct AccuracyFile {
 #[serde(deny_unknown_fields, default)]
 struct NoisyFile {
     judge: Option<bool>,
+    each: Option<bool>,
     margin: Option<f64>,
     level: Option<f64>,
     detectable: Option<f64>,
@@ -77,6 +78,8 @@ pub struct Rule {
     pub margin: f64,
     /// Significance level at which a larger change counts.
     pub level: f64,
+    /// Whether each setting is judged, not only all of them together.
+    pub each: bool,
     /// The gate fails unless a loss (or slow-down) of this size would be called a regression.
     pub detectable: Option<f64>,
 }
@@ -91,9 +94,9 @@ impl Default for Gate {
             undecided: Undecided::Pass,
             fingerprint: true,
             counts: true,
-            accuracy: Some(Rule { margin: 0.005, level: 0.05, detectable: None }),
+            accuracy: Some(Rule { margin: 0.005, level: 0.05, each: true, detectable: None }),
             floor: 0.5,
-            time: Some(Rule { margin: 0.15, level: 0.05, detectable: None }),
+            time: Some(Rule { margin: 0.15, level: 0.05, each: true, detectable: None }),
         }
     }
 }
@@ -120,7 +123,7 @@ impl Gate {
 
 impl AccuracyFile {
     fn noisy(&self) -> NoisyFile {
-        NoisyFile { judge: self.judge, margin: self.margin, level: self.level, detectable: self.detectable }
+        NoisyFile { judge: self.judge, each: None, margin: self.margin, level: self.level, detectable: self.detectable }
     }
 
     fn floor(&self, default: f64) -> std::result::Result<f64, String> {
@@ -143,6 +146,7 @@ impl NoisyFile {
         let rule = Rule {
             margin: hundredths(&format!("{section}.margin"), self.margin, default.margin)?,
             level: self.level.unwrap_or(default.level),
+            each: self.each.unwrap_or(default.each),
             detectable: match self.detectable {
                 Some(size) => Some(hundredths(&format!("{section}.detectable"), Some(size), size)?),
                 None => default.detectable,

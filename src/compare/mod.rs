@@ -161,7 +161,7 @@ pub fn compare(baseline: Side<'_>, run: Side<'_>, gate: &Gate, allowed: Allowed)
     let noisy = |group: &SettingGroup<'_, 2>| {
         let pairs = verdicts::pairs(group);
         let accuracy = gate.accuracy.is_some() && verdicts::results_differ(&pairs);
-        usize::from(accuracy) + usize::from(times.is_some() && !pairs.is_empty())
+        usize::from(accuracy) + usize::from(times.is_some_and(|rule| rule.each) && !pairs.is_empty())
     };
     let changes: Vec<Vec<f64>> = groups.iter().map(verdicts::accuracy_changes).collect();
     let spreads = verdicts::spreads(&changes);

@@ -232,7 +232,7 @@ fn false_alarms_are_as_rare_as_the_level_says() {
     const RUNS: usize = 1000;
     let manifest = plan();
     let base = records(&manifest);
-    let rule = Rule { margin: 0.0, level: 0.05, detectable: None };
+    let rule = Rule { margin: 0.0, level: 0.05, each: true, detectable: None };
     let gate =
         Gate { fingerprint: false, counts: false, accuracy: Some(rule), floor: 0.0, time: None, ..Gate::default() };
     let mut rng = stream(2, Stream::Synthetic("gates"));
@@ -346,6 +346,11 @@ fn a_gate_may_ask_for_more_than_no_regression() {
     let github = fail.render(ComparisonFormat::Github).expect("commands");
     assert!(github.contains("::error title=cifar10 smoke::"), "{github}");
     assert!(fail.render(ComparisonFormat::Junit).expect("XML").contains("name=\"the gate\""));
+    // Judged together alone, the settings share no level, and less is found.
+    let together = judge("[time]\neach = false", 1.0);
+    assert!(together.settings.iter().all(|s| s.checks.is_empty()), "{together:?}");
+    assert!(together.smallest_slowdown < judge("", 1.0).smallest_slowdown);
+    assert_eq!(judge("[time]\neach = false", 1.5).verdict, Verdict::Regressed);
     // It states what it would find, and fails if that is not enough.
     let found = judge("", 1.0).smallest_slowdown.expect("times");
     assert!(found > 0.15 && found < 0.25, "{found}");

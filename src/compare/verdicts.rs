@@ -91,7 +91,7 @@ pub(super) fn setting(
         checks.extend(accuracy([old, new], spread, rule, tests));
     }
     if alike.machine
-        && let Some(rule) = gate.time
+        && let Some(rule) = gate.time.filter(|rule| rule.each)
     {
         checks.extend(time(&pairs, rule, tests));
     }

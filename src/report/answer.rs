@@ -111,11 +111,15 @@ fn of_sam(report: &Report, gain: &Comparison, [sam, sgd]: [&str; 2]) -> String {
             let p = one_sided(1.0 - p);
             format!("{sam} loses {size} to {sgd} {}, {seeds}{p}: sparse SAM has no gain to keep.", interval(i))
         }
-        _ => format!(
-            "A gain of {sam} over {sgd} is not shown ({} points {}, {seeds}), so what sparse SAM keeps or loses of it cannot be said.",
-            points(gain.mean),
-            around(i),
-        ),
+        _ => {
+            let claim = report.references[1].and_then(|sam| report.rows[sam].claims.gain);
+            let why = if claim.is_some_and(|claim| claim.diverged) { "; it diverged more often" } else { "" };
+            format!(
+                "A gain of {sam} over {sgd} is not shown ({} points {}, {seeds}{why}), so what sparse SAM keeps or loses of it cannot be said.",
+                points(gain.mean),
+                around(i),
+            )
+        }
     }
 }
 

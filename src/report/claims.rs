@@ -105,7 +105,8 @@ pub(super) fn conclude(
     let (look, seeds) = at.unwrap_or((0, usize::MAX));
     let ready = |row: usize| at.is_none() || rows[row].has_ended(seeds);
     let found = evidence(rows, [placebo, active], claims, seeds);
-    if found[active].evidence[GAIN].is_none() && before.is_empty() {
+    // Without two seeds of the placebo and another row there is nothing to say yet.
+    if at.is_none() && found.iter().all(|found| found.evidence[GAIN].is_none()) {
         return None;
     }
     let failures = |row: usize| rows[row].failures(seeds);
@@ -156,6 +157,7 @@ pub(super) fn conclude(
     };
     let undecided = (0..others.len()).filter(is_open).map(|index| others[index]).collect::<Vec<usize>>();
     let mut open = match assay {
+        _ if [placebo, active].into_iter().any(|arm| rows[arm].has_all_diverged()) => Vec::new(),
         Finding::Undecided | Finding::NotShown => vec![placebo, active],
         Finding::Supported if !undecided.is_empty() => [vec![placebo, active], undecided].concat(),
         // Without the placebo's, no row's "no loss" is shown.
@@ -378,6 +380,28 @@ mod tests {
         let [no_loss, kept, assay] = errors(0.0, 6, 60, None, 500);
         println!("no gain, 60 seeds: no loss {no_loss:.3}, kept {kept:.3}, assay {assay:.3}");
         assert!(no_loss <= 0.05 && kept <= 0.05 && assay <= 0.065, "{no_loss} {kept} {assay}");
+    }
+
+    /// How often Fieller's intervals hold the true share, of rows that keep half of a gain of ten standard deviations.
+    #[test]
+    fn shares_hold_the_truth_as_often_as_they_say() {
+        let mut rng = stream(7, Stream::Synthetic("shares"));
+        for seeds in [3, 6] {
+            let seeds: Vec<u64> = (0..seeds).collect();
+            let (mut held, mut all) = (0, 0);
+            for _ in 0..600 {
+                let means = [0.0, 5.0, 2.5, 2.5, 2.5, 2.5, 2.5, 2.5];
+                let rows = rows(&means, &seeds, &mut || normal_pair(&mut rng).0);
+                let concluded = conclude(&rows, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
+                for interval in concluded.rows[2..].iter().filter_map(|row| row.share?.interval) {
+                    held += usize::from(interval.contains(0.5));
+                    all += 1;
+                }
+            }
+            let coverage = held as f64 / all as f64;
+            println!("{} seeds: shares {coverage:.3}", seeds.len());
+            assert!((coverage - 0.95).abs() < 0.025, "{} seeds: {coverage}", seeds.len());
+        }
     }
 
     /// Retention computed independently: Student's t of E - f R - (1 - f) P by seed; a single row shares no variance.

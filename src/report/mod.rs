@@ -76,6 +76,8 @@ pub struct Report {
     pub data: String,
     /// Whether it stands in for the suite's own, so that results must not be taken for that set's.
     pub stand_in: bool,
+    /// The samples that accuracies are of: `test`, or `validation` samples held out of the training set.
+    pub measured_on: &'static str,
     /// Cells of the plan.
     pub cells_planned: usize,
     /// Cells with a record.
@@ -381,6 +383,7 @@ impl Report {
             profile: manifest.profile.clone(),
             data: manifest.data.clone(),
             stand_in: manifest.stand_in,
+            measured_on: manifest.cells.first().map_or("test", |cell| cell.data.measured_on()),
             cells_planned: manifest.cells.len(),
             cells_finished: records.len(),
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),

@@ -210,8 +210,11 @@ pub(super) const OPTIONAL: &[Optional] = &[
         header: "NLL",
         leading: false,
         text: |row| row.test_nll.map(with_deviation),
-        explained: |_| {
-            "mean negative log likelihood of the test labels after the last epoch, in nats; mean ± standard deviation over seeds".into()
+        explained: |report| {
+            format!(
+                "mean negative log likelihood of the labels of the {} samples after the last epoch, in nats; mean ± standard deviation over seeds",
+                report.measured_on
+            )
         },
     },
     Optional {
@@ -219,7 +222,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         leading: false,
         text: |row| row.test_ece.map(|s| percent(&s, DECIMALS)),
         explained: |_| {
-            "expected calibration error on the test samples after the last epoch, in 15 bins of confidence: the mean gap between accuracy and confidence; mean ± standard deviation over seeds".into()
+            "expected calibration error on the same samples after the last epoch, in 15 bins of confidence: the mean gap between accuracy and confidence; mean ± standard deviation over seeds".into()
         },
     },
     Optional {
@@ -483,7 +486,10 @@ fn significant(value: f64) -> String {
 /// What the reader of the table should know, and what every column means.
 pub(super) fn notes(report: &Report) -> Vec<String> {
     let mut lines = report.notes.clone();
-    lines.push("accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the test set".into());
+    let samples = report.measured_on;
+    lines.push(format!(
+        "accuracy: {samples} accuracy after the last epoch, mean ± sample standard deviation over n seeds; best: of any epoch, chosen on the same {samples} samples"
+    ));
     lines.push("vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its ascent step, or else the first) and to the first SAM row, or to the rows that the suite's claims name; paired by seed, mean [95% interval by Student's t, with variances moderated over rows]; *: different from 0 at .05 after Holm's correction for all comparisons of the table; one seed has neither".into());
     lines.push("ms/step: the cells' median steps, mask refreshes excluded; step/SGD, train/SGD: ratios to the reference SGD, paired by seed, of the step and of the whole training (mask refreshes included, evaluation not); median over seeds (range)".into());
     lines.push(format!(

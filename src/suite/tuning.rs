@@ -140,41 +140,9 @@ impl Suite {
             }
         };
         let ranges = self.ranges(&settings, &tuning.ranges);
-        let mut ranges_read = vec![false; ranges.len()];
-        let mut methods: Vec<Method> = Vec::new();
-        // What makes methods the same: their settings in the middle of all ranges.
-        let mut middles: Vec<Cell> = Vec::new();
-        let mut arms = [None; 2];
-        let named = self.claims_of(profile)?;
-        for entry in grid.iter().flat_map(|entry| entry.singles(&self.registry)) {
-            let kinds = combinations::numeric_keys(&entry, &self.registry).map_err(Error::Usage)?;
-            let (mut middle, mut tuned) = (entry.clone(), Vec::new());
-            for (place, range) in ranges.iter().enumerate() {
-                let Some((_, kind)) = kinds.iter().find(|(key, _)| *key == range.key) else { continue };
-                let mut with = middle.clone();
-                with.set(&range.key, range.at(0.5, *kind));
-                // A key may not go with the entry's others, such as a sparsity with a pattern that fixes it.
-                if setting(&with).is_ok() {
-                    middle = with;
-                    tuned.push((place, *kind));
-                    ranges_read[place] = true;
-                }
-            }
-            let at_middle = setting(&middle).map_err(Error::Usage)?;
-            let index = middles.iter().position(|other| *other == at_middle).unwrap_or_else(|| {
-                let entry = tuned.iter().fold(entry.clone(), |entry, (i, _)| entry.without(&ranges[*i].key));
-                methods.push(Method { entry, tuned });
-                middles.push(at_middle);
-                methods.len() - 1
-            });
-            let original = setting(&entry).map_err(Error::Usage)?;
-            for (arm, named) in arms.iter_mut().zip([&named.placebo, &named.active]) {
-                if named.as_ref().is_some_and(|named| named.matches(&original)) {
-                    *arm = Some(index);
-                }
-            }
-        }
-        for (range, _) in ranges.iter().zip(&ranges_read).filter(|(_, read)| !**read) {
+        let named = settings.claims.clone().unwrap_or_default();
+        let Methods { methods, arms, read } = self.methods(&grid, &ranges, &named, &setting)?;
+        for (range, _) in ranges.iter().zip(&read).filter(|(_, read)| !**read) {
             if tuning.ranges.contains(range) {
                 return usage(format!("--range {}: no row of the grid accepts such values of it", range.key));
             }
@@ -202,8 +170,7 @@ impl Suite {
                 }
             }
         }
-        let searched =
-            ranges.iter().zip(ranges_read).filter(|(_, read)| *read).map(|(range, _)| range.key.clone()).collect();
+        let searched = ranges.iter().zip(read).filter(|(_, read)| *read).map(|(range, _)| range.key.clone()).collect();
         let listed = settings.seeds.clone().unwrap_or_default();
         let train = plan
             .cells
@@ -241,10 +208,56 @@ impl Suite {
         ranges
     }
 
-    /// The claims of a profile.
-    fn claims_of(&self, profile: &str) -> Result<ClaimsFile> {
-        Ok(self.settings(profile)?.claims.unwrap_or_default())
+    /// The methods of a grid, given the setting that an entry describes: its rows, those that differ only in what is tuned being one.
+    fn methods(
+        &self,
+        grid: &[GridEntry],
+        ranges: &[Range],
+        named: &ClaimsFile,
+        setting: &dyn Fn(&GridEntry) -> std::result::Result<Cell, String>,
+    ) -> Result<Methods> {
+        let mut found = Methods { methods: Vec::new(), arms: [None; 2], read: vec![false; ranges.len()] };
+        // What makes methods the same: their settings in the middle of all ranges.
+        let mut middles: Vec<Cell> = Vec::new();
+        for entry in grid.iter().flat_map(|entry| entry.singles(&self.registry)) {
+            let kinds = combinations::numeric_keys(&entry, &self.registry).map_err(Error::Usage)?;
+            let (mut middle, mut tuned) = (entry.clone(), Vec::new());
+            for (place, range) in ranges.iter().enumerate() {
+                let Some((_, kind)) = kinds.iter().find(|(key, _)| *key == range.key) else { continue };
+                let mut with = middle.clone();
+                with.set(&range.key, range.at(0.5, *kind));
+                // A key may not go with the entry's others, such as a sparsity with a pattern that fixes it.
+                if setting(&with).is_ok() {
+                    middle = with;
+                    tuned.push((place, *kind));
+                    found.read[place] = true;
+                }
+            }
+            let at_middle = setting(&middle).map_err(Error::Usage)?;
+            let index = middles.iter().position(|other| *other == at_middle).unwrap_or_else(|| {
+                let entry = tuned.iter().fold(entry.clone(), |entry, (i, _)| entry.without(&ranges[*i].key));
+                found.methods.push(Method { entry, tuned });
+                middles.push(at_middle);
+                found.methods.len() - 1
+            });
+            let original = setting(&entry).map_err(Error::Usage)?;
+            for (arm, named) in found.arms.iter_mut().zip([&named.placebo, &named.active]) {
+                if named.as_ref().is_some_and(|named| named.matches(&original)) {
+                    *arm = Some(index);
+                }
+            }
+        }
+        Ok(found)
     }
+}
+
+/// The methods of a grid.
+struct Methods {
+    methods: Vec<Method>,
+    /// Those that claims name as placebo and active row.
+    arms: [Option<usize>; 2],
+    /// For each range, whether some method reads it.
+    read: Vec<bool>,
 }
 
 /// Points spread evenly over the unit cube: the additive recurrence from the root of x^(d + 1) = x + 1 (Roberts 2018).

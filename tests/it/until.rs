@@ -178,3 +178,14 @@ fn the_active_row_is_not_its_own_placebo() {
     let planned = seeds(&report(&place));
     assert!(planned.iter().all(|seeds| *seeds <= 5), "{planned:?}");
 }
+
+/// A suite that lists a single seed goes on to those of the stream.
+#[test]
+fn one_seed_is_a_beginning() {
+    let place = place();
+    std::fs::write(place.path("arms.toml"), ARMS.replace("seeds = [1, 2]", "seeds = [1]")).expect("a suite");
+    place.sharpbench(RUN).assert().success();
+    let found = report(&place);
+    assert_eq!(found["assay"], "supported", "{found}");
+    assert!(seeds(&found).iter().all(|seeds| *seeds > 1));
+}
