@@ -273,7 +273,7 @@ fn wide_table_with_explanations() {
     the reference step took 4.00 ms (4.00-4.00) before 10 trainings
     sharpbench 0.0.0 (no revision)
     accuracy: test accuracy after the last epoch, mean ± sample standard deviation over n seeds; best:
-      of any epoch, chosen on the test set
+      of any epoch, chosen on the same test samples
     vs SGD, vs SAM: difference in points to the reference SGD (the row with SAM's settings but for its
       ascent step, or else the first) and to the first SAM row, or to the rows that the suite's claims
       name; paired by seed, mean [95% interval by Student's t, with variances moderated over rows]; *:
