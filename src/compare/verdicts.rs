@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Alike, Check, Gate, Rule, SettingVerdict, Side, Verdict};
 use crate::record::{Measures, Record, SettingGroup, Status};
-use crate::stats::{Difference, Interval, Summary, paired, summary};
+use crate::stats::{BySeed, Difference, Interval, Summary, paired, summary};
 use crate::terminal::signed;
 
 /// Machine types, with their threads, of these records.
@@ -173,9 +173,6 @@ fn live(measures: &Measures) -> String {
     let fractions = measures.mask_refreshes.iter().map(|r| format!("{}: {:.6}", r.epoch, r.live_fraction));
     fractions.collect::<Vec<_>>().join(", ")
 }
-
-/// A figure of one side's cells, by seed.
-type BySeed = Vec<(u64, f64)>;
 
 fn by_seed(records: &[&Record], value: impl Fn(&Record) -> Option<f64>) -> BySeed {
     let completed = records.iter().filter(|r| r.status == Status::Completed);

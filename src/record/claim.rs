@@ -81,9 +81,7 @@ impl RunFolder {
     /// When the folder holds another suite, profile or data set, or cannot be written.
     pub fn open(&self, plan: &RunManifest, selected: &[Cell]) -> Result<RunManifest> {
         // Two processes that start at once must not overwrite each other's cells.
-        let path = self.subfolder(&LOCKS).join("plan");
-        let lock = lock_file(&path)?;
-        where_there_are_locks(lock.lock()).map_err(Error::io("lock", &path))?;
+        let _lock = self.lock_plan()?;
         self.sweep();
         let mut ids: HashSet<String> = selected.iter().map(Cell::id).collect();
         let mut manifest = plan.clone();
@@ -110,14 +108,20 @@ impl RunFolder {
         Ok(manifest)
     }
 
+    /// Locks the plan, until the file is dropped.
+    fn lock_plan(&self) -> Result<File> {
+        let path = self.subfolder(&LOCKS).join("plan");
+        let lock = lock_file(&path)?;
+        where_there_are_locks(lock.lock()).map_err(Error::io("lock", &path))?;
+        Ok(lock)
+    }
+
     /// Replaces the run's plan by one with more cells, unless another process has done so meanwhile; the plan that the run then has.
     ///
     /// # Errors
     /// When the plan cannot be read or written.
     pub fn replace(&self, old: &RunManifest, new: RunManifest) -> Result<RunManifest> {
-        let path = self.subfolder(&LOCKS).join("plan");
-        let lock = lock_file(&path)?;
-        where_there_are_locks(lock.lock()).map_err(Error::io("lock", &path))?;
+        let _lock = self.lock_plan()?;
         match self.manifest()? {
             Some(present) if present != *old => Ok(present),
             _ => {

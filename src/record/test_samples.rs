@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct TestSamples {
     /// Samples that were read.
     pub n: usize,
-    /// Whether the prediction of each is right: a bit per sample, the first in the lowest bit of the first byte, as base64; `None`
-    /// if some could not be read.
+    /// Base64 of one bit per sample, 1 for a correct prediction, least significant bit first; `None` if a sample was unreadable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correct: Option<String>,
     /// Mean negative log likelihood of the labels, in nats; `None` for an objective without probabilities, and if infinite.

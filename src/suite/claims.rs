@@ -88,12 +88,7 @@ impl ClaimsFile {
                 one_setting(key, arm, cells)?;
             }
         }
-        let mut settings: Vec<Cell> = Vec::new();
-        for setting in cells.iter().map(Cell::setting) {
-            if !settings.contains(&setting) {
-                settings.push(setting);
-            }
-        }
+        let settings = settings_of(cells.iter());
         let named =
             claims.placebo.is_some() && (claims.active.is_some() || settings.iter().any(|s| s.optimizer.name == "sam"));
         if named && claims.arms(&settings.iter().collect::<Vec<_>>())[1].is_none() {
@@ -159,12 +154,7 @@ impl Claims {
 /// The setting that the axes of an arm describe.
 fn one_setting(key: &str, arm: &Filter, cells: &[Cell]) -> Checked<Cell> {
     arm.check(cells).map_err(|e| format!("claims.{key}: {e}"))?;
-    let mut found: Vec<Cell> = Vec::new();
-    for setting in cells.iter().filter(|cell| arm.matches(cell)).map(Cell::setting) {
-        if !found.contains(&setting) {
-            found.push(setting);
-        }
-    }
+    let found = settings_of(cells.iter().filter(|cell| arm.matches(cell)));
     match found.as_slice() {
         [one] => Ok(one.clone()),
         [] => Err(format!("claims.{key} = {arm} describes no row of the grid; change it or add the row")),
@@ -174,4 +164,15 @@ fn one_setting(key: &str, arm: &Filter, cells: &[Cell]) -> Checked<Cell> {
             several.iter().map(Cell::setting_label).collect::<Vec<_>>().join("; ")
         )),
     }
+}
+
+/// The different settings of cells, in their order.
+fn settings_of<'c>(cells: impl Iterator<Item = &'c Cell>) -> Vec<Cell> {
+    let mut settings: Vec<Cell> = Vec::new();
+    for setting in cells.map(Cell::setting) {
+        if !settings.contains(&setting) {
+            settings.push(setting);
+        }
+    }
+    settings
 }

@@ -16,15 +16,20 @@ pub fn looks(listed: usize, most: usize) -> Vec<usize> {
 
 /// The first `n` seeds of a plan: those listed, and then numbers below 2^31 of a fixed random stream.
 pub fn seeds(listed: &[u64], n: usize) -> Vec<u64> {
-    let mut seeds = listed.to_vec();
-    let mut rng = stream(0, Stream::MoreSeeds);
+    let more = drawn(Stream::MoreSeeds, listed, n.saturating_sub(listed.len()));
+    listed.iter().copied().chain(more).take(n).collect()
+}
+
+/// `n` different numbers below 2^31 of a random stream, none of them taken.
+pub(super) fn drawn(of: Stream<'_>, taken: &[u64], n: usize) -> Vec<u64> {
+    let mut rng = stream(0, of);
+    let mut seeds = Vec::new();
     while seeds.len() < n {
         let seed = u64::from(rng.next_u32() >> 1);
-        if !seeds.contains(&seed) {
+        if !taken.contains(&seed) && !seeds.contains(&seed) {
             seeds.push(seed);
         }
     }
-    seeds.truncate(n);
     seeds
 }
 

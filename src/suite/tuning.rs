@@ -4,13 +4,11 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use rand::Rng;
-
 use super::file::{DataFile, Settings, SuiteFile};
-use super::{Cell, ClaimsFile, GridEntry, Suite, combinations, expand};
+use super::{Cell, ClaimsFile, GridEntry, Suite, combinations, expand, seeds};
 use crate::error::{Error, Result};
 use crate::optim::{Kind, Value};
-use crate::random::{Stream, stream};
+use crate::random::Stream;
 use crate::stats::{Summary, summary};
 
 /// Range of a key's values to try, evenly on a logarithmic scale, or on a linear one if the range begins at 0.
@@ -182,7 +180,8 @@ impl Suite {
         let base = Settings {
             data: DataFile { validation: Some(validation), ..settings.data.clone() },
             grid: Some(entries),
-            seeds: Some(seeds(&listed, tuning.seeds)),
+            // None of them is listed in the suite.
+            seeds: Some(seeds::drawn(Stream::TuningSeeds, &listed, tuning.seeds)),
             claims: None,
             ..settings
         };
@@ -269,19 +268,6 @@ fn points(n: usize, dimensions: usize) -> Vec<Vec<f64>> {
     }
     let step = |dimension: usize| root.powi(-(dimension as i32 + 1));
     (1..=n).map(|i| (0..dimensions).map(|d| (0.5 + i as f64 * step(d)).fract()).collect()).collect()
-}
-
-/// Seeds of a tuning; none of them is listed in the suite.
-fn seeds(listed: &[u64], n: usize) -> Vec<u64> {
-    let mut rng = stream(0, Stream::TuningSeeds);
-    let mut seeds = Vec::new();
-    while seeds.len() < n {
-        let seed = u64::from(rng.next_u32() >> 1);
-        if !listed.contains(&seed) && !seeds.contains(&seed) {
-            seeds.push(seed);
-        }
-    }
-    seeds
 }
 
 impl TuningSuite {
