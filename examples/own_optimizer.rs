@@ -9,16 +9,16 @@ use sharpbench::optim::{
     AscentStep, Ask, Context, Iterate, Kept, Landscape, Method, OptimizerEntry, Perturbed, Registry,
 };
 
-/// SAM along the gradient of the step before, which costs no second gradient: `eps = rho g_prev / ||g_prev||`.
-struct PreviousGradient {
+/// SAM along the moving average of the gradients, which costs no second gradient: `eps = rho m / ||m||`.
+struct AverageGradient {
     rho: f64,
-    previous: Vec<f32>,
+    average: Vec<f32>,
     perturbed: Perturbed,
 }
 
-impl Method for PreviousGradient {
+impl Method for AverageGradient {
     fn kept(&mut self) -> Kept<'_> {
-        Kept { vectors: vec![("previous".into(), &mut self.previous)], ..Kept::default() }
+        Kept { vectors: vec![("average".into(), &mut self.average)], ..Kept::default() }
     }
 
     fn direction(
@@ -28,21 +28,21 @@ impl Method for PreviousGradient {
         context: &mut Context<'_>,
         direction: &mut Vec<f32>,
     ) -> sharpbench::Result<f64> {
-        self.previous.resize(weights.len(), 0.0);
+        self.average.resize(weights.len(), 0.0);
         let step = AscentStep::dense(self.rho * context.rho_factor);
-        step.perturb(weights, &self.previous, &mut self.perturbed);
+        step.perturb(weights, &self.average, &mut self.perturbed);
         let loss = batch.gradient(self.perturbed.weights(), Ask::FIRST, direction)?.mean;
-        self.previous.clone_from(direction);
+        self.average.iter_mut().zip(&*direction).for_each(|(m, g)| *m += 0.1 * (g - *m));
         Ok(loss)
     }
 }
 
 const ENTRY: OptimizerEntry = OptimizerEntry {
     reads: &["rho", "rho_decay"],
-    cost: |_| Ok(StepCost::ONE),
-    ..OptimizerEntry::new("previous-gradient", "SAM along the gradient of the step before", |ascent, _| {
-        let (previous, perturbed) = (Vec::new(), Perturbed::default());
-        Ok(Box::new(PreviousGradient { rho: ascent.rho, previous, perturbed }))
+    cost: |_, _| Ok(StepCost::ONE),
+    ..OptimizerEntry::new("average-gradient", "SAM along the moving average of the gradients", |ascent, _| {
+        let (average, perturbed) = (Vec::new(), Perturbed::default());
+        Ok(Box::new(AverageGradient { rho: ascent.rho, average, perturbed }))
     })
 };
 

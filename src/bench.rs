@@ -10,13 +10,13 @@ use crate::data::augment::Augment;
 use crate::data::loader::Batch;
 use crate::data::{DataSet, Images, Input, Normalise, Provenance};
 use crate::error::{Error, Result};
-use crate::mask::{FisherMode, Mask, MaskSpec, Score, fisher_keep};
+use crate::mask::{Amount, FisherMode, Mask, MaskSpec, Score, StepCosts, fisher_keep};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{BackwardPlan, ParamLayout, RunningStats, gemm_peak};
 use crate::optim::{ActiveMask, Context, OptimizerSpec, Registry};
 use crate::random::{Stream, below, stream};
 use crate::stats::{Median, median};
-use crate::train::{Optimizer, Problem, StepParts, Trainer, fisher_scores, peak_memory_bytes};
+use crate::train::{Optimizer, Problem, StepParts, Trainer, fisher_scores, peak_memory_bytes, step_costs};
 
 /// Classes of the synthetic samples.
 const CLASSES: usize = 10;
@@ -39,9 +39,6 @@ pub struct Bench {
     /// Second optimizer for comparison. Its steps alternate with the first one's, on the same
     /// batches.
     pub against: Option<OptimizerSpec>,
-    /// Prefix of the names of live tensors, instead of a mask from the optimizer's score and
-    /// pattern.
-    pub live: Option<String>,
     /// Seed of samples, weights and masks: with one seed the work is identical in every run.
     pub seed: u64,
     /// Compute device.
@@ -141,6 +138,8 @@ struct Subject<'m> {
     parts: Vec<StepParts>,
     /// FLOPs of all measured steps.
     flops: u64,
+    /// FLOPs of steps by the tensors they perturb, for a mask with a budget.
+    costs: Option<StepCosts>,
 }
 
 impl<'m> Subject<'m> {
@@ -148,39 +147,33 @@ impl<'m> Subject<'m> {
         spec: &OptimizerSpec,
         (problem, seed): (Problem<'m>, u64),
         registry: &Registry,
-        live: Option<&str>,
         data: &DataSet,
     ) -> Result<Self> {
         let layout = problem.model.layout();
         let optimizer = Optimizer::new(spec, layout, registry).map_err(Error::Usage)?;
         let mut trainer = Trainer::new(problem, optimizer, layout.init(seed), RunningStats::new(layout));
+        let mask = spec.ascent.as_ref().and_then(|ascent| ascent.mask.as_ref());
+        let costs = mask.and_then(|mask| mask.amount.budget()).map(|_| step_costs(problem, data.input)).transpose()?;
         let mask = match spec.ascent.as_ref().and_then(|a| Some((a, a.mask.as_ref()?))) {
-            None if live.is_some() => {
-                return Err(Error::Usage(format!("--live is of optimizers with a mask, which {} has not", spec.name)));
-            }
             None => None,
             Some((ascent, mask)) => {
-                let mask = match live {
-                    Some(prefix) => live_tensors(layout, prefix)?,
-                    None => {
-                        let scores = match mask.refresh.score {
-                            Score::Random => None,
-                            Score::Fisher { .. } => Some(fisher(&mut trainer, data, FISHER_SAMPLES, seed)?),
-                            Score::Gradient | Score::Weight => {
-                                return Err(Error::Usage(format!(
-                                    "a bench chooses masks by Fisher scores or at random; mask={} makes no other times",
-                                    mask.refresh.score.name()
-                                )));
-                            }
-                        };
-                        choose(mask, layout, scores.as_deref(), seed)
+                let scores = match mask.refresh.score {
+                    Score::Random => None,
+                    Score::Fisher { .. } => Some(fisher(&mut trainer, data, FISHER_SAMPLES, seed)?),
+                    Score::Gradient | Score::Weight => {
+                        return Err(Error::Usage(format!(
+                            "a bench chooses masks by Fisher scores or at random; mask={} makes no other times",
+                            mask.refresh.score.name()
+                        )));
                     }
                 };
+                let mask = choose(mask, costs.as_ref(), layout, scores.as_deref(), seed);
                 let plan = ascent.norm.plan(layout, &mask);
                 Some((mask, plan))
             }
         };
-        Ok(Self { spec: spec.clone(), seed, trainer, mask, seconds: Vec::new(), parts: Vec::new(), flops: 0 })
+        let (seconds, parts) = (Vec::new(), Vec::new());
+        Ok(Self { spec: spec.clone(), seed, trainer, mask, seconds, parts, flops: 0, costs })
     }
 
     fn step(&mut self, batch: &Batch, (step, steps): (usize, usize), measured: bool) -> Result<()> {
@@ -210,7 +203,7 @@ impl<'m> Subject<'m> {
             Some((mask, Score::Fisher { samples, .. })) => {
                 let (start, layout) = (Instant::now(), self.trainer.network().problem.model.layout().clone());
                 let scores = fisher(&mut self.trainer, data, *samples, self.seed)?;
-                let chosen = choose(mask, &layout, Some(&scores), self.seed);
+                let chosen = choose(mask, self.costs.as_ref(), &layout, Some(&scores), self.seed);
                 std::hint::black_box(BackwardPlan::of_scalars(&layout, chosen.flags()));
                 Some(start.elapsed().as_secs_f64())
             }
@@ -240,12 +233,9 @@ impl Bench {
         let steps = self.warmup + self.steps;
         let data = synthetic(self.input, self.batch_size * steps, self.seed)?;
         let problem = Problem { device: self.compute.device(), ..(&*model).into() };
-        let mut own = Subject::new(&self.optimizer, (problem, self.seed), registry, self.live.as_deref(), &data)?;
-        let mut against = self
-            .against
-            .as_ref()
-            .map(|spec| Subject::new(spec, (problem, self.seed), registry, None, &data))
-            .transpose()?;
+        let mut own = Subject::new(&self.optimizer, (problem, self.seed), registry, &data)?;
+        let mut against =
+            self.against.as_ref().map(|spec| Subject::new(spec, (problem, self.seed), registry, &data)).transpose()?;
         let crop = match self.input {
             Input::Image([_, height, _]) => height / 8,
             Input::Tokens { .. } => 0,
@@ -305,20 +295,14 @@ fn fisher(trainer: &mut Trainer<'_>, data: &DataSet, samples: usize, seed: u64) 
 }
 
 /// Mask of the best scores, or a random one.
-fn choose(spec: &MaskSpec, layout: &ParamLayout, scores: Option<&[f32]>, seed: u64) -> Mask {
-    let keep = fisher_keep(layout.len(), spec.sparsity);
-    spec.pattern.choose(layout, keep, scores, &mut stream(seed, Stream::InitialMask))
-}
-
-/// Mask of the tensors whose names start with `prefix`.
-fn live_tensors(layout: &ParamLayout, prefix: &str) -> Result<Mask> {
-    let mut mask = Mask::empty(layout.len());
-    for spec in layout.specs().iter().filter(|spec| spec.name.starts_with(prefix)) {
-        mask.set(spec.range(), true);
-    }
-    match mask.live_count() {
-        0 => Err(Error::Usage(format!("no parameter's name starts with {prefix}"))),
-        _ => Ok(mask),
+fn choose(spec: &MaskSpec, costs: Option<&StepCosts>, layout: &ParamLayout, scores: Option<&[f32]>, seed: u64) -> Mask {
+    let rng = &mut stream(seed, Stream::InitialMask);
+    match (costs, spec.amount) {
+        (Some(costs), Amount::Budget(budget)) => costs.choose(layout, budget, scores, rng),
+        (_, amount) => {
+            let keep = fisher_keep(layout.len(), amount.sparsity().unwrap_or_default());
+            spec.pattern.choose(layout, keep, scores, rng)
+        }
     }
 }
 

@@ -83,8 +83,8 @@ pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<Par
     let task = Task { input, classes };
     let model = model::build(&spec, task).map_err(|e| case.error(e))?;
 
-    let (optimizer, pattern) = case.optimizer(case.tensor("input.0")?.dims()[0], registry)?;
     let layout = model.layout();
+    let (optimizer, pattern) = case.optimizer((case.tensor("input.0")?.dims()[0], layout), registry)?;
     let mut errors = BTreeMap::new();
     let ascent = optimizer.ascent.as_ref();
     let mask = match ascent.and_then(|a| a.mask.as_ref()) {
@@ -93,7 +93,7 @@ pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<Par
             let mask = Mask::from_flags(case.flat("mask", layout)?.into_iter().map(|v| v != 0.0).collect());
             if let Some(pattern) = pattern {
                 let scores = case.flat("score", layout)?;
-                let keep = fisher_keep(layout.len(), spec.sparsity);
+                let keep = fisher_keep(layout.len(), spec.amount.sparsity().unwrap_or_default());
                 let chosen = pattern.choose(layout, keep, Some(&scores), &mut stream(0, Stream::InitialMask));
                 let wrong = chosen.flags().iter().zip(mask.flags()).filter(|(a, b)| a != b).count();
                 errors.insert("mask".into(), wrong as f64);
@@ -256,10 +256,13 @@ impl<'p> Case<'p> {
     }
 
     /// Optimizer, given as a suite's grid entry, and the pattern of its mask if it is compared too.
-    fn optimizer(&self, samples: usize, registry: &Registry) -> Result<(OptimizerSpec, Option<Pattern>)> {
+    fn optimizer(
+        &self,
+        (samples, layout): (usize, &ParamLayout),
+        registry: &Registry,
+    ) -> Result<(OptimizerSpec, Option<Pattern>)> {
         let mut grid: GridEntry = self.json("optimizer")?;
-        let shape =
-            TrainingShape { epochs: 1, batch_size: samples, last_batch: samples, train: TRAIN, normalised: true };
+        let shape = TrainingShape { epochs: 1, batch_size: samples, last_batch: samples, train: TRAIN, layout };
         let named = grid.get("pattern").is_some();
         let is_sparse = grid.get("optimizer").is_some_and(|given| given.values(false) == [Value::Word("ssam".into())]);
         if is_sparse && !named {

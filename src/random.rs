@@ -27,6 +27,8 @@ pub enum Stream<'a> {
     Edge(usize),
     /// Random vectors of a sharpness measurement after an epoch.
     Sharpness(usize),
+    /// Noise in the training labels.
+    LabelNoise,
     /// Seeds beyond those that a suite lists; independent of any cell's seed.
     MoreSeeds,
     /// Signs in tests of differences; independent of any cell's seed.
@@ -54,6 +56,7 @@ impl Stream<'_> {
             Self::Tensors(step) => format!("tensors {step}"),
             Self::Edge(step) => format!("edge {step}"),
             Self::Sharpness(epoch) => format!("sharpness {epoch}"),
+            Self::LabelNoise => "label noise".into(),
             Self::MoreSeeds => "more seeds".into(),
             Self::Signs => "signs".into(),
             Self::Validation(class) => format!("validation {class}"),

@@ -58,6 +58,8 @@ pub use pool::{GeometryError, PoolShape};
 pub use select::top_k;
 pub use simd::Scalar;
 pub use source::{Line, Source};
-pub use vector::{SgdStep, combine, dot, dot_f64, masked_norm, norm, perturb, scale_by_magnitude, sgd_step};
+pub use vector::{
+    AdamWStep, SgdStep, adamw_step, combine, dot, dot_f64, masked_norm, norm, perturb, scale_by_magnitude, sgd_step,
+};
 pub use windows::Windows;
 pub use work::reference_work;

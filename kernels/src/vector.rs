@@ -116,6 +116,40 @@ pub fn sgd_step(step: SgdStep, weights: &mut [f32], gradient: &[f32], velocity: 
     });
 }
 
+/// Settings of a step of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), in PyTorch's semantics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWStep {
+    /// Step size.
+    pub lr: f32,
+    /// Decay rates of the averages of the gradient and of its square.
+    pub betas: [f32; 2],
+    /// Added to the root of the average square.
+    pub epsilon: f32,
+    /// Decoupled weight decay: a step subtracts lr times this multiple of the weight.
+    pub weight_decay: f32,
+    /// Steps taken before this one, for the correction of the averages' bias.
+    pub taken: usize,
+}
+
+/// Updates m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2 and, in the t-th step,
+/// w <- (1 - lr wd) w - lr m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + epsilon).
+pub fn adamw_step(step: AdamWStep, weights: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32]) {
+    let AdamWStep { lr, betas: [b1, b2], epsilon, weight_decay, taken } = step;
+    let corrected = |beta: f32| 1.0 - f64::from(beta).powi(i32::try_from(taken + 1).unwrap_or(i32::MAX));
+    let rate = (f64::from(lr) / corrected(b1)) as f32;
+    let root = corrected(b2).sqrt() as f32;
+    let kept = 1.0 - lr * weight_decay;
+    let pieces = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+    let pieces = pieces.zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)));
+    pieces.for_each(|((weights, gradient), (m, v))| {
+        for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(m.iter_mut().zip(v)) {
+            *m += (1.0 - b1) * (g - *m);
+            *v = b2 * *v + (1.0 - b2) * g * g;
+            *w = kept * *w - rate * *m / (v.sqrt() / root + epsilon);
+        }
+    });
+}
+
 pub(crate) fn accumulate<T: Scalar>(sum: &mut [T], values: &[T]) {
     sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += *v);
 }

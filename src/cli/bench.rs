@@ -51,10 +51,6 @@ pub(super) struct Args {
     /// Second optimizer to compare with; the steps of the two alternate.
     #[arg(long, value_name = "NAME[,KEY=VALUE]...")]
     against: Option<String>,
-    /// Use the tensors whose names start with this prefix as the mask, instead of one by score and
-    /// pattern.
-    #[arg(long, value_name = "PREFIX")]
-    live: Option<String>,
     /// Seed of images, weights and masks.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -89,7 +85,7 @@ fn input(text: &str) -> std::result::Result<Input, String> {
 }
 
 /// The optimizer that `name,key=value,...` describes.
-fn optimizer((flag, text): (&str, &str), shape: TrainingShape, registry: &Registry) -> Result<OptimizerSpec> {
+fn optimizer((flag, text): (&str, &str), shape: TrainingShape<'_>, registry: &Registry) -> Result<OptimizerSpec> {
     let mut parts = text.split(',');
     let name = parts.next().unwrap_or_default();
     let mut toml = format!("optimizer = {}\n", quoted(name));
@@ -108,7 +104,7 @@ fn optimizer((flag, text): (&str, &str), shape: TrainingShape, registry: &Regist
         given("rho", "0.05");
     }
     let sparse = entry.masks.is_some() && !text.contains(':');
-    if sparse && !keys.contains(&"sparsity") {
+    if sparse && !keys.contains(&"sparsity") && !keys.contains(&"budget") {
         given("sparsity", "0.9");
     }
     let grid = toml::from_str(&toml).map_err(|e| Error::Usage(format!("--{flag} {text}: {}", e.message())))?;
@@ -130,8 +126,9 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
         hidden: args.hidden.clone(),
         ..ModelSpec::default()
     };
-    let normalised = build(&model, args.input)?.layout().normalises();
-    let shape = TrainingShape { epochs: 1, batch_size, last_batch: batch_size, train: FISHER_SAMPLES, normalised };
+    let built = build(&model, args.input)?;
+    let layout = built.layout();
+    let shape = TrainingShape { epochs: 1, batch_size, last_batch: batch_size, train: FISHER_SAMPLES, layout };
     let bench = Bench {
         model,
         input: args.input,
@@ -141,7 +138,6 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
             let other = args.against.as_ref();
             other.map(|text| optimizer(("against", text), shape, registry)).transpose()?
         },
-        live: args.live.clone(),
         seed: args.seed,
         compute: Compute::open(args.device)?,
         steps: args.steps as usize,

@@ -87,7 +87,7 @@ fn planned<'p>(cell: &'p Cell, records: &[Record], registry: &Registry) -> Resul
     let task = Task::try_from(&cell.data).map_err(Error::Data)?;
     let model = model::build(&cell.model, task).map_err(Error::Usage)?;
     let steps = cell.epochs * cell.steps_per_epoch();
-    let cost = registry.step_cost(&cell.optimizer).map_err(Error::Usage)?;
+    let cost = registry.step_cost(&cell.optimizer, model.layout()).map_err(Error::Usage)?;
     let Flops { nominal, theoretical } = flops::training(model.forward_macs(), cell.samples(steps), cost);
     Ok(Planned {
         id: cell.id(),

@@ -18,6 +18,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   sharpbench tune mnist                                  12 points of each method, judged on a tenth of the training samples
   sharpbench tune cifar10 --range rho=0.02..0.5 --trials 24 --jobs 2
+  sharpbench tune mnist --range lr=0.05 --range weight_decay=0.0005     radii alone
   sharpbench tune my-suite.toml --range alpha=0..1       a key of one optimizer, here GSAM's
 Next: sharpbench suite SUITE-tuned.toml, which reads the test set for the first time.";
 
@@ -43,9 +44,9 @@ pub(super) struct Args {
     /// profile's number, or a tenth of the training samples].
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
-    /// Range of a key to search, on a logarithmic scale unless it begins at 0; may be given several times
+    /// Range of a key to search, on a logarithmic scale unless it begins at 0, or a value to keep it at; may be given several times
     /// [default: lr from a quarter to four times the profile's, rho=0.02..1, weight_decay=0.0001..0.005].
-    #[arg(long, value_name = "KEY=LOW..HIGH")]
+    #[arg(long, value_name = "KEY=LOW..HIGH|VALUE")]
     range: Vec<Range>,
     /// File to write the tuned suite to [default: SUITE-tuned.toml].
     #[arg(long, value_name = "FILE")]
@@ -153,7 +154,11 @@ impl Finished<'_> {
             .ranges
             .iter()
             .filter(|range| self.tuning.searched.contains(&range.key))
-            .map(|range| format!("{} {} to {}", range.key, range.low, range.high))
+            .map(
+                |Range { key, low, high }| {
+                    if low == high { format!("{key} {low}") } else { format!("{key} {low} to {high}") }
+                },
+            )
             .collect();
         let (flops, seconds) = records
             .iter()

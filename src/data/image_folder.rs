@@ -113,8 +113,8 @@ pub(super) fn load(request: &Request<'_>) -> Result<DataSet> {
         .thread_name(|i| format!("decode-{i}"))
         .build();
     let pool = Arc::new(pool.map_err(|e| Error::Usage(format!("the decoding threads cannot be started: {e}")))?);
-    let folder = |directory: PathBuf| -> Result<Box<dyn Samples>> {
-        Ok(Box::new(Folder {
+    let folder = |directory: PathBuf| -> Result<Arc<dyn Samples>> {
+        Ok(Arc::new(Folder {
             photographs: list(&directory, &names, request.fetch.warn)?,
             directory,
             size: shape[1] as u32,

@@ -14,6 +14,7 @@ mod idx;
 mod image_folder;
 mod imagenet;
 mod images;
+mod label_noise;
 pub mod loader;
 mod mnist;
 mod mnist_5k;
@@ -45,6 +46,7 @@ use crate::error::{Error, Result};
 use augment::{Augment, Draw};
 pub use hub::cache_dir as hub_cache;
 pub use images::{ImageSet, Images, Normalise};
+pub use label_noise::{LabelNoise, NoiseKind};
 use loader::Batch;
 pub use source::{DataSource, Fetch};
 
@@ -87,6 +89,9 @@ pub struct DataSpec {
     /// Whether pixels are centred individually instead of normalised by channel.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub centre_pixels: bool,
+    /// Noise in the training labels; each seed has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label_noise: Option<LabelNoise>,
 }
 
 /// Handling of images that cannot be read, for a data set that is read during training.
@@ -149,11 +154,12 @@ pub trait Samples: Send + Sync {
 }
 
 /// A data set ready for training.
+#[derive(Clone)]
 pub struct DataSet {
     /// Training samples.
-    pub train: Box<dyn Samples>,
+    pub train: Arc<dyn Samples>,
     /// Test samples.
-    pub test: Box<dyn Samples>,
+    pub test: Arc<dyn Samples>,
     /// Type and shape of a sample.
     pub input: Input,
     /// Number of classes.
@@ -316,6 +322,7 @@ impl DataSetEntry {
         Ok(DataSpec {
             validation: false,
             centre_pixels: false,
+            label_noise: None,
             train: amount("train", train, 0)?,
             test: amount("test", test, 1)?,
             size: told("size", size, 1024)?,
@@ -358,6 +365,20 @@ impl DataSpec {
             ));
         }
         Ok(Self { train: self.train - n, test: n, validation: true, ..self })
+    }
+
+    /// Adds noise to the training labels, after validation samples are held out.
+    ///
+    /// # Errors
+    /// When the samples have no labels, or the probability is not one.
+    pub fn with_label_noise(self, noise: LabelNoise) -> std::result::Result<Self, String> {
+        if matches!(self.input()?, Input::Tokens { .. }) {
+            return Err(format!("data.label_noise requires labels, and {} is text; remove it", self.name));
+        }
+        if !(noise.p > 0.0 && noise.p <= 1.0) {
+            return Err(format!("data.label_noise.p = {} must be above 0 and at most 1", noise.p));
+        }
+        Ok(Self { label_noise: Some(noise), ..self })
     }
 
     /// What is loaded: with validation, the training samples that it is held out of, and a test sample that nobody looks at.
@@ -422,7 +443,7 @@ impl DataSet {
     /// Creates a data set of images in memory.
     pub fn of_images([train, test]: [Images; 2], classes: usize, normalise: Normalise, provenance: Provenance) -> Self {
         let input = Input::Image(train.shape);
-        let set = |images| Box::new(ImageSet { images, normalise, centre: None });
+        let set = |images| Arc::new(ImageSet { images, normalise, centre: None });
         Self { train: set(train), test: set(test), input, classes, class_names: Vec::new(), provenance }
     }
 
@@ -430,8 +451,8 @@ impl DataSet {
     pub(crate) fn of_text([train, test]: [Vec<u8>; 2], provenance: Provenance) -> Result<Self> {
         let text = |bytes| text::Text::new(bytes).map_err(|e| Error::Data(format!("{}: {e}", provenance.name)));
         Ok(Self {
-            train: Box::new(text(train)?),
-            test: Box::new(text(test)?),
+            train: Arc::new(text(train)?),
+            test: Arc::new(text(test)?),
             input: Input::Tokens { length: text::LENGTH, vocabulary: text::VOCABULARY },
             classes: text::VOCABULARY,
             class_names: Vec::new(),
@@ -504,7 +525,7 @@ fn load_whole(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result
                 samples.len(),
             )));
         }
-        samples.truncate(wanted);
+        unshared(samples).truncate(wanted);
     }
     set.digest();
     let originals = find(&set.provenance.name).ok().and_then(|entry| entry.originals.as_ref());
@@ -520,10 +541,15 @@ fn load_whole(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result
     if spec.centre_pixels
         && let Some(means) = set.train.pixel_means()
     {
-        set.train.centre(&means);
-        set.test.centre(&means);
+        unshared(&mut set.train).centre(&means);
+        unshared(&mut set.test).centre(&means);
     }
     Ok(set)
+}
+
+/// Samples that are being loaded, to change them.
+fn unshared(samples: &mut Arc<dyn Samples>) -> &mut dyn Samples {
+    Arc::get_mut(samples).expect("samples are shared only once they are loaded")
 }
 
 /// Loads the data set or its stand-in without a digest. It may have fewer samples than requested.

@@ -16,10 +16,10 @@ impl DataSet {
     /// Takes `n` samples out of the training set and puts them in place of the test samples: of each class as many as its share,
     /// drawn from a fixed random stream, the same for every seed. Of a text they are the first sequences.
     pub(super) fn with_validation(self, n: usize) -> Self {
-        let all: Arc<dyn Samples> = Arc::from(self.train);
+        let all = self.train;
         let held = held_out(all.as_ref(), n);
         let rest = (0..all.len() as u32).filter(|place| held.binary_search(place).is_err()).collect();
-        let part = |places| Box::new(Part { all: all.clone(), places });
+        let part = |places| Arc::new(Part { all: all.clone(), places });
         Self { train: part(rest), test: part(held), ..self }
     }
 }

@@ -1,21 +1,23 @@
 //! Masks: the scalars of the flat weight vector that a sparse ascent step perturbs. This module is
 //! pure: it maps scores to masks and does not depend on training.
 
+mod budget;
 mod dynamic;
 mod pattern;
 mod refresh;
 mod stored;
 
+pub use budget::{StepCosts, TensorCost};
 pub use dynamic::{DropAndGrow, death_rate};
 pub use pattern::Pattern;
-pub use refresh::{FisherMode, Grow, MaskScore, MaskSpec, Refresh, RefreshName, Score, When};
+pub use refresh::{Amount, FisherMode, Grow, MaskScore, MaskSpec, Refresh, RefreshName, Score, When};
 pub use sharpbench_kernels::top_k;
 
 use std::ops::Range;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::nn::ParamLayout;
+use crate::nn::{ParamLayout, ParamSpec};
 use crate::random::sample;
 
 /// One flag per scalar, in name order: perturbed (live) or not.
@@ -38,6 +40,13 @@ impl Mask {
     /// Creates a mask from its flags.
     pub fn from_flags(live: Vec<bool>) -> Self {
         Self { live }
+    }
+
+    /// Mask of the whole tensors that are live.
+    pub fn of_tensors(layout: &ParamLayout, is_live: impl Fn(&ParamSpec) -> bool) -> Self {
+        let mut mask = Self::empty(layout.len());
+        layout.specs().iter().filter(|spec| is_live(spec)).for_each(|spec| mask.set(spec.range(), true));
+        mask
     }
 
     /// Selects the `keep` largest scores; ties go to the lower index.

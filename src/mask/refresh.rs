@@ -12,12 +12,33 @@ use crate::word::word;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "super::stored::StoredMask", into = "super::stored::StoredMask")]
 pub struct MaskSpec {
-    /// Fraction of weights not perturbed.
-    pub sparsity: f64,
+    /// How much is perturbed.
+    pub amount: Amount,
     /// Granularity.
     pub pattern: Pattern,
     /// Selection of the mask: schedule and score.
     pub refresh: Refresh,
+}
+
+/// How much a mask perturbs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Amount {
+    /// All but this fraction of the weights.
+    Sparsity(f64),
+    /// What fits into this many times the FLOPs of a step of SGD.
+    Budget(f64),
+}
+
+impl Amount {
+    /// Fraction of weights not perturbed, if it is set.
+    pub fn sparsity(self) -> Option<f64> {
+        if let Self::Sparsity(sparsity) = self { Some(sparsity) } else { None }
+    }
+
+    /// Executed FLOPs of a step over those of SGD's, if they are set.
+    pub fn budget(self) -> Option<f64> {
+        if let Self::Budget(budget) = self { Some(budget) } else { None }
+    }
 }
 
 /// Schedule and score of a mask's selection.

@@ -3,12 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::Pattern;
-use super::refresh::{FisherMode, Grow, MaskScore, MaskSpec, Refresh, Score, When};
+use super::refresh::{Amount, FisherMode, Grow, MaskScore, MaskSpec, Refresh, Score, When};
 
 /// A mask in a record.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct StoredMask {
-    sparsity: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sparsity: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    budget: Option<f64>,
     pattern: Pattern,
     score: MaskScore,
     refresh: StoredRefresh,
@@ -26,7 +29,7 @@ enum StoredRefresh {
 
 impl From<MaskSpec> for StoredMask {
     fn from(mask: MaskSpec) -> Self {
-        let MaskSpec { sparsity, pattern, refresh: Refresh { score, when } } = mask;
+        let MaskSpec { amount, pattern, refresh: Refresh { score, when } } = mask;
         let refresh = match (when, &score) {
             (When::Static { epochs } | When::Interval { epochs }, Score::Fisher { samples, mode }) => {
                 StoredRefresh::Fisher { interval: epochs, samples: *samples, mode: *mode }
@@ -36,7 +39,7 @@ impl From<MaskSpec> for StoredMask {
                 StoredRefresh::Dynamic { interval: epochs, drop_rate, grow }
             }
         };
-        Self { sparsity, pattern, score: score.name(), refresh }
+        Self { sparsity: amount.sparsity(), budget: amount.budget(), pattern, score: score.name(), refresh }
     }
 }
 
@@ -44,7 +47,7 @@ impl TryFrom<StoredMask> for MaskSpec {
     type Error = String;
 
     fn try_from(mask: StoredMask) -> Result<Self, String> {
-        let StoredMask { sparsity, pattern, score, refresh } = mask;
+        let StoredMask { sparsity, budget, pattern, score, refresh } = mask;
         let interval = match refresh {
             StoredRefresh::Fisher { interval, .. }
             | StoredRefresh::Interval { interval }
@@ -53,14 +56,19 @@ impl TryFrom<StoredMask> for MaskSpec {
         if interval == 0 {
             return Err("a mask is refreshed every 0 epochs; the interval must be 1 or more".into());
         }
-        if !(0.0..=1.0).contains(&sparsity) {
-            return Err(format!("a mask has the sparsity {sparsity}, which must be from 0 to 1"));
-        }
+        let amount = match (sparsity, budget) {
+            (Some(sparsity), None) if (0.0..=1.0).contains(&sparsity) => Amount::Sparsity(sparsity),
+            (None, Some(budget)) if budget > 1.0 && pattern == Pattern::Tensor => Amount::Budget(budget),
+            (Some(sparsity), None) => {
+                return Err(format!("a mask has the sparsity {sparsity}, which must be from 0 to 1"));
+            }
+            _ => return Err("a mask has either a sparsity, or a budget above 1 for whole tensors".into()),
+        };
         if let StoredRefresh::Fisher { samples: 0, .. } = refresh {
             return Err("a mask has Fisher scores of 0 samples; it must be 1 or more".into());
         }
         if let StoredRefresh::Dynamic { drop_rate, .. } = refresh
-            && (!(0.0..=1.0).contains(&drop_rate) || pattern.fixed_sparsity().is_some())
+            && (!(0.0..=1.0).contains(&drop_rate) || pattern.fixed_sparsity().is_some() || budget.is_some())
         {
             return Err(format!("a dynamic mask of pattern {pattern} cannot drop a fraction of {drop_rate}"));
         }
@@ -79,6 +87,6 @@ impl TryFrom<StoredMask> for MaskSpec {
             StoredRefresh::Dynamic { interval, drop_rate, grow } => When::Dynamic { epochs: interval, drop_rate, grow },
             _ => When::Interval { epochs: interval },
         };
-        Ok(Self { sparsity, pattern, refresh: Refresh { score: by, when } })
+        Ok(Self { amount, pattern, refresh: Refresh { score: by, when } })
     }
 }

@@ -10,7 +10,7 @@ use crate::random::{Stream, stream};
 
 /// Handle of a parameter. Handles follow the order of declaration while tensors are in name order.
 /// A [`ParamLayout`] maps between them, so nothing else may index by a handle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ParamId(usize);
 
 /// Handle of a BatchNorm layer's running statistics, also in order of declaration.
@@ -142,6 +142,19 @@ impl ParamLayout {
     /// Whether any tensor belongs to a normalisation layer.
     pub fn normalises(&self) -> bool {
         self.specs.iter().any(|spec| spec.normalisation)
+    }
+
+    /// Checks that the name of a parameter starts with `prefix`, which a suite gives for `key`.
+    ///
+    /// # Errors
+    /// Lists the names.
+    pub(crate) fn check_prefix(&self, key: &str, prefix: &str) -> Result<(), String> {
+        let names = || self.specs.iter().map(|spec| spec.name.as_str());
+        if !prefix.is_empty() && names().any(|name| name.starts_with(prefix)) {
+            return Ok(());
+        }
+        let names: Vec<&str> = names().collect();
+        Err(format!("{key} names {prefix:?}, but no parameter starts with it; the parameters are {}", names.join(", ")))
     }
 
     /// Tensor with this handle.

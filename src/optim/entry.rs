@@ -1,5 +1,6 @@
 //! Registry entries of optimizers, and the keys a suite may set for them.
 
+use super::base_step::BaseName;
 use super::method::Method;
 use super::spec::AscentSpec;
 use super::value::{Kind, TrainingShape};
@@ -11,9 +12,9 @@ use crate::nn::ParamLayout;
 /// missing.
 pub type Build = fn(&AscentSpec, &ParamLayout) -> Result<Box<dyn Method>, String>;
 /// Checks settings that depend on one another; `Err` names the mistake and the remedy.
-pub type Check = fn(&AscentSpec, TrainingShape) -> Result<(), String>;
-/// Computes the cost of a step; `Err` if a setting is missing.
-pub type Cost = fn(&AscentSpec) -> Result<StepCost, String>;
+pub type Check = fn(&AscentSpec, TrainingShape<'_>) -> Result<(), String>;
+/// Computes the cost of a step, for a model with these parameters; `Err` if a setting is missing.
+pub type Cost = fn(&AscentSpec, &ParamLayout) -> Result<StepCost, String>;
 
 /// Registry entry of an optimizer: the keys it accepts, its cost, and how it is built.
 #[derive(Clone, Copy)]
@@ -42,8 +43,8 @@ pub struct OptimizerEntry {
 /// their forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Only a base step: SGD.
-    BaseStep,
+    /// Only a base step: SGD, AdamW.
+    BaseStep(BaseName),
     /// An ascent step: SAM and sparse SAM.
     Ascent,
     /// An ascent step with the method's name and own settings: every other method.
@@ -96,7 +97,7 @@ impl OptimizerEntry {
     /// Entry that reads [`OptimizerEntry::ASCENT`], takes two full gradients per step and has no
     /// keys of its own; a starting point for others.
     pub const fn new(name: &'static str, about: &'static str, build: Build) -> Self {
-        let (check, cost): (Check, Cost) = (|_, _| Ok(()), |_| Ok(StepCost::TWO));
+        let (check, cost): (Check, Cost) = (|_, _| Ok(()), |_, _| Ok(StepCost::TWO));
         Self { name, about, reads: Self::ASCENT, form: Form::Variant, keys: &[], masks: None, check, cost, build }
     }
 }

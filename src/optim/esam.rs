@@ -28,7 +28,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
             default: KeyDefault::Number(0.5),
         },
     ],
-    cost: |ascent| Ok(StepCost::part_of_samples(ascent.number("beta")?, ascent.number("gamma")?)),
+    cost: |ascent, _| Ok(StepCost::part_of_samples(ascent.number("beta")?, ascent.number("gamma")?)),
     ..OptimizerEntry::new("esam", "efficient SAM (Du et al. 2022): some tensors, the sharpest samples", |ascent, _| {
         Ok(Box::new(Esam::new(ascent.rho, ascent.number("beta")?, ascent.number("gamma")?)))
     })

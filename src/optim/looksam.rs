@@ -24,7 +24,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
             default: KeyDefault::Count(5),
         },
     ],
-    cost: |ascent| Ok(StepCost::every_nth(ascent.count("sam_interval")?)),
+    cost: |ascent, _| Ok(StepCost::every_nth(ascent.count("sam_interval")?)),
     ..OptimizerEntry::new(
         "looksam",
         "SAM every few steps, its sharp part reused in between (Liu et al. 2022)",

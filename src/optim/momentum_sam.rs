@@ -10,7 +10,7 @@ use crate::flops::StepCost;
 
 pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
     reads: &["rho", "rho_decay"],
-    cost: |_| Ok(StepCost::ONE),
+    cost: |_, _| Ok(StepCost::ONE),
     ..OptimizerEntry::new(
         "momentum-sam",
         "SAM along the momentum buffer, one gradient a step (Becker et al. 2024)",

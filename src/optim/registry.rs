@@ -5,6 +5,7 @@
 use super::entry::OptimizerEntry;
 use super::spec::OptimizerSpec;
 use crate::flops::StepCost;
+use crate::nn::ParamLayout;
 use crate::word::is_plain;
 
 /// Optimizers that suites can name, in the order of `list`.
@@ -15,7 +16,8 @@ impl Registry {
     /// Built-in optimizers.
     pub fn standard() -> Self {
         Self(vec![
-            super::sgd::ENTRY,
+            super::plain::SGD,
+            super::plain::ADAMW,
             super::sam::ENTRY,
             super::ssam::SSAM_F,
             super::ssam::SSAM_D,
@@ -26,9 +28,12 @@ impl Registry {
             super::esam::ENTRY,
             super::ae_sam::ENTRY,
             super::f_sam::ENTRY,
-            super::sam_on::ENTRY,
+            super::fixed_mask::SAM_ON,
+            super::fixed_mask::SAM_LAYERS,
             super::m_sam::ENTRY,
             super::momentum_sam::ENTRY,
+            super::s2_sam::ENTRY,
+            super::late_sam::ENTRY,
         ])
     }
 
@@ -61,12 +66,12 @@ impl Registry {
         })
     }
 
-    /// Cost of a step of an optimizer.
+    /// Cost of a step of an optimizer, for a model with these parameters.
     ///
     /// # Errors
     /// When the optimizer is unknown or lacks a setting.
-    pub fn step_cost(&self, spec: &OptimizerSpec) -> Result<StepCost, String> {
+    pub fn step_cost(&self, spec: &OptimizerSpec, layout: &ParamLayout) -> Result<StepCost, String> {
         let entry = self.find(&spec.name)?;
-        spec.ascent.as_ref().map_or(Ok(StepCost::ONE), |ascent| (entry.cost)(ascent))
+        spec.ascent.as_ref().map_or(Ok(StepCost::ONE), |ascent| (entry.cost)(ascent, layout))
     }
 }

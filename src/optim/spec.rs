@@ -7,6 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ascent_step::AscentStep;
+use super::base_step::BaseSpec;
 use super::norm::{Norm, Perturbation};
 use super::value::Value;
 use crate::mask::{Mask, MaskSpec};
@@ -16,13 +17,16 @@ use crate::mask::{Mask, MaskSpec};
 pub struct OptimizerSpec {
     /// Name in the registry.
     pub name: String,
-    /// Momentum of the base step.
+    /// Base step.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub base: BaseSpec,
+    /// Momentum of the base step; AdamW's beta1.
     pub momentum: f64,
     /// Nesterov momentum.
     pub nesterov: bool,
-    /// Coupled weight decay.
+    /// Weight decay: SGD's is coupled, AdamW's decoupled.
     pub weight_decay: f64,
-    /// Ascent step; `None` for SGD.
+    /// Ascent step; `None` for SGD and AdamW.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ascent: Option<AscentSpec>,
 }
@@ -90,6 +94,13 @@ pub struct Variant {
 const STORED: (&str, &str, &str) = ("looksam", "sam_interval", "interval");
 
 impl OptimizerSpec {
+    /// The optimizer without its ascent step.
+    #[must_use]
+    pub fn without_ascent(self) -> Self {
+        let name = crate::word::word(&self.base.name());
+        Self { name, ascent: None, ..self }
+    }
+
     /// The method's own settings by key, in order of declaration; empty for SAM and sparse SAM.
     pub fn own_settings(&self) -> &[(String, Value)] {
         let variant = self.ascent.as_ref().and_then(|ascent| ascent.variant.as_ref());
@@ -142,6 +153,17 @@ impl AscentSpec {
             _ => None,
         }
         .ok_or_else(|| format!("{key} must be two numbers"))
+    }
+
+    /// Returns one of the method's own settings as words.
+    ///
+    /// # Errors
+    /// When it is missing or not a list of words.
+    pub fn words(&self, key: &str) -> Result<Vec<String>, String> {
+        match self.own(key) {
+            Some(Value::Words(words)) => Ok(words.clone()),
+            _ => Err(format!("{key} must be words")),
+        }
     }
 
     /// Value of one of the method's own settings.

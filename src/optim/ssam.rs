@@ -31,7 +31,11 @@ const fn sparse(name: &'static str, about: &'static str, masks: Masks) -> Optimi
     OptimizerEntry {
         form: Form::Ascent,
         masks: Some(masks),
-        cost: |ascent| Ok(ascent.mask.as_ref().map_or(StepCost::TWO, |mask| StepCost::sparse(mask.sparsity))),
+        // Which tensors a budget buys is known only in training.
+        cost: |ascent, _| {
+            let sparsity = ascent.mask.as_ref().and_then(|mask| mask.amount.sparsity());
+            Ok(sparsity.map_or(StepCost::TWO, StepCost::sparse))
+        },
         ..OptimizerEntry::new(name, about, |ascent, _| {
             Ok(Box::new(Sam::sparse(ascent.rho, ascent.norm, ascent.perturbation)))
         })

@@ -111,7 +111,7 @@ fn dot(a: &[f64; N], b: &[f64; N]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn length(a: &[f64; N]) -> f64 {
+pub(super) fn length(a: &[f64; N]) -> f64 {
     dot(a, a).sqrt()
 }
 
@@ -310,7 +310,7 @@ fn f_sam_follows_what_is_new() {
 #[test]
 fn sam_on_perturbs_normalisation_alone() {
     let mut batch = Quadratics::new();
-    let mut method = SamOn::new(RHO, &batch.layout.clone());
+    let mut method = FixedMaskSam::normalisation(RHO, &batch.layout.clone());
     for (w, d) in walk(&mut method, &mut batch, 3) {
         let g = batch.all_slope(&w);
         let masked = [0.0, 0.0, 0.0, g[3], g[4]];

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::{DeserializeOwned, Error, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::nn::ParamLayout;
 use crate::word;
 
 /// Value of a setting.
@@ -22,6 +23,8 @@ pub enum Value {
     Word(String),
     /// Several numbers.
     Numbers(Vec<f64>),
+    /// Several words.
+    Words(Vec<String>),
 }
 
 /// Values that a setting accepts.
@@ -37,6 +40,8 @@ pub enum Kind {
     Pair,
     /// One of a list of words ([`Kind::word`]).
     Word(Words),
+    /// Beginnings of the names of parameters of the model.
+    ParameterNames,
 }
 
 /// Range of a number.
@@ -46,6 +51,8 @@ pub enum Bounds {
     Positive,
     /// 0 or more.
     NonNegative,
+    /// Above 1.
+    AboveOne,
     /// At least 0 and below 1.
     BelowOne,
     /// From 0 to 1.
@@ -74,7 +81,7 @@ pub struct Words {
 
 /// Training for which settings are checked.
 #[derive(Clone, Copy, Debug)]
-pub struct TrainingShape {
+pub struct TrainingShape<'m> {
     /// Epochs.
     pub epochs: usize,
     /// Batch size.
@@ -83,8 +90,8 @@ pub struct TrainingShape {
     pub last_batch: usize,
     /// Number of training samples.
     pub train: usize,
-    /// Whether the model has normalisation layers.
-    pub normalised: bool,
+    /// Parameters of the model.
+    pub layout: &'m ParamLayout,
 }
 
 impl Kind {
@@ -100,7 +107,7 @@ impl Kind {
     ///
     /// # Errors
     /// Names the key, the value and what is allowed.
-    pub fn check(self, key: &str, value: &Value, shape: TrainingShape) -> Result<Value, String> {
+    pub fn check(self, key: &str, value: &Value, shape: TrainingShape<'_>) -> Result<Value, String> {
         match (self, value) {
             (Self::Number(bounds), Value::Count(n)) => bounds.check(key, *n as f64).map(Value::Number),
             (Self::Number(bounds), Value::Number(n)) => bounds.check(key, *n).map(Value::Number),
@@ -127,6 +134,18 @@ impl Kind {
                 Err(e) => Err(format!("{key}: {e}")),
             },
             (Self::Word(_), _) => Err(format!("{key} = {} must be a word", value.quoted())),
+            (Self::ParameterNames, Value::Words(words)) if !words.is_empty() => {
+                words.iter().try_for_each(|word| shape.layout.check_prefix(key, word))?;
+                Ok(value.clone())
+            }
+            // As it is written in names and on the command line.
+            (Self::ParameterNames, Value::Word(text)) => {
+                let words = text.split(BETWEEN_WORDS).map(str::to_string).collect();
+                self.check(key, &Value::Words(words), shape)
+            }
+            (Self::ParameterNames, _) => {
+                Err(format!("{key} = {} must be a list of names, such as [\"fc\"]", value.quoted()))
+            }
         }
     }
 
@@ -138,12 +157,13 @@ impl Kind {
             Self::Flag => bool::json_schema(generator),
             Self::Pair => <[f64; 2]>::json_schema(generator),
             Self::Word(words) => (words.schema)(generator),
+            Self::ParameterNames => Vec::<String>::json_schema(generator),
         }
     }
 
     /// Whether a list is a single value of this kind rather than several values to try.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Pair)
+        matches!(self, Self::Pair | Self::ParameterNames)
     }
 }
 
@@ -152,6 +172,7 @@ impl Bounds {
         let (holds, words) = match self {
             Self::Positive => (n > 0.0, "a number above 0"),
             Self::NonNegative => (n >= 0.0, "0 or more"),
+            Self::AboveOne => (n > 1.0, "a number above 1"),
             Self::BelowOne => ((0.0..1.0).contains(&n), "at least 0 and below 1"),
             Self::Fraction => ((0.0..=1.0).contains(&n), "from 0 to 1"),
             Self::PositiveFraction => (n > 0.0 && n <= 1.0, "above 0 and at most 1"),
@@ -177,7 +198,7 @@ pub(crate) fn trainable(key: &str, n: f64) -> Result<f64, String> {
 }
 
 impl Most {
-    fn of(self, shape: TrainingShape) -> u64 {
+    fn of(self, shape: TrainingShape<'_>) -> u64 {
         match self {
             Self::Fixed(most) => most,
             Self::TrainingSamples => shape.train as u64,
@@ -192,7 +213,7 @@ impl Value {
         match self {
             Self::Count(n) => Some(*n as f64),
             Self::Number(n) => Some(*n),
-            Self::Flag(_) | Self::Word(_) | Self::Numbers(_) => None,
+            Self::Flag(_) | Self::Word(_) | Self::Numbers(_) | Self::Words(_) => None,
         }
     }
 
@@ -200,8 +221,18 @@ impl Value {
     pub fn count(&self) -> Option<usize> {
         match self {
             Self::Count(n) => usize::try_from(*n).ok(),
-            Self::Flag(_) | Self::Number(_) | Self::Word(_) | Self::Numbers(_) => None,
+            Self::Flag(_) | Self::Number(_) | Self::Word(_) | Self::Numbers(_) | Self::Words(_) => None,
         }
+    }
+
+    /// The single value that a list of numbers or of words is; `None` for other lists.
+    pub(crate) fn list(values: &[Self]) -> Option<Self> {
+        let numbers: Option<Vec<f64>> = values.iter().map(Self::number).collect();
+        let words = || {
+            let word = |value: &Self| if let Self::Word(word) = value { Some(word.clone()) } else { None };
+            values.iter().map(word).collect::<Option<Vec<String>>>()
+        };
+        numbers.map(Self::Numbers).or_else(|| words().map(Self::Words))
     }
 
     /// Formats the value as in a suite file.
@@ -209,6 +240,7 @@ impl Value {
         match self {
             Self::Word(word) => format!("\"{word}\""),
             Self::Numbers(numbers) => format!("{numbers:?}"),
+            Self::Words(words) => format!("{words:?}"),
             Self::Flag(_) | Self::Count(_) | Self::Number(_) => self.to_string(),
         }
     }
@@ -226,9 +258,13 @@ impl fmt::Display for Value {
                 let texts: Vec<String> = numbers.iter().map(f64::to_string).collect();
                 f.pad(&texts.join(" to "))
             }
+            Self::Words(words) => f.pad(&words.join(BETWEEN_WORDS)),
         }
     }
 }
+
+/// Between words on the command line and in names.
+const BETWEEN_WORDS: &str = "+";
 
 impl From<f64> for Value {
     fn from(n: f64) -> Self {
@@ -257,7 +293,7 @@ impl<'de> Deserialize<'de> for Value {
             type Value = Value;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, a word, true, false or a list of numbers")
+                f.write_str("a number, a word, true, false or a list of numbers or of words")
             }
 
             fn visit_bool<E: Error>(self, flag: bool) -> Result<Value, E> {
@@ -281,11 +317,11 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Value, A::Error> {
-                let mut numbers = Vec::new();
-                while let Some(n) = values.next_element()? {
-                    numbers.push(n);
+                let mut all = Vec::new();
+                while let Some(value) = values.next_element()? {
+                    all.push(value);
                 }
-                Ok(Value::Numbers(numbers))
+                Value::list(&all).ok_or_else(|| A::Error::invalid_type(Unexpected::Seq, &self))
             }
         }
         deserializer.deserialize_any(Values)

@@ -118,6 +118,9 @@ pub struct Measures {
     /// that did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_samples: Option<TestSamples>,
+    /// Training labels that noise changed, if the suite requests it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels_changed: Option<usize>,
     /// Measurements by epoch.
     pub epochs: Vec<EpochMeasures>,
     /// Optimizer steps taken.

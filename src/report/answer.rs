@@ -147,7 +147,7 @@ fn of_sparse(report: &Report) -> Vec<String> {
     }
     let found = |finding: Finding| {
         let is = move |row: &&Row| row.claims.retention.is_some_and(|claim| claim.finding == finding);
-        named(report.rows.iter().filter(|row| row.setting.optimizer != "sgd").filter(is).map(|row| row.name.as_str()))
+        named(report.rows.iter().filter(|row| row.axis("rho").is_some()).filter(is).map(|row| row.name.as_str()))
     };
     let parts = [Finding::Supported, Finding::Refuted, Finding::Undecided]
         .into_iter()

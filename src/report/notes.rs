@@ -21,8 +21,9 @@ pub(super) fn trained(manifest: &RunManifest, records: &[&Record]) -> Option<Str
     let seeds = manifest.cells.iter().map(|cell| cell.seed).collect::<HashSet<_>>().len();
     let seeds = if seeds == 1 { "one seed".into() } else { format!("{seeds} seeds") };
     let (model, data) = (&cell.model.name, &cell.data);
+    let noise = data.label_noise.map_or_else(String::new, |noise| format!(", label noise {noise}"));
     Some(format!(
-        "{model}{width}{parameters}, {} training and {} {} samples, batch {batch}, {seeds}",
+        "{model}{width}{parameters}, {} training and {} {} samples{noise}, batch {batch}, {seeds}",
         data.train,
         data.test,
         data.measured_on()
@@ -111,7 +112,7 @@ pub(super) fn notes(
     if let Some(all) = manifest.profile_cells.filter(|all| *all > manifest.cells.len()) {
         notes.push(format!("part of the profile: {} of its {all} cells were selected", manifest.cells.len()));
     }
-    if !manifest.cells.iter().any(|c| c.optimizer.name == "sgd") {
+    if !manifest.cells.iter().any(|c| c.optimizer.ascent.is_none()) {
         notes.push("no SGD cell was selected, so there is nothing to compare with".into());
     }
     let left_out = records.iter().map(|r| r.data.unreadable.len()).max().unwrap_or(0);

@@ -41,7 +41,7 @@ impl JsonSchema for Setting {
             Some(Kind::Number(_)) => "number",
             Some(Kind::Count(..)) => "integer",
             Some(Kind::Flag) => "boolean",
-            Some(Kind::Pair | Kind::Word(_)) | None => "string",
+            Some(Kind::Pair | Kind::Word(_) | Kind::ParameterNames) | None => "string",
         };
         let columns = columns();
         let property = |name: &str, of| (name.to_string(), serde_json::json!({ "type": [kind(of), "null"] }));

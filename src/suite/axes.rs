@@ -8,7 +8,8 @@ use super::cell::Cell;
 use super::choices::Choices;
 use crate::mask::{FisherMode, Grow, MaskScore, Pattern, RefreshName, Score, When};
 use crate::optim::{
-    AscentSpec, BatchNormPass2, Bounds, Kind, Most, Norm, OptimizerEntry, Perturbation, RhoDecay, Value,
+    AscentSpec, BaseName, BaseSpec, BatchNormPass2, Bounds, Form, Kind, Most, Norm, OptimizerEntry, Perturbation,
+    RhoDecay, Value,
 };
 use crate::word::word;
 
@@ -45,6 +46,8 @@ pub(super) struct GridKey {
 pub(super) enum Worth {
     /// The given value, or else this default.
     Default(Value),
+    /// The given value, if any.
+    Optional,
     /// The given value; an example for the error if none is given.
     Required(&'static str),
     /// This value; none may be given, for this reason.
@@ -70,6 +73,9 @@ pub(super) const AXES: &[Axis] = &[
             rank: 7,
             read_by: masked,
             worth: |choices| match choices.parsed::<Pattern>("pattern").and_then(Pattern::fixed_sparsity) {
+                _ if choices.budget().is_some() => {
+                    Worth::Nothing("does not apply with budget, which decides how much is live; remove one".into())
+                }
                 None => Worth::Required("0.9"),
                 Some(fixed) => Worth::Fixed(
                     fixed.into(),
@@ -81,7 +87,7 @@ pub(super) const AXES: &[Axis] = &[
             },
         }),
         unsaid: None,
-        get: |cell| Some(cell.mask()?.sparsity.into()),
+        get: |cell| Some(cell.sparsity()?.into()),
     },
     Axis {
         name: "mask",
@@ -111,6 +117,22 @@ pub(super) const AXES: &[Axis] = &[
         }),
         unsaid: Some("unstructured"),
         get: |cell| Some(Value::Word(cell.mask()?.pattern.to_string())),
+    },
+    Axis {
+        name: "budget",
+        key: Some(GridKey {
+            name: "budget",
+            about: "Instead of a sparsity: executed FLOPs of a step over those of SGD, for which the tensors with the largest scores are live",
+            kind: Kind::Number(Bounds::AboveOne),
+            rank: 6, // After the pattern.
+            read_by: masked,
+            worth: |choices| match choices.parsed("pattern") {
+                Some(Pattern::Tensor) => Worth::Optional,
+                _ => Worth::Nothing("requires pattern = \"tensor\", which this entry lacks; add it".into()),
+            },
+        }),
+        unsaid: None,
+        get: |cell| Some(cell.mask()?.amount.budget()?.into()),
     },
     Axis {
         name: "refresh",
@@ -232,7 +254,10 @@ pub(super) const AXES: &[Axis] = &[
             kind: Kind::word::<Norm>(),
             rank: 15,
             read_by: masked,
-            worth: |_| Worth::Default(Value::Word("full".into())),
+            // The full norm reads the whole gradient, which no budget below SAM's allows.
+            worth: |choices| {
+                Worth::Default(Value::Word(if choices.budget().is_some() { "masked" } else { "full" }.into()))
+            },
         }),
         unsaid: Some("full"),
         get: |cell| cell.mask().and(ascent(cell)).map(|ascent| Value::Word(word(&ascent.norm))),
@@ -290,10 +315,42 @@ pub(super) const AXES: &[Axis] = &[
         get: |cell| Some(cell.lr.into()),
     },
     Axis {
+        name: "base",
+        key: Some(GridKey {
+            name: "base",
+            about: "Base step along the direction: sgd, or adamw, whose beta1 is the momentum",
+            kind: Kind::word::<BaseName>(),
+            rank: 1,
+            read_by: |optimizer| !matches!(optimizer.form, Form::BaseStep(_)),
+            worth: |_| Worth::Default(Value::Word("sgd".into())),
+        }),
+        unsaid: Some("sgd"),
+        get: |cell| ascent(cell).map(|_| Value::Word(word(&cell.optimizer.base.name()))),
+    },
+    Axis {
+        name: "beta2",
+        key: Some(GridKey {
+            name: "beta2",
+            about: "Decay rate of AdamW's average of the squared gradient",
+            kind: Kind::Number(Bounds::BelowOne),
+            rank: 20,
+            read_by: |optimizer| optimizer.form != Form::BaseStep(BaseName::Sgd),
+            worth: |choices| match choices.base() {
+                BaseName::Adamw => Worth::Default(Value::Number(0.999)),
+                BaseName::Sgd => Worth::Nothing("requires base = \"adamw\", which this entry lacks; remove it".into()),
+            },
+        }),
+        unsaid: Some("0.999"),
+        get: |cell| match cell.optimizer.base {
+            BaseSpec::Adamw { beta2 } => Some(beta2.into()),
+            BaseSpec::Sgd => None,
+        },
+    },
+    Axis {
         name: "momentum",
         key: Some(GridKey {
             name: "momentum",
-            about: "Momentum of the base step",
+            about: "Momentum of the base step; of AdamW, beta1",
             kind: Kind::Number(Bounds::BelowOne),
             rank: 2,
             read_by: any,
@@ -319,11 +376,14 @@ pub(super) const AXES: &[Axis] = &[
         name: "weight_decay",
         key: Some(GridKey {
             name: "weight_decay",
-            about: "Coupled weight decay",
+            about: "Weight decay: SGD's is coupled (default 5e-4), AdamW's decoupled (default .01)",
             kind: Kind::Number(Bounds::NonNegative),
             rank: 3,
             read_by: any,
-            worth: |_| Worth::Default(Value::Number(5e-4)),
+            worth: |choices| match choices.base() {
+                BaseName::Sgd => Worth::Default(Value::Number(5e-4)),
+                BaseName::Adamw => Worth::Default(Value::Number(0.01)),
+            },
         }),
         unsaid: None,
         get: |cell| Some(cell.optimizer.weight_decay.into()),
@@ -340,6 +400,12 @@ pub(super) const AXES: &[Axis] = &[
         }),
         unsaid: None,
         get: |cell| Some(cell.epochs.into()),
+    },
+    Axis {
+        name: "label_noise",
+        key: None, // One for all rows: rows are compared on the same labels.
+        unsaid: None,
+        get: |cell| Some(Value::Word(cell.data.label_noise?.to_string())),
     },
     Axis { name: "seed", key: None, unsaid: None, get: |cell| Some(Value::Count(cell.seed)) },
 ];

@@ -216,6 +216,12 @@ impl Cell {
         let settings = self.optimizer.own_settings();
         let words =
             settings.iter().filter_map(|(_, value)| if let Value::Word(word) = value { Some(word) } else { None });
+        let lists =
+            settings.iter().filter_map(|(_, value)| if let Value::Words(words) = value { Some(words) } else { None });
+        let is_parameter = |name: &str| name.split('.').all(is_plain);
+        if let Some(name) = lists.flatten().find(|name| !is_parameter(name.trim_end_matches('.'))) {
+            return Err(format!("{name:?} is not the beginning of a parameter's name"));
+        }
         let names = [&self.data.name, &self.optimizer.name].into_iter().chain(settings.iter().map(|(key, _)| key));
         if let Some(name) = names.chain(words).find(|name| !is_plain(name)) {
             return Err(format!(
@@ -235,9 +241,9 @@ impl Cell {
         self.optimizer.ascent.as_ref()?.mask.as_ref()
     }
 
-    /// Fraction of weights not perturbed, if there is a mask.
+    /// Fraction of weights not perturbed, if a mask sets it.
     pub fn sparsity(&self) -> Option<f64> {
-        self.mask().map(|mask| mask.sparsity)
+        self.mask()?.amount.sparsity()
     }
 
     /// Radius of the ascent step, if there is one.

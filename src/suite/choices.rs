@@ -3,9 +3,10 @@
 use serde::de::DeserializeOwned;
 
 use super::cell::{Cell, numerics};
-use crate::mask::{FisherMode, Grow, MaskScore, MaskSpec, Pattern, Refresh, RefreshName, Score, When};
+use crate::mask::{Amount, FisherMode, Grow, MaskScore, MaskSpec, Pattern, Refresh, RefreshName, Score, When};
 use crate::optim::{
-    AscentSpec, BatchNormPass2, Form, Norm, OptimizerEntry, OptimizerSpec, Perturbation, TrainingShape, Value, Variant,
+    AscentSpec, BaseName, BaseSpec, BatchNormPass2, Form, Norm, OptimizerEntry, OptimizerSpec, Perturbation,
+    TrainingShape, Value, Variant,
 };
 use crate::word;
 
@@ -16,7 +17,7 @@ pub(super) type Checked<T> = Result<T, String>;
 #[derive(Clone)]
 pub(super) struct Choices<'r> {
     pub(super) optimizer: &'r OptimizerEntry,
-    pub(super) shape: TrainingShape,
+    pub(super) shape: TrainingShape<'r>,
     pub(super) lr: f64,
     pub(super) values: Vec<(&'static str, Value)>,
 }
@@ -35,6 +36,11 @@ impl<'r> Choices<'r> {
     /// Count chosen for a key; 0 if the key does not apply.
     fn count(&self, key: &str) -> usize {
         self.value(key).and_then(Value::count).unwrap_or_default()
+    }
+
+    /// Budget of a mask, if it has one.
+    pub(super) fn budget(&self) -> Option<f64> {
+        self.value("budget").and_then(Value::number)
     }
 
     /// Word chosen for a key; empty if the key does not apply.
@@ -56,6 +62,14 @@ impl<'r> Choices<'r> {
         self.parsed("refresh").or(only).unwrap_or(RefreshName::Interval)
     }
 
+    /// Base step: the given one, or the optimizer's own.
+    pub(super) fn base(&self) -> BaseName {
+        match self.optimizer.form {
+            Form::BaseStep(base) => base,
+            Form::Ascent | Form::Variant => self.parsed("base").unwrap_or(BaseName::Sgd),
+        }
+    }
+
     /// Creates a cell from `template` with these choices.
     pub(super) fn cell(&self, template: &Cell) -> Checked<Cell> {
         let optimizer = self.spec()?;
@@ -66,12 +80,19 @@ impl<'r> Choices<'r> {
     /// Optimizer in the form of a cell.
     pub(super) fn spec(&self) -> Checked<OptimizerSpec> {
         let (momentum, nesterov) = (self.number("momentum"), self.value("nesterov") == Some(&Value::Flag(true)));
+        let base = match self.base() {
+            BaseName::Sgd => BaseSpec::Sgd,
+            BaseName::Adamw if nesterov => {
+                return Err("nesterov = true is SGD's; remove it, or base = \"adamw\"".into());
+            }
+            BaseName::Adamw => BaseSpec::Adamw { beta2: self.number("beta2") },
+        };
         if nesterov && momentum == 0.0 {
             return Err("nesterov = true needs momentum above 0".into());
         }
-        let ascent = if self.optimizer.form == Form::BaseStep { None } else { Some(self.ascent()?) };
+        let ascent = if matches!(self.optimizer.form, Form::BaseStep(_)) { None } else { Some(self.ascent()?) };
         let (name, weight_decay) = (self.optimizer.name.to_string(), self.number("weight_decay"));
-        Ok(OptimizerSpec { name, momentum, nesterov, weight_decay, ascent })
+        Ok(OptimizerSpec { name, base, momentum, nesterov, weight_decay, ascent })
     }
 
     fn ascent(&self) -> Checked<AscentSpec> {
@@ -87,6 +108,11 @@ impl<'r> Choices<'r> {
             rho_decay: self.parsed("rho_decay").unwrap_or_default(),
             variant: (self.optimizer.form == Form::Variant).then_some(variant),
         };
+        if self.budget().is_some() && (ascent.norm == Norm::Full || ascent.perturbation == Perturbation::Implicit) {
+            return Err(
+                "budget requires norm = \"masked\" or \"lagged\" and perturbation = \"explicit\": others compute every gradient".into(),
+            );
+        }
         if ascent.perturbation == Perturbation::Implicit {
             if ascent.norm != Norm::Full {
                 return Err(
@@ -136,6 +162,11 @@ impl<'r> Choices<'r> {
                      optimizer ssam with refresh = \"interval\" or \"static\""
                 ));
             }
+            RefreshName::Dynamic if self.budget().is_some() => {
+                return Err("refresh = \"dynamic\" keeps a number of weights live, and budget does not; use optimizer ssam or ssam-f \
+                            with refresh = \"interval\" or \"static\""
+                    .into());
+            }
             RefreshName::Dynamic => When::Dynamic {
                 epochs: self.count("mask_interval"),
                 drop_rate: self.number("drop_rate"),
@@ -152,6 +183,7 @@ impl<'r> Choices<'r> {
             MaskScore::Random => Score::Random,
         };
         let refresh = Refresh { score, when }.normalised(self.shape.epochs);
-        Ok(MaskSpec { sparsity: self.number("sparsity"), pattern, refresh })
+        let amount = self.budget().map_or_else(|| Amount::Sparsity(self.number("sparsity")), Amount::Budget);
+        Ok(MaskSpec { amount, pattern, refresh })
     }
 }

@@ -118,13 +118,11 @@ impl Claims {
             None => {
                 let is_other = |setting: &Cell| active.is_none_or(|active| settings[active] != setting);
                 let without_ascent = active.map(|active| {
-                    let mut cell = settings[active].clone();
-                    cell.optimizer.name = "sgd".into();
-                    cell.optimizer.ascent = None;
-                    cell
+                    let cell = settings[active].clone();
+                    Cell { optimizer: cell.optimizer.without_ascent(), ..cell }
                 });
                 let same = without_ascent.and_then(|cell| find(&|setting| *setting == cell && is_other(setting)));
-                same.or_else(|| find(&|setting| setting.optimizer.name == "sgd" && is_other(setting)))
+                same.or_else(|| find(&|setting| setting.optimizer.ascent.is_none() && is_other(setting)))
             }
         };
         [placebo, active.filter(|active| placebo != Some(*active))]

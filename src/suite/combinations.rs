@@ -46,13 +46,13 @@ impl KeyInForce<'_> {
 
 /// Training that grid entries are checked for, and the schedule's learning rate.
 #[derive(Clone, Copy)]
-pub(super) struct Base {
-    pub(super) shape: TrainingShape,
+pub(super) struct Base<'m> {
+    pub(super) shape: TrainingShape<'m>,
     pub(super) lr: f64,
 }
 
 /// Cells described by an entry, based on `template`.
-pub(super) fn cells(grid: &GridEntry, template: &Cell, base: Base, registry: &Registry) -> Checked<Vec<Cell>> {
+pub(super) fn cells(grid: &GridEntry, template: &Cell, base: Base<'_>, registry: &Registry) -> Checked<Vec<Cell>> {
     let mut cells = Vec::new();
     for optimizer in optimizers(grid, registry)? {
         for choices in combinations(grid, optimizer, base, registry)? {
@@ -66,7 +66,7 @@ pub(super) fn cells(grid: &GridEntry, template: &Cell, base: Base, registry: &Re
 ///
 /// # Errors
 /// Names the key, the value and the remedy.
-pub fn one_optimizer(grid: &GridEntry, shape: TrainingShape, registry: &Registry) -> Checked<OptimizerSpec> {
+pub fn one_optimizer(grid: &GridEntry, shape: TrainingShape<'_>, registry: &Registry) -> Checked<OptimizerSpec> {
     for key in ["epochs_factor", "lr", "rho_decay"] {
         if grid.get(key).is_some() {
             return Err(format!("{key} applies only to whole trainings; remove it"));
@@ -111,7 +111,7 @@ fn keys(optimizer: &OptimizerEntry) -> Vec<KeyInForce<'_>> {
 fn combinations<'r>(
     grid: &GridEntry,
     optimizer: &'r OptimizerEntry,
-    base: Base,
+    base: Base<'r>,
     registry: &Registry,
 ) -> Checked<Vec<Choices<'r>>> {
     let keys = keys(optimizer);
@@ -146,13 +146,17 @@ fn with_key<'r>(grid: &GridEntry, key: &KeyInForce<'_>, all: Vec<Choices<'r>>) -
     let mut used = false;
     for choices in all {
         let values = match (key.worth(&choices), &given) {
-            (Worth::Default(_) | Worth::Required(_), Some(given)) => {
+            (Worth::Default(_) | Worth::Required(_) | Worth::Optional, Some(given)) => {
                 used = true;
                 given.clone()
             }
             (Worth::Default(default), None) => vec![default],
             (Worth::Required(example), None) => {
                 return Err(format!("{name} is missing for {}; add {name} = {example}", choices.optimizer.name));
+            }
+            (Worth::Optional, None) => {
+                next.push(choices);
+                continue;
             }
             (Worth::Fixed(_, why), Some(_)) => return Err(format!("{name} {why}")),
             (Worth::Fixed(value, _), None) => vec![value],

@@ -12,7 +12,7 @@ use crate::data::augment::Augment;
 use crate::data::{self, DataSpec, Input};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::Objective;
-use crate::optim::{Decay, Norm, OptimizerSpec, Perturbation, Registry, TrainingShape, trainable};
+use crate::optim::{BaseSpec, Decay, Norm, OptimizerSpec, Perturbation, Registry, TrainingShape, trainable};
 use crate::sharpness::Lanczos;
 
 /// Masks index scalars with u32.
@@ -24,7 +24,8 @@ pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
     let name = data.name.as_deref().ok_or("data.name is missing; name a data set, such as \"cifar10\"")?;
     let spec = data::find(name)?.spec([data.train, data.test], data.size, data.classes, data.unreadable)?;
     let spec = if data.centre_pixels.unwrap_or(false) { spec.with_centred_pixels()? } else { spec };
-    data.validation.map_or(Ok(spec.clone()), |n| spec.with_validation(n))
+    let spec = if let Some(n) = data.validation { spec.with_validation(n)? } else { spec };
+    data.label_noise.map_or(Ok(spec.clone()), |noise| spec.with_label_noise(noise))
 }
 
 /// Maximum cells of a plan.
@@ -33,10 +34,10 @@ const MOST_CELLS: usize = 100_000;
 /// Expands all cells on the data set `name` (the settings' own or its stand-in), with seeds
 /// outermost.
 pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Checked<Vec<Cell>> {
-    let (template, normalised) = template(settings, name)?;
+    let (template, model) = template(settings, name)?;
     let Cell { epochs, batch_size, .. } = template;
     let last_batch = if template.keep_last { template.data.train % batch_size } else { batch_size };
-    let shape = TrainingShape { epochs, batch_size, last_batch, train: template.data.train, normalised };
+    let shape = TrainingShape { epochs, batch_size, last_batch, train: template.data.train, layout: model.layout() };
     let base = Base { shape, lr: template.lr };
     let seeds = settings.seeds.clone().unwrap_or_default();
     if seeds.is_empty() {
@@ -84,8 +85,8 @@ pub(super) fn claims(settings: &Settings, cells: &[Cell]) -> Checked<Option<Clai
     settings.claims.as_ref().map_or(Ok(None), |claims| claims.resolve(cells, seeds))
 }
 
-/// Cell without optimizer and seed, and whether its model has normalisation layers.
-fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
+/// Cell without optimizer and seed, and its model.
+fn template(settings: &Settings, name: &str) -> Checked<(Cell, Box<dyn Model>)> {
     let data = data(settings)?.on(name)?;
     let task = Task::try_from(&data)?;
     let model = settings.model.clone().ok_or("model is missing; add model = { name = \"resnet8\" }")?;
@@ -96,7 +97,7 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
             built.layout().len()
         ));
     }
-    let (model, normalised) = (built.spec(), built.layout().normalises());
+    let model = built.spec();
     let s = &settings.schedule;
     let epochs = within("schedule.epochs", required("schedule.epochs", s.epochs)?, 1, 100_000)?;
     let batch_size = match (s.batch_size, s.full_batch_steps) {
@@ -173,7 +174,7 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, bool)> {
         measure,
         seed: 0,
     };
-    Ok((cell, normalised))
+    Ok((cell, built))
 }
 
 /// The quadratic model requires the squared error and a single sample of class 0, which has no
@@ -211,19 +212,7 @@ fn check_sharpness(measure: &Measure, model: &dyn Model, train: usize) -> Checke
     if !measure.frozen.is_empty() && measure.sharpness.is_none() && measure.edge.is_none() {
         return Err("measure.frozen requires measure.edge or measure.sharpness; add one of them or remove it".into());
     }
-    for prefix in &measure.frozen {
-        if prefix.is_empty() {
-            return Err("measure.frozen = [\"\"] leaves nothing to measure; name parameters".into());
-        }
-        let names = || model.layout().specs().iter().map(|spec| spec.name.as_str());
-        if !names().any(|name| name.starts_with(prefix)) {
-            let names: Vec<&str> = names().collect();
-            return Err(format!(
-                "measure.frozen names {prefix}, but no parameter starts with it; the parameters are {}",
-                names.join(", ")
-            ));
-        }
-    }
+    measure.frozen.iter().try_for_each(|prefix| model.layout().check_prefix("measure.frozen", prefix))?;
     if model.layout().specs().iter().all(|spec| measure.freezes(&spec.name)) {
         return Err("measure.frozen leaves nothing to measure; remove some of it".into());
     }
@@ -289,6 +278,9 @@ fn check_edge(cell: &Cell) -> Checked<()> {
         if value != 0.0 {
             return Err(format!("{key} = {value} shifts the edge that measure.edge compares with; set {key} = 0"));
         }
+    }
+    if o.base != BaseSpec::Sgd {
+        return Err("measure.edge does not support AdamW, whose steps are not along the gradient; use SGD's".into());
     }
     let Some(ascent) = &o.ascent else { return Ok(()) };
     if ascent.variant.is_some() {

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use super::ClaimsFile;
 use super::cell::Measure;
 use super::grid::{self, GridEntry};
-use crate::data::OnUnreadable;
 use crate::data::augment::Augment;
+use crate::data::{LabelNoise, OnUnreadable};
 use crate::model::ModelSpec;
 use crate::nn::Objective;
 use crate::optim::{Decay, Registry};
@@ -89,6 +89,9 @@ pub struct DataFile {
     /// Replaces normalisation by channel: a pixel is x / 256 less its mean over the training
     /// images.
     pub centre_pixels: Option<bool>,
+    /// Replaces training labels at random, with each seed others: `{ p = 0.4, kind = "symmetric" }` or `"pairflip"`. Validation
+    /// samples are held out before and keep their labels.
+    pub label_noise: Option<LabelNoise>,
 }
 
 /// Epochs, batches and the learning rate.
@@ -127,6 +130,7 @@ impl Settings {
                 classes: self.data.classes.or(base.data.classes),
                 unreadable: self.data.unreadable.or(base.data.unreadable),
                 centre_pixels: self.data.centre_pixels.or(base.data.centre_pixels),
+                label_noise: self.data.label_noise.or(base.data.label_noise),
             },
             model: self.model.or(base.model),
             objective: self.objective.or(base.objective),

@@ -119,7 +119,7 @@ fn is(found: &Value, wanted: &str) -> bool {
             Err(_) => wanted.parse::<f64>().is_ok_and(|wanted| is_exactly(*found, wanted)),
         },
         Value::Number(found) => wanted.parse::<f64>().is_ok_and(|wanted| *found == wanted),
-        Value::Flag(_) | Value::Word(_) | Value::Numbers(_) => found.to_string() == wanted,
+        Value::Flag(_) | Value::Word(_) | Value::Numbers(_) | Value::Words(_) => found.to_string() == wanted,
     }
 }
 

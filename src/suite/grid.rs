@@ -25,13 +25,12 @@ pub enum Given {
 }
 
 impl Given {
-    /// Values to try; `is_list` says whether a single value is itself a list of numbers.
+    /// Values to try; `is_list` says whether a single value is itself a list.
     pub fn values(&self, is_list: bool) -> Vec<Value> {
         match self {
             Self::One(value) => vec![value.clone()],
             Self::Many(values) if is_list && !values.is_empty() => {
-                let numbers: Option<Vec<f64>> = values.iter().map(Value::number).collect();
-                numbers.map_or_else(|| values.clone(), |numbers| vec![Value::Numbers(numbers)])
+                Value::list(values).map_or_else(|| values.clone(), |list| vec![list])
             }
             Self::Many(values) => values.clone(),
         }
@@ -57,7 +56,7 @@ impl GridEntry {
         self
     }
 
-    /// The entry with one value for each key, for every combination of its values. Lists of numbers are values of their own.
+    /// The entry with one value for each key, for every combination of its values. Lists that are a value stay whole.
     pub(super) fn singles(&self, registry: &Registry) -> Vec<Self> {
         self.keys().fold(vec![Self::default()], |all, (key, given)| {
             let values: Vec<Given> = given.values(is_list(registry, key)).into_iter().map(Given::One).collect();

@@ -94,7 +94,7 @@ fn axes_of(cell: &Cell, cells: &[&Cell]) -> Table {
         Setting::Flag(flag) => Value::Boolean(flag),
         Setting::Count(n) => i64::try_from(n).map_or_else(|_| Value::String(n.to_string()), Value::Integer),
         Setting::Number(n) => Value::Float(n),
-        Setting::Word(_) | Setting::Numbers(_) => Value::String(value.to_string()),
+        Setting::Word(_) | Setting::Numbers(_) | Setting::Words(_) => Value::String(value.to_string()),
     };
     let named =
         cell.axes().into_iter().filter(|(name, value)| name != "seed" && (name == "optimizer" || varies(name, value)));

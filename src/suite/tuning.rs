@@ -11,7 +11,7 @@ use crate::optim::{Kind, Value};
 use crate::random::Stream;
 use crate::stats::{Summary, summary};
 
-/// Range of a key's values to try, evenly on a logarithmic scale, or on a linear one if the range begins at 0.
+/// Range of a key's values to try, evenly on a logarithmic scale, or on a linear one if the range begins at 0; or a single value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Range {
     /// The key of grid entries.
@@ -26,12 +26,12 @@ impl FromStr for Range {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let form = || format!("{text} is not of the form key=low..high, such as rho=0.02..1");
+        let form = || format!("{text} is not of the form key=low..high, such as rho=0.02..1, or key=value");
         let (key, values) = text.split_once('=').ok_or_else(form)?;
-        let (low, high) = values.split_once("..").ok_or_else(form)?;
+        let (low, high) = values.split_once("..").unwrap_or((values, values));
         let number = |text: &str| text.trim().parse::<f64>().map_err(|_| form());
         let (low, high) = (number(low)?, number(high)?);
-        if !(low >= 0.0 && low < high && high.is_finite()) {
+        if !(low >= 0.0 && (low < high || !values.contains("..")) && high.is_finite()) {
             return Err(format!("the range of {key} must rise, from 0 or more"));
         }
         Ok(Self { key: key.trim().into(), low, high })
@@ -41,8 +41,11 @@ impl FromStr for Range {
 impl Range {
     /// The value at a fraction of the range, to three digits.
     fn at(&self, part: f64, kind: Kind) -> Value {
-        let value =
-            if self.low > 0.0 { (self.low.ln() + part * (self.high / self.low).ln()).exp() } else { self.high * part };
+        let value = match self.low {
+            low if low == self.high => low,
+            low if low > 0.0 => (low.ln() + part * (self.high / low).ln()).exp(),
+            _ => self.high * part,
+        };
         match kind {
             Kind::Count(..) => Value::Count(value.round() as u64),
             _ => Value::Number(format!("{value:.2e}").parse().unwrap_or(value)),
@@ -306,7 +309,7 @@ impl TuningSuite {
                 let chosen = number(best, key);
                 let all = || entries.iter().filter_map(|entry| number(*entry, key));
                 let ends = [all().fold(f64::INFINITY, f64::min), all().fold(f64::NEG_INFINITY, f64::max)];
-                entries.len() > 2 && chosen.is_some_and(|chosen| ends.contains(&chosen))
+                entries.len() > 2 && ends[0] < ends[1] && chosen.is_some_and(|chosen| ends.contains(&chosen))
             };
             let tuned: Vec<String> = method.tuned.iter().map(|(i, _)| self.ranges[*i].key.clone()).collect();
             Ok(Choice {

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::mask::{DropAndGrow, Grow, Mask, MaskSpec, Refresh, Score, When, death_rate, dynamic_keep, fisher_keep};
+use rand_chacha::ChaCha8Rng;
+
+use crate::error::Result;
+use crate::mask::{
+    Amount, DropAndGrow, Grow, Mask, MaskSpec, Refresh, Score, StepCosts, When, death_rate, dynamic_keep, fisher_keep,
+};
 use crate::nn::{BackwardPlan, ParamLayout};
 use crate::optim::{ActiveMask, Norm, Perturbation};
 use crate::random::{Stream, stream};
@@ -12,6 +17,7 @@ use crate::suite::Cell;
 /// Current mask of a cell and its update rule.
 pub(super) struct MaskState<'c> {
     spec: &'c MaskSpec,
+    extent: Extent,
     layout: Arc<ParamLayout>,
     seed: u64,
     epochs: usize,
@@ -23,6 +29,14 @@ pub(super) struct MaskState<'c> {
     plan: Option<BackwardPlan>,
 }
 
+/// How much a mask perturbs, with what is needed to tell.
+enum Extent {
+    /// All but this fraction of the weights.
+    Sparsity(f64),
+    /// The tensors that this many times the FLOPs of a plain step buy.
+    Budget(f64, StepCosts),
+}
+
 /// Inputs of a refresh from the current batch.
 pub(super) struct Observed<'a> {
     pub(super) weights: &'a [f32],
@@ -31,10 +45,19 @@ pub(super) struct Observed<'a> {
 
 impl<'c> MaskState<'c> {
     /// Creates the initial mask: random if it is dynamic (SSAM-D), otherwise empty, so that the
-    /// first step is plain SGD (SSAM-F); full with implicit perturbation, which replaces it before the first step.
-    pub(super) fn new(cell: &'c Cell, layout: &Arc<ParamLayout>) -> Option<Self> {
-        let ascent = cell.optimizer.ascent.as_ref()?;
-        let spec = ascent.mask.as_ref()?;
+    /// first step is plain SGD (SSAM-F); full with implicit perturbation, which replaces it before the first step. `costs` counts
+    /// the FLOPs of steps for a mask with a budget.
+    pub(super) fn new(
+        cell: &'c Cell,
+        layout: &Arc<ParamLayout>,
+        costs: impl FnOnce() -> Result<StepCosts>,
+    ) -> Result<Option<Self>> {
+        let Some(ascent) = &cell.optimizer.ascent else { return Ok(None) };
+        let Some(spec) = &ascent.mask else { return Ok(None) };
+        let extent = match spec.amount {
+            Amount::Sparsity(sparsity) => Extent::Sparsity(sparsity),
+            Amount::Budget(budget) => Extent::Budget(budget, costs()?),
+        };
         let n = layout.len();
         let is_implicit = ascent.perturbation == Perturbation::Implicit;
         let mask = match spec.refresh.when {
@@ -42,11 +65,12 @@ impl<'c> MaskState<'c> {
             When::Static { .. } | When::Interval { .. } => Mask::empty(n),
             When::Dynamic { .. } => {
                 let rng = &mut stream(cell.seed, Stream::InitialMask);
-                spec.pattern.choose(layout, dynamic_keep(n, spec.sparsity), None, rng)
+                spec.pattern.choose(layout, dynamic_keep(n, spec.amount.sparsity().unwrap_or_default()), None, rng)
             }
         };
         let mut state = Self {
             spec,
+            extent,
             layout: layout.clone(),
             seed: cell.seed,
             epochs: cell.epochs,
@@ -57,7 +81,17 @@ impl<'c> MaskState<'c> {
             plan: None,
         };
         state.make_plan();
-        Some(state)
+        Ok(Some(state))
+    }
+
+    /// The mask with the best scores, or random ones without scores.
+    fn best(&self, scores: Option<&[f32]>, rng: &mut ChaCha8Rng) -> Mask {
+        match &self.extent {
+            Extent::Sparsity(sparsity) => {
+                self.spec.pattern.choose(&self.layout, fisher_keep(self.layout.len(), *sparsity), scores, rng)
+            }
+            Extent::Budget(budget, costs) => costs.choose(&self.layout, *budget, scores, rng),
+        }
     }
 
     fn make_plan(&mut self) {
@@ -108,10 +142,8 @@ impl<'c> MaskState<'c> {
             Score::Weight => Some(magnitude(observed.weights)),
             Score::Random => None,
         };
-        let MaskSpec { sparsity, pattern, .. } = *self.spec;
-        let When::Dynamic { drop_rate, grow, .. } = &refresh.when else {
-            let keep = fisher_keep(self.layout.len(), sparsity);
-            return pattern.choose(&self.layout, keep, score.as_deref(), rng);
+        let (When::Dynamic { drop_rate, grow, .. }, Extent::Sparsity(sparsity)) = (&refresh.when, &self.extent) else {
+            return self.best(score.as_deref(), rng);
         };
         let grow_score = match grow {
             Grow::Random => None,
@@ -119,18 +151,18 @@ impl<'c> MaskState<'c> {
             Grow::Weight => Some(magnitude(observed.weights)),
         };
         DropAndGrow {
-            sparsity,
+            sparsity: *sparsity,
             death_rate: death_rate(*drop_rate, epoch, self.epochs),
             keep_score: score.as_deref(),
             grow_score: grow_score.as_deref(),
         }
-        .update(pattern, &self.layout, &self.mask, rng)
+        .update(self.spec.pattern, &self.layout, &self.mask, rng)
     }
 
     /// Computes the mask with the best Fisher scores.
     pub(super) fn next_by_fisher(&self, epoch: usize, scores: &[f32]) -> Mask {
         let rng = &mut stream(self.seed, Stream::Mask(epoch));
-        self.spec.pattern.choose(&self.layout, fisher_keep(scores.len(), self.spec.sparsity), Some(scores), rng)
+        self.best(Some(scores), rng)
     }
 
     /// Replaces the mask and describes the new one; `fisher` are the scores that selected it.

@@ -20,6 +20,7 @@ mod sharpness;
 mod slot;
 mod state;
 mod step;
+mod step_costs;
 mod trained;
 
 pub use checkpoint::{Checkpoint, identity};
@@ -32,4 +33,5 @@ pub use reference::ReferenceStep;
 pub use session::{train, train_from};
 pub use setup::Setup;
 pub use step::{Optimizer, StepParts, Trainer};
+pub use step_costs::step_costs;
 pub use trained::Trained;

@@ -11,7 +11,7 @@ use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::RunningStats;
-use crate::optim::{Context, Sgd};
+use crate::optim::{BaseStep, Context, Sgd};
 use crate::random::{Stream, stream, unit};
 use crate::record::StepSeconds;
 
@@ -62,7 +62,7 @@ impl ReferenceStep {
         }
         let layout = self.model.layout();
         let problem = Problem { device: self.device.as_ref(), ..(&*self.model).into() };
-        let sgd = Optimizer::plain(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 });
+        let sgd = Optimizer::plain(BaseStep::Sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 }));
         let mut trainer = Trainer::new(problem, sgd, layout.init(0), RunningStats::new(layout));
         let mut seconds = Vec::with_capacity(STEPS);
         for step in 0..STEPS {

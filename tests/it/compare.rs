@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use predicates::prelude::*;
 use serde_json::Value;
-use sharpbench::mask::{Refresh, Score, When};
+use sharpbench::mask::{Amount, Refresh, Score, When};
 use sharpbench::suite::Cell;
 
 use crate::support::{Place, edit, error, trained};
@@ -67,7 +67,7 @@ fn a_rerun_passes_and_a_wrong_rho_mask_or_slow_kernel_does_not() {
     });
     regressed("weights, seed 2 regressed");
     retrain(&place, |cell| {
-        cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask").sparsity = 0.5;
+        cell.optimizer.ascent.as_mut().and_then(|a| a.mask.as_mut()).expect("a mask").amount = Amount::Sparsity(0.5);
     });
     regressed("live weights");
     retrain(&place, |_| {});

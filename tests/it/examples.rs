@@ -23,10 +23,10 @@ fn an_optimizer_of_ones_own_is_compared_by_name() {
         command.current_dir(root).args(["suite", "examples/own_optimizer.toml", "--out"]).arg(place.path().join("run"));
         command
     };
-    own().assert().success().stdout(predicate::str::contains("previous-gradient"));
+    own().assert().success().stdout(predicate::str::contains("average-gradient"));
     let before = std::fs::read_dir(place.path().join("run/cells")).expect("records").count();
     assert_eq!(before, 9, "three optimizers, three seeds");
-    own().args(["--format", "csv"]).assert().success().stdout(predicate::str::contains("previous-gradient").count(3));
+    own().args(["--format", "csv"]).assert().success().stdout(predicate::str::contains("average-gradient").count(3));
     // The program without the method reports the run, but cannot plan the suite.
     let mut report = Command::new(env!("CARGO_BIN_EXE_sharpbench"));
     report
@@ -34,9 +34,9 @@ fn an_optimizer_of_ones_own_is_compared_by_name() {
         .arg(place.path().join("run"))
         .assert()
         .success()
-        .stdout(predicate::str::contains("previous-gradient"));
+        .stdout(predicate::str::contains("average-gradient"));
     let mut plan = Command::new(env!("CARGO_BIN_EXE_sharpbench"));
-    let refused = "there is no optimizer previous-gradient; use one of sgd, sam";
+    let refused = "there is no optimizer average-gradient; use one of sgd, sam";
     plan.current_dir(root).args(["plan", "examples/own_optimizer.toml"]);
     plan.assert().code(2).stderr(predicate::str::contains(refused));
 }

@@ -6,7 +6,7 @@ use sharpbench::data::loader::Batch;
 use sharpbench::mask::Mask;
 use sharpbench::model::{self, Model, ModelSpec, Task};
 use sharpbench::nn::{BackwardPlan, BatchNormMode, RunningStats};
-use sharpbench::optim::{ActiveMask, Context, Method, Norm, Perturbation, Plain, Sam, Sgd};
+use sharpbench::optim::{ActiveMask, BaseStep, Context, Method, Norm, Perturbation, Plain, Sam, Sgd};
 use sharpbench::train::{Optimizer, Trainer};
 
 const SAMPLES: u64 = 6;
@@ -16,12 +16,12 @@ fn build(spec: serde_json::Value, input: Input, classes: usize) -> Box<dyn Model
     model::build(&spec, Task { input, classes }).expect("a model")
 }
 
-const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 };
+const SGD: BaseStep = BaseStep::Sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 0.0 });
 
 /// FLOPs of one step.
 fn executed(model: &dyn Model, batch: &Batch, method: Box<dyn Method>, mask: Option<&Mask>) -> u64 {
     let layout = model.layout();
-    let optimizer = Optimizer { method, sgd: SGD, second: BatchNormMode::Update };
+    let optimizer = Optimizer { method, base: SGD, second: BatchNormMode::Update };
     let mut trainer = Trainer::new(model, optimizer, layout.init(7), RunningStats::new(layout));
     let plan = mask.map(|mask| BackwardPlan::of_scalars(layout, mask.flags()));
     let mask = mask.map(|mask| ActiveMask { mask, plan: plan.as_ref() });

@@ -8,9 +8,11 @@ use sharpbench::data::{DataSet, Images, Input, Normalise, Provenance};
 use sharpbench::mask::{FisherMode, Mask, MaskScore, Pattern, RefreshName, Score, When, dynamic_keep};
 use sharpbench::model::{self, MODELS, Model, ModelSpec, Task};
 use sharpbench::nn::{
-    BackwardPlan, BatchNormMode, Objective, Pass, RunningStats, Weights, from_safetensors, to_safetensors,
+    BackwardPlan, BatchNormMode, Objective, ParamLayout, Pass, RunningStats, Weights, from_safetensors, to_safetensors,
 };
-use sharpbench::optim::{ActiveMask, Context, Method, Norm, Perturbation, Plain, Registry, Sam, Sgd, TrainingShape};
+use sharpbench::optim::{
+    ActiveMask, BaseSpec, BaseStep, Context, Method, Norm, Perturbation, Plain, Registry, Sam, Sgd, TrainingShape,
+};
 use sharpbench::random::{Stream, below, stream, unit};
 use sharpbench::record::{MaskRefresh, Measures, Status, fingerprint};
 use sharpbench::suite::{Cell, Suite, one_optimizer};
@@ -19,7 +21,7 @@ use sharpbench::train::{Checkpoint, KeepNothing, Keeper, Optimizer, Setup, Train
 use crate::support::Silent;
 
 const SHAPE: [usize; 3] = [3, 8, 8];
-const SGD: Sgd = Sgd { momentum: 0.9, nesterov: false, weight_decay: 5e-4 };
+const SGD: BaseStep = BaseStep::Sgd(Sgd { momentum: 0.9, nesterov: false, weight_decay: 5e-4 });
 
 /// A small one of every model, and what it reads.
 fn build(name: &str) -> (Box<dyn Model>, Input) {
@@ -60,7 +62,7 @@ fn batch(seed: u64, input: Input) -> Batch {
 }
 
 fn optimizer(method: impl Method + 'static) -> Optimizer {
-    Optimizer { method: Box::new(method), sgd: SGD, second: BatchNormMode::Update }
+    Optimizer { method: Box::new(method), base: SGD, second: BatchNormMode::Update }
 }
 
 /// Weights after five steps.
@@ -195,9 +197,13 @@ fn stripes(n: usize, name: &str) -> Images {
 }
 
 fn stripe_set() -> DataSet {
+    stripes_of(160)
+}
+
+fn stripes_of(train: usize) -> DataSet {
     let normalise = Normalise { mean: [0.3; 3], std: [0.2; 3] };
     let provenance = Provenance::made("stripes", "synthetic", Vec::new());
-    DataSet::of_images([stripes(160, "train"), stripes(50, "test")], 10, normalise, provenance)
+    DataSet::of_images([stripes(train, "train"), stripes(50, "test")], 10, normalise, provenance)
 }
 
 fn setup<'a>(compute: &'a Compute, registry: &'a Registry) -> Setup<'a> {
@@ -217,7 +223,7 @@ fn cell(name: &str) -> Cell {
     cell.data.train = 160;
     cell.batch_size = 16;
     cell.epochs = 4;
-    cell.lr = 0.05;
+    cell.lr = if cell.optimizer.base == BaseSpec::Sgd { 0.05 } else { 0.005 };
     cell.augment = Augment::default();
     cell.model = serde_json::from_value(serde_json::json!({"name": "resnet8", "width": 4})).expect("a specification");
     if let Some(ascent) = &mut cell.optimizer.ascent {
@@ -293,16 +299,19 @@ fn masks_live_as_the_methods_say() {
     }
 }
 
+/// The training that entries of masks are checked for.
+fn shape(layout: &ParamLayout) -> TrainingShape<'_> {
+    TrainingShape { epochs: 2, batch_size: 16, last_batch: 16, train: 160, layout }
+}
+
 /// Every score, pattern and refresh that a suite may combine trains, keeps its count and notes what its mask is like.
 #[test]
 fn every_mask_trains_and_is_described() {
+    let (model, _) = build("resnet8");
+    let layout = model.layout();
     let entry = |keys: &str| {
         let grid = toml::from_str(&format!("optimizer = \"ssam\"\nrho = 0.05\n{keys}")).expect("an entry");
-        one_optimizer(
-            &grid,
-            TrainingShape { epochs: 2, batch_size: 16, last_batch: 16, train: 160, normalised: true },
-            &Registry::standard(),
-        )
+        one_optimizer(&grid, shape(layout), &Registry::standard())
     };
     let registry = Registry::standard();
     let masks = registry.find("ssam").expect("sparse SAM").masks.expect("it has masks");
@@ -343,14 +352,14 @@ fn every_mask_trains_and_is_described() {
 /// refresh, from an empty mask, is that of the full norm.
 #[test]
 fn a_refresh_by_the_gradient_sees_all_of_it() {
+    let (model, _) = build("resnet8");
     let first = |norm: &str| {
         let grid = format!(
             "optimizer = \"ssam\"\nrho = 0.05\nsparsity = 0.5\npattern = \"tensor\"\nmask = \"gradient\"\nnorm = \"{norm}\""
         );
         let grid = toml::from_str(&grid).expect("an entry");
         let mut cell = cell("ssam-f");
-        let frame = TrainingShape { epochs: 2, batch_size: 16, last_batch: 16, train: 160, normalised: true };
-        cell.optimizer = one_optimizer(&grid, frame, &Registry::standard()).expect("an optimizer");
+        cell.optimizer = one_optimizer(&grid, shape(model.layout()), &Registry::standard()).expect("an optimizer");
         let refreshes = measures(&cell, 2).1.mask_refreshes;
         assert!(refreshes[1].overlap.is_some_and(|overlap| overlap > 0.0));
         refreshes[0].live_by_tensor.clone()
@@ -419,9 +428,7 @@ fn the_first_step_of_ssam_f_is_plain_sgd() {
         let mut cell = cell(name);
         cell.optimizer.weight_decay = 5e-4;
         (cell.data.train, cell.batch_size, cell.epochs) = (images, 16, 1);
-        let mut data = stripe_set();
-        data.train.truncate(images);
-        train(&cell, &data, &mut Silent).expect("a training").measures.fingerprint
+        train(&cell, &stripes_of(images), &mut Silent).expect("a training").measures.fingerprint
     };
     assert_eq!(run("ssam-f", 16), run("sgd", 16));
     assert_ne!(run("ssam-f", 32), run("sgd", 32));
@@ -432,8 +439,7 @@ fn the_first_step_of_ssam_f_is_plain_sgd() {
 fn the_first_step_of_ssam_d_uses_its_initial_mask() {
     let mut cell = cell("ssam-d");
     (cell.data.train, cell.batch_size, cell.epochs) = (16, 16, 1);
-    let mut data = stripe_set();
-    data.train.truncate(16);
+    let data = stripes_of(16);
     let found = train(&cell, &data, &mut Silent).expect("a training").measures.fingerprint;
 
     let model = model::build(&cell.model, Task { input: Input::Image(SHAPE), classes: 10 }).expect("a model");

@@ -123,7 +123,7 @@ fn the_best_point_of_each_method_becomes_a_suite() {
 fn what_cannot_be_tuned_is_refused() {
     let place = place();
     for (arguments, message) in [
-        ("--range rho=1", "rho=1 is not of the form key=low..high"),
+        ("--range rho=a", "rho=a is not of the form key=low..high"),
         ("--range rho=1..0.5", "the range of rho must rise, from 0 or more"),
         ("--range speed=1..2", "--range speed: no row of the grid accepts such values of it"),
         ("--trials 0", "--trials 0 must be from 1 to 1000"),

@@ -106,9 +106,17 @@ for (spec, shape), name, seed, optimizer in (
     (VIT, "sam-on", 10, {"optimizer": "sam-on", "rho": 0.3}),
     (RESNET, "m-sam", 18, {"optimizer": "m-sam", "shard": 4}),
     (RESNET, "momentum-sam", 24, {"optimizer": "momentum-sam", "rho": 0.05}),
+    (RESNET, "s2-sam", 24, {"optimizer": "s2-sam", "rho": 0.05}),
+    (RESNET, "late-sam", 24, {"optimizer": "late-sam", "from": 0.5}),
+    (RESNET, "sam-layers", 24, {"optimizer": "sam-layers", "live": ["layer3", "fc"], "rho": 0.3}),
 ):
     unmasked = "layer2.0.conv1.weight" if spec["name"] == "resnet8" else "fc2.weight"
     CASES[f"{spec['name']}-{name}"] = Case(spec, SAM | optimizer, seed, shape, unmasked=unmasked)
+
+ADAMW = {"momentum": 0.8, "beta2": 0.95, "weight_decay": 0.1, "nesterov": False}
+for optimizer in ({"optimizer": "adamw"}, {"optimizer": "sam", "base": "adamw", "rho": 0.1}):
+    CASES[f"vit-{optimizer['optimizer']}-adamw".replace("adamw-adamw", "adamw")] = Case(
+        VIT[0], optimizer | ADAMW, 2, VIT[1], lrs=[0.01, 0.008, 0.005])
 
 SGD = OPTIMIZERS["sgd-plain"]
 for spec, seed, shape in (
@@ -338,16 +346,39 @@ def momentum_sam(batch, opt, kept):
         return batch.first()
 
 
-DIRECTIONS = {"sgd": sgd, "sam": sam, "ssam": ssam, "asam": asam, "gsam": gsam, "looksam": looksam, "esam": esam,
+def s2_sam(batch, opt, kept):
+    """Ji et al. 2024: one gradient, rho along the one of the step before, which is 0 before the first step."""
+    before = kept.get("before", torch.zeros_like(batch.weights()))
+    with batch.moved(before * (opt["rho"] / (batch.norm(before) + 1e-12))):
+        kept["before"] = batch.first()
+    return kept["before"]
+
+
+def late_sam(batch, opt, kept):
+    """Zhou et al. 2024."""
+    return sgd(batch, opt, kept) if kept["step"] < opt["from"] * kept["steps"] else sam(batch, opt, kept)
+
+
+def sam_layers(batch, opt, kept):
+    g = torch.cat([part if any(name.startswith(at) for at in opt["live"]) else torch.zeros_like(part)
+                   for (name, _), part in zip(batch.model.named_parameters(), batch.split(batch.first()))])
+    return batch.second(g * (opt["rho"] / (batch.norm(g) + 1e-12)))
+
+
+DIRECTIONS = {"sgd": sgd, "adamw": sgd, "sam": sam, "ssam": ssam, "asam": asam, "gsam": gsam, "looksam": looksam, "esam": esam,
               "ae-sam": ae_sam, "f-sam": f_sam, "sam-on": sam_on, "m-sam": m_sam,
-              "momentum-sam": momentum_sam}
+              "momentum-sam": momentum_sam, "s2-sam": s2_sam, "late-sam": late_sam, "sam-layers": sam_layers}
 
 
 def train(model, batches, opt, lrs, masks):
     """Runs the steps in place; the loss of each first pass."""
     params = list(model.parameters())
-    base = torch.optim.SGD(params, lr=lrs[0], momentum=opt["momentum"],
-                           weight_decay=opt["weight_decay"], nesterov=opt["nesterov"])
+    if "adamw" in (opt["optimizer"], opt.get("base")):
+        base = torch.optim.AdamW(params, lr=lrs[0], betas=(opt["momentum"], opt["beta2"]),
+                                 weight_decay=opt["weight_decay"])
+    else:
+        base = torch.optim.SGD(params, lr=lrs[0], momentum=opt["momentum"],
+                               weight_decay=opt["weight_decay"], nesterov=opt["nesterov"])
     model.train()
     losses, kept = [], {"masks": masks, "steps": len(lrs), "state": base.state}
     for step, ((x, y), lr) in enumerate(zip(batches, lrs, strict=True)):

@@ -347,9 +347,21 @@ def momentum_sam(batch, opt, old):
     return losses.mean(), g
 
 
-DIRECTIONS = {"sgd": sgd, "sam": sam, "ssam": ssam, "asam": asam, "gsam": gsam, "looksam": looksam, "esam": esam,
+def s2_sam(batch, opt, old):
+    before = old.get("before", torch.zeros_like(batch.w))
+    w = batch.w if old["step"] == 0 else batch.w + opt["rho"] * before / before.norm()
+    losses, g = Batch(batch.see, w, None, opt, batch.rows).first()
+    old["before"] = g
+    return losses.mean(), g
+
+
+def late_sam(batch, opt, old):
+    return (sam if old["progress"] >= opt["from"] else sgd)(batch, opt, old)
+
+
+DIRECTIONS = {"sgd": sgd, "adamw": sgd, "sam": sam, "ssam": ssam, "asam": asam, "gsam": gsam, "looksam": looksam, "esam": esam,
               "ae-sam": ae_sam, "f-sam": f_sam, "sam-on": sam_on, "m-sam": m_sam,
-              "momentum-sam": momentum_sam}
+              "momentum-sam": momentum_sam, "s2-sam": s2_sam, "late-sam": late_sam, "sam-layers": sam_on}
 
 
 # ---- the curvature --------------------------------------------------------------------------------
@@ -406,7 +418,8 @@ def oracle(tensors, meta, noise=0.0):
         g = flat(dict(zip(p, torch.autograd.grad(losses.mean(), list(p.values()), create_graph=True))))
         return flat(dict(zip(p, torch.autograd.grad(g @ v, list(p.values())))))
 
-    w, velocity, mask, masks = flat(s), 0, None, None
+    w, velocity, squares, mask, masks = flat(s), 0, 0, None, None
+    adamw = "adamw" in (opt["optimizer"], opt.get("base"))
     if opt["optimizer"] == "ssam":
         mask = flat({k: tensors[f"mask.{k}"] for k in names}).double()
         masks = apart(mask)
@@ -417,6 +430,8 @@ def oracle(tensors, meta, noise=0.0):
     if opt["optimizer"] == "sam-on":  # weights of one axis are those of normalisation layers
         layers = {k.removesuffix(".weight") for k in names if k.endswith(".weight") and len(shapes[k]) == 1}
         mask = flat({k: torch.full(shapes[k], float(k.rpartition(".")[0] in layers)) for k in names})
+    if opt["optimizer"] == "sam-layers":
+        mask = flat({k: torch.full(shapes[k], float(any(k.startswith(at) for at in opt["live"]))) for k in names})
 
     out, old = {}, {}
     for k, lr in enumerate(lrs):
@@ -431,6 +446,13 @@ def oracle(tensors, meta, noise=0.0):
         batch = Batch(partial(see, x, y), w, mask, opt, list(range(len(y))))
         loss, d = DIRECTIONS[opt["optimizer"]](batch, opt, old)
         out[f"loss.{k}"] = loss.reshape(1)
+        if adamw:  # Loshchilov and Hutter 2019, algorithm 2
+            beta1, beta2 = opt["momentum"], opt["beta2"]
+            velocity = beta1 * velocity + (1 - beta1) * d
+            squares = beta2 * squares + (1 - beta2) * d * d
+            unbiased = velocity / (1 - beta1 ** (k + 1)), squares / (1 - beta2 ** (k + 1))
+            w = w - lr * (unbiased[0] / (unbiased[1].sqrt() + 1e-8) + opt["weight_decay"] * w)
+            continue
         d = d + opt["weight_decay"] * w
         velocity = opt["momentum"] * velocity + d
         w = w - lr * (d + opt["momentum"] * velocity if opt["nesterov"] else velocity)

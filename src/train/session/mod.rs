@@ -19,13 +19,14 @@ use super::setup::Setup;
 use super::sharpness::sharpness;
 use super::state::{Position, TrainingState};
 use super::step::{Optimizer, Trainer};
+use super::step_costs::step_costs;
 use super::trained::Trained;
 use crate::compute::Compute;
 use crate::data::DataSet;
 use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::flops;
-use crate::mask::{Mask, Refresh, Score};
+use crate::mask::{Amount, Mask, Refresh, Score};
 use crate::model::{self, Model, Task};
 use crate::nn::RunningStats;
 use crate::optim::{Context, OptimizerSpec, Registry};
@@ -83,6 +84,9 @@ pub fn train_from(
     observer: &mut dyn Observer,
     keeper: &mut dyn Keeper,
 ) -> Result<Option<Trained>> {
+    let noisy = cell.data.label_noise.map(|noise| data.with_label_noise(noise, cell.seed)).transpose()?;
+    let labels_changed = noisy.as_ref().map(|(_, changed)| *changed);
+    let data = noisy.as_ref().map_or(data, |(noisy, _)| noisy);
     let model = model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
     let mut session = Session::new(cell, data, setup, model.as_ref())?;
     if let Some(checkpoint) = from {
@@ -90,10 +94,12 @@ pub fn train_from(
     }
     let Some(status) = session.run(observer, keeper)? else { return Ok(None) };
     session.note_process();
-    let cost = setup.registry.step_cost(&session.optimizer_seen()).map_err(Error::Usage)?;
+    let cost = setup.registry.step_cost(&session.optimizer_seen(), model.layout()).map_err(Error::Usage)?;
     let Session { state, trainer, .. } = session;
     let flops = flops::training(model.forward_macs(), cell.samples(state.steps()), cost);
-    Ok(Some(Trained::new(model.as_ref(), status, state, flops, trainer.into_parts())))
+    let mut trained = Trained::new(model.as_ref(), status, state, flops, trainer.into_parts());
+    trained.measures.labels_changed = labels_changed;
+    Ok(Some(trained))
 }
 
 impl<'a> Session<'a> {
@@ -111,7 +117,7 @@ impl<'a> Session<'a> {
             compute,
             peak_is_own,
             trainer,
-            masks: MaskState::new(cell, layout),
+            masks: MaskState::new(cell, layout, || step_costs(problem, data.input))?,
             edge: EdgeProbe::new(cell, layout),
             state: TrainingState::default(),
         })
@@ -366,7 +372,7 @@ impl<'a> Session<'a> {
         if let Some(mask) = seen.ascent.as_mut().and_then(|ascent| ascent.mask.as_mut())
             && steps > 0
         {
-            mask.sparsity = 1.0 - live / steps as f64;
+            mask.amount = Amount::Sparsity(1.0 - live / steps as f64);
         }
         seen
     }
