@@ -51,6 +51,8 @@ pub enum Bounds {
     Positive,
     /// 0 or more.
     NonNegative,
+    /// Above 0, up to 100.
+    Factor,
     /// Above 1.
     AboveOne,
     /// At least 0 and below 1.
@@ -172,6 +174,7 @@ impl Bounds {
         let (holds, words) = match self {
             Self::Positive => (n > 0.0, "a number above 0"),
             Self::NonNegative => (n >= 0.0, "0 or more"),
+            Self::Factor => (n > 0.0 && n <= 100.0, "above 0 and at most 100"),
             Self::AboveOne => (n > 1.0, "a number above 1"),
             Self::BelowOne => ((0.0..1.0).contains(&n), "at least 0 and below 1"),
             Self::Fraction => ((0.0..=1.0).contains(&n), "from 0 to 1"),

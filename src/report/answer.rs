@@ -176,7 +176,7 @@ pub(super) fn percent_kept(kept: &Ratio) -> String {
 }
 
 fn is_sparse(row: &Row) -> bool {
-    row.axis("sparsity").is_some()
+    row.axis("mask").is_some()
 }
 
 fn at_equal_flops(c: &Comparison, sam: &str) -> String {

@@ -169,8 +169,8 @@ fn with_key<'r>(grid: &GridEntry, key: &KeyInForce<'_>, all: Vec<Choices<'r>>) -
         for value in values {
             let mut choices = choices.clone();
             let value = kind.check(name, &value, choices.shape)?;
-            if let (KeyInForce::Shared(GridKey { name: "epochs_factor", .. }), Some(factor)) = (key, value.count()) {
-                choices.shape.epochs *= factor;
+            if let (KeyInForce::Shared(GridKey { name: "epochs_factor", .. }), Some(factor)) = (key, value.number()) {
+                choices.shape.epochs = (choices.shape.epochs as f64 * factor).round().max(1.0) as usize;
             }
             choices.values.push((name, value));
             next.push(choices);

@@ -100,7 +100,7 @@ fn first_of<'s>(settings: &'s [Axes], optimizer: &str) -> Option<&'s Axes> {
     settings.iter().find(|setting| setting.optimizer == optimizer)
 }
 
-/// What a name says of an axis, such as `.9`, `random`, `2x epochs` or `lr .1`; `first` is the first setting's value.
+/// What a name says of an axis, such as `.9`, `random`, `2x epochs`, `1/4 epochs` or `lr .1`; `first` is the first setting's value.
 fn part(axis: &str, value: &str, first: Option<&str>) -> String {
     let number = |text: &str| text.parse::<f64>().ok();
     let bare = value.strip_prefix("0.").map_or(value.into(), |digits| format!(".{digits}"));
@@ -111,6 +111,9 @@ fn part(axis: &str, value: &str, first: Option<&str>) -> String {
         let times = epochs / first;
         if times > 1.0 && times.fract() == 0.0 {
             return format!("{times}x epochs");
+        }
+        if times < 1.0 && times.recip().fract() == 0.0 {
+            return format!("1/{} epochs", times.recip());
         }
     }
     let axis = SHORT.iter().find(|(long, _)| *long == axis).map_or(axis, |(_, short)| short);

@@ -381,7 +381,7 @@ fn bench_measures_a_step_and_its_parts() {
     assert!(parts > 0.0 && parts <= 2.0 * step, "{json}");
     assert!(json["flops_executed"].as_f64() > Some(1e6) && json["gemm_peak_gflops_per_second"].as_f64() > Some(0.1));
     place.sharpbench(run).assert().success().stdout(predicate::str::contains("matrix-product peak"));
-    let ratio = format!("{run} --against sgd,momentum=0").replace("ssam-f", "sam-layers,live=fc2");
+    let ratio = format!("{run} --against sgd,momentum=0").replace("ssam-f", "sam-layers,live=fc");
     place
         .sharpbench(&ratio)
         .assert()

@@ -38,7 +38,7 @@ fn every_optimizer_has_a_case() {
 #[test]
 fn every_case_agrees_with_pytorch() {
     let cases = cases();
-    assert!(cases.len() >= 43, "every norm and pattern, every model family, curvature; see docs/parity.md");
+    assert!(cases.len() >= 48, "every norm and pattern, every model family, curvature; see docs/parity.md");
     let mut curvatures = 0;
     for case in cases {
         let comparison = sharpbench::parity::replay(&case, Compute::CPU, &Registry::standard()).expect("a valid case");

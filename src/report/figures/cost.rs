@@ -1,71 +1,121 @@
-//! Accuracy against what a training costs.
+//! Accuracy, and the share of SAM's gain that a row keeps, against what it costs.
 
 use maud::html;
 
+use crate::report::answer::percent_kept;
 use crate::report::draw::{Area, Axis, Family, Panel, RowPlot, TITLE, frame, placed, point, tenth};
 use crate::report::{Report, Row};
-use crate::stats::Summary;
 
 /// Pixels of a chart's width, and of its least height.
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 290.0;
 
-/// Against measured time.
+/// The time of a step.
+const STEP: (&str, fn(&Row) -> Option<f64>) =
+    ("step time, multiples of SGD's", |row| row.step_ratio_to_sgd.map(|m| m.median));
+/// The time of the whole training.
+const TRAINING: (&str, fn(&Row) -> Option<f64>) =
+    ("training time, multiples of SGD's", |row| row.train_ratio_to_sgd.map(|m| m.median));
+/// Executed FLOPs of the whole training.
+const FLOPS: (&str, fn(&Row) -> Option<f64>) =
+    ("executed FLOPs, multiples of SGD's", |row| row.flops_executed_ratio_to_sgd);
+
+/// Accuracy against measured time.
 pub(super) fn time(report: &Report) -> Option<Panel> {
-    let ratio = |row: &Row| row.train_ratio_to_sgd.map(|m| m.median);
-    panel(report, "Accuracy against time", ("training time, multiples of SGD's", ratio))
+    panel(report, "Accuracy against time", (TRAINING.0, "test accuracy %"), &costs(report, TRAINING.1, accuracy))
 }
 
-/// Against executed FLOPs.
+/// Accuracy against executed FLOPs.
 pub(super) fn flops(report: &Report) -> Option<Panel> {
-    let title = ("executed FLOPs, multiples of SGD's", (|row: &Row| row.flops_executed_ratio_to_sgd) as fn(&Row) -> _);
-    panel(report, "Accuracy against FLOPs", title)
+    panel(report, "Accuracy against FLOPs", (FLOPS.0, "test accuracy %"), &costs(report, FLOPS.1, accuracy))
 }
 
-/// A row in the chart.
+/// The share of SAM's gain that each row keeps, against the time of a step and against executed FLOPs; `None` where SAM's gain is
+/// not shown.
+pub(super) fn kept(report: &Report) -> Option<[Panel; 2]> {
+    let panels = [("Gain kept against the time of a step", STEP), ("Gain kept against FLOPs", FLOPS)];
+    let shares = |cost| costs(report, cost, |row| share(report, row));
+    let kept = |(title, (words, cost)): (&str, (&str, fn(&Row) -> _))| {
+        // SGD and SAM alone show nothing.
+        Some(shares(cost))
+            .filter(|all| all.len() > 2)
+            .and_then(|all| panel(report, title, (words, "gain kept, % of SAM's"), &all))
+    };
+    let [a, b] = panels.map(kept);
+    Some([a?, b?])
+}
+
+/// A row in a chart.
 struct Cost<'r> {
     number: usize,
     row: &'r Row,
     cost: f64,
-    accuracy: Summary,
+    worth: Worth,
 }
 
-fn panel(report: &Report, title: &str, (words, cost): (&str, fn(&Row) -> Option<f64>)) -> Option<Panel> {
+/// What a row is worth: the value, its bar, and both in words.
+struct Worth {
+    value: f64,
+    bar: [f64; 2],
+    words: String,
+}
+
+/// Test accuracy, with the standard deviation over seeds.
+fn accuracy(row: &Row) -> Option<Worth> {
+    let s = row.test_accuracy_last?;
+    let bar = [-1.0, 1.0].map(|sign| 100.0 * (s.mean + sign * s.sd.unwrap_or(0.0)));
+    let words = format!("{} %, n = {}", crate::report::table::percent(&s, 2), s.n);
+    Some(Worth { value: 100.0 * s.mean, bar, words })
+}
+
+/// Share of SAM's gain, with its interval; by definition 0 of SGD and 1 of SAM.
+fn share(report: &Report, row: &Row) -> Option<Worth> {
+    let [sgd, sam] = report.references.map(|place| place.map(|place| &report.rows[place].name));
+    let fixed = |value: f64| Worth { value, bar: [value; 2], words: format!("{value}% by definition") };
+    if [sgd, sam].contains(&Some(&row.name)) {
+        return Some(fixed(if sgd == Some(&row.name) { 0.0 } else { 100.0 }));
+    }
+    let kept = row.claims.share?;
+    let bar = kept.interval.map(|i| [100.0 * i.low, 100.0 * i.high])?;
+    Some(Worth { value: 100.0 * kept.value, bar, words: format!("keeps {}, n = {}", percent_kept(&kept), kept.n) })
+}
+
+/// The rows that have a cost and a worth.
+fn costs(report: &Report, cost: fn(&Row) -> Option<f64>, worth: impl Fn(&Row) -> Option<Worth>) -> Vec<Cost<'_>> {
     let is_sgd = |number: usize| report.references[0].is_some_and(|sgd| sgd + 1 == number);
     let of = |(number, row)| {
         let row: &Row = row;
         // Nothing is compared with itself.
         let cost = cost(row).or(is_sgd(number).then_some(1.0))?;
-        Some(Cost { number, row, cost, accuracy: row.test_accuracy_last? })
+        Some(Cost { number, row, cost, worth: worth(row)? })
     };
-    let all: Vec<Cost<'_>> = (1..).zip(&report.rows).filter_map(of).collect();
+    (1..).zip(&report.rows).filter_map(of).collect()
+}
+
+fn panel(report: &Report, title: &str, (across, up): (&str, &str), all: &[Cost<'_>]) -> Option<Panel> {
     if all.len() < 2 {
         return None;
     }
     // As high as the plot of differences beside it, which leaves room for every name.
     let height = RowPlot::new(&report.rows).height().max(HEIGHT);
     let x = Axis::over(all.iter().map(|c| c.cost), [58.0, WIDTH - 12.0])?;
-    let ends = |c: &Cost<'_>| [-1.0, 1.0].map(|sign| 100.0 * (c.accuracy.mean + sign * c.accuracy.sd.unwrap_or(0.0)));
-    let y = Axis::over(all.iter().flat_map(ends), [height - 40.0, TITLE])?;
-    let at = |c: &Cost<'_>| (x.at(c.cost), y.at(100.0 * c.accuracy.mean));
+    let y = Axis::over(all.iter().flat_map(|c| c.worth.bar), [height - 40.0, TITLE])?;
+    let at = |c: &Cost<'_>| (x.at(c.cost), y.at(c.worth.value));
     let points: Vec<((f64, f64), &str)> = all.iter().map(|c| (at(c), c.row.name.as_str())).collect();
     let [left, right] = x.pixels();
     let bar = |c: &Cost<'_>| {
-        let ([low, high], (px, _)) = (ends(c).map(|value| y.at(value)), at(c));
+        let ([low, high], (px, _)) = (c.worth.bar.map(|value| y.at(value)), at(c));
         Area { left: px - 2.0, right: px + 2.0, top: high, bottom: low }
     };
     let bars: Vec<Area> = all.iter().map(bar).collect();
     let names = placed(&points, &bars, Area { left, right, top: TITLE, bottom: height - 40.0 });
-    let text = |c: &Cost<'_>| {
-        let accuracy = crate::report::table::percent(&c.accuracy, 2);
-        format!("{}: {accuracy} %, cost {:.2}, n = {}", c.row.name, c.cost, c.accuracy.n)
-    };
+    let text = |c: &Cost<'_>| format!("{}: {}, cost {:.2}", c.row.name, c.worth.words, c.cost);
     let body = html! {
-        (frame(&x, &y, [words, "test accuracy %"]))
+        (frame(&x, &y, [across, up]))
         // Below all names and marks.
         @for (c, name) in all.iter().zip(&names) {
             @let (px, py) = at(c);
-            @let [low, high] = ends(c).map(|value| y.at(value));
+            @let [low, high] = c.worth.bar.map(|value| y.at(value));
             @if low > high { line class={ "spread " (Family::of(c.row).class()) } x1=(px) x2=(px) y1=(low) y2=(high) {} }
             @if let Some((nx, ny)) = name.and_then(|name| leader((px, py), name)) { line class="leader" x1=(px) y1=(py) x2=(tenth(nx)) y2=(tenth(ny)) {} }
         }

@@ -26,6 +26,7 @@ pub struct File {
 pub fn figures(report: &Report, records: &[&Record]) -> Vec<Figure> {
     let mut figures = curvature::figures(report, records);
     figures.extend(answer(report));
+    figures.extend(frontier(report));
     figures.extend(flops::figure(report));
     figures.extend(curves::figure(report));
     let subject = super::table::title(report);
@@ -49,6 +50,20 @@ fn answer(report: &Report) -> Option<Figure> {
         ),
         legend: families(report),
         panels,
+    })
+}
+
+/// What each row keeps of SAM's gain, against what it costs.
+fn frontier(report: &Report) -> Option<Figure> {
+    Some(Figure {
+        name: "frontier".into(),
+        subject: String::new(),
+        title: "share of SAM's gain kept, against cost".into(),
+        caption: "Gain kept: the difference to SGD over SAM's, with Fieller's 95% interval; SGD is at 0 and SAM at 100 by definition. \
+                  Rows whose interval is unbounded are left out."
+            .into(),
+        legend: families(report),
+        panels: cost::kept(report)?.into(),
     })
 }
 
