@@ -93,7 +93,10 @@ pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<Par
             let mask = Mask::from_flags(case.flat("mask", layout)?.into_iter().map(|v| v != 0.0).collect());
             if let Some(pattern) = pattern {
                 let scores = case.flat("score", layout)?;
-                let keep = fisher_keep(layout.len(), spec.amount.sparsity().unwrap_or_default());
+                let sparsity = spec.amount.sparsity();
+                let keep =
+                    sparsity.ok_or_else(|| case.error("a case has masks of a sparsity, not of a budget".into()))?;
+                let keep = fisher_keep(layout.len(), keep);
                 let chosen = pattern.choose(layout, keep, Some(&scores), &mut stream(0, Stream::InitialMask));
                 let wrong = chosen.flags().iter().zip(mask.flags()).filter(|(a, b)| a != b).count();
                 errors.insert("mask".into(), wrong as f64);

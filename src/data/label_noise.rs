@@ -20,7 +20,7 @@ use crate::word::word;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LabelNoise {
-    /// Probability that a label is replaced, above 0 and at most 1.
+    /// Probability that a label is replaced, from 0 (no noise) to 1.
     pub p: f64,
     /// What replaces it.
     pub kind: NoiseKind,
@@ -83,7 +83,7 @@ struct Relabelled {
 
 impl Samples for Relabelled {
     fn len(&self) -> usize {
-        self.of.len()
+        self.labels.len()
     }
 
     fn batch(&self, indices: &[u32], augmented: Option<(&Augment, &[Draw])>) -> Result<Batch> {

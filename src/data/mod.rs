@@ -367,7 +367,7 @@ impl DataSpec {
         Ok(Self { train: self.train - n, test: n, validation: true, ..self })
     }
 
-    /// Adds noise to the training labels, after validation samples are held out.
+    /// Adds noise to the training labels, after validation samples are held out; none with probability 0.
     ///
     /// # Errors
     /// When the samples have no labels, or the probability is not one.
@@ -375,10 +375,10 @@ impl DataSpec {
         if matches!(self.input()?, Input::Tokens { .. }) {
             return Err(format!("data.label_noise requires labels, and {} is text; remove it", self.name));
         }
-        if !(noise.p > 0.0 && noise.p <= 1.0) {
-            return Err(format!("data.label_noise.p = {} must be above 0 and at most 1", noise.p));
+        if !(0.0..=1.0).contains(&noise.p) {
+            return Err(format!("data.label_noise.p = {} must be from 0 to 1", noise.p));
         }
-        Ok(Self { label_noise: Some(noise), ..self })
+        Ok(Self { label_noise: Some(noise).filter(|noise| noise.p > 0.0), ..self })
     }
 
     /// What is loaded: with validation, the training samples that it is held out of, and a test sample that nobody looks at.

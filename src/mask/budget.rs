@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Mask;
 use crate::nn::ParamLayout;
-use crate::random::unit;
+use crate::random::sample;
 
 /// Parts into which the knapsack divides its capacity. Costs are rounded up to whole parts, so the budget is kept.
 const PARTS: usize = 4096;
@@ -39,17 +39,32 @@ impl StepCosts {
         self.plain + costs().map(|cost| cost.reach).fold(0.0, f64::max) + costs().map(|cost| cost.gradient).sum::<f64>()
     }
 
-    /// Mask of the tensors that hold the most of the sum of `scores` (or of random ones, without scores) among those whose steps cost
-    /// at most `budget` plain ones.
+    /// FLOPs of the cheapest step that perturbs something, over those of a plain one.
+    pub fn least(&self) -> f64 {
+        let added = self.tensors.iter().map(|cost| cost.reach + cost.gradient).fold(f64::INFINITY, f64::min);
+        1.0 + added / self.plain
+    }
+
+    /// Mask of the tensors that hold the most of the sum of `scores` among those whose steps cost at most `budget` plain ones; without
+    /// scores, of tensors taken in random order, as far as they fit.
     pub fn choose(&self, layout: &ParamLayout, budget: f64, scores: Option<&[f32]>, rng: &mut ChaCha8Rng) -> Mask {
-        let worth: Vec<f64> = match scores {
+        let chosen = match scores {
             Some(scores) => {
                 let sum = |of: &[f32]| of.iter().map(|score| f64::from(*score)).sum();
-                layout.specs().iter().map(|spec| sum(&scores[spec.range()])).collect()
+                let worth: Vec<f64> = layout.specs().iter().map(|spec| sum(&scores[spec.range()])).collect();
+                self.best((budget - 1.0) * self.plain, &worth)
             }
-            None => layout.specs().iter().map(|_| f64::from(unit(rng))).collect(),
+            None => {
+                let mut chosen: Vec<usize> = Vec::new();
+                for place in sample(rng, self.tensors.len(), self.tensors.len()) {
+                    let with = chosen.iter().copied().chain([place as usize]);
+                    if self.of(with) <= budget * self.plain {
+                        chosen.push(place as usize);
+                    }
+                }
+                chosen
+            }
         };
-        let chosen = self.best((budget - 1.0) * self.plain, &worth);
         let mut mask = Mask::empty(layout.len());
         chosen.into_iter().for_each(|place| mask.set(layout.specs()[place].range(), true));
         mask

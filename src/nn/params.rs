@@ -150,7 +150,10 @@ impl ParamLayout {
     /// Lists the names.
     pub(crate) fn check_prefix(&self, key: &str, prefix: &str) -> Result<(), String> {
         let names = || self.specs.iter().map(|spec| spec.name.as_str());
-        if !prefix.is_empty() && names().any(|name| name.starts_with(prefix)) {
+        if prefix.is_empty() {
+            return Err(format!("{key} has an empty name, with which every parameter starts; remove it"));
+        }
+        if names().any(|name| name.starts_with(prefix)) {
             return Ok(());
         }
         let names: Vec<&str> = names().collect();

@@ -1,5 +1,5 @@
 //! S2-SAM (Ji et al. 2024): the ascent step follows the gradient of the step before, so a step takes only one gradient, at the
-//! perturbed weights. AsyncSAM with a delay of one step is the same.
+//! perturbed weights.
 
 use super::ascent::Perturbed;
 use super::ascent_step::AscentStep;

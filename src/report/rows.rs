@@ -75,7 +75,11 @@ pub(super) fn rows(groups: &[SettingGroup<'_, 1>], manifest: &RunManifest, optio
 /// For each row the places of what it is compared with: SGD, SAM, and SGD trained for longer at equal FLOPs.
 fn compared(rows: &[Reference], [sgd, sam]: [Option<usize>; 2]) -> Vec<[Option<usize>; COLUMNS]> {
     let as_long = |of: &Reference, as_: &Reference| Cell { epochs: as_.setting.epochs, ..of.setting.clone() };
-    let is_sgd = |r: &Reference| r.setting.optimizer.ascent.is_none();
+    let base = sgd.map(|sgd| rows[sgd].setting.optimizer.base.name());
+    let is_sgd = |r: &Reference| {
+        let optimizer = &r.setting.optimizer;
+        optimizer.ascent.is_none() && base.is_none_or(|base| optimizer.base.name() == base)
+    };
     let is_longer = |r: &Reference| {
         let mut others = rows.iter().filter(|other| is_sgd(other));
         is_sgd(r) && others.any(|other| other.setting.epochs < r.setting.epochs && as_long(r, other) == other.setting)

@@ -173,7 +173,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         header: "theory (b)/SGD",
         leading: false,
         text: |row| {
-            let nominal = row.flops_nominal_ratio_to_sgd.filter(|_| row.axis("sparsity").is_some())?;
+            let nominal = row.flops_nominal_ratio_to_sgd.filter(|_| row.axis("mask").is_some())?;
             Some(format!("{:.2}", theoretical_b(nominal, row.flops_theoretical_ratio_to_sgd?)))
         },
         explained: |_| {

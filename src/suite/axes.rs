@@ -125,10 +125,12 @@ pub(super) const AXES: &[Axis] = &[
             about: "Instead of a sparsity: executed FLOPs of a step over those of SGD, for which the tensors with the largest scores are live",
             kind: Kind::Number(Bounds::AboveOne),
             rank: 6, // After the pattern.
-            read_by: masked,
+            read_by: |optimizer| {
+                optimizer.masks.is_some_and(|masks| masks.refreshes.iter().any(|name| *name != RefreshName::Dynamic))
+            },
             worth: |choices| match choices.parsed("pattern") {
                 Some(Pattern::Tensor) => Worth::Optional,
-                _ => Worth::Nothing("requires pattern = \"tensor\", which this entry lacks; add it".into()),
+                _ => Worth::Nothing("requires pattern = \"tensor\"; set it".into()),
             },
         }),
         unsaid: None,
@@ -325,7 +327,7 @@ pub(super) const AXES: &[Axis] = &[
             worth: |_| Worth::Default(Value::Word("sgd".into())),
         }),
         unsaid: Some("sgd"),
-        get: |cell| ascent(cell).map(|_| Value::Word(word(&cell.optimizer.base.name()))),
+        get: |cell| Some(Value::Word(word(&cell.optimizer.base.name()))),
     },
     Axis {
         name: "beta2",
@@ -478,7 +480,9 @@ impl Cell {
     pub fn setting_label(&self) -> String {
         let mut label = self.optimizer.name.clone();
         for (name, value) in self.axes() {
-            if !is_unsaid(&name, &value.to_string()) && !matches!(&*name, "optimizer" | "seed") {
+            // AdamW's name says its base step.
+            let is_named = name == "base" && value.to_string() == self.optimizer.name;
+            if !is_named && !is_unsaid(&name, &value.to_string()) && !matches!(&*name, "optimizer" | "seed") {
                 label.push_str(&format!(" {name}={value}"));
             }
         }
@@ -521,7 +525,12 @@ pub fn columns() -> Vec<Column> {
         if axis.name == OWN_BEFORE {
             columns.push(Column { name: "variant", kind: None, axis: None });
         }
-        columns.push(Column { name: axis.name, kind: axis.key.as_ref().map(|key| key.kind), axis: Some(axis) });
+        let kind = match axis.name {
+            // Its key is a factor.
+            "epochs" => Some(Kind::Count(1, Most::Fixed(u64::MAX))),
+            _ => axis.key.as_ref().map(|key| key.kind),
+        };
+        columns.push(Column { name: axis.name, kind, axis: Some(axis) });
     }
     columns
 }

@@ -73,8 +73,15 @@ impl<'r> Choices<'r> {
     /// Creates a cell from `template` with these choices.
     pub(super) fn cell(&self, template: &Cell) -> Checked<Cell> {
         let optimizer = self.spec()?;
-        let (numerics, lr) = (numerics(&optimizer), self.number("lr"));
-        Ok(Cell { numerics, epochs: self.shape.epochs, lr, optimizer, ..template.clone() })
+        let (numerics, lr, epochs) = (numerics(&optimizer), self.number("lr"), self.shape.epochs);
+        if template.warmup_epochs >= epochs {
+            let factor = self.number("epochs_factor");
+            let warmup = template.warmup_epochs;
+            return Err(format!(
+                "epochs_factor = {factor} leaves {epochs} epochs, all of them within schedule.warmup_epochs = {warmup}; raise it"
+            ));
+        }
+        Ok(Cell { numerics, epochs, lr, optimizer, ..template.clone() })
     }
 
     /// Optimizer in the form of a cell.
@@ -83,7 +90,7 @@ impl<'r> Choices<'r> {
         let base = match self.base() {
             BaseName::Sgd => BaseSpec::Sgd,
             BaseName::Adamw if nesterov => {
-                return Err("nesterov = true is SGD's; remove it, or base = \"adamw\"".into());
+                return Err("nesterov = true belongs to SGD, not to AdamW; remove it".into());
             }
             BaseName::Adamw => BaseSpec::Adamw { beta2: self.number("beta2") },
         };

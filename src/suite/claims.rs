@@ -10,8 +10,8 @@ use super::{Cell, Filter};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimsFile {
-    /// Axes of the row that others must beat, such as `{ optimizer = "sgd", weight_decay = 1e-3 }`; by default the SGD row with
-    /// SAM's settings except the ascent step, or else the first SGD row.
+    /// Axes of the row that others must beat, such as `{ optimizer = "sgd", weight_decay = 1e-3 }`; by default the row with
+    /// SAM's settings except the ascent step, or else the first SGD row (AdamW row, if that is SAM's base step).
     pub placebo: Option<Filter>,
     /// Axes of the row whose gain is to be kept; by default the first SAM row.
     pub active: Option<Filter>,
@@ -122,7 +122,10 @@ impl Claims {
                     Cell { optimizer: cell.optimizer.without_ascent(), ..cell }
                 });
                 let same = without_ascent.and_then(|cell| find(&|setting| *setting == cell && is_other(setting)));
-                same.or_else(|| find(&|setting| setting.optimizer.ascent.is_none() && is_other(setting)))
+                let base = active.map(|active| settings[active].optimizer.base.name());
+                let is_plain = |setting: &Cell| setting.optimizer.ascent.is_none() && is_other(setting);
+                let has_base = |setting: &Cell| base.is_none_or(|base| setting.optimizer.base.name() == base);
+                same.or_else(|| find(&|setting| is_plain(setting) && has_base(setting))).or_else(|| find(&is_plain))
             }
         };
         [placebo, active.filter(|active| placebo != Some(*active))]

@@ -25,7 +25,7 @@ pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
     let spec = data::find(name)?.spec([data.train, data.test], data.size, data.classes, data.unreadable)?;
     let spec = if data.centre_pixels.unwrap_or(false) { spec.with_centred_pixels()? } else { spec };
     let spec = if let Some(n) = data.validation { spec.with_validation(n)? } else { spec };
-    data.label_noise.map_or(Ok(spec.clone()), |noise| spec.with_label_noise(noise))
+    if let Some(noise) = data.label_noise { spec.with_label_noise(noise) } else { Ok(spec) }
 }
 
 /// Maximum cells of a plan.
@@ -68,7 +68,7 @@ pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Che
             let template = Cell { seed, ..template.clone() };
             let found = combinations::cells(entry, &template, base, registry).map_err(|e| format!("{place}.{e}"))?;
             for cell in found {
-                check_edge(&cell).map_err(|e| format!("{place}.{e}"))?;
+                check_edge(&cell).and_then(|()| check_budget(&cell)).map_err(|e| format!("{place}.{e}"))?;
                 if let Some(first) = seen.insert(cell.id(), place.clone()) {
                     return Err(format!("{place} repeats a cell of {first} ({}); remove one of them", cell.label()));
                 }
@@ -180,11 +180,11 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, Box<dyn Model>)> 
 /// The quadratic model requires the squared error and a single sample of class 0, which has no
 /// curvature.
 fn check_quadratic(settings: &Settings, data: &DataSpec, model: &ModelSpec) -> Checked<()> {
-    let whole = settings.objective == Some(Objective::SquaredError) && data.train == 1;
+    let whole = settings.objective == Some(Objective::SquaredError) && data.train == 1 && data.label_noise.is_none();
     if model.name != "quadratic" || whole {
         return Ok(());
     }
-    Err("model quadratic requires objective = \"squared-error\" and a single sample of class 0; set them, and data = { \
+    Err("model quadratic requires objective = \"squared-error\" and a single sample of class 0, without label noise; set them, and data = { \
          name = \"synthetic\", train = 1, test = 1, size = 2, classes = 4 }"
         .into())
 }
@@ -268,6 +268,16 @@ fn check_augment(augment: &Augment, settings: &Settings, input: Input) -> Checke
     Ok(())
 }
 
+/// Full batches are computed in parts, whose passes share no layers, so no budget can be kept.
+fn check_budget(cell: &Cell) -> Checked<()> {
+    match cell.mask().and_then(|mask| mask.amount.budget()) {
+        Some(budget) if cell.full_batch_steps.is_some() => Err(format!(
+            "budget = {budget} cannot be kept with schedule.full_batch_steps; use schedule.batch_size, or sparsity"
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The edge is known only for plain gradient steps of SGD, SAM or sparse SAM.
 fn check_edge(cell: &Cell) -> Checked<()> {
     let o = &cell.optimizer;
@@ -280,7 +290,7 @@ fn check_edge(cell: &Cell) -> Checked<()> {
         }
     }
     if o.base != BaseSpec::Sgd {
-        return Err("measure.edge does not support AdamW, whose steps are not along the gradient; use SGD's".into());
+        return Err("measure.edge does not support AdamW, whose steps are not along the gradient; use optimizer = \"sgd\", or base = \"sgd\"".into());
     }
     let Some(ascent) = &o.ascent else { return Ok(()) };
     if ascent.variant.is_some() {

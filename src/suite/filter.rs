@@ -53,7 +53,7 @@ impl JsonSchema for Filter {
         json_schema!({
             "description": "Axes of a row, each with its value.",
             "type": "object",
-            "additionalProperties": { "type": ["string", "number", "boolean"] },
+            "additionalProperties": { "type": ["string", "number", "boolean", "array"] },
         })
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mask::{
     Amount, DropAndGrow, Grow, Mask, MaskSpec, Refresh, Score, StepCosts, When, death_rate, dynamic_keep, fisher_keep,
 };
@@ -56,7 +56,16 @@ impl<'c> MaskState<'c> {
         let Some(spec) = &ascent.mask else { return Ok(None) };
         let extent = match spec.amount {
             Amount::Sparsity(sparsity) => Extent::Sparsity(sparsity),
-            Amount::Budget(budget) => Extent::Budget(budget, costs()?),
+            Amount::Budget(budget) => {
+                let costs = costs()?;
+                if costs.least() > budget {
+                    return Err(Error::Usage(format!(
+                        "budget = {budget} is less than the {:.4} that the cheapest tensor of this model costs; raise it",
+                        costs.least()
+                    )));
+                }
+                Extent::Budget(budget, costs)
+            }
         };
         let n = layout.len();
         let is_implicit = ascent.perturbation == Perturbation::Implicit;

@@ -65,7 +65,11 @@ impl Optimizer {
         };
         let entry = registry.find(&spec.name)?;
         let mask = spec.ascent.as_ref().is_some_and(|ascent| ascent.mask.is_some());
-        if spec.ascent.is_some() == matches!(entry.form, Form::BaseStep(_)) || mask != entry.masks.is_some() {
+        let is_own = match entry.form {
+            Form::BaseStep(base) => spec.ascent.is_none() && spec.base.name() == base,
+            Form::Ascent | Form::Variant => spec.ascent.is_some(),
+        };
+        if !is_own || mask != entry.masks.is_some() {
             return Err(format!("optimizer {} has the settings of another", spec.name));
         }
         let Some(ascent) = &spec.ascent else { return Ok(Self::plain(base)) };

@@ -36,7 +36,7 @@ fn an_optimizer_of_ones_own_is_compared_by_name() {
         .success()
         .stdout(predicate::str::contains("average-gradient"));
     let mut plan = Command::new(env!("CARGO_BIN_EXE_sharpbench"));
-    let refused = "there is no optimizer average-gradient; use one of sgd, sam";
+    let refused = "there is no optimizer average-gradient; use one of sgd, adamw, sam";
     plan.current_dir(root).args(["plan", "examples/own_optimizer.toml"]);
     plan.assert().code(2).stderr(predicate::str::contains(refused));
 }

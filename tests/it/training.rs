@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use sharpbench::compute::Compute;
 use sharpbench::data::augment::Augment;
 use sharpbench::data::loader::Batch;
-use sharpbench::data::{DataSet, Images, Input, Normalise, Provenance};
+use sharpbench::data::{DataSet, Images, Input, LabelNoise, NoiseKind, Normalise, Provenance};
 use sharpbench::mask::{FisherMode, Mask, MaskScore, Pattern, RefreshName, Score, When, dynamic_keep};
 use sharpbench::model::{self, MODELS, Model, ModelSpec, Task};
 use sharpbench::nn::{
@@ -348,6 +348,49 @@ fn every_mask_trains_and_is_described() {
     }
 }
 
+/// A cell of sparse SAM whose mask has a budget, and is chosen by weights, which cost nothing to read.
+fn budgeted(budget: f64) -> Cell {
+    let grid = format!("optimizer = \"ssam\"\nrho = 0.05\npattern = \"tensor\"\nmask = \"weight\"\nbudget = {budget}");
+    let (model, _) = build("resnet8");
+    let entry = toml::from_str(&grid).expect("an entry");
+    let optimizer = one_optimizer(&entry, shape(model.layout()), &Registry::standard()).expect("an optimizer");
+    Cell { optimizer, ..cell("ssam") }
+}
+
+#[test]
+fn what_the_kernels_execute_keeps_a_budget_and_uses_it() {
+    let executed = |cell: &Cell| measures(cell, 2).1.flops_executed.expect("a count");
+    let plain = executed(&cell("sgd"));
+    let mut before = 1.0;
+    for budget in [1.1, 1.3, 1.6] {
+        let ratio = executed(&budgeted(budget)) / plain;
+        assert!(ratio > before && ratio <= budget, "{budget}: {ratio}");
+        before = ratio;
+    }
+    let too_small = budgeted(1.0 + 1e-6);
+    let error = train(&too_small, &stripe_set(), &mut Silent).err().expect("nothing fits").to_string();
+    assert!(error.contains("the cheapest tensor"), "{error}");
+}
+
+/// With label noise in the training labels.
+fn noisy(mut cell: Cell) -> Cell {
+    cell.data.label_noise = Some(LabelNoise { p: 0.5, kind: NoiseKind::Pairflip });
+    cell
+}
+
+#[test]
+fn optimizers_of_a_seed_see_the_same_wrong_labels() {
+    let measured = |cell: Cell| measures(&noisy(cell), 2).1;
+    let [sgd, sam] = ["sgd", "sam"].map(|name| measured(cell(name)));
+    assert_eq!(sgd.labels_changed, sam.labels_changed);
+    assert!(sgd.labels_changed.is_some_and(|changed| (60..100).contains(&changed)), "{:?}", sgd.labels_changed);
+    assert_eq!(measures(&cell("sgd"), 2).1.labels_changed, None);
+    let clean = measures(&cell("sgd"), 2).1;
+    assert_ne!(sgd.fingerprint, clean.fingerprint);
+    let other = measured(Cell { seed: 77, ..cell("sgd") });
+    assert_ne!(other.labels_changed, sgd.labels_changed);
+}
+
 /// A refresh by the gradient has the whole of it, also where the first pass otherwise computes live gradients alone: the first
 /// refresh, from an empty mask, is that of the full norm.
 #[test]
@@ -574,6 +617,8 @@ fn interrupted_trainings_end_as_uninterrupted_ones() {
     let mut measured = cell("sam");
     (measured.measure.edge, measured.measure.gradient_norm) = (Some(7), Some(3));
     cells.push((measured, &[5]));
+    cells.push((noisy(cell("sam")), &[7]));
+    cells.push((budgeted(1.3), &[7]));
     let full = Cell { full_batch_steps: Some(3), epochs: 2, ..cell("sgd") };
     cells.push((full, &[1, 2]));
     let data = stripe_set();

@@ -341,7 +341,9 @@ def m_sam(batch, opt, kept):
 
 def momentum_sam(batch, opt, kept):
     """Becker et al. 2024: one gradient, rho away against the momentum, which is 0 in the first step."""
-    buffers = [kept["state"][p].get("momentum_buffer", torch.zeros_like(p)) for p in batch.params]
+    states = [kept["state"][p] for p in batch.params]
+    buffers = [state.get("momentum_buffer", state.get("exp_avg", torch.zeros_like(p)))
+               for state, p in zip(states, batch.params, strict=True)]
     v = torch.cat([buffer.flatten() for buffer in buffers])
     with batch.moved(v * (-opt["rho"] / (batch.norm(v) + 1e-12))):
         return batch.first()

@@ -10,15 +10,13 @@ use crate::report::{Report, Row};
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 290.0;
 
-/// The time of a step.
-const STEP: (&str, fn(&Row) -> Option<f64>) =
-    ("step time, multiples of SGD's", |row| row.step_ratio_to_sgd.map(|m| m.median));
+/// What a row costs, with its name.
+type Price = (&'static str, fn(&Row) -> Option<f64>);
+
 /// The time of the whole training.
-const TRAINING: (&str, fn(&Row) -> Option<f64>) =
-    ("training time, multiples of SGD's", |row| row.train_ratio_to_sgd.map(|m| m.median));
+const TRAINING: Price = ("training time, multiples of SGD's", |row| row.train_ratio_to_sgd.map(|m| m.median));
 /// Executed FLOPs of the whole training.
-const FLOPS: (&str, fn(&Row) -> Option<f64>) =
-    ("executed FLOPs, multiples of SGD's", |row| row.flops_executed_ratio_to_sgd);
+const FLOPS: Price = ("executed FLOPs, multiples of SGD's", |row| row.flops_executed_ratio_to_sgd);
 
 /// Accuracy against measured time.
 pub(super) fn time(report: &Report) -> Option<Panel> {
@@ -30,20 +28,21 @@ pub(super) fn flops(report: &Report) -> Option<Panel> {
     panel(report, "Accuracy against FLOPs", (FLOPS.0, "test accuracy %"), &costs(report, FLOPS.1, accuracy))
 }
 
-/// The share of SAM's gain that each row keeps, against the time of a step and against executed FLOPs; `None` where SAM's gain is
-/// not shown.
-pub(super) fn kept(report: &Report) -> Option<[Panel; 2]> {
-    let panels = [("Gain kept against the time of a step", STEP), ("Gain kept against FLOPs", FLOPS)];
+/// The share of SAM's gain that each row keeps, against time and against executed FLOPs; none where SAM's gain is not shown.
+pub(super) fn kept(report: &Report) -> Vec<Panel> {
+    let panels = [("Gain kept against time", TRAINING), ("Gain kept against FLOPs", FLOPS)];
     let shares = |cost| costs(report, cost, |row| share(report, row));
-    let kept = |(title, (words, cost)): (&str, (&str, fn(&Row) -> _))| {
+    let kept = |(title, (words, cost)): (&str, Price)| {
         // SGD and SAM alone show nothing.
         Some(shares(cost))
             .filter(|all| all.len() > 2)
             .and_then(|all| panel(report, title, (words, "gain kept, % of SAM's"), &all))
     };
-    let [a, b] = panels.map(kept);
-    Some([a?, b?])
+    panels.into_iter().filter_map(kept).collect()
 }
+
+/// Share of SAM's gain to which the bar of an interval is drawn at most, on either side.
+const LONGEST_BAR: f64 = 0.5;
 
 /// A row in a chart.
 struct Cost<'r> {
@@ -70,13 +69,18 @@ fn accuracy(row: &Row) -> Option<Worth> {
 
 /// Share of SAM's gain, with its interval; by definition 0 of SGD and 1 of SAM.
 fn share(report: &Report, row: &Row) -> Option<Worth> {
-    let [sgd, sam] = report.references.map(|place| place.map(|place| &report.rows[place].name));
+    let [sgd, active] = report.references.map(|place| place.map(|place| &report.rows[place].name));
     let fixed = |value: f64| Worth { value, bar: [value; 2], words: format!("{value}% by definition") };
-    if [sgd, sam].contains(&Some(&row.name)) {
+    if [sgd, active].contains(&Some(&row.name)) {
         return Some(fixed(if sgd == Some(&row.name) { 0.0 } else { 100.0 }));
     }
-    let kept = row.claims.share?;
-    let bar = kept.interval.map(|i| [100.0 * i.low, 100.0 * i.high])?;
+    // The gain is of an ascent step under SAM's base step.
+    let base = |row: &Row| row.axis("base").map(str::to_string);
+    let sam = report.references[1].map(|place| &report.rows[place])?;
+    let kept = row.claims.share.filter(|_| row.axis("rho").is_some() && base(row) == base(sam))?;
+    // A long interval would make all others unreadable.
+    let ends = [kept.value - LONGEST_BAR, kept.value + LONGEST_BAR];
+    let bar = kept.interval.map(|i| [i.low, i.high].map(|end| 100.0 * end.clamp(ends[0], ends[1])))?;
     Some(Worth { value: 100.0 * kept.value, bar, words: format!("keeps {}, n = {}", percent_kept(&kept), kept.n) })
 }
 

@@ -55,15 +55,16 @@ fn answer(report: &Report) -> Option<Figure> {
 
 /// What each row keeps of SAM's gain, against what it costs.
 fn frontier(report: &Report) -> Option<Figure> {
-    Some(Figure {
+    let panels = cost::kept(report);
+    (!panels.is_empty()).then(|| Figure {
         name: "frontier".into(),
         subject: String::new(),
         title: "share of SAM's gain kept, against cost".into(),
         caption: "Gain kept: the difference to SGD over SAM's, with Fieller's 95% interval; SGD is at 0 and SAM at 100 by definition. \
-                  Rows whose interval is unbounded are left out."
+                  Bars end 50 points from the mean; rows whose interval is unbounded are left out."
             .into(),
         legend: families(report),
-        panels: cost::kept(report)?.into(),
+        panels,
     })
 }
 
