@@ -115,6 +115,22 @@ fn within(report: &Report, width: usize) -> String {
 }
 
 #[test]
+fn the_frontier_has_each_row_that_keeps_a_share() {
+    let figures = super::figures::figures(&report(), &[]);
+    let frontier = figures.iter().find(|figure| figure.name == "frontier").expect("SAM gains");
+    assert_eq!(frontier.panels.len(), 2);
+    for panel in &frontier.panels {
+        let text = panel.body.clone().into_string();
+        for part in
+            ["sgd wd .001: 0% by definition", "sam: 100% by definition", "sgd 2x epochs: keeps 50% [-48, 148], n = 2"]
+        {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("ssam-f"), "one seed has no interval");
+    }
+}
+
+#[test]
 fn terminal_table() {
     insta::assert_snapshot!(text(&report(), "table"), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
@@ -254,7 +270,7 @@ fn wide_table_with_explanations() {
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
     shared settings: sparsity 0.9; mask fisher; pattern unstructured; refresh interval; mask_interval 1;
       fisher_samples 128; fisher_mode clean; rho 0.05; norm full; perturbation explicit; rho_decay
-      constant; batch_norm update; lr 0.05; momentum 0.9; nesterov false
+      constant; batch_norm update; lr 0.05; base sgd; momentum 0.9; nesterov false
 
     SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
     At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
@@ -394,17 +410,17 @@ fn the_answer_says_what_cannot_be_said() {
 #[test]
 fn csv_has_a_line_per_cell() {
     insta::assert_snapshot!(text(&report(), "csv"), @"
-    suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,refresh,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,norm,perturbation,rho_decay,variant,batch_norm,lr,momentum,nesterov,weight_decay,epochs,seed,status,test_accuracy_last,test_accuracy_best,test_nll,test_ece,train_seconds,mask_seconds,seconds_to_target,step_seconds_median,reference_step_seconds,flops_nominal,flops_theoretical,flops_executed,live_fraction,convergence_exponent,eigenvalue_over_edge,eigenvalue_over_gradient_descent_edge,eigenvalue,trace,max_loss_increase,peak_memory_bytes,fingerprint
-    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,1234,completed,0.5,0.51,,,0.16,0.0,,0.01,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,2,4321,completed,0.56,0.5700000000000001,,,0.56,0.0,,0.035,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,1234,completed,0.51,0.52,,,0.24,0.0,,0.015,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.001,2,4321,completed,0.5720000000000001,0.5820000000000001,,,0.64,0.0,,0.04,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,1234,completed,0.52,0.53,,,0.32,0.0,,0.02,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,,,,,,0.05,0.9,false,0.0005,4,4321,completed,0.5840000000000001,0.5940000000000001,,,0.7200000000000001,0.0,,0.045000000000000005,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.53,0.54,,,0.4,0.0,,0.025,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,,0.05,,,constant,,update,0.05,0.9,false,0.001,2,4321,completed,0.596,0.606,,,0.8,0.0,,0.05,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
-    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,1234,completed,0.54,0.55,,,0.48,0.0,,0.03,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
-    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,0.9,false,0.001,2,4321,diverged,,0.11,,,0.88,0.0,,0.055,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    suite,profile,data,stand_in,id,optimizer,sparsity,mask,pattern,budget,refresh,mask_interval,fisher_samples,fisher_mode,drop_rate,grow,rho,norm,perturbation,rho_decay,variant,batch_norm,lr,base,beta2,momentum,nesterov,weight_decay,epochs,label_noise,seed,status,test_accuracy_last,test_accuracy_best,test_nll,test_ece,train_seconds,mask_seconds,seconds_to_target,step_seconds_median,reference_step_seconds,flops_nominal,flops_theoretical,flops_executed,live_fraction,convergence_exponent,eigenvalue_over_edge,eigenvalue_over_gradient_descent_edge,eigenvalue,trace,max_loss_increase,peak_memory_bytes,fingerprint
+    cifar10,smoke,photo-patches,true,ec77887c58602b73,sgd,,,,,,,,,,,,,,,,,0.05,sgd,,0.9,false,0.0005,2,,1234,completed,0.5,0.51,,,0.16,0.0,,0.01,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,2e4a14624c030515,sgd,,,,,,,,,,,,,,,,,0.05,sgd,,0.9,false,0.0005,2,,4321,completed,0.56,0.5700000000000001,,,0.56,0.0,,0.035,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,5cee5e3d7aa0ada9,sgd,,,,,,,,,,,,,,,,,0.05,sgd,,0.9,false,0.001,2,,1234,completed,0.51,0.52,,,0.24,0.0,,0.015,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,9fd088587ccae7b1,sgd,,,,,,,,,,,,,,,,,0.05,sgd,,0.9,false,0.001,2,,4321,completed,0.5720000000000001,0.5820000000000001,,,0.64,0.0,,0.04,0.004,2000000000.0,1800000000.0,1900000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,1f12f6d77939f8d4,sgd,,,,,,,,,,,,,,,,,0.05,sgd,,0.9,false,0.0005,4,,1234,completed,0.52,0.53,,,0.32,0.0,,0.02,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,6275e647af1131a9,sgd,,,,,,,,,,,,,,,,,0.05,sgd,,0.9,false,0.0005,4,,4321,completed,0.5840000000000001,0.5940000000000001,,,0.7200000000000001,0.0,,0.045000000000000005,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,a12eded454a8e360,sam,,,,,,,,,,,0.05,,,constant,,update,0.05,sgd,,0.9,false,0.001,2,,1234,completed,0.53,0.54,,,0.4,0.0,,0.025,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,a8d800d57b6646a6,sam,,,,,,,,,,,0.05,,,constant,,update,0.05,sgd,,0.9,false,0.001,2,,4321,completed,0.596,0.606,,,0.8,0.0,,0.05,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
+    cifar10,smoke,photo-patches,true,e3707e24ad6c4426,ssam-f,0.9,fisher,unstructured,,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,sgd,,0.9,false,0.001,2,,1234,completed,0.54,0.55,,,0.48,0.0,,0.03,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-1234
+    cifar10,smoke,photo-patches,true,dc1feaafa2bac773,ssam-f,0.9,fisher,unstructured,,interval,1,128,clean,,,0.05,full,explicit,constant,,update,0.05,sgd,,0.9,false,0.001,2,,4321,diverged,,0.11,,,0.88,0.0,,0.055,0.004,4000000000.0,3600000000.0,3800000000.0,,,,,,,,134217728,fingerprint-4321
     ");
 }
 

@@ -4,12 +4,15 @@ use super::Cell;
 use super::axes::is_unsaid;
 
 /// Axes whose name needs no saying: their values are words.
-const BARE: &[&str] = &["mask", "pattern", "refresh", "norm", "perturbation", "fisher_mode", "batch_norm", "rho_decay"];
+const BARE: &[&str] =
+    &["mask", "pattern", "refresh", "norm", "perturbation", "fisher_mode", "batch_norm", "rho_decay", "live", "base"];
 /// Names that are shorter in a setting's name.
 const SHORT: &[(&str, &str)] =
     &[("weight_decay", "wd"), ("momentum", "mu"), ("mask_interval", "interval"), ("fisher_samples", "samples")];
 /// Axes that no name of an optimizer implies.
 const NEVER_IMPLIED: &[&str] = &["pattern", "norm", "perturbation"];
+/// Axes that a name says wherever rows differ in them, also of the first.
+const ALWAYS_SAID: &[&str] = &["sparsity", "budget", "live"];
 /// Optimizers that are not listed one by one.
 const MANY: usize = 2;
 
@@ -69,7 +72,7 @@ impl Names {
             axes.push(axis);
             if settings.iter().filter_map(|setting| setting.get(axis)).all(|other| other == value) {
                 shared.extend((!is_unsaid(axis, value)).then(|| format!("{axis} {value}")));
-            } else if axis != "sparsity" && !NEVER_IMPLIED.contains(&axis.as_str()) {
+            } else if !ALWAYS_SAID.contains(&axis.as_str()) && !NEVER_IMPLIED.contains(&axis.as_str()) {
                 by_optimizer.extend(values_by_optimizer(&settings, axis));
             }
         }
@@ -83,7 +86,7 @@ fn name(settings: &[Axes], setting: &Axes) -> String {
     for (axis, value) in &setting.axes {
         let of_all = || settings.iter().filter_map(|setting| setting.get(axis));
         let differs = match axis.as_str() {
-            "sparsity" => of_all().any(|other| other != value),
+            axis if ALWAYS_SAID.contains(&axis) => of_all().any(|other| other != value),
             axis if NEVER_IMPLIED.contains(&axis) => of_all().next() != Some(value),
             axis => first.get(axis) != Some(value),
         };

@@ -387,8 +387,8 @@ fn optimizers_of_a_seed_see_the_same_wrong_labels() {
     assert_eq!(measures(&cell("sgd"), 2).1.labels_changed, None);
     let clean = measures(&cell("sgd"), 2).1;
     assert_ne!(sgd.fingerprint, clean.fingerprint);
-    let other = measured(Cell { seed: 77, ..cell("sgd") });
-    assert_ne!(other.labels_changed, sgd.labels_changed);
+    let others = [77, 78, 79].map(|seed| measured(Cell { seed, ..cell("sgd") }).labels_changed);
+    assert!(others.iter().any(|changed| *changed != sgd.labels_changed), "{others:?}");
 }
 
 /// A refresh by the gradient has the whole of it, also where the first pass otherwise computes live gradients alone: the first

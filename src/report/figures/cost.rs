@@ -77,7 +77,7 @@ fn share(report: &Report, row: &Row) -> Option<Worth> {
     // The gain is of an ascent step under SAM's base step.
     let base = |row: &Row| row.axis("base").map(str::to_string);
     let sam = report.references[1].map(|place| &report.rows[place])?;
-    let kept = row.claims.share.filter(|_| row.axis("rho").is_some() && base(row) == base(sam))?;
+    let kept = row.claims.share.filter(|_| base(row) == base(sam))?;
     // A long interval would make all others unreadable.
     let ends = [kept.value - LONGEST_BAR, kept.value + LONGEST_BAR];
     let bar = kept.interval.map(|i| [i.low, i.high].map(|end| 100.0 * end.clamp(ends[0], ends[1])))?;
