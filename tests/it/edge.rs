@@ -166,7 +166,7 @@ fn settings_without_an_edge_are_refused() {
        |                                    ^^^^^^^
     invalid value: string "first", expected "last" or a number of epochs
     "#);
-    insta::assert_snapshot!(refused("edge = 10", "edge = 10, frozen = [\"fc\"]"), @"error: suite edge.toml: profile quick: measure.frozen names fc, but no parameter starts with it; the parameters are weight");
+    insta::assert_snapshot!(refused("edge = 10", "edge = 10, frozen = [\"fc\"]"), @"error: suite edge.toml: profile quick: measure.frozen names \"fc\", but no parameter starts with it; the parameters are weight");
     insta::assert_snapshot!(refused("full_batch_steps = 100", "full_batch_steps = 100\nbatch_size = 1"), @"error: suite edge.toml: profile quick: schedule.batch_size and schedule.full_batch_steps are mutually exclusive; remove one");
     insta::assert_snapshot!(refused("curvatures = [10.0, 4.0, 1.0]", "curvatures = [10.0, 4.0]"), @"error: suite edge.toml: profile quick: model quadratic requires one class more than curvatures (3), the data have 4; give 3 curvatures, or set data.classes");
     insta::assert_snapshot!(refused("name = \"quadratic\", curvatures = [10.0, 4.0, 1.0]", "name = \"resnet8\""), @"error: suite edge.toml: profile quick: schedule.full_batch_steps requires a model that processes samples independently, but resnet8 has BatchNorm; use schedule.batch_size");

@@ -38,7 +38,7 @@ addEventListener("load", () => {
   const found = {
     width: innerWidth, errors, sort: button.parentElement.ariaSort, accuracies: texts(column).map(parseFloat), settings: texts(0),
     charts: document.querySelectorAll(".panels svg").length, covered, hovered, focused, hiddenAfter: tip.hidden, menu: [before, seen(best)], sticky,
-    named: [...document.querySelectorAll(".panels svg")].slice(0, 4).map((chart) => chart.querySelectorAll(".name").length),
+    named: [...document.querySelectorAll(".panels svg")].slice(0, 6).map((chart) => chart.querySelectorAll(".name").length),
     overflow: document.documentElement.scrollWidth > innerWidth,
   };
   parent.postMessage(found, "*");
