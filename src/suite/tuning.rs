@@ -358,6 +358,18 @@ impl TuningSuite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optim::{Bounds, Most};
+
+    #[test]
+    fn a_range_may_be_a_value_which_is_kept_as_it_is() {
+        let at = |text: &str, kind| text.parse::<Range>().expect("a range").at(0.3, kind);
+        let (number, count) = (Kind::Number(Bounds::Positive), Kind::Count(1, Most::Fixed(100)));
+        assert_eq!(at("lr=0.12345", number), Value::Number(0.12345));
+        assert_eq!(at("lr=0.1..0.1234", number), Value::Number(0.107));
+        assert_eq!(at("sam_interval=3", count), Value::Count(3));
+        assert_eq!(at("sam_interval=2.5", count), Value::Number(2.5), "refused when the entry is expanded");
+        assert!("lr=0.1..0.1".parse::<Range>().is_err());
+    }
 
     /// Every coordinate takes as many values as there are points, evenly, and in every pair of coordinates no two points are close.
     #[test]
