@@ -10,9 +10,9 @@ use crate::data::augment::Augment;
 use crate::data::loader::Batch;
 use crate::data::{DataSet, Images, Input, Normalise, Provenance};
 use crate::error::{Error, Result};
-use crate::mask::{Amount, FisherMode, Mask, MaskSpec, Score, StepCosts, fisher_keep};
+use crate::mask::{FisherMode, Mask, Score, StepCosts};
 use crate::model::{self, Model, ModelSpec, Task};
-use crate::nn::{BackwardPlan, ParamLayout, RunningStats, gemm_peak};
+use crate::nn::{BackwardPlan, RunningStats, gemm_peak};
 use crate::optim::{ActiveMask, Context, OptimizerSpec, Registry};
 use crate::random::{Stream, below, stream};
 use crate::stats::{Median, median};
@@ -167,7 +167,8 @@ impl<'m> Subject<'m> {
                         )));
                     }
                 };
-                let mask = choose(mask, costs.as_ref(), layout, scores.as_deref(), seed);
+                let rng = &mut stream(seed, Stream::InitialMask);
+                let mask = mask.choose(layout, costs.as_ref(), scores.as_deref(), rng);
                 let plan = ascent.norm.plan(layout, &mask);
                 Some((mask, plan))
             }
@@ -203,7 +204,8 @@ impl<'m> Subject<'m> {
             Some((mask, Score::Fisher { samples, .. })) => {
                 let (start, layout) = (Instant::now(), self.trainer.network().problem.model.layout().clone());
                 let scores = fisher(&mut self.trainer, data, *samples, self.seed)?;
-                let chosen = choose(mask, self.costs.as_ref(), &layout, Some(&scores), self.seed);
+                let rng = &mut stream(self.seed, Stream::InitialMask);
+                let chosen = mask.choose(&layout, self.costs.as_ref(), Some(&scores), rng);
                 std::hint::black_box(BackwardPlan::of_scalars(&layout, chosen.flags()));
                 Some(start.elapsed().as_secs_f64())
             }
@@ -292,18 +294,6 @@ impl Bench {
 /// Fisher scores from the first samples.
 fn fisher(trainer: &mut Trainer<'_>, data: &DataSet, samples: usize, seed: u64) -> Result<Vec<f32>> {
     fisher_scores(trainer.network(), data, &Augment::default(), (samples, FisherMode::Clean), (seed, 0))
-}
-
-/// Mask of the best scores, or a random one.
-fn choose(spec: &MaskSpec, costs: Option<&StepCosts>, layout: &ParamLayout, scores: Option<&[f32]>, seed: u64) -> Mask {
-    let rng = &mut stream(seed, Stream::InitialMask);
-    match (costs, spec.amount) {
-        (Some(costs), Amount::Budget(budget)) => costs.choose(layout, budget, scores, rng),
-        (_, amount) => {
-            let keep = fisher_keep(layout.len(), amount.sparsity().unwrap_or_default());
-            spec.pattern.choose(layout, keep, scores, rng)
-        }
-    }
 }
 
 /// `n` images of random pixels with random labels, or random characters.

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Pattern;
+use super::{Mask, Pattern, StepCosts, fisher_keep};
+use crate::nn::ParamLayout;
 use crate::word::word;
 
 /// Mask of a sparse perturbation. `stored.rs` has its JSON form.
@@ -140,6 +142,25 @@ pub enum Grow {
     Gradient,
     /// |w|.
     Weight,
+}
+
+impl MaskSpec {
+    /// Selects the mask with the best `scores`, or a random one without scores. `costs` are those of the model's steps, which a
+    /// budget requires; without them it selects nothing.
+    pub fn choose(
+        &self,
+        layout: &ParamLayout,
+        costs: Option<&StepCosts>,
+        scores: Option<&[f32]>,
+        rng: &mut ChaCha8Rng,
+    ) -> Mask {
+        match self.amount {
+            Amount::Sparsity(sparsity) => self.pattern.choose(layout, fisher_keep(layout.len(), sparsity), scores, rng),
+            Amount::Budget(budget) => {
+                costs.map_or_else(|| Mask::empty(layout.len()), |costs| costs.choose(layout, budget, scores, rng))
+            }
+        }
+    }
 }
 
 impl Score {

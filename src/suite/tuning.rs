@@ -39,11 +39,16 @@ impl FromStr for Range {
 }
 
 impl Range {
-    /// The value at a fraction of the range, to three digits.
+    /// Whether it has several values.
+    fn varies(&self) -> bool {
+        self.low < self.high
+    }
+
+    /// The value at a fraction of the range, to three digits; a single value as it is.
     fn at(&self, part: f64, kind: Kind) -> Value {
         let value = match self.low {
             // A count that is none stays one, so that it is refused.
-            low if low == self.high && (low.fract() != 0.0 || !matches!(kind, Kind::Count(..))) => {
+            low if !self.varies() && (low.fract() != 0.0 || !matches!(kind, Kind::Count(..))) => {
                 return Value::Number(low);
             }
             low if low > 0.0 => (low.ln() + part * (self.high / low).ln()).exp(),
@@ -158,13 +163,13 @@ impl Suite {
                 "what is tuned makes the rows that [claims] names the same; leave it out or name others".into(),
             );
         }
-        let points = points(tuning.trials, ranges.iter().filter(|range| range.low < range.high).count());
+        let points = points(tuning.trials, ranges.iter().filter(|range| range.varies()).count());
         let (mut entries, mut of_entries): (Vec<GridEntry>, Vec<usize>) = (Vec::new(), Vec::new());
         for (index, method) in methods.iter().enumerate() {
             let mut tried: Vec<Cell> = Vec::new();
             for point in &points {
                 let mut entry = method.entry.clone();
-                let place = |i: usize| ranges[..i].iter().filter(|range| range.low < range.high).count();
+                let place = |i: usize| ranges[..i].iter().filter(|range| range.varies()).count();
                 let part = |i: usize| point.get(place(i)).copied().unwrap_or_default();
                 method.tuned.iter().for_each(|(i, kind)| entry.set(&ranges[*i].key, ranges[*i].at(part(*i), *kind)));
                 let cell = setting(&entry).map_err(Error::Usage)?;

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use rand_chacha::ChaCha8Rng;
-
 use crate::error::{Error, Result};
 use crate::mask::{
-    Amount, DropAndGrow, Grow, Mask, MaskSpec, Refresh, Score, StepCosts, When, death_rate, dynamic_keep, fisher_keep,
+    Amount, DropAndGrow, Grow, Mask, MaskSpec, Refresh, Score, StepCosts, When, death_rate, dynamic_keep,
 };
 use crate::nn::{BackwardPlan, ParamLayout};
 use crate::optim::{ActiveMask, Norm, Perturbation};
@@ -17,7 +15,8 @@ use crate::suite::Cell;
 /// Current mask of a cell and its update rule.
 pub(super) struct MaskState<'c> {
     spec: &'c MaskSpec,
-    extent: Extent,
+    /// FLOPs of steps by the tensors they perturb, for a mask with a budget.
+    costs: Option<StepCosts>,
     layout: Arc<ParamLayout>,
     seed: u64,
     epochs: usize,
@@ -27,14 +26,6 @@ pub(super) struct MaskState<'c> {
     /// Fraction of the weights that the mask leaves live.
     live: f64,
     plan: Option<BackwardPlan>,
-}
-
-/// How much a mask perturbs, with what is needed to tell.
-enum Extent {
-    /// All but this fraction of the weights.
-    Sparsity(f64),
-    /// The tensors that this many times the FLOPs of a plain step buy.
-    Budget(f64, StepCosts),
 }
 
 /// Inputs of a refresh from the current batch.
@@ -54,8 +45,8 @@ impl<'c> MaskState<'c> {
     ) -> Result<Option<Self>> {
         let Some(ascent) = &cell.optimizer.ascent else { return Ok(None) };
         let Some(spec) = &ascent.mask else { return Ok(None) };
-        let extent = match spec.amount {
-            Amount::Sparsity(sparsity) => Extent::Sparsity(sparsity),
+        let costs = match spec.amount {
+            Amount::Sparsity(_) => None,
             Amount::Budget(budget) => {
                 let costs = costs()?;
                 if costs.least() > budget {
@@ -64,7 +55,7 @@ impl<'c> MaskState<'c> {
                         costs.least()
                     )));
                 }
-                Extent::Budget(budget, costs)
+                Some(costs)
             }
         };
         let n = layout.len();
@@ -79,7 +70,7 @@ impl<'c> MaskState<'c> {
         };
         let mut state = Self {
             spec,
-            extent,
+            costs,
             layout: layout.clone(),
             seed: cell.seed,
             epochs: cell.epochs,
@@ -91,16 +82,6 @@ impl<'c> MaskState<'c> {
         };
         state.make_plan();
         Ok(Some(state))
-    }
-
-    /// The mask with the best scores, or random ones without scores.
-    fn best(&self, scores: Option<&[f32]>, rng: &mut ChaCha8Rng) -> Mask {
-        match &self.extent {
-            Extent::Sparsity(sparsity) => {
-                self.spec.pattern.choose(&self.layout, fisher_keep(self.layout.len(), *sparsity), scores, rng)
-            }
-            Extent::Budget(budget, costs) => costs.choose(&self.layout, *budget, scores, rng),
-        }
     }
 
     fn make_plan(&mut self) {
@@ -151,8 +132,9 @@ impl<'c> MaskState<'c> {
             Score::Weight => Some(magnitude(observed.weights)),
             Score::Random => None,
         };
-        let (When::Dynamic { drop_rate, grow, .. }, Extent::Sparsity(sparsity)) = (&refresh.when, &self.extent) else {
-            return self.best(score.as_deref(), rng);
+        let (When::Dynamic { drop_rate, grow, .. }, Amount::Sparsity(sparsity)) = (&refresh.when, self.spec.amount)
+        else {
+            return self.spec.choose(&self.layout, self.costs.as_ref(), score.as_deref(), rng);
         };
         let grow_score = match grow {
             Grow::Random => None,
@@ -160,7 +142,7 @@ impl<'c> MaskState<'c> {
             Grow::Weight => Some(magnitude(observed.weights)),
         };
         DropAndGrow {
-            sparsity: *sparsity,
+            sparsity,
             death_rate: death_rate(*drop_rate, epoch, self.epochs),
             keep_score: score.as_deref(),
             grow_score: grow_score.as_deref(),
@@ -171,7 +153,7 @@ impl<'c> MaskState<'c> {
     /// Computes the mask with the best Fisher scores.
     pub(super) fn next_by_fisher(&self, epoch: usize, scores: &[f32]) -> Mask {
         let rng = &mut stream(self.seed, Stream::Mask(epoch));
-        self.best(Some(scores), rng)
+        self.spec.choose(&self.layout, self.costs.as_ref(), Some(scores), rng)
     }
 
     /// Replaces the mask and describes the new one; `fisher` are the scores that selected it.
