@@ -44,6 +44,12 @@ impl fmt::Display for LabelNoise {
 }
 
 impl LabelNoise {
+    /// Such as `40% symmetric label noise`.
+    pub fn in_words(self) -> String {
+        let percent = (1e4 * self.p).round() / 100.0;
+        format!("{percent}% {} label noise", word(&self.kind))
+    }
+
     /// Labels with noise. Each label takes the same random numbers whatever `p`, so a larger `p` replaces the same labels and more.
     fn apply(self, labels: impl Iterator<Item = u32>, classes: usize, seed: u64) -> Vec<u32> {
         let mut rng = stream(seed, Stream::LabelNoise);

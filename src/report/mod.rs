@@ -43,6 +43,7 @@ use serde::Serialize;
 pub use setting::Setting;
 pub use tensorboard::event_files;
 
+use crate::data::LabelNoise;
 use crate::error::Result;
 use crate::record::{Measures, Record, RowFindings, RunLooks, RunManifest, SharpnessCheck, Status};
 use crate::stats::{Censored, Comparison, Finding, Median, Summary, convergence_exponent, median};
@@ -78,6 +79,8 @@ pub struct Report {
     pub stand_in: bool,
     /// The samples that accuracies are of: `test`, or `validation` samples held out of the training set.
     pub measured_on: &'static str,
+    /// How training labels were replaced.
+    pub label_noise: Option<LabelNoise>,
     /// Cells of the plan.
     pub cells_planned: usize,
     /// Cells with a record.
@@ -384,6 +387,7 @@ impl Report {
             data: manifest.data.clone(),
             stand_in: manifest.stand_in,
             measured_on: manifest.cells.first().map_or("test", |cell| cell.data.measured_on()),
+            label_noise: manifest.cells.first().and_then(|cell| cell.data.label_noise),
             cells_planned: manifest.cells.len(),
             cells_finished: records.len(),
             flops_theoretical_formula: crate::flops::THEORETICAL_FORMULA.into(),

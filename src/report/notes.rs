@@ -21,9 +21,8 @@ pub(super) fn trained(manifest: &RunManifest, records: &[&Record]) -> Option<Str
     let seeds = manifest.cells.iter().map(|cell| cell.seed).collect::<HashSet<_>>().len();
     let seeds = if seeds == 1 { "one seed".into() } else { format!("{seeds} seeds") };
     let (model, data) = (&cell.model.name, &cell.data);
-    let noise = data.label_noise.map_or_else(String::new, |noise| format!(", label noise {noise}"));
     Some(format!(
-        "{model}{width}{parameters}, {} training and {} {} samples{noise}, batch {batch}, {seeds}",
+        "{model}{width}{parameters}, {} training and {} {} samples, batch {batch}, {seeds}",
         data.train,
         data.test,
         data.measured_on()

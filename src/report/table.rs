@@ -397,6 +397,7 @@ const MEASURES: [&str; 9] =
 /// What the report is of.
 pub(super) fn title(report: &Report) -> String {
     let stand_in = if report.stand_in { " (STAND-IN: not results on the suite's own data set)" } else { "" };
+    let noise = report.label_noise.map_or_else(String::new, |noise| format!(" with {}", noise.in_words()));
     let progress = if report.is_complete() {
         String::new()
     } else {
@@ -406,7 +407,7 @@ pub(super) fn title(report: &Report) -> String {
         Some(look) if look.interim => format!(", INTERIM: look {} of at most {}", look.number, look.of),
         _ => String::new(),
     };
-    format!("{} {} on {}{stand_in}{interim}{progress}", report.suite, report.profile, report.data)
+    format!("{} {} on {}{noise}{stand_in}{interim}{progress}", report.suite, report.profile, report.data)
 }
 
 /// How many pairs there are, where they are fewer than the row's seeds.
