@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::spec::Initialisation;
 use super::{Model, ModelSpec};
 use crate::nn::{Node, ParamLayout, ParamsBuilder, Pass};
 
@@ -19,7 +20,11 @@ struct LayeredModel<L> {
 }
 
 /// Builds the model of these layers, which declared `params`; `spec` has every default filled in.
-pub(super) fn layered(spec: ModelSpec, params: ParamsBuilder, layers: impl Layers + 'static) -> Box<dyn Model> {
+pub(super) fn layered(spec: ModelSpec, mut params: ParamsBuilder, layers: impl Layers + 'static) -> Box<dyn Model> {
+    match spec.init {
+        Some(Initialisation::KaimingFanOut) => params.kaiming_fan_out(),
+        None => {}
+    }
     let forward_macs = params.forward_macs();
     Box::new(LayeredModel { spec, layout: Arc::new(params.build()), forward_macs, layers })
 }

@@ -19,7 +19,7 @@ mod wide_resnet;
 
 use std::sync::Arc;
 
-pub use spec::{ModelSpec, Task};
+pub use spec::{Initialisation, ModelSpec, Task};
 
 use crate::nn::{Node, ParamLayout, Pass};
 
@@ -67,43 +67,43 @@ pub const MODELS: &[ModelEntry] = &[
     ModelEntry {
         name: "resnet8",
         about: "CIFAR ResNet with one block per stage (width = 16)",
-        keys: &["width"],
+        keys: &["width", "init"],
         build: |s, t| cifar_resnet::build(1, s, t),
     },
     ModelEntry {
         name: "resnet20",
         about: "CIFAR ResNet of He et al. (2016), three blocks per stage (width = 16)",
-        keys: &["width"],
+        keys: &["width", "init"],
         build: |s, t| cifar_resnet::build(3, s, t),
     },
     ModelEntry {
         name: "resnet18",
         about: "ResNet-18 with a stem for small images (width = 64)",
-        keys: &["width"],
+        keys: &["width", "init"],
         build: |s, t| basic_resnet::build([2, 2, 2, 2], s, t),
     },
     ModelEntry {
         name: "resnet34",
         about: "ResNet-34 with a stem for small images (width = 64)",
-        keys: &["width"],
+        keys: &["width", "init"],
         build: |s, t| basic_resnet::build([3, 4, 6, 3], s, t),
     },
     ModelEntry {
         name: "resnet50",
         about: "ResNet-50 with the ImageNet stem, stride on the 3x3 convolutions (width = 64)",
-        keys: &["width"],
+        keys: &["width", "init"],
         build: |s, t| bottleneck_resnet::build([3, 4, 6, 3], s, t),
     },
     ModelEntry {
         name: "wideresnet",
         about: "wide ResNet of Zagoruyko and Komodakis (2016), pre-activation (depth = 28, width = 10)",
-        keys: &["depth", "width"],
+        keys: &["depth", "width", "init"],
         build: wide_resnet::build,
     },
     ModelEntry {
         name: "vgg11-bn",
         about: "VGG-11 with BatchNorm on 32x32 (width = 64, hidden = [4096, 4096], dropout = 0.5)",
-        keys: &["width", "hidden", "dropout"],
+        keys: &["width", "hidden", "dropout", "init"],
         build: vgg::build,
     },
     ModelEntry {
@@ -115,7 +115,7 @@ pub const MODELS: &[ModelEntry] = &[
     ModelEntry {
         name: "speednet",
         about: "eight layers that reach the most accuracy per second on a CPU (width = 64)",
-        keys: &["width"],
+        keys: &["width", "init"],
         build: speednet::build,
     },
     ModelEntry {
@@ -210,6 +210,35 @@ mod tests {
         let macs = 64 * 48 * 192 + 9 * (64 * 192 * (4 * 192 + 4 * 192) + 2 * 64 * 64 * 192) + 1920;
         assert_eq!(cifar(serde_json::json!({"name": "vit"}), 10), (2_697_226, macs));
         assert_eq!(cifar(serde_json::json!({"name": "speednet"}), 10), (1_978_026, 151_882_240));
+    }
+
+    /// He et al. (2015), equation 14: convolutions have variance 2 / (k^2 c_out), 2.45^2 times PyTorch's 1 / (3 k^2 c_in) where the
+    /// channels do not change; biases are 0, and BatchNorm and linear weights as before.
+    #[test]
+    fn kaiming_fan_out_changes_convolutions_and_biases_alone() {
+        let task = Task { input: Input::Image([3, 32, 32]), classes: 10 };
+        let drawn = |json| {
+            let model = build(&spec(json), task).expect("a model");
+            let values = model.layout().init(7);
+            let specs = model.layout().specs();
+            specs.iter().map(|s| (s.name.clone(), s.shape.clone(), values[s.range()].to_vec())).collect::<Vec<_>>()
+        };
+        let ours = drawn(serde_json::json!({"name": "wideresnet", "depth": 10, "width": 2}));
+        let theirs =
+            drawn(serde_json::json!({"name": "wideresnet", "depth": 10, "width": 2, "init": "kaiming-fan-out"}));
+        for ((name, shape, ours), (_, _, theirs)) in ours.iter().zip(&theirs) {
+            match shape.as_slice() {
+                [c_out, c_in, k, _] => {
+                    let variance = theirs.iter().map(|w| f64::from(*w).powi(2)).sum::<f64>() / theirs.len() as f64;
+                    let expected = 2.0 / (k * k * c_out) as f64;
+                    // Six standard errors of a variance.
+                    let error = 6.0 * (2.0 / theirs.len() as f64).sqrt();
+                    assert!((variance / expected - 1.0).abs() < error, "{name}: {variance}, not {expected} ({c_in})");
+                }
+                [_] if name == "fc.bias" => assert!(theirs.iter().all(|b| *b == 0.0) && ours.iter().any(|b| *b != 0.0)),
+                _ => assert_eq!(ours, theirs, "{name}"),
+            }
+        }
     }
 
     #[test]

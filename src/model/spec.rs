@@ -27,9 +27,21 @@ pub struct ModelSpec {
     /// Probability with which dropout zeroes a value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
+    /// How the weights of a convolutional network are drawn, if not as PyTorch's layers draw them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Initialisation>,
     /// Curvatures of a quadratic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub curvatures: Option<Vec<f64>>,
+}
+
+/// How a convolutional network is initialised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Initialisation {
+    /// Convolutions N(0, 2 / (k^2 c_out)) and all biases 0 (He et al. 2015, equation 14); a linear layer's weights as PyTorch draws
+    /// them. The published code of He et al. 2016 and of wide ResNets.
+    KaimingFanOut,
 }
 
 /// Input and output of a task.

@@ -4,6 +4,7 @@
 use std::ops::{Index, IndexMut};
 
 use candle_nn::Init;
+use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 
 use super::init::draw;
 use crate::random::{Stream, stream};
@@ -92,6 +93,20 @@ impl ParamsBuilder {
     /// Multiply-adds counted so far.
     pub fn forward_macs(&self) -> u64 {
         self.forward_macs
+    }
+
+    /// Replaces the initial values of convolutions by N(0, 2 / (k^2 c_out)) and of biases by 0.
+    pub(crate) fn kaiming_fan_out(&mut self) {
+        for spec in self.params.iter_mut().filter(|spec| !spec.normalisation) {
+            match spec.shape.len() {
+                4 => {
+                    let (dist, fan, non_linearity) = (NormalOrUniform::Normal, FanInOut::FanOut, NonLinearity::ReLU);
+                    spec.init = Init::Kaiming { dist, fan, non_linearity };
+                }
+                1 => spec.init = Init::Const(0.0),
+                _ => {}
+            }
+        }
     }
 
     /// Finishes the layout.

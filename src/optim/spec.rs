@@ -69,6 +69,8 @@ pub enum RhoDecay {
     Constant,
     /// rho / sqrt t in step t, counted from 1.
     InverseSqrt,
+    /// In proportion to the learning rate, warm-up included: rho lr / (the peak lr), as GSAM has it (Zhuang et al. 2022).
+    Lr,
 }
 
 /// Running statistics of BatchNorm in SAM's second pass.
@@ -109,19 +111,20 @@ impl OptimizerSpec {
 }
 
 impl RhoDecay {
-    /// Factor of rho in a step, counted from 0 over the whole training.
-    pub fn factor(self, step: usize) -> f64 {
+    /// Factor of rho in a step, counted from 0 over the whole training, whose learning rate is this fraction of its peak.
+    pub fn factor(self, step: usize, lr: f64) -> f64 {
         match self {
             Self::Constant => 1.0,
             Self::InverseSqrt => 1.0 / ((step + 1) as f64).sqrt(),
+            Self::Lr => lr,
         }
     }
 }
 
 impl AscentSpec {
-    /// Ascent step under `mask` in a step of the training, counted from 0.
-    pub fn step<'m>(&self, step: usize, mask: Option<&'m Mask>) -> AscentStep<'m> {
-        let rho = self.rho * self.rho_decay.factor(step);
+    /// Ascent step of radius `rho_factor` rho under `mask`.
+    pub fn step<'m>(&self, rho_factor: f64, mask: Option<&'m Mask>) -> AscentStep<'m> {
+        let rho = self.rho * rho_factor;
         let ascent = if self.mask.is_some() { AscentStep::sparse(rho) } else { AscentStep::dense(rho) };
         ascent.masked(self.norm, mask)
     }

@@ -281,7 +281,7 @@ pub(super) const AXES: &[Axis] = &[
         name: "rho_decay",
         key: Some(GridKey {
             name: "rho_decay",
-            about: "How the radius changes: not at all, or as rho / sqrt t in step t",
+            about: "How the radius changes: not at all, as rho / sqrt t in step t, or in proportion to the learning rate",
             kind: Kind::word::<RhoDecay>(),
             rank: 17,
             read_by: |optimizer| optimizer.reads.contains(&"rho_decay"),

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn names_say_what_differs() {
-        let cifar10 = names("cifar10", "quick");
+        let cifar10 = names("cifar10", "full");
         insta::assert_snapshot!(cifar10.names.join("\n"), @"
         sgd
         sgd wd .001

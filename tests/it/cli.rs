@@ -207,7 +207,7 @@ fn wrong_usage_is_refused() {
     let run = |arguments: &str| error(place.sharpbench(arguments));
     insta::assert_snapshot!(run("suite nope"), @"error: suite nope: there is no such suite; use cifar10, cifar100, controls, convergence, edge-cifar10, edge-mnist, edge-quadratic, edge-shakespeare, fashion-mnist, frontier, imagenet, label-noise, mnist, patterns, shakespeare, sparsity, speed-gate, variants, vit-cifar10 or the path of a .toml file");
     insta::assert_snapshot!(run("suite nope.toml"), @"error: cannot read nope.toml: No such file or directory (os error 2)");
-    insta::assert_snapshot!(run("suite cifar10 --profile huge"), @"error: suite suites/cifar10.toml: there is no profile huge; use one of full, paper, paper-sweep, paper-vgg11, paper-wideresnet, quick, smoke, speed");
+    insta::assert_snapshot!(run("suite cifar10 --profile huge"), @"error: suite suites/cifar10.toml: there is no profile huge; use one of full, he2016, paper, paper-sweep, paper-vgg11, paper-wideresnet, quick, smoke, speed");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --filter speed=9"), @"error: there is no axis speed in this plan; use optimizer, sparsity, mask, pattern, budget, refresh, mask_interval, fisher_samples, fisher_mode, drop_rate, grow, rho, norm, perturbation, rho_decay, batch_norm, lr, base, beta2, momentum, nesterov, weight_decay, epochs, label_noise, seed");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --quiet --filter sparsity=0.3"), @"error: no cell passes the filter; these axes vary: optimizer: sgd ssam-f; seed: 1 2");
     insta::assert_snapshot!(run("suite tiny.toml --data stand-in --threads 0"), @"error: --threads 0 cannot compute anything; use at least 1");

@@ -11,7 +11,8 @@ use sharpbench::nn::{
     BackwardPlan, BatchNormMode, Objective, ParamLayout, Pass, RunningStats, Weights, from_safetensors, to_safetensors,
 };
 use sharpbench::optim::{
-    ActiveMask, BaseSpec, BaseStep, Context, Method, Norm, Perturbation, Plain, Registry, Sam, Sgd, TrainingShape,
+    ActiveMask, BaseSpec, BaseStep, Context, Decay, Method, Norm, Perturbation, Plain, Registry, RhoDecay, Sam, Sgd,
+    TrainingShape,
 };
 use sharpbench::random::{Stream, below, stream, unit};
 use sharpbench::record::{MaskRefresh, Measures, Status, fingerprint};
@@ -454,6 +455,19 @@ fn rho_falls_as_the_suite_says() {
     assert_eq!([cell.rho_factor(0), cell.rho_factor(3)], [1.0, 0.5]);
     assert_eq!([cell.schedule().lr(0, 0), cell.schedule().lr(0, 3)], [0.5, 0.25]);
     assert_eq!(self::cell("sam").rho_factor(3), 1.0);
+}
+
+/// A warm-up of one epoch, then a cosine over the other two.
+#[test]
+fn rho_can_follow_the_learning_rate() {
+    let mut cell = cell("sam");
+    (cell.epochs, cell.warmup_epochs, cell.decay) = (3, 1, Decay::Cosine);
+    cell.optimizer.ascent.as_mut().expect("SAM").rho_decay = RhoDecay::Lr;
+    let each = cell.steps_per_epoch();
+    let found = [0, each - 1, each, 2 * each].map(|step| cell.rho_factor(step));
+    for (found, expected) in found.into_iter().zip([1.0 / each as f64, 1.0, 1.0, 0.5]) {
+        assert!((found - expected).abs() < 1e-12, "{found}, not {expected}");
+    }
 }
 
 /// The live fraction that those of the tensors add up to.

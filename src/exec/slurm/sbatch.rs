@@ -178,7 +178,11 @@ impl Program {
             return Ok(());
         }
         fs::copy(&own, path).map_err(Error::io("copy", &own))?;
-        Ok(())
+        // The time is part of a checkpoint's identity where the sources are not committed: a later array's copy must resume it.
+        let built = fs::metadata(&own).and_then(|file| file.modified());
+        built
+            .and_then(|time| fs::File::options().write(true).open(path)?.set_modified(time))
+            .map_err(Error::io("copy", path))
     }
 }
 

@@ -293,7 +293,8 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let ascent = self.cell.optimizer.ascent.as_ref();
-        let ascent = ascent.map(|ascent| ascent.step(step, self.masks.as_ref().map(MaskState::mask)));
+        let (rho_factor, mask) = (self.cell.rho_factor(step), self.masks.as_ref().map(MaskState::mask));
+        let ascent = ascent.map(|ascent| ascent.step(rho_factor, mask));
         self.state.edge.extend(self.edge.check(self.trainer.network(), batch, (step, lr), ascent)?);
         Ok(())
     }
