@@ -296,11 +296,9 @@ impl Cell {
         }
     }
 
-    /// Factor of rho in a step, counted from 0 over the whole training.
-    pub fn rho_factor(&self, step: usize) -> f64 {
-        let each = self.steps_per_epoch().max(1);
-        let lr = self.schedule().lr(step / each, step % each) / self.lr;
-        self.optimizer.ascent.as_ref().map_or(1.0, |ascent| ascent.rho_decay.factor(step, lr))
+    /// Factor of rho in a step, counted from 0 over the whole training, with this learning rate.
+    pub fn rho_factor(&self, step: usize, lr: f64) -> f64 {
+        self.optimizer.ascent.as_ref().map_or(1.0, |ascent| ascent.rho_decay.factor(step, lr / self.lr))
     }
 
     /// The cell without its seed. Cells with the same setting share a row in a report.

@@ -452,9 +452,9 @@ fn gradient_norms_are_measured_on_the_way() {
 fn rho_falls_as_the_suite_says() {
     let plan = Suite::read("convergence").and_then(|s| s.plan("smoke", "mnist-5k")).expect("the embedded suite");
     let cell = plan.cells.iter().find(|c| c.optimizer.name == "sam").expect("SAM");
-    assert_eq!([cell.rho_factor(0), cell.rho_factor(3)], [1.0, 0.5]);
+    assert_eq!([cell.rho_factor(0, 0.5), cell.rho_factor(3, 0.25)], [1.0, 0.5]);
     assert_eq!([cell.schedule().lr(0, 0), cell.schedule().lr(0, 3)], [0.5, 0.25]);
-    assert_eq!(self::cell("sam").rho_factor(3), 1.0);
+    assert_eq!(self::cell("sam").rho_factor(3, 0.01), 1.0);
 }
 
 /// A warm-up of one epoch, then a cosine over the other two.
@@ -464,7 +464,8 @@ fn rho_can_follow_the_learning_rate() {
     (cell.epochs, cell.warmup_epochs, cell.decay) = (3, 1, Decay::Cosine);
     cell.optimizer.ascent.as_mut().expect("SAM").rho_decay = RhoDecay::Lr;
     let each = cell.steps_per_epoch();
-    let found = [0, each - 1, each, 2 * each].map(|step| cell.rho_factor(step));
+    let found =
+        [0, each - 1, each, 2 * each].map(|step| cell.rho_factor(step, cell.schedule().lr(step / each, step % each)));
     for (found, expected) in found.into_iter().zip([1.0 / each as f64, 1.0, 1.0, 0.5]) {
         assert!((found - expected).abs() < 1e-12, "{found}, not {expected}");
     }

@@ -293,7 +293,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let ascent = self.cell.optimizer.ascent.as_ref();
-        let (rho_factor, mask) = (self.cell.rho_factor(step), self.masks.as_ref().map(MaskState::mask));
+        let (rho_factor, mask) = (self.cell.rho_factor(step, lr), self.masks.as_ref().map(MaskState::mask));
         let ascent = ascent.map(|ascent| ascent.step(rho_factor, mask));
         self.state.edge.extend(self.edge.check(self.trainer.network(), batch, (step, lr), ascent)?);
         Ok(())
@@ -326,7 +326,7 @@ impl<'a> Session<'a> {
         };
         let mut context = Context {
             seed: self.cell.seed,
-            rho_factor: self.cell.rho_factor(taken),
+            rho_factor: self.cell.rho_factor(taken, lr),
             mask: masks.map(|m| m.active(due)),
             between: Some(&mut between),
             ..Context::new(taken, self.cell.epochs * self.cell.steps_per_epoch())
