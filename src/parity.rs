@@ -107,7 +107,8 @@ pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<Par
     let plan = ascent.zip(mask.as_ref()).and_then(|(ascent, mask)| ascent.norm.plan(layout, mask));
     let (weights, running) =
         assemble(layout, |name| case.values(&format!("init.{name}"))).map_err(|e| case.error(e.to_string()))?;
-    let problem = Problem { device: compute.device(), ..(&*model).into() };
+    let objective = case.optional("objective")?.unwrap_or_default();
+    let problem = Problem { objective, device: compute.device(), ..(&*model).into() };
     if case.tensors.contains_key("eigenvalue") {
         errors.append(&mut case.curvature(problem, &weights, task)?);
     }
@@ -172,6 +173,10 @@ impl<'p> Case<'p> {
 
     fn json<T: for<'de> Deserialize<'de>>(&self, key: &str) -> Result<T> {
         serde_json::from_str(self.text(key)?).map_err(|e| self.error(format!("its metadata \"{key}\" are wrong: {e}")))
+    }
+
+    fn optional<T: for<'de> Deserialize<'de>>(&self, key: &str) -> Result<Option<T>> {
+        if self.metadata.contains_key(key) { self.json(key).map(Some) } else { Ok(None) }
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor> {

@@ -121,10 +121,13 @@ kernels! {
     /// Input gradient of [`linear`].
     linear::linear_input_grad(s: &LinearShape, dy: &[T], weight: &[T], flops: &FlopCount) -> Vec<T>;
 
-    /// Per-sample losses `-log softmax(logits)[label]` of `logits` [batch, classes].
-    loss::cross_entropy(logits: &[T], labels: &[u32], classes: usize) -> Vec<f64>;
-    /// Gradient of `scale` times the summed loss: `scale (softmax - one_hot)`.
-    loss::cross_entropy_backward(logits: &[T], labels: &[u32], classes: usize, scale: f64) -> Vec<T>;
+    /// Per-sample losses `-sum of target log softmax(logits)` of `logits` [batch, classes], with
+    /// `target = (1 - smoothing) one_hot + smoothing / classes`.
+    loss::cross_entropy(logits: &[T], labels: &[u32], classes: usize, smoothing: f64) -> Vec<f64>;
+    /// Gradient of `scale` times the summed loss: `scale (softmax - target)`.
+    loss::cross_entropy_backward(
+        logits: &[T], labels: &[u32], classes: usize, smoothing: f64, scale: f64
+    ) -> Vec<T>;
     /// Per-sample losses `sum over classes of (logit - one_hot)^2 / classes`.
     loss::squared_error(logits: &[T], labels: &[u32], classes: usize) -> Vec<f64>;
     /// Gradient of `scale` times the summed loss: `2 scale (logits - one_hot) / classes`.

@@ -9,18 +9,33 @@ use super::simd::Scalar;
 /// Minimum rows per task.
 const ROWS: usize = 64;
 
-pub(crate) fn cross_entropy<T: Scalar>(logits: &[T], labels: &[u32], classes: usize) -> Vec<f64> {
+pub(crate) fn cross_entropy<T: Scalar>(logits: &[T], labels: &[u32], classes: usize, smoothing: f64) -> Vec<f64> {
     let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
-    rows.map(|(row, &label)| log_sum_exp(row) - row[label as usize].wide()).collect()
+    rows.map(|(row, &label)| {
+        let hit = row[label as usize].wide();
+        let target = match smoothing {
+            0.0 => hit, // Infinite logits of other classes do not count.
+            _ => hit + smoothing * (row.iter().map(|v| v.wide()).sum::<f64>() / classes as f64 - hit),
+        };
+        log_sum_exp(row) - target
+    })
+    .collect()
 }
 
-pub(crate) fn cross_entropy_backward<T: Scalar>(logits: &[T], labels: &[u32], classes: usize, scale: f64) -> Vec<T> {
+pub(crate) fn cross_entropy_backward<T: Scalar>(
+    logits: &[T],
+    labels: &[u32],
+    classes: usize,
+    smoothing: f64,
+    scale: f64,
+) -> Vec<T> {
     write(logits.len(), |grad| {
         let rows = logits.par_chunks(classes).zip(labels).with_min_len(ROWS);
         grad.par_chunks_mut(classes).zip(rows).for_each(|(grad, (row, &label))| {
             let norm = log_sum_exp(row);
             for (class, (grad, logit)) in grad.iter_mut().zip(row).enumerate() {
-                *grad = T::narrow(scale * (libm::exp(logit.wide() - norm) - one_hot(class, label)));
+                let target = (1.0 - smoothing) * one_hot(class, label) + smoothing / classes as f64;
+                *grad = T::narrow(scale * (libm::exp(logit.wide() - norm) - target));
             }
         });
     })

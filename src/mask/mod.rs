@@ -9,7 +9,7 @@ mod stored;
 
 pub use budget::{StepCosts, TensorCost};
 pub use dynamic::{DropAndGrow, death_rate};
-pub use pattern::Pattern;
+pub use pattern::{GroupAxis, Pattern};
 pub use refresh::{Amount, FisherMode, Grow, MaskScore, MaskSpec, Refresh, RefreshName, Score, When};
 pub use sharpbench_kernels::top_k;
 

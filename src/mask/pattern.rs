@@ -23,15 +23,28 @@ pub enum Pattern {
     /// Slices along a tensor's first axis: output channels (filters) of a convolution, rows of a
     /// linear layer, scalars of a one-dimensional tensor.
     Channel,
-    /// `live` of every `of` consecutive scalars, along the output channels of a convolution or the
-    /// rows of a matrix (a linear layer's d_in). An incomplete last group of r has
-    /// ceil(r live / of). One-dimensional tensors are entirely live.
+    /// `live` of every `of` consecutive scalars, along the output channels of a convolution or an
+    /// axis of a matrix. An incomplete last group of r has ceil(r live / of). One-dimensional
+    /// tensors are entirely live.
     LiveOf {
         /// Live scalars per group.
         live: usize,
         /// Scalars per group.
         of: usize,
+        /// Axis of a matrix.
+        axis: GroupAxis,
     },
+}
+
+/// Axis of a matrix, such as a linear layer's weight [d_out, d_in], along which the scalars of a group follow one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupAxis {
+    /// Along d_in: groups within a row.
+    #[default]
+    Input,
+    /// Along d_out: groups within a column, which sparse hardware can use in the input gradient W^T dY.
+    Output,
 }
 
 impl Pattern {
@@ -40,13 +53,24 @@ impl Pattern {
         Self::Unstructured,
         Self::Tensor,
         Self::Channel,
-        Self::LiveOf { live: 2, of: 4 },
-        Self::LiveOf { live: 1, of: 2 },
+        Self::LiveOf { live: 2, of: 4, axis: GroupAxis::Input },
+        Self::LiveOf { live: 1, of: 2, axis: GroupAxis::Input },
     ];
+
+    /// The pattern with its groups along `axis`, if it has groups.
+    #[must_use]
+    pub fn along(self, axis: GroupAxis) -> Self {
+        if let Self::LiveOf { live, of, .. } = self { Self::LiveOf { live, of, axis } } else { self }
+    }
+
+    /// Axis of its groups, if it has groups.
+    pub fn group_axis(self) -> Option<GroupAxis> {
+        if let Self::LiveOf { axis, .. } = self { Some(axis) } else { None }
+    }
 
     /// Fraction of scalars not perturbed, if the pattern fixes it.
     pub fn fixed_sparsity(self) -> Option<f64> {
-        if let Self::LiveOf { live, of } = self { Some(1.0 - live as f64 / of as f64) } else { None }
+        if let Self::LiveOf { live, of, .. } = self { Some(1.0 - live as f64 / of as f64) } else { None }
     }
 
     /// Selects the units with the best `scores`, or random ones without scores. A unit's score is
@@ -57,7 +81,7 @@ impl Pattern {
         match (self, scores) {
             (Self::Unstructured, Some(scores)) => Mask::top(scores, keep),
             (Self::Unstructured, None) => Mask::random(n, keep, rng),
-            (Self::LiveOf { live, of }, _) => of_groups(layout, (live, of), scores, rng),
+            (Self::LiveOf { live, of, axis }, _) => of_groups(layout, (live, of, axis), scores, rng),
             _ => {
                 let units = self.units(layout);
                 let mut mask = Mask::empty(n);
@@ -126,7 +150,12 @@ pub(super) fn ranked(
 }
 
 /// Mask in which the best `live` of every `of` scalars in a group are live.
-fn of_groups(layout: &ParamLayout, (live, of): (usize, usize), scores: Option<&[f32]>, rng: &mut ChaCha8Rng) -> Mask {
+fn of_groups(
+    layout: &ParamLayout,
+    (live, of, axis): (usize, usize, GroupAxis),
+    scores: Option<&[f32]>,
+    rng: &mut ChaCha8Rng,
+) -> Mask {
     let mut mask = Mask::empty(layout.len());
     for spec in layout.specs() {
         if spec.shape.len() < 2 {
@@ -134,11 +163,13 @@ fn of_groups(layout: &ParamLayout, (live, of): (usize, usize), scores: Option<&[
             continue;
         }
         // Groups run along an axis of this length, whose neighbours are `stride` apart.
-        let (length, stride) =
-            if spec.shape.len() == 2 { (spec.shape[1], 1) } else { (spec.shape[0], spec.len() / spec.shape[0]) };
+        let (length, stride) = match (spec.shape.as_slice(), axis) {
+            (&[_, inputs], GroupAxis::Input) => (inputs, 1),
+            _ => (spec.shape[0], spec.len() / spec.shape[0]),
+        };
         let lines = spec.len() / length;
         for line in 0..lines {
-            let start = spec.offset + if stride == 1 { line * length } else { line };
+            let start = spec.offset + line % stride + line / stride * length * stride;
             for first in (0..length).step_by(of) {
                 let size = of.min(length - first);
                 let places: Vec<u32> = (0..size).map(|i| (start + (first + i) * stride) as u32).collect();
@@ -160,7 +191,7 @@ impl fmt::Display for Pattern {
             Self::Unstructured => f.pad("unstructured"),
             Self::Tensor => f.pad("tensor"),
             Self::Channel => f.pad("channel"),
-            Self::LiveOf { live, of } => f.pad(&format!("{live}:{of}")),
+            Self::LiveOf { live, of, .. } => f.pad(&format!("{live}:{of}")),
         }
     }
 }
@@ -172,7 +203,7 @@ impl FromStr for Pattern {
         let groups = || {
             let (live, of) = text.split_once(':')?;
             let (live, of) = (live.parse().ok()?, of.parse().ok()?);
-            (0 < live && live < of && of <= 64).then_some(Self::LiveOf { live, of })
+            (0 < live && live < of && of <= 64).then_some(Self::LiveOf { live, of, axis: GroupAxis::Input })
         };
         let example = Self::EXAMPLES.into_iter().find(|pattern| pattern.to_string() == text);
         example.or_else(groups).ok_or_else(|| {
@@ -267,6 +298,29 @@ mod tests {
         assert!(mask.flags()[layout.specs()[0].range()].iter().all(|l| *l), "one axis: always live");
     }
 
+    #[test]
+    fn groups_of_a_matrix_run_along_the_chosen_axis() {
+        let layout = layout();
+        let fc = &layout.specs()[2];
+        let scores = random_scores(layout.len(), 7);
+        let pattern: Pattern = "2:4".parse().expect("a pattern");
+        let choose = |axis| pattern.along(axis).choose(&layout, 0, Some(&scores), &mut stream(1, Stream::Mask(0)));
+        let (input, output) = (choose(GroupAxis::Input), choose(GroupAxis::Output));
+        assert_eq!(&input.flags()[..fc.offset], &output.flags()[..fc.offset], "convolutions are alike");
+        let flags = &output.flags()[fc.range()];
+        for column in 0..10 {
+            let of = |row: usize| row * 10 + column;
+            // Five rows: a group of four, and one scalar left.
+            let live: Vec<usize> = (0..4).filter(|row| flags[of(*row)]).collect();
+            let mut best: Vec<usize> = (0..4).collect();
+            best.sort_by(|a, b| scores[fc.offset + of(*b)].total_cmp(&scores[fc.offset + of(*a)]));
+            best.truncate(2);
+            best.sort_unstable();
+            assert_eq!(live, best, "column {column}");
+            assert!(flags[of(4)]);
+        }
+    }
+
     /// Oracle: for squares of normal numbers, the two largest of four hold E = .7 or so of the sum
     /// by definition. A mask that takes any two holds half (the result of the mistake in public
     /// code).
@@ -284,7 +338,7 @@ mod tests {
                 (a * a + b * b) as f32
             })
             .collect();
-        let pattern = Pattern::LiveOf { live: 2, of: 4 };
+        let pattern = Pattern::LiveOf { live: 2, of: 4, axis: GroupAxis::Input };
         let kept = |scores: Option<&[f32]>, rng: &mut _| pattern.choose(&layout, 0, scores, rng);
         let best = kept(Some(&scores), rng).share_of(&scores).expect("a share");
         let random = kept(None, rng).share_of(&scores).expect("a share");
@@ -302,11 +356,11 @@ mod tests {
         for (pattern, word) in Pattern::EXAMPLES.into_iter().zip(["unstructured", "tensor", "channel", "2:4", "1:2"]) {
             assert_eq!((pattern.to_string().as_str(), word.parse()), (word, Ok(pattern)));
         }
-        assert_eq!("3:8".parse(), Ok(Pattern::LiveOf { live: 3, of: 8 }));
+        assert_eq!("3:8".parse(), Ok(Pattern::LiveOf { live: 3, of: 8, axis: GroupAxis::Input }));
         for wrong in ["4:2", "2:2", "0:4", "1:100", "filter", "1:2:3"] {
             assert!(wrong.parse::<Pattern>().is_err(), "{wrong}");
         }
-        assert_eq!(Pattern::LiveOf { live: 1, of: 4 }.fixed_sparsity(), Some(0.75));
+        assert_eq!(Pattern::LiveOf { live: 1, of: 4, axis: GroupAxis::Output }.fixed_sparsity(), Some(0.75));
     }
 
     proptest! {

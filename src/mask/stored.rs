@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Pattern;
 use super::refresh::{Amount, FisherMode, Grow, MaskScore, MaskSpec, Refresh, Score, When};
+use super::{GroupAxis, Pattern};
 
 /// A mask in a record.
 #[derive(Clone, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub(super) struct StoredMask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     budget: Option<f64>,
     pattern: Pattern,
+    /// Of a pattern N:M, unless its groups run along d_in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group_axis: Option<GroupAxis>,
     score: MaskScore,
     refresh: StoredRefresh,
 }
@@ -39,7 +42,14 @@ impl From<MaskSpec> for StoredMask {
                 StoredRefresh::Dynamic { interval: epochs, drop_rate, grow }
             }
         };
-        Self { sparsity: amount.sparsity(), budget: amount.budget(), pattern, score: score.name(), refresh }
+        Self {
+            sparsity: amount.sparsity(),
+            budget: amount.budget(),
+            pattern,
+            group_axis: pattern.group_axis().filter(|axis| *axis != GroupAxis::default()),
+            score: score.name(),
+            refresh,
+        }
     }
 }
 
@@ -47,7 +57,11 @@ impl TryFrom<StoredMask> for MaskSpec {
     type Error = String;
 
     fn try_from(mask: StoredMask) -> Result<Self, String> {
-        let StoredMask { sparsity, budget, pattern, score, refresh } = mask;
+        let StoredMask { sparsity, budget, pattern, group_axis, score, refresh } = mask;
+        if group_axis.is_some() && pattern.group_axis().is_none() {
+            return Err(format!("a mask of pattern {pattern} has an axis of groups, and it has no groups"));
+        }
+        let pattern = group_axis.map_or(pattern, |axis| pattern.along(axis));
         let interval = match refresh {
             StoredRefresh::Fisher { interval, .. }
             | StoredRefresh::Interval { interval }

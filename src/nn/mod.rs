@@ -29,7 +29,7 @@ pub use layers::{
     channels_last, diagonal, dropout, flatten, gelu, global_avg_pool, global_max_pool, max_pool2d, relu, rows,
     shortcut,
 };
-pub use objective::{Loss, Objective};
+pub use objective::{Loss, Objective, ObjectiveName};
 pub use params::{ParamId, ParamLayout, ParamSpec, ParamsBuilder, RunningId};
 pub use plan::BackwardPlan;
 pub use running::RunningStats;

@@ -11,14 +11,54 @@ use super::tape::{Gradient, Node, Pass};
 use crate::error::{Error, Result};
 
 /// The function of a sample's logits and label.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Objective {
+    /// `-sum of target log softmax(logits)` over the C classes, with
+    /// `target = (1 - label_smoothing) one_hot(label) + label_smoothing / C` (Szegedy et al. 2016, section 7;
+    /// `torch.nn.CrossEntropyLoss`).
+    CrossEntropy {
+        /// From 0, `-log softmax(logits)[label]`, to 1.
+        label_smoothing: f64,
+    },
+    /// Mean over the classes of the squared difference to the label's one-hot vector.
+    SquaredError,
+}
+
+/// An objective, as named in a suite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Objective {
-    /// `-log softmax(logits)[label]`.
+pub enum ObjectiveName {
+    /// Cross-entropy.
     #[default]
     CrossEntropy,
     /// Mean over the classes of the squared difference to the label's one-hot vector.
     SquaredError,
+}
+
+impl Default for Objective {
+    /// Cross-entropy of the labels as they are.
+    fn default() -> Self {
+        Self::CrossEntropy { label_smoothing: 0.0 }
+    }
+}
+
+impl Objective {
+    /// Label smoothing, if there is any.
+    pub fn label_smoothing(self) -> Option<f64> {
+        match self {
+            Self::CrossEntropy { label_smoothing } => Some(label_smoothing).filter(|smoothing| *smoothing > 0.0),
+            Self::SquaredError => None,
+        }
+    }
+
+    /// The objective without label smoothing, which test samples are evaluated with.
+    pub fn unsmoothed(self) -> Self {
+        match self {
+            Self::CrossEntropy { .. } => Self::default(),
+            Self::SquaredError => self,
+        }
+    }
 }
 
 /// Mean loss of a batch and its per-sample losses.
@@ -45,7 +85,7 @@ impl Pass<'_> {
         let classes = logits.raw.dims2()?.1;
         let (host, device, slot) = (logits.raw.to_device(&Device::Cpu)?, logits.raw.device().clone(), logits.slot);
         let per_sample = with_slice::<T, _>(&host, |l| match objective {
-            Objective::CrossEntropy => kernels::cross_entropy(l, labels, classes),
+            Objective::CrossEntropy { label_smoothing } => kernels::cross_entropy(l, labels, classes, label_smoothing),
             Objective::SquaredError => kernels::squared_error(l, labels, classes),
         })?;
         let mean = per_sample.iter().sum::<f64>() / per_sample.len() as f64;
@@ -85,7 +125,9 @@ impl Loss {
         let (batch, classes) = self.logits.dims2()?;
         let (labels, scale) = (&self.labels, parts as f64 / batch as f64);
         let grad = with_slice::<T, _>(&self.logits, |l| match self.objective {
-            Objective::CrossEntropy => kernels::cross_entropy_backward(l, labels, classes, scale),
+            Objective::CrossEntropy { label_smoothing } => {
+                kernels::cross_entropy_backward(l, labels, classes, label_smoothing, scale)
+            }
             Objective::SquaredError => kernels::squared_error_backward(l, labels, classes, scale),
         })?;
         Ok((self.slot, Gradient::plain(tensor(grad, &[batch, classes])?.to_device(&self.device)?)))

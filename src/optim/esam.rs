@@ -1,5 +1,6 @@
 //! ESAM, efficient SAM (Du et al. 2022): a random subset of the tensors is perturbed, and the
-//! second gradient uses only the samples whose loss rises most under the perturbation.
+//! second gradient uses only the samples whose loss rises most under the perturbation. Follows the authors' code where it differs
+//! from the paper: see [`sharpest`].
 
 use super::ascent::Perturbed;
 use super::ascent_step::AscentStep;
@@ -23,7 +24,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
         },
         Key {
             name: "gamma",
-            about: "Fraction of the samples in the second gradient",
+            about: "Fraction of the samples in the second gradient; as in the authors' code, of k such samples the last is left out",
             kind: Kind::Number(Bounds::PositiveFraction),
             default: KeyDefault::Number(0.5),
         },
@@ -78,22 +79,34 @@ impl Method for Esam {
         let step = AscentStep::sparse(rho).masked(Norm::Masked, Some(&mask));
         step.perturb(weights, &self.gradient, &mut self.perturbed);
         let perturbed = batch.losses(self.perturbed.weights())?;
-        let rises = perturbed.iter().zip(&loss.per_sample).map(|(after, before)| after - before);
-        let chosen = sharpest(rises.collect(), self.gamma);
+        let rises: Vec<f64> = perturbed.iter().zip(&loss.per_sample).map(|(after, before)| after - before).collect();
+        let chosen = sharpest(&rises, self.gamma);
         batch.gradient(self.perturbed.weights(), Ask { samples: Some(&chosen), ..Ask::SECOND }, direction)?;
         Ok(loss.mean)
     }
 }
 
-/// Selects the fraction `part` of the samples, at least one, whose loss rises most, in ascending
-/// order; ties go to the lower index.
-fn sharpest(rises: Vec<f64>, part: f64) -> Vec<usize> {
-    let keep = ((part * rises.len() as f64 + 1e-6) as usize).clamp(1, rises.len().max(1));
-    let mut samples: Vec<usize> = (0..rises.len()).collect();
-    samples.sort_by(|a, b| rises[*b].total_cmp(&rises[*a]));
-    samples.truncate(keep);
-    samples.sort_unstable();
-    samples
+/// From this fraction on, the authors' code takes all samples.
+const ALL: f64 = 0.99;
+
+/// Selects samples whose loss rises most, in ascending order. As in the authors' code, these are the samples whose loss rises by
+/// more than the k-th largest rise, where k is the fraction `part` of the samples, rounded down: k - 1 samples, fewer if some
+/// rise alike. Where that leaves none, it takes the first k.
+fn sharpest(rises: &[f64], part: f64) -> Vec<usize> {
+    let n = rises.len();
+    if part >= ALL {
+        return (0..n).collect();
+    }
+    let mut ranked: Vec<usize> = (0..n).collect();
+    ranked.sort_by(|a, b| rises[*b].total_cmp(&rises[*a]));
+    ranked.truncate(((part * n as f64 + 1e-6) as usize).clamp(1, n.max(1)));
+    let above = |cutoff: f64| (0..n).filter(|i| rises[*i] > cutoff).collect();
+    let chosen: Vec<usize> = ranked.last().map_or_else(Vec::new, |last| above(rises[*last]));
+    if !chosen.is_empty() {
+        return chosen;
+    }
+    ranked.sort_unstable();
+    ranked
 }
 
 #[cfg(test)]
@@ -102,8 +115,12 @@ mod tests {
 
     #[test]
     fn the_sharpest_samples_are_those_whose_loss_rises_most() {
-        assert_eq!(sharpest(vec![0.1, 0.5, -1.0, 0.5, 0.2], 0.5), [1, 3]);
-        assert_eq!(sharpest(vec![0.1, 0.2], 0.1), [1]);
-        assert_eq!(sharpest(vec![0.3; 10], 0.3), [0, 1, 2]);
+        let rises = [0.1, 0.5, -1.0, 0.6, 0.2];
+        assert_eq!(sharpest(&rises, 0.6), [1, 3], "two are above the third");
+        assert_eq!(sharpest(&rises, 0.98), [1, 3, 4]);
+        assert_eq!(sharpest(&rises, 0.99), [0, 1, 2, 3, 4]);
+        assert_eq!(sharpest(&[0.1, 0.2, 0.2, 0.3], 0.75), [3], "two rise alike");
+        assert_eq!(sharpest(&[0.1, 0.2], 0.1), [1], "none is above the first");
+        assert_eq!(sharpest(&[0.3; 10], 0.3), [0, 1, 2], "all rise alike");
     }
 }

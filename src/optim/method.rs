@@ -21,7 +21,7 @@ pub trait Landscape {
     /// When a tensor operation fails.
     fn gradient(&mut self, weights: &[f32], ask: Ask<'_>, gradient: &mut Vec<f32>) -> Result<BatchLoss>;
 
-    /// Per-sample losses at `weights`, without a gradient and without changing statistics.
+    /// Per-sample losses at `weights`, without a gradient. Running statistics as in second gradients.
     ///
     /// # Errors
     /// When a tensor operation fails.

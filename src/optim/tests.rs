@@ -247,9 +247,10 @@ fn esam_takes_the_sharpest_samples() {
         let top = moved(&w, RHO / length(&g), &g);
         let mut rises: Vec<(f64, usize)> = (0..SAMPLES).map(|i| (batch.loss(i, &top) - batch.loss(i, &w), i)).collect();
         rises.sort_by(|a, b| b.0.total_cmp(&a.0));
-        assert_close(&d, &batch.slope(&[rises[0].1, rises[1].1], &top));
+        // Above the second largest rise, as in the authors' code.
+        assert_close(&d, &batch.slope(&[rises[0].1], &top));
     }
-    assert_eq!(batch.asked, [(false, SAMPLES), (true, 2)].repeat(3));
+    assert_eq!(batch.asked, [(false, SAMPLES), (true, 1)].repeat(3));
 }
 
 /// With beta below one, a random subset of the tensors is perturbed in each step, and the step is

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::cell::Cell;
 use super::choices::Choices;
-use crate::mask::{FisherMode, Grow, MaskScore, Pattern, RefreshName, Score, When};
+use crate::mask::{FisherMode, GroupAxis, Grow, MaskScore, Pattern, RefreshName, Score, When};
 use crate::optim::{
     AscentSpec, BaseName, BaseSpec, BatchNormPass2, Bounds, Form, Kind, Most, Norm, OptimizerEntry, Perturbation,
     RhoDecay, Value,
@@ -117,6 +117,27 @@ pub(super) const AXES: &[Axis] = &[
         }),
         unsaid: Some("unstructured"),
         get: |cell| Some(Value::Word(cell.mask()?.pattern.to_string())),
+    },
+    Axis {
+        name: "group_axis",
+        key: Some(GridKey {
+            name: "group_axis",
+            about: "Of a pattern N:M, the axis of a matrix that its groups follow: input (d_in) or output (d_out, the default with perturbation = \"implicit\")",
+            kind: Kind::word::<GroupAxis>(),
+            rank: 21, // After the perturbation.
+            read_by: masked,
+            worth: |choices| match choices.parsed::<Pattern>("pattern").and_then(Pattern::group_axis) {
+                None => {
+                    Worth::Nothing("requires a pattern N:M, such as \"2:4\", which this entry lacks; remove it".into())
+                }
+                Some(_) => Worth::Default(Value::Word(word(&match choices.parsed("perturbation") {
+                    Some(Perturbation::Implicit) => GroupAxis::Output,
+                    Some(Perturbation::Explicit) | None => GroupAxis::Input,
+                }))),
+            },
+        }),
+        unsaid: Some("input"),
+        get: |cell| Some(Value::Word(word(&cell.mask()?.pattern.group_axis()?))),
     },
     Axis {
         name: "budget",
@@ -408,6 +429,12 @@ pub(super) const AXES: &[Axis] = &[
         key: None, // One for all rows: rows are compared on the same labels.
         unsaid: None,
         get: |cell| Some(Value::Word(cell.data.label_noise?.to_string())),
+    },
+    Axis {
+        name: "label_smoothing",
+        key: None, // Of the objective, which is one for all rows.
+        unsaid: None,
+        get: |cell| Some(cell.objective.label_smoothing()?.into()),
     },
     Axis { name: "seed", key: None, unsaid: None, get: |cell| Some(Value::Count(cell.seed)) },
 ];

@@ -20,13 +20,15 @@ use crate::word::{LONGEST_NAME, is_plain};
 /// do not show (kernels, streams, data preparation). Records of older numerics then belong to other
 /// cells.
 pub const NUMERICS: u32 = 1;
-/// Numerics of cells with implicit perturbation, whose first mask has changed since.
-const IMPLICIT_NUMERICS: u32 = 2;
+/// Numerics of cells whose method has changed since: implicit perturbation (the first mask) and ESAM (which samples, and running
+/// statistics).
+const CHANGED_NUMERICS: u32 = 2;
 
 /// Numerics of the cells of an optimizer.
 pub fn numerics(optimizer: &OptimizerSpec) -> u32 {
     let implicit = |ascent: &AscentSpec| ascent.perturbation == Perturbation::Implicit;
-    if optimizer.ascent.as_ref().is_some_and(implicit) { IMPLICIT_NUMERICS } else { NUMERICS }
+    let changed = optimizer.name == "esam" || optimizer.ascent.as_ref().is_some_and(implicit);
+    if changed { CHANGED_NUMERICS } else { NUMERICS }
 }
 
 /// Maximum epochs of a training: the schedule's maximum times a factor.
@@ -211,6 +213,9 @@ impl Cell {
     fn check(&self) -> Result<(), String> {
         if !(1..=MOST_EPOCHS).contains(&self.epochs) || self.batch_size == 0 {
             return Err(format!("a cell has {} epochs and batches of {} samples", self.epochs, self.batch_size));
+        }
+        if let Some(smoothing) = self.objective.label_smoothing().filter(|smoothing| *smoothing > 1.0) {
+            return Err(format!("a cell has a label smoothing of {smoothing}, which must be from 0 to 1"));
         }
         let variant = self.optimizer.ascent.as_ref().and_then(|ascent| ascent.variant.as_ref());
         let settings = self.optimizer.own_settings();

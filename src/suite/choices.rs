@@ -155,6 +155,7 @@ impl<'r> Choices<'r> {
             return Err(format!("refresh = \"{}\" cannot be used with {name}; use ssam-d", word::word(&refresh)));
         }
         let pattern = self.parsed("pattern").unwrap_or(Pattern::Unstructured);
+        let pattern = self.parsed("group_axis").map_or(pattern, |axis| pattern.along(axis));
         let when = match refresh {
             RefreshName::Static => When::Static { epochs: self.shape.epochs },
             RefreshName::Interval => When::Interval { epochs: self.count("mask_interval") },

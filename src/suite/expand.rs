@@ -11,7 +11,7 @@ use super::file::Settings;
 use crate::data::augment::Augment;
 use crate::data::{self, DataSpec, Input};
 use crate::model::{self, Model, ModelSpec, Task};
-use crate::nn::Objective;
+use crate::nn::{Objective, ObjectiveName};
 use crate::optim::{BaseSpec, Decay, Norm, OptimizerSpec, Perturbation, Registry, TrainingShape, trainable};
 use crate::sharpness::Lanczos;
 
@@ -164,7 +164,7 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, Box<dyn Model>)> 
         // Without samples left there is no other batch, so that the cell is the same.
         keep_last: keep_last && train % batch_size != 0,
         full_batch_steps: s.full_batch_steps,
-        objective: settings.objective.unwrap_or_default(),
+        objective: objective(settings)?,
         lr,
         decay,
         warmup_epochs,
@@ -177,10 +177,22 @@ fn template(settings: &Settings, name: &str) -> Checked<(Cell, Box<dyn Model>)> 
     Ok((cell, built))
 }
 
+fn objective(settings: &Settings) -> Checked<Objective> {
+    let label_smoothing = settings.label_smoothing.map_or(Ok(0.0), |given| fraction("label_smoothing", given))?;
+    match settings.objective.unwrap_or_default() {
+        ObjectiveName::CrossEntropy => Ok(Objective::CrossEntropy { label_smoothing }),
+        ObjectiveName::SquaredError if settings.label_smoothing.is_some() => {
+            Err("label_smoothing does not apply to objective = \"squared-error\"; remove it".into())
+        }
+        ObjectiveName::SquaredError => Ok(Objective::SquaredError),
+    }
+}
+
 /// The quadratic model requires the squared error and a single sample of class 0, which has no
 /// curvature.
 fn check_quadratic(settings: &Settings, data: &DataSpec, model: &ModelSpec) -> Checked<()> {
-    let whole = settings.objective == Some(Objective::SquaredError) && data.train == 1 && data.label_noise.is_none();
+    let whole =
+        settings.objective == Some(ObjectiveName::SquaredError) && data.train == 1 && data.label_noise.is_none();
     if model.name != "quadratic" || whole {
         return Ok(());
     }

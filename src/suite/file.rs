@@ -13,7 +13,7 @@ use super::grid::{self, GridEntry};
 use crate::data::augment::Augment;
 use crate::data::{LabelNoise, OnUnreadable};
 use crate::model::ModelSpec;
-use crate::nn::Objective;
+use crate::nn::ObjectiveName;
 use crate::optim::{Decay, Registry};
 
 /// A suite: a name, settings common to all profiles, and profiles that override them.
@@ -48,7 +48,10 @@ pub struct Settings {
     /// The model.
     pub model: Option<ModelSpec>,
     /// What is minimised: `cross-entropy` (default) or `squared-error`.
-    pub objective: Option<Objective>,
+    pub objective: Option<ObjectiveName>,
+    /// Of cross-entropy: the share of each label that is spread evenly over all classes, from 0 (default) to 1. Test losses are
+    /// without it.
+    pub label_smoothing: Option<f64>,
     /// Epochs, batches and the learning rate.
     #[serde(default)]
     pub schedule: ScheduleFile,
@@ -134,6 +137,7 @@ impl Settings {
             },
             model: self.model.or(base.model),
             objective: self.objective.or(base.objective),
+            label_smoothing: self.label_smoothing.or(base.label_smoothing),
             schedule: ScheduleFile {
                 epochs: self.schedule.epochs.or(base.schedule.epochs),
                 batch_size: self.schedule.batch_size.or(base.schedule.batch_size),

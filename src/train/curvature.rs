@@ -62,7 +62,7 @@ mod tests {
     use crate::random::{Stream, stream};
     use crate::sharpness::{First, Hessian, Lanczos, Operator, noise};
 
-    const OBJECTIVES: [Objective; 2] = [Objective::CrossEntropy, Objective::SquaredError];
+    const OBJECTIVES: [Objective; 2] = [Objective::CrossEntropy { label_smoothing: 0.1 }, Objective::SquaredError];
 
     #[test]
     fn products_by_differences_are_those_of_the_r_operator() {

@@ -33,7 +33,7 @@ pub(super) struct Evaluation {
     pub(super) samples: TestSamples,
 }
 
-/// Evaluates the test samples (each character of texts), with running statistics in BatchNorm.
+/// Evaluates the test samples (each character of texts), with running statistics in BatchNorm and without label smoothing.
 ///
 /// # Errors
 /// When a tensor operation fails.
@@ -41,6 +41,8 @@ pub(super) fn evaluate(
     Network { problem: Problem { model, objective, device, .. }, weights, running, .. }: Network<'_>,
     data: &DataSet,
 ) -> Result<Evaluation> {
+    let objective = objective.unsmoothed();
+    let has_probabilities = objective != Objective::SquaredError;
     let (mut loss, mut correct, mut samples) = (0.0, Vec::new(), 0);
     let mut bins = [Bin::default(); BINS];
     data.test_batches(BATCH, |batches| {
@@ -55,7 +57,7 @@ pub(super) fn evaluate(
             let logits = logits.value::<f32>()?;
             let predicted = logits.argmax(1)?.to_vec1::<u32>()?;
             let right = predicted.iter().zip(&batch.labels).map(|(p, l)| p == l);
-            if objective == Objective::CrossEntropy {
+            if has_probabilities {
                 let logits = logits.to_vec2::<f32>()?;
                 for (((logits, label), nll), right) in logits.iter().zip(&batch.labels).zip(&losses).zip(right.clone())
                 {
@@ -73,7 +75,6 @@ pub(super) fn evaluate(
     if n == 0 || left_out as f64 > MOST_LEFT_OUT * data.test.len() as f64 {
         return Err(Error::Data(too_many(left_out, data.test.len(), "the test samples")));
     }
-    let has_probabilities = objective == Objective::CrossEntropy;
     let finite = |value: f64| Some(value).filter(|value| has_probabilities && value.is_finite());
     let loss = loss / n as f64;
     let samples = TestSamples {

@@ -84,12 +84,13 @@ pub(super) fn exact(mlp: &SmallMlp, weights: &[f64], v: &[f64]) -> Vec<f64> {
             let scale = 2.0 / (n * CLASSES as f64);
             (DMatrix::from_fn(CLASSES, SAMPLES, |i, k| scale * (a[(i, k)] - hit(i, k))), scale * &ra)
         }
-        Objective::CrossEntropy => {
+        Objective::CrossEntropy { label_smoothing } => {
             let sums: Vec<f64> = a.column_iter().map(|z| z.iter().map(|z| z.exp()).sum()).collect();
             let p = DMatrix::from_fn(CLASSES, SAMPLES, |i, k| a[(i, k)].exp() / sums[k]);
             let means: Vec<f64> = (0..SAMPLES).map(|k| p.column(k).dot(&ra.column(k))).collect();
             let rp = DMatrix::from_fn(CLASSES, SAMPLES, |i, k| p[(i, k)] * (ra[(i, k)] - means[k]) / n);
-            (DMatrix::from_fn(CLASSES, SAMPLES, |i, k| (p[(i, k)] - hit(i, k)) / n), rp)
+            let target = |i, k| (1.0 - label_smoothing) * hit(i, k) + label_smoothing / CLASSES as f64;
+            (DMatrix::from_fn(CLASSES, SAMPLES, |i, k| (p[(i, k)] - target(i, k)) / n), rp)
         }
     };
     let mut product = vec![0.0; layout.len()];

@@ -30,7 +30,7 @@ pub struct Problem<'m> {
 impl<'m> From<&'m dyn Model> for Problem<'m> {
     /// Cross-entropy, whole batches, on the CPU.
     fn from(model: &'m dyn Model) -> Self {
-        Self { model, objective: Objective::CrossEntropy, chunk: None, device: None }
+        Self { model, objective: Objective::default(), chunk: None, device: None }
     }
 }
 
@@ -160,7 +160,7 @@ impl Landscape for BatchLandscape<'_> {
         let layout = self.problem.model.layout();
         let mut losses = Vec::new();
         self.parts(None, |this, batch, chosen| {
-            let pass = Pass::training(Weights::new(layout, weights), this.running, BatchNormMode::Freeze)
+            let pass = Pass::training(Weights::new(layout, weights), this.running, this.second)
                 .counting(&this.flops)
                 .with_samples(chosen, samples(this.batch))
                 .without_tape();

@@ -392,6 +392,28 @@ fn optimizers_of_a_seed_see_the_same_wrong_labels() {
     assert!(others.iter().any(|changed| *changed != sgd.labels_changed), "{others:?}");
 }
 
+/// The training loss has smoothed labels, the test loss has not. The learning rate leaves the weights as they are.
+#[test]
+fn labels_are_smoothed_in_training_alone() {
+    let measured = |label_smoothing| {
+        let objective = Objective::CrossEntropy { label_smoothing };
+        measures(&Cell { lr: 1e-30, objective, ..cell("sgd") }, 2).1
+    };
+    let [plain, smoothed] = [0.0, 0.4].map(measured);
+    let last = |m: &Measures| m.epochs.last().map(|epoch| (epoch.train_loss, epoch.test_loss)).expect("an epoch");
+    let ((plain_loss, test), (loss, test_of_smoothed)) = (last(&plain), last(&smoothed));
+    assert_eq!(test, test_of_smoothed);
+    assert_ne!(plain_loss, loss);
+
+    let cell = Cell { objective: Objective::CrossEntropy { label_smoothing: 0.4 }, ..cell("sgd") };
+    let json = serde_json::to_value(&cell).expect("JSON");
+    assert_eq!(json["objective"], serde_json::json!({"cross-entropy": {"label_smoothing": 0.4}}));
+    assert_eq!(serde_json::from_value::<Cell>(json.clone()).expect("a cell"), cell);
+    let wrong = serde_json::to_string(&json).expect("JSON").replace("0.4", "1.4");
+    let error = serde_json::from_str::<Cell>(&wrong).expect_err("too much").to_string();
+    assert!(error.contains("label smoothing of 1.4"), "{error}");
+}
+
 /// A refresh by the gradient has the whole of it, also where the first pass otherwise computes live gradients alone: the first
 /// refresh, from an empty mask, is that of the full norm.
 #[test]
@@ -431,7 +453,7 @@ fn gradient_norms_are_measured_on_the_way() {
     let mut pass = Pass::training(Weights::new(model.layout(), &weights), &mut running, BatchNormMode::Eval);
     let input = pass.input(batch.input).expect("an input");
     let logits = model.forward(&input, &mut pass).expect("a forward pass");
-    let loss = pass.loss::<f32>(Objective::CrossEntropy, &logits, &batch.labels).expect("a loss");
+    let loss = pass.loss::<f32>(Objective::default(), &logits, &batch.labels).expect("a loss");
     let mut gradient = Vec::new();
     pass.backward::<f32>(&loss, &mut gradient).expect("a backward pass");
     let expected: f64 = gradient.iter().map(|g| f64::from(*g).powi(2)).sum();

@@ -59,6 +59,7 @@ class Case:
     classes: int = 10
     unmasked: str = ""  # the tensor whose mask is all zero in an ssam case without a pattern
     curvature: bool = False  # whether it has the Hessian of the first batch too
+    label_smoothing: float = 0.0
 
 
 CASES = {}
@@ -95,11 +96,11 @@ for (spec, shape), name, seed, optimizer in (
     (RESNET, "ssam-channel-lagged", 14, {"optimizer": "ssam", "norm": "lagged", "pattern": "channel", "sparsity": 0.8}),
     (EDGE_CNN, "ssam-2-4", 315, {"optimizer": "ssam", "rho": 0.05, "pattern": "2:4"}),
     (MLP, "ssam-1-2", 207, {"optimizer": "ssam", "pattern": "1:2"}),
-    (RESNET, "ssam-implicit", 6, {"optimizer": "ssam", "perturbation": "implicit", "pattern": "2:4"}),
+    (RESNET, "ssam-implicit", 2, {"optimizer": "ssam", "perturbation": "implicit", "pattern": "2:4"}),
     (RESNET, "asam", 27, {"optimizer": "asam", "rho": 0.5, "eta": 0.01}),
     (RESNET, "gsam", 64, {"optimizer": "gsam", "alpha": 0.4}),
     (RESNET, "looksam", 88, {"optimizer": "looksam", "alpha": 0.7, "sam_interval": 2}),
-    (RESNET, "esam", 49, {"optimizer": "esam", "beta": 1.0, "gamma": 0.5}),
+    (RESNET, "esam", 3, {"optimizer": "esam", "beta": 1.0, "gamma": 0.5}),
     (RESNET, "ae-sam", 49, {"optimizer": "ae-sam", "delta": 0.6, "threshold": [-1.0, 1.0]}),
     (RESNET, "f-sam", 14, {"optimizer": "f-sam", "lambda": 0.6, "sigma": 0.8}),
     (RESNET, "sam-on", 47, {"optimizer": "sam-on", "rho": 0.3}),
@@ -112,6 +113,8 @@ for (spec, shape), name, seed, optimizer in (
 ):
     unmasked = "layer2.0.conv1.weight" if spec["name"] == "resnet8" else "fc2.weight"
     CASES[f"{spec['name']}-{name}"] = Case(spec, SAM | optimizer, seed, shape, unmasked=unmasked)
+
+CASES["resnet8-sam-label-smoothing"] = Case(RESNET[0], SAM, 2, RESNET[1], label_smoothing=0.1)
 
 # Not of attention: the bias of keys has no gradient, and AdamW would divide rounding by rounding.
 ADAMW = {"momentum": 0.8, "beta2": 0.95, "weight_decay": 0.1, "nesterov": False}
@@ -157,8 +160,8 @@ def state(model):
 class Batch:
     """The loss of a batch around the present weights. Gradients are flat, in the order of the model's parameters."""
 
-    def __init__(self, model, x, y, freeze):
-        self.model, self.x, self.y, self.freeze = model, x, y, freeze
+    def __init__(self, model, x, y, freeze, smoothing=0.0):
+        self.model, self.x, self.y, self.freeze, self.smoothing = model, x, y, freeze, smoothing
         self.params = list(model.parameters())
 
     def split(self, flat):
@@ -177,11 +180,11 @@ class Batch:
 
     def losses(self):
         """Of each sample; of text, the mean over its tokens."""
-        losses = F.cross_entropy(self.model(self.x), self.y.flatten(), reduction="none")
+        losses = F.cross_entropy(self.model(self.x), self.y.flatten(), reduction="none", label_smoothing=self.smoothing)
         return losses.view(len(self.x), -1).mean(1)
 
     def gradient(self, rows=slice(None)):
-        loss = F.cross_entropy(self.model(self.x[rows]), self.y[rows].flatten())
+        loss = F.cross_entropy(self.model(self.x[rows]), self.y[rows].flatten(), label_smoothing=self.smoothing)
         return loss.detach(), torch.cat([g.flatten() for g in torch.autograd.grad(loss, self.params)])
 
     def first(self):
@@ -297,10 +300,10 @@ def esam(batch, opt, kept):
         before = batch.losses()
     g = batch.first()
     eps = g * (opt["rho"] / (batch.norm(g) + 1e-7))
-    with torch.no_grad(), batch.statistics_kept(), batch.moved(eps):
+    with torch.no_grad(), batch.moved(eps), batch.statistics_kept(batch.freeze):
         rise = batch.losses() - before
-    count = max(int(opt["gamma"] * len(rise)), 1)
-    return batch.second(eps, rise.argsort(descending=True, stable=True)[:count].sort().values)
+    cutoff = torch.topk(rise, int(opt["gamma"] * len(rise))).values[-1]
+    return batch.second(eps, rise > cutoff)
 
 
 def ae_sam(batch, opt, kept):
@@ -332,7 +335,7 @@ def sam_on(batch, opt, kept):
 
 def m_sam(batch, opt, kept):
     """Foret et al. 2021, section 4.1; Andriushchenko and Flammarion 2022."""
-    shards = [Batch(batch.model, x, y, batch.freeze)
+    shards = [Batch(batch.model, x, y, batch.freeze, batch.smoothing)
               for x, y in zip(batch.x.split(opt["shard"]), batch.y.split(opt["shard"]), strict=True)]
     d = torch.stack([sam(shard, opt, kept) for shard in shards]).mean(0)
     batch.loss = torch.stack([shard.loss for shard in shards]).mean()
@@ -373,7 +376,7 @@ DIRECTIONS = {"sgd": sgd, "adamw": sgd, "sam": sam, "ssam": ssam, "asam": asam, 
               "momentum-sam": momentum_sam, "s2-sam": s2_sam, "late-sam": late_sam, "sam-layers": sam_layers}
 
 
-def train(model, batches, opt, lrs, masks):
+def train(model, batches, opt, lrs, masks, smoothing):
     """Runs the steps in place; the loss of each first pass."""
     params = list(model.parameters())
     if "adamw" in (opt["optimizer"], opt.get("base")):
@@ -386,7 +389,7 @@ def train(model, batches, opt, lrs, masks):
     losses, kept = [], {"masks": masks, "steps": len(lrs), "state": base.state}
     for step, ((x, y), lr) in enumerate(zip(batches, lrs, strict=True)):
         base.param_groups[0]["lr"], kept["step"] = lr, step
-        batch = Batch(model, x, y, opt.get("batch_norm") == "freeze")
+        batch = Batch(model, x, y, opt.get("batch_norm") == "freeze", smoothing)
         d = DIRECTIONS[opt["optimizer"]](batch, opt, kept)
         for p, part in zip(params, batch.split(d), strict=True):
             p.grad = part.view_as(p)
@@ -409,23 +412,25 @@ def best_units(scores, pattern, sparsity):
     return {n: flags[:, None].expand_as(part).reshape(scores[n].shape).contiguous() for n, part, flags in chosen}
 
 
-def best_of_groups(scores, live, of):
-    """1 at the `live` largest of every `of` scores along output channels (convolutions) or rows (matrices)."""
+def best_of_groups(scores, live, of, axis):
+    """1 at the `live` largest of every `of` scores along output channels (convolutions), or an axis of matrices."""
     if scores.dim() == 1:
         return torch.ones_like(scores, dtype=torch.uint8)
-    lines = scores if scores.dim() == 2 else scores.movedim(0, -1)
+    rows = scores.dim() == 2 and axis == "input"
+    lines = scores if rows else scores.movedim(0, -1)
     mask = torch.zeros_like(lines, dtype=torch.uint8)
     for group, flags in zip(lines.split(of, -1), mask.split(of, -1), strict=True):
         count = -(-group.shape[-1] * live // of)
         flags.scatter_(-1, group.argsort(dim=-1, descending=True, stable=True)[..., :count], 1)
-    return (mask if scores.dim() == 2 else mask.movedim(-1, 0)).contiguous()
+    return (mask if rows else mask.movedim(-1, 0)).contiguous()
 
 
 def select(scores, opt):
     """The masks of a pattern; ties go to the first, tensors in name order."""
     if ":" in opt["pattern"]:
         live, of = map(int, opt["pattern"].split(":"))
-        return {name: best_of_groups(s, live, of) for name, s in scores.items()}
+        axis = opt.get("group_axis", "output" if opt.get("perturbation") == "implicit" else "input")
+        return {name: best_of_groups(s, live, of, axis) for name, s in scores.items()}
     return best_units(scores, opt["pattern"], opt["sparsity"])
 
 
@@ -503,7 +508,7 @@ def make(case):
             masks[name] = (torch.rand(p.shape) < density).to(torch.uint8)
     tensors = {f"init.{k}": v for k, v in state(model).items()}
     tensors |= curvature(model, *batches[0]) if case.curvature else {}
-    losses = train(model, batches, opt, case.lrs, masks)
+    losses = train(model, batches, opt, case.lrs, masks, case.label_smoothing)
     for k, (x, y) in enumerate(batches):
         tensors |= {f"input.{k}": x, f"target.{k}": y, f"loss.{k}": losses[k]}
     tensors |= {f"score.{k}": v for k, v in scores.items()} | {f"mask.{k}": v for k, v in masks.items()}
@@ -511,6 +516,8 @@ def make(case):
     metadata = {"format": FORMAT, "model": json.dumps(case.spec), "optimizer": json.dumps(opt),
                 "lr": json.dumps(case.lrs), "tolerance": TOLERANCE,
                 "generator": "PyTorch " + torch.__version__.split("+")[0]}
+    if case.label_smoothing:
+        metadata["objective"] = json.dumps({"cross-entropy": {"label_smoothing": case.label_smoothing}})
     return tensors, metadata
 
 

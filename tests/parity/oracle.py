@@ -201,8 +201,9 @@ def best(units, scores):
     return sorted(units, key=lambda unit: -math.fsum(scores[i] for i in unit) / len(unit))
 
 
-def selected(shapes, scores, pattern, sparsity):
-    """The places that a pattern selects. `shapes` by name, `scores` of all places, tensors in the order of names."""
+def selected(shapes, scores, pattern, sparsity, axis):
+    """The places that a pattern selects. `shapes` by name, `scores` of all places, tensors in the order of names; `axis` of
+    the groups in a matrix."""
     live, units, lines, start = [], [], [], 0
     for name in sorted(shapes):
         shape, size = shapes[name], math.prod(shapes[name])
@@ -217,7 +218,7 @@ def selected(shapes, scores, pattern, sparsity):
             units += [[i] for i in places]
         elif len(shape) == 1:
             live += places
-        elif len(shape) == 2:
+        elif len(shape) == 2 and axis == "input":
             lines += [places[i:i + shape[1]] for i in range(0, size, shape[1])]
         else:
             lines += [places[i::size // shape[0]] for i in range(size // shape[0])]
@@ -245,14 +246,17 @@ class Batch:
         """The losses of the samples at w, and g."""
         return self.see(self.w, self.rows, True, masked)
 
+    def update(self):
+        """Whether passes after the first update running statistics."""
+        return self.opt.get("batch_norm", "update") == "update"
+
     def losses(self, eps):
-        """Of the samples at w + eps; running statistics stay."""
-        return self.see(self.w + eps, self.rows, False)[0]
+        """Of the samples at w + eps."""
+        return self.see(self.w + eps, self.rows, self.update())[0]
 
     def second(self, eps, rows=None):
         """The gradient at w + eps, of all samples or of some."""
-        update = self.opt.get("batch_norm", "update") == "update"
-        return self.see(self.w + eps, self.rows if rows is None else rows, update)[1]
+        return self.see(self.w + eps, self.rows if rows is None else rows, self.update())[1]
 
     def steepest(self, v):
         """The gradient at the distance rho in the direction v."""
@@ -305,8 +309,8 @@ def esam(batch, opt, old):
     losses, g = batch.first()
     eps = opt["rho"] * g / (g.norm() + 1e-7)
     rise = (batch.losses(eps) - losses).tolist()
-    ranked = sorted(range(len(rise)), key=lambda i: -rise[i])
-    return losses.mean(), batch.second(eps, sorted(ranked[:max(1, math.floor(opt["gamma"] * len(rise)))]))
+    cutoff = sorted(rise, reverse=True)[math.floor(opt["gamma"] * len(rise)) - 1]
+    return losses.mean(), batch.second(eps, [i for i, one in enumerate(rise) if one > cutoff])
 
 
 def ae_sam(batch, opt, old):
@@ -386,6 +390,7 @@ def oracle(tensors, meta, noise=0.0):
 
     `noise` disturbs every weight and image of every pass by that relative amount, as rounding would."""
     spec, opt, lrs = (json.loads(meta[k]) for k in ("model", "optimizer", "lr"))
+    smoothing = json.loads(meta.get("objective", "{}")).get("cross-entropy", {}).get("label_smoothing", 0)
     s = {k.removeprefix("init."): v.double() for k, v in tensors.items() if k.startswith("init.")}
     names = sorted(k for k in s if "running_" not in k)
     shapes = {k: s[k].shape for k in names}
@@ -405,7 +410,8 @@ def oracle(tensors, meta, noise=0.0):
         p = {k: noisy(v).detach().requires_grad_() for k, v in apart(w).items()}
         z = LOGITS[spec["name"]](Pass(p, s if update else None, masks if masked else None), spec, noisy(x[rows]))
         target = y[rows].flatten()
-        return p, (z.logsumexp(1) - z[torch.arange(len(target)), target]).view(len(rows), -1).mean(1)
+        wanted = torch.eye(z.shape[1], dtype=z.dtype)[target] * (1 - smoothing) + smoothing / z.shape[1]
+        return p, (z.logsumexp(1) - (wanted * z).sum(1)).view(len(rows), -1).mean(1)
 
     def see(*args):
         """The losses of some samples, and the gradient of their mean."""
@@ -425,7 +431,8 @@ def oracle(tensors, meta, noise=0.0):
         masks = apart(mask)
     if "pattern" in opt:
         scores = flat({k: tensors[f"score.{k}"] for k in names}).tolist()
-        live = selected(shapes, scores, opt["pattern"], opt.get("sparsity"))
+        axis = opt.get("group_axis", "output" if opt.get("perturbation") == "implicit" else "input")
+        live = selected(shapes, scores, opt["pattern"], opt.get("sparsity"), axis)
         assert sorted(live) == mask.nonzero().flatten().tolist(), "mask.* is not what the pattern selects"
     if opt["optimizer"] == "sam-on":  # weights of one axis are those of normalisation layers
         layers = {k.removesuffix(".weight") for k in names if k.endswith(".weight") and len(shapes[k]) == 1}

@@ -81,7 +81,7 @@ impl Probe {
     fn loss(&self, pass: &mut Pass<'_>) -> Loss {
         let input = pass.input(self.images.clone()).expect("an input");
         let logits = self.model.forward(&input, pass).expect("a forward pass");
-        pass.loss::<f64>(Objective::CrossEntropy, &logits, &self.labels).expect("a loss")
+        pass.loss::<f64>(Objective::default(), &logits, &self.labels).expect("a loss")
     }
 
     fn check(&self) {
@@ -241,7 +241,7 @@ fn squared_gradients_by_sample_are_those_of_batches_of_one() {
             let mut pass = Pass::training(Weights::new(layout, &weights), &mut running, BatchNormMode::Eval);
             let input = pass.input(images).expect("an input");
             let logits = probe.model.forward(&input, &mut pass).expect("a forward pass");
-            let loss = pass.loss::<f64>(Objective::CrossEntropy, &logits, labels).expect("a loss");
+            let loss = pass.loss::<f64>(Objective::default(), &logits, labels).expect("a loss");
             backward(pass, &loss);
         };
         let samples = probe.images.dims()[0];
@@ -434,7 +434,7 @@ fn gradients_do_not_depend_on_threads() {
         let mut pass = pass.with_dropout(Some(stream(6, Stream::Dropout(0, 0))));
         let input = pass.input(images.clone()).expect("an input");
         let logits = probe.model.forward(&input, &mut pass).expect("a forward pass");
-        let loss = pass.loss::<f32>(Objective::CrossEntropy, &logits, &labels).expect("a loss");
+        let loss = pass.loss::<f32>(Objective::default(), &logits, &labels).expect("a loss");
         let mut gradient = Vec::new();
         pass.backward::<f32>(&loss, &mut gradient).expect("a backward pass");
         gradient
