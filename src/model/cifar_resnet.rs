@@ -1,4 +1,4 @@
-//! `resnet8`, `resnet20`: the CIFAR ResNets of He et al. (2016), section 4.2, with a 3x3 stem,
+//! `resnet8`, `resnet20`, `resnet32`: the CIFAR ResNets of He et al. (2016), section 4.2, with a 3x3 stem,
 //! three stages of n basic blocks with widths w, 2w, 4w, parameter-free shortcuts (option A), and
 //! global average pooling.
 

@@ -77,6 +77,12 @@ pub const MODELS: &[ModelEntry] = &[
         build: |s, t| cifar_resnet::build(3, s, t),
     },
     ModelEntry {
+        name: "resnet32",
+        about: "CIFAR ResNet of He et al. (2016), five blocks per stage (width = 16)",
+        keys: &["width", "init"],
+        build: |s, t| cifar_resnet::build(5, s, t),
+    },
+    ModelEntry {
         name: "resnet18",
         about: "ResNet-18 with a stem for small images (width = 64)",
         keys: &["width", "init"],
@@ -185,6 +191,7 @@ mod tests {
         let cifar = |json, classes| sizes(json, Input::Image([3, 32, 32]), classes);
         // He et al. (2016): ResNet-20 has 0.27 M parameters, 40.8 M multiply-adds.
         assert_eq!(cifar(serde_json::json!({"name": "resnet20", "width": 16}), 10), (269_722, 40_551_040));
+        assert_eq!(cifar(serde_json::json!({"name": "resnet32", "width": 16}), 10), (464_154, 68_862_592));
         assert_eq!(cifar(serde_json::json!({"name": "resnet8", "width": 16}), 10), (75_290, 12_239_488));
         assert_eq!(cifar(serde_json::json!({"name": "mlp", "hidden": [256, 128]}), 10), (820_874, 820_480));
         // The models of Mi et al. (2022), as their code builds them.

@@ -17,6 +17,7 @@ DEFAULTS = {  # every model, with the keys that its specification may have
     "edge-mlp": {"hidden": [1000, 1000, 1000]},
     "resnet8": {"width": 16},
     "resnet20": {"width": 16},
+    "resnet32": {"width": 16},
     "resnet18": {"width": 64},
     "resnet34": {"width": 64},
     "resnet50": {"width": 64},
@@ -334,6 +335,8 @@ def build(spec, input, classes):
             return ResNet(input[0], PaddedBlock, [1, 1, 1], width, classes)
         case "resnet20":
             return ResNet(input[0], PaddedBlock, [3, 3, 3], width, classes)
+        case "resnet32":
+            return ResNet(input[0], PaddedBlock, [5, 5, 5], width, classes)
         case "resnet18":
             return ResNet(input[0], BasicBlock, [2, 2, 2, 2], width, classes)
         case "resnet34":
