@@ -50,6 +50,12 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+/// Runs `f` on one of the threads that compute. Called from any other thread, every kernel hands its work over and waits for
+/// it, which costs more than a small kernel.
+pub fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
+
 /// Compute device of trainings.
 #[derive(Clone, Debug, Default)]
 pub struct Compute {

@@ -161,6 +161,8 @@ kernels! {
     /// Transposes images [batch, c, pixels] to [batch, pixels, c].
     shape::channels_last(x: &[T], channels: usize, pixels: usize) -> Vec<T>;
 
+    /// Sets `values` to 0.
+    vector::clear(values: &mut [T]);
     /// Adds `values` to `sum`.
     vector::accumulate(sum: &mut [T], values: &[T]);
     /// Adds `scale values` to `sum`.

@@ -2,21 +2,28 @@
 
 use rayon::prelude::*;
 
-use super::simd::Scalar;
+use super::simd::{Scalar, arch};
 
 /// Values per task, fixed so that the summation order never depends on the number of threads.
 const CHUNK: usize = 1 << 14;
 /// Partial sums of an inner product that run side by side.
 const LANES: usize = 16;
+/// Values among which a mask may have no live ones, so that dead tensors cost little; a multiple of [`LANES`].
+const RUN: usize = 256;
 
 /// Inner product, in f64.
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     let products = |(a, b): (&[f32], &[f32])| {
-        let mut sums = [0f64; LANES];
-        for (a, b) in a.chunks(LANES).zip(b.chunks(LANES)) {
-            sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
-        }
-        sums.iter().sum::<f64>()
+        arch().dispatch(|| {
+            let mut sums = [0f64; LANES];
+            let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+            for (a, b) in a.iter().zip(b) {
+                sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
+            }
+            let rest = a_rest.iter().zip(b_rest);
+            sums.iter_mut().zip(rest).for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
+            sums.iter().sum::<f64>()
+        })
     };
     let pieces: Vec<f64> = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).map(products).collect();
     pieces.iter().sum()
@@ -41,16 +48,31 @@ pub fn norm(values: &[f32]) -> f64 {
 /// Euclidean norm of the `live` values, in f64.
 pub fn masked_norm(values: &[f32], live: &[bool]) -> f64 {
     let squares = |(values, live): (&[f32], &[bool])| {
-        let mut sums = [0f64; LANES];
-        for (values, live) in values.chunks(LANES).zip(live.chunks(LANES)) {
-            for (sum, (v, live)) in sums.iter_mut().zip(values.iter().zip(live)) {
-                *sum += if *live { f64::from(*v) * f64::from(*v) } else { 0.0 };
+        arch().dispatch(|| {
+            let mut sums = [0f64; LANES];
+            for (values, live) in values.chunks(RUN).zip(live.chunks(RUN)) {
+                if has_live(live) {
+                    add_squares(&mut sums, values, live);
+                }
             }
-        }
-        sums.iter().sum::<f64>()
+            sums.iter().sum::<f64>()
+        })
     };
     let pieces: Vec<f64> = values.par_chunks(CHUNK).zip(live.par_chunks(CHUNK)).map(squares).collect();
     pieces.iter().sum::<f64>().sqrt()
+}
+
+/// Adds the squares of the `live` values to [`LANES`] partial sums.
+#[inline(always)]
+fn add_squares(sums: &mut [f64; LANES], values: &[f32], live: &[bool]) {
+    let add = |(sum, (v, live)): (&mut f64, (&f32, &bool))| {
+        *sum += if *live { f64::from(*v) * f64::from(*v) } else { 0.0 };
+    };
+    let ((values, values_rest), (live, live_rest)) = (values.as_chunks::<LANES>(), live.as_chunks::<LANES>());
+    for (values, live) in values.iter().zip(live) {
+        sums.iter_mut().zip(values.iter().zip(live)).for_each(add);
+    }
+    sums.iter_mut().zip(values_rest.iter().zip(live_rest)).for_each(add);
 }
 
 /// Writes `weights + scale direction` to `out`; with a mask, scalars that are not live are copied
@@ -60,23 +82,41 @@ pub fn perturb(weights: &[f32], direction: &[f32], scale: f32, live: Option<&[bo
     match live {
         None => pieces.for_each(|((out, weights), direction)| {
             let pairs = weights.iter().zip(direction);
-            out.iter_mut().zip(pairs).for_each(|(out, (w, d))| *out = w + scale * d);
+            arch().dispatch(|| out.iter_mut().zip(pairs).for_each(|(out, (w, d))| *out = w + scale * d));
         }),
         Some(live) => pieces.zip(live.par_chunks(CHUNK)).for_each(|(((out, weights), direction), live)| {
-            let triples = weights.iter().zip(direction).zip(live);
-            for (out, ((w, d), live)) in out.iter_mut().zip(triples) {
-                let moved = w + scale * d;
-                *out = if *live { moved } else { *w };
-            }
+            arch().dispatch(|| {
+                let runs =
+                    out.chunks_mut(RUN).zip(weights.chunks(RUN)).zip(direction.chunks(RUN).zip(live.chunks(RUN)));
+                for ((out, weights), (direction, live)) in runs {
+                    if !has_live(live) {
+                        out.copy_from_slice(weights);
+                        continue;
+                    }
+                    let triples = weights.iter().zip(direction).zip(live);
+                    for (out, ((w, d), live)) in out.iter_mut().zip(triples) {
+                        let moved = w + scale * d;
+                        *out = if *live { moved } else { *w };
+                    }
+                }
+            });
         }),
     }
+}
+
+/// Whether any is live. Reads all, which vectors do faster than finding the first.
+#[inline(always)]
+fn has_live(live: &[bool]) -> bool {
+    live.iter().fold(false, |any, live| any | live)
 }
 
 /// Writes `alpha a + beta b`.
 pub fn combine([alpha, beta]: [f32; 2], a: &[f32], b: &[f32], out: &mut [f32]) {
     let pieces = out.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK));
     pieces.for_each(|((out, a), b)| {
-        out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = alpha * a + beta * b);
+        arch().dispatch(|| {
+            out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = alpha * a + beta * b);
+        });
     });
 }
 
@@ -85,7 +125,7 @@ pub fn scale_by_magnitude(weights: &[f32], eta: f32, values: &[f32], out: &mut [
     let pieces = out.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK)).zip(values.par_chunks(CHUNK));
     pieces.for_each(|((out, weights), values)| {
         let pairs = weights.iter().zip(values);
-        out.iter_mut().zip(pairs).for_each(|(out, (w, v))| *out = (w.abs() + eta) * v);
+        arch().dispatch(|| out.iter_mut().zip(pairs).for_each(|(out, (w, v))| *out = (w.abs() + eta) * v));
     });
 }
 
@@ -108,11 +148,13 @@ pub fn sgd_step(step: SgdStep, weights: &mut [f32], gradient: &[f32], velocity: 
     let SgdStep { lr, momentum, nesterov, weight_decay } = step;
     let pieces = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
     pieces.zip(velocity.par_chunks_mut(CHUNK)).for_each(|((weights, gradient), velocity)| {
-        for ((w, g), v) in weights.iter_mut().zip(gradient).zip(velocity) {
-            let g = g + weight_decay * *w;
-            *v = momentum * *v + g;
-            *w -= lr * if nesterov { g + momentum * *v } else { *v };
-        }
+        arch().dispatch(|| {
+            for ((w, g), v) in weights.iter_mut().zip(gradient).zip(velocity) {
+                let g = g + weight_decay * *w;
+                *v = momentum * *v + g;
+                *w -= lr * if nesterov { g + momentum * *v } else { *v };
+            }
+        });
     });
 }
 
@@ -142,12 +184,18 @@ pub fn adamw_step(step: AdamWStep, weights: &mut [f32], gradient: &[f32], m: &mu
     let pieces = weights.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
     let pieces = pieces.zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)));
     pieces.for_each(|((weights, gradient), (m, v))| {
-        for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(m.iter_mut().zip(v)) {
-            *m += (1.0 - b1) * (g - *m);
-            *v = b2 * *v + (1.0 - b2) * g * g;
-            *w = kept * *w - rate * *m / (v.sqrt() / root + epsilon);
-        }
+        arch().dispatch(|| {
+            for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(m.iter_mut().zip(v)) {
+                *m += (1.0 - b1) * (g - *m);
+                *v = b2 * *v + (1.0 - b2) * g * g;
+                *w = kept * *w - rate * *m / (v.sqrt() / root + epsilon);
+            }
+        });
     });
+}
+
+pub(crate) fn clear<T: Scalar>(values: &mut [T]) {
+    values.fill(T::zero());
 }
 
 pub(crate) fn accumulate<T: Scalar>(sum: &mut [T], values: &[T]) {

@@ -254,7 +254,7 @@ mod tests {
             let task = Task { input: Input::Image([3, 32, 32]), classes: 10 };
             build(&spec(json), task).err().expect("an error")
         };
-        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet9"})), @r#"model.name = "resnet9" is not known; use one of mlp, resnet8, resnet20, resnet18, resnet34, resnet50, wideresnet, vgg11-bn, vit, speednet, edge-mlp, edge-cnn, transformer, quadratic"#);
+        insta::assert_snapshot!(error(serde_json::json!({"name": "resnet9"})), @r#"model.name = "resnet9" is not known; use one of mlp, resnet8, resnet20, resnet32, resnet18, resnet34, resnet50, wideresnet, vgg11-bn, vit, speednet, edge-mlp, edge-cnn, transformer, quadratic"#);
         insta::assert_snapshot!(error(serde_json::json!({"name": "mlp", "width": 3})), @"model.width does not apply to mlp; use model.hidden");
         insta::assert_snapshot!(error(serde_json::json!({"name": "resnet8", "width": 0})), @"model.width = 0 must be even and from 2 to 1024 (channels are padded on both sides)");
         insta::assert_snapshot!(error(serde_json::json!({"name": "wideresnet", "depth": 27})), @"model.depth = 27 must be 6 n + 4 with n of 1 or more; use 10, 16, 22, 28 or 40");

@@ -63,7 +63,7 @@ pub struct BatchLoss {
 }
 
 /// Callback that receives weights and their gradient.
-pub type Between<'a> = &'a mut dyn FnMut(&[f32], &[f32]);
+pub type Between<'a> = &'a mut (dyn FnMut(&[f32], &[f32]) + Send);
 
 /// Position of a step in the training, and inputs from outside the method.
 pub struct Context<'a> {
@@ -123,7 +123,7 @@ pub struct Iterate<'a> {
 }
 
 /// An optimizer without its base step.
-pub trait Method {
+pub trait Method: Send {
     /// State kept between steps. The default keeps nothing.
     fn kept(&mut self) -> Kept<'_> {
         Kept::default()

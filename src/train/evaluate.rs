@@ -1,6 +1,7 @@
 //! Evaluation of the test samples: loss, accuracy, calibration.
 
 use super::landscape::{Network, Problem};
+use crate::compute::on_pool;
 use crate::data::DataSet;
 use crate::error::{Error, Result};
 use crate::nn::{Objective, Pass, Weights};
@@ -49,12 +50,14 @@ pub(super) fn evaluate(
         for batch in batches {
             let batch = batch?;
             samples += batch.input.dim(0)?;
-            let mut pass = Pass::evaluation(Weights::new(model.layout(), weights), running).on(device);
-            let input = pass.input(batch.input)?;
-            let logits = model.forward(&input, &mut pass)?;
-            let losses = pass.loss::<f32>(objective, &logits, &batch.labels)?.per_sample;
+            let (logits, losses) = on_pool(|| -> Result<_> {
+                let mut pass = Pass::evaluation(Weights::new(model.layout(), weights), running).on(device);
+                let input = pass.input(batch.input)?;
+                let logits = model.forward(&input, &mut pass)?;
+                let losses = pass.loss::<f32>(objective, &logits, &batch.labels)?.per_sample;
+                Ok((logits.value::<f32>()?, losses))
+            })?;
             loss += losses.iter().sum::<f64>();
-            let logits = logits.value::<f32>()?;
             let predicted = logits.argmax(1)?.to_vec1::<u32>()?;
             let right = predicted.iter().zip(&batch.labels).map(|(p, l)| p == l);
             if has_probabilities {

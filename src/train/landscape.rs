@@ -6,6 +6,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use sharpbench_kernels as kernels;
 
+use crate::compute::on_pool;
 use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::model::Model;
@@ -45,12 +46,14 @@ pub struct BatchProblem<'a> {
 
 impl<T: Scalar> GradientAt<T> for BatchProblem<'_> {
     fn gradient(&mut self, weights: &[T], gradient: &mut Vec<T>) -> Result<f64> {
-        let layout = self.problem.model.layout();
-        let mut running = RunningStats::new(layout);
-        let pass = Pass::training(Weights::new(layout, weights), &mut running, BatchNormMode::Freeze);
-        let (pass, loss) = forward::<T>(self.problem, pass, self.batch)?;
-        pass.backward(&loss, gradient)?;
-        Ok(loss.mean)
+        on_pool(|| {
+            let layout = self.problem.model.layout();
+            let mut running = RunningStats::new(layout);
+            let pass = Pass::training(Weights::new(layout, weights), &mut running, BatchNormMode::Freeze);
+            let (pass, loss) = forward::<T>(self.problem, pass, self.batch)?;
+            pass.backward(&loss, gradient)?;
+            Ok(loss.mean)
+        })
     }
 }
 
@@ -184,11 +187,13 @@ impl Network<'_> {
         batch_norm: BatchNormMode,
         gradient: &mut Vec<f32>,
     ) -> Result<f64> {
-        let weights = Weights::new(self.problem.model.layout(), self.weights);
-        let pass = Pass::training(weights, self.running, batch_norm).counting(&self.flops);
-        let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
-        pass.backward(&loss, gradient)?;
-        Ok(loss.mean)
+        on_pool(|| {
+            let weights = Weights::new(self.problem.model.layout(), self.weights);
+            let pass = Pass::training(weights, self.running, batch_norm).counting(&self.flops);
+            let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
+            pass.backward(&loss, gradient)?;
+            Ok(loss.mean)
+        })
     }
 
     /// Adds the squared per-sample gradients of a batch to `squares`, in evaluation mode.
@@ -207,10 +212,12 @@ impl Network<'_> {
             }
             return Ok(());
         }
-        let weights = Weights::new(self.problem.model.layout(), self.weights);
-        let pass = Pass::training(weights, self.running, BatchNormMode::Eval).counting(&self.flops);
-        let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
-        pass.backward_by_sample(&loss, samples(batch), squares)
+        on_pool(|| {
+            let weights = Weights::new(self.problem.model.layout(), self.weights);
+            let pass = Pass::training(weights, self.running, BatchNormMode::Eval).counting(&self.flops);
+            let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
+            pass.backward_by_sample(&loss, samples(batch), squares)
+        })
     }
 }
 

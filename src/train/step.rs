@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::landscape::{BatchLandscape, Network, Problem};
+use crate::compute::on_pool;
 use crate::data::loader::Batch;
 use crate::error::Result;
 use crate::nn::{BatchNormMode, FlopCount, ParamLayout, RunningStats};
@@ -169,6 +170,10 @@ impl<'m> Trainer<'m> {
     /// # Errors
     /// When a tensor operation fails.
     pub fn step(&mut self, batch: &Batch, lr: f64, context: &mut Context<'_>) -> Result<f64> {
+        on_pool(|| self.take_step(batch, lr, context))
+    }
+
+    fn take_step(&mut self, batch: &Batch, lr: f64, context: &mut Context<'_>) -> Result<f64> {
         let start = Instant::now();
         let Self { problem, optimizer: Optimizer { method, base, second }, weights, running, direction, flops, .. } =
             self;

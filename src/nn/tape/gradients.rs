@@ -231,7 +231,7 @@ impl<'a> Gradients<'a> {
             let channel = grad.len() / channels;
             let mut gathered = vec![T::zero(); live.len() * channel];
             f(Some(live), &mut gathered)?;
-            grad.fill(T::zero());
+            kernels::clear(grad);
             for (c, from) in live.iter().zip(gathered.chunks_exact(channel)) {
                 grad[c * channel..][..channel].copy_from_slice(from);
             }
@@ -249,7 +249,7 @@ impl<'a> Gradients<'a> {
                 if *self.owed(spec.id) != Owed::Nothing {
                     return Err(Error::Usage(format!("parameter {} received no gradient", spec.name)));
                 }
-                self.place::<T>(spec.id).fill(T::zero());
+                kernels::clear(self.place::<T>(spec.id));
             }
         }
         Ok(())
