@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use indicatif::HumanDuration;
 
-use crate::data;
 use crate::error::{Error, Result};
 use crate::flops::{self, Flops, THEORETICAL_FORMULA};
 use crate::model::{self, Task};
@@ -52,7 +51,7 @@ struct Planned<'p> {
 pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     let suite = Suite::read(&args.suite)?.with(registry);
     let wanted = suite.data(&args.profile)?;
-    let stand_in = data::find(&wanted.name).map_err(Error::Data)?.stand_in;
+    let stand_in = suite.stand_in(&args.profile)?;
     let plan = suite.plan(&args.profile, &wanted.name)?;
     let folders = match &args.out {
         Some(folder) => vec![folder.clone()],

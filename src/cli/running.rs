@@ -78,7 +78,7 @@ pub(super) struct Wanted<'a> {
 pub(super) fn run(args: &Args, wanted: &Wanted<'_>, registry: &Registry) -> Result<ExitCode> {
     check(args, wanted)?;
     let resolved = resolve(args, wanted)?;
-    let data = load(args, &resolved.data)?;
+    let data = load(args, &resolved)?;
     let mut run = open(args, wanted, resolved, &data.provenance)?;
     match args.cluster.executor {
         Executor::Local => {
@@ -150,6 +150,8 @@ struct Resolved {
     /// Cells at once.
     jobs: usize,
     data: DataSpec,
+    /// Embedded set that stands in for it.
+    stand_in: &'static str,
     /// All cells of the profile, on that data.
     plan: Plan,
 }
@@ -162,7 +164,8 @@ fn resolve(args: &Args, Wanted { suite, profile, filter, .. }: &Wanted<'_>) -> R
     let plan = suite.plan(profile, &data.name)?;
     // A filter that nothing passes is refused before any data is fetched.
     filter.apply(&mut plan.clone())?;
-    Ok(Resolved { device, threads, jobs, data, plan })
+    let stand_in = suite.stand_in(profile)?;
+    Ok(Resolved { device, threads, jobs, data, stand_in, plan })
 }
 
 /// A run in its folder.
@@ -196,7 +199,7 @@ impl OpenRun {
 }
 
 fn open(args: &Args, wanted: &Wanted<'_>, resolved: Resolved, data: &data::Provenance) -> Result<OpenRun> {
-    let Resolved { device, threads, jobs, data: suites, plan: profile } = resolved;
+    let Resolved { device, threads, jobs, data: suites, plan: profile, .. } = resolved;
     let profile = profile.on(&data.name)?;
     let mut plan = profile.clone();
     wanted.filter.apply(&mut plan)?;
@@ -286,7 +289,7 @@ fn print_plan(selection: Selection<'_>) -> Result<ExitCode> {
     super::print(selection.unfinished()?.into_iter().map(|cell| cell.id() + "\n").collect::<String>())
 }
 
-fn load(args: &Args, wanted: &DataSpec) -> Result<DataSet> {
+fn load(args: &Args, Resolved { data, stand_in, .. }: &Resolved) -> Result<DataSet> {
     let say = |message: &str| {
         if !args.quiet {
             super::tell(message);
@@ -295,5 +298,5 @@ fn load(args: &Args, wanted: &DataSpec) -> Result<DataSet> {
     let warn = |message: &str| super::tell(&format!("warning: {message}"));
     let bar = !args.quiet && std::io::stderr().is_terminal();
     let fetch = Fetch { offline: args.offline, bar, say: &say, warn: &warn };
-    data::load(wanted, &args.data, &fetch)
+    data::load_or(stand_in, data, &args.data, &fetch)
 }

@@ -218,7 +218,7 @@ pub struct DataSetEntry {
     available: Option<[usize; 2]>,
     /// Whether images vary in size and are read during training.
     pub photographs: bool,
-    /// Data set used for `--data stand-in`.
+    /// Data set used for `--data stand-in`, unless the suite names another.
     pub stand_in: &'static str,
     load: fn(&Request<'_>) -> Result<DataSet>,
     /// Digests of the published images, if known.
@@ -248,6 +248,8 @@ pub const DATA_SETS: &[DataSetEntry] = &[
 /// A data set to load, and its source.
 struct Request<'a> {
     entry: &'static DataSetEntry,
+    /// Embedded set that stands in for it.
+    stand_in: &'a str,
     spec: &'a DataSpec,
     source: &'a DataSource,
     fetch: &'a Fetch<'a>,
@@ -414,8 +416,9 @@ impl DataSpec {
         Ok(self.classes.unwrap_or(self.entry()?.classes))
     }
 
-    /// Specification of the same amount of data set `name`, which stands in for this one. Size and
-    /// number of classes carry over where that set leaves them open.
+    /// Specification of the same amount of data set `name`, which stands in for this one, but of no
+    /// more test samples than that set has. Size and number of classes carry over where it leaves
+    /// them open.
     ///
     /// # Errors
     /// When either data set is unknown.
@@ -434,6 +437,11 @@ impl DataSpec {
             size: size.filter(|_| entry.as_told()),
             classes: classes.filter(|_| entry.as_told()),
             unreadable: self.unreadable.filter(|_| entry.photographs),
+            // A smaller test set makes accuracies coarser, and nothing else.
+            test: match entry.available {
+                Some([_, available]) if !self.validation => self.test.min(available),
+                _ => self.test,
+            },
             ..self.clone()
         })
     }
@@ -503,7 +511,16 @@ impl Provenance {
 /// # Errors
 /// When the samples are unavailable, damaged, or too few.
 pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
-    let mut set = load_whole(&spec.loaded(), source, fetch)?;
+    let stand_in = spec.entry().map_err(Error::Data)?.stand_in;
+    load_or(stand_in, spec, source, fetch)
+}
+
+/// As [`load`], with the embedded set `stand_in` as the stand-in.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_or(stand_in: &str, spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
+    let mut set = load_whole(stand_in, &spec.loaded(), source, fetch)?;
     if spec.validation {
         set = set.with_validation(spec.test);
         set.digest();
@@ -512,8 +529,8 @@ pub fn load(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<D
 }
 
 /// Loads a data set without validation samples.
-fn load_whole(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
-    let mut set = load_available(spec, source, fetch)?;
+fn load_whole(stand_in: &str, spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
+    let (mut set, spec) = load_available(stand_in, spec, source, fetch)?;
     let name = &set.provenance.name;
     for (split, key, samples, wanted) in
         [("training", "train", &mut set.train, spec.train), ("test", "test", &mut set.test, spec.test)]
@@ -552,16 +569,22 @@ fn unshared(samples: &mut Arc<dyn Samples>) -> &mut dyn Samples {
     Arc::get_mut(samples).expect("samples are shared only once they are loaded")
 }
 
-/// Loads the data set or its stand-in without a digest. It may have fewer samples than requested.
-fn load_available(spec: &DataSpec, source: &DataSource, fetch: &Fetch<'_>) -> Result<DataSet> {
+/// Loads the data set or its stand-in without a digest, and returns what was requested of it. It may have fewer samples.
+fn load_available(
+    stand_in: &str,
+    spec: &DataSpec,
+    source: &DataSource,
+    fetch: &Fetch<'_>,
+) -> Result<(DataSet, DataSpec)> {
     let entry = spec.entry().map_err(Error::Data)?;
-    let request = Request { entry, spec, source, fetch };
+    let request = Request { entry, stand_in, spec, source, fetch };
     match source::resolve(&request)? {
-        Some(set) => Ok(set),
+        Some(set) => Ok((set, spec.clone())),
         None => {
-            let spec = &spec.on(entry.stand_in).map_err(Error::Data)?;
+            let spec = spec.on(stand_in).map_err(Error::Data)?;
             let entry = spec.entry().map_err(Error::Data)?;
-            (entry.load)(&Request { entry, spec, source: &DataSource::StandIn, fetch })
+            let set = (entry.load)(&Request { entry, stand_in, spec: &spec, source: &DataSource::StandIn, fetch })?;
+            Ok((set, spec))
         }
     }
 }

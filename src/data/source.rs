@@ -59,7 +59,7 @@ pub struct Fetch<'a> {
 
 /// Loads the data set from its source; `None` if the stand-in is to be used.
 pub(super) fn resolve(request: &Request<'_>) -> Result<Option<DataSet>> {
-    let Request { entry, source, fetch, .. } = *request;
+    let Request { entry, stand_in, source, fetch, .. } = *request;
     if let DataSource::Directory(path) = source {
         if entry.is_embedded() {
             return Err(Error::Data(format!(
@@ -75,15 +75,15 @@ pub(super) fn resolve(request: &Request<'_>) -> Result<Option<DataSet>> {
     }
     match source {
         DataSource::StandIn => {
-            (fetch.say)(&format!("data: {} stands in for {}, as requested", entry.stand_in, entry.name));
+            (fetch.say)(&format!("data: {stand_in} stands in for {}, as requested", entry.name));
             Ok(None)
         }
         DataSource::Auto => match (entry.load)(request) {
             Ok(set) => Ok(Some(set)),
             Err(Error::Hub(reason)) => {
                 (fetch.warn)(&format!(
-                    "data: {} is unavailable ({reason}); the embedded {} stands in for it. These are not {} results.",
-                    entry.name, entry.stand_in, entry.name
+                    "data: {0} is unavailable ({reason}); the embedded {stand_in} stands in for it. These are not {0} results.",
+                    entry.name
                 ));
                 Ok(None)
             }

@@ -62,7 +62,7 @@ pub fn verify(entry: &DataSetEntry, source: &DataSource, fetch: &Fetch<'_>) -> R
     };
     // Partial sets are accepted too, so the amounts are those that are present.
     spec.unreadable = entry.photographs.then_some(OnUnreadable::Error);
-    let mut set = super::load_available(&spec, source, fetch)?;
+    let (mut set, _) = super::load_available(entry.stand_in, &spec, source, fetch)?;
     set.digest();
     let available = super::find(&set.provenance.name).ok().and_then(|found| found.available);
     let published = |i: usize| available.map(|available| available[i]);

@@ -9,7 +9,7 @@ use super::choices::Checked;
 use super::combinations::{self, Base};
 use super::file::Settings;
 use crate::data::augment::Augment;
-use crate::data::{self, DataSpec, Input};
+use crate::data::{self, DATA_SETS, DataSpec, Input};
 use crate::model::{self, Model, ModelSpec, Task};
 use crate::nn::{Objective, ObjectiveName};
 use crate::optim::{BaseSpec, Decay, Norm, OptimizerSpec, Perturbation, Registry, TrainingShape, trainable};
@@ -26,6 +26,22 @@ pub(super) fn data(settings: &Settings) -> Checked<DataSpec> {
     let spec = if data.centre_pixels.unwrap_or(false) { spec.with_centred_pixels()? } else { spec };
     let spec = if let Some(n) = data.validation { spec.with_validation(n)? } else { spec };
     if let Some(noise) = data.label_noise { spec.with_label_noise(noise) } else { Ok(spec) }
+}
+
+/// Embedded set that stands in for the settings' data set.
+pub(super) fn stand_in(settings: &Settings) -> Checked<&'static str> {
+    let own = data::find(&data(settings)?.name)?;
+    let Some(name) = &settings.data.stand_in else { return Ok(own.stand_in) };
+    if own.is_embedded() {
+        return Err(format!("data.stand_in does not apply to {}, which is embedded; remove it", own.name));
+    }
+    match DATA_SETS.iter().find(|entry| entry.name == name && entry.is_embedded()) {
+        Some(entry) => Ok(entry.name),
+        None => {
+            let embedded: Vec<&str> = DATA_SETS.iter().filter(|e| e.is_embedded()).map(|e| e.name).collect();
+            Err(format!("data.stand_in = \"{name}\" is not an embedded set; use one of {}", embedded.join(", ")))
+        }
+    }
 }
 
 /// Maximum cells of a plan.

@@ -76,6 +76,8 @@ pub struct Settings {
 pub struct DataFile {
     /// Name of the data set.
     pub name: Option<String>,
+    /// Embedded set that stands in where the data set is not available; its own stand-in by default.
+    pub stand_in: Option<String>,
     /// Training samples (the first ones); all by default.
     pub train: Option<usize>,
     /// Test samples (the first ones); all by default.
@@ -126,6 +128,7 @@ impl Settings {
             like: base.like,
             data: DataFile {
                 name: self.data.name.or(base.data.name),
+                stand_in: self.data.stand_in.or(base.data.stand_in),
                 train: self.data.train.or(base.data.train),
                 test: self.data.test.or(base.data.test),
                 validation: self.data.validation.or(base.data.validation),

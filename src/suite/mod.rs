@@ -146,6 +146,15 @@ impl Suite {
         expand::data(&settings).map_err(|message| self.error(profile, message))
     }
 
+    /// Name of the embedded set that stands in for the profile's data set.
+    ///
+    /// # Errors
+    /// As [`Suite::data`], and if that set is not embedded.
+    pub fn stand_in(&self, profile: &str) -> Result<&'static str> {
+        let settings = self.settings(profile)?;
+        expand::stand_in(&settings).map_err(|message| self.error(profile, message))
+    }
+
     /// Expands a profile into its cells, trained on the data set `data` (the suite's, or its stand-in).
     ///
     /// # Errors
@@ -263,7 +272,29 @@ mod tests {
             let moved = plan("cifar10").on(data).expect("a plan");
             assert_eq!((&moved.cells, moved.hash()), (&plan(data).cells, plan(data).hash()));
         }
+        assert_eq!(suite.stand_in("smoke").expect("a stand-in"), "photo-patches");
         let error = plan("cifar10").on("cifar11").expect_err("no data set").to_string();
         assert_eq!(error, suite.plan("smoke", "cifar11").expect_err("no data set").to_string());
+    }
+
+    #[test]
+    fn a_profile_may_name_another_stand_in() {
+        let suite = Suite::read("cifar10").expect("an embedded suite");
+        assert_eq!(suite.stand_in("quick").expect("a stand-in"), "mnist-5k");
+        let plan = suite.plan("quick", "mnist-5k").expect("a plan");
+        let data = &plan.cells[0].data;
+        assert_eq!((data.train, data.test), (512, 1000), "all test samples that it has");
+
+        let with = |data: &str| {
+            let text = format!("name = \"s\"\ndescription = \"d\"\n[base]\ndata = {{ {data} }}\n[profiles.quick]\n");
+            Suite::parse("s.toml".into(), &text).expect("a suite").stand_in("quick").expect_err("refused").to_string()
+        };
+        let of_cifar = with("name = \"cifar10\", stand_in = \"cifar100\"");
+        assert!(
+            of_cifar
+                .contains("data.stand_in = \"cifar100\" is not an embedded set; use one of photo-patches, mnist-5k")
+        );
+        let of_embedded = with("name = \"mnist-5k\", stand_in = \"photo-patches\"");
+        assert!(of_embedded.contains("data.stand_in does not apply to mnist-5k, which is embedded; remove it"));
     }
 }
