@@ -19,7 +19,7 @@ Examples:
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A run folder, such as reports/cifar10-quick-photo-patches; several of one suite, profile and data set are reported as one.
+    /// A run folder, such as reports/cifar10-quick-mnist-5k; several of one suite, profile and data set are reported as one.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     #[command(flatten)]
