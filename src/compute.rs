@@ -50,8 +50,8 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// Runs `f` on one of the threads that compute. Called from any other thread, every kernel hands its work over and waits for
-/// it, which costs more than a small kernel.
+/// Runs `f` on a thread of rayon's pool. On any other thread, every kernel would hand its work to the pool and wait for it, which
+/// takes longer than a small kernel.
 pub fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }

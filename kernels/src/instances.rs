@@ -121,7 +121,7 @@ kernels! {
     /// Input gradient of [`linear`].
     linear::linear_input_grad(s: &LinearShape, dy: &[T], weight: &[T], flops: &FlopCount) -> Vec<T>;
 
-    /// Per-sample losses `-sum of target log softmax(logits)` of `logits` [batch, classes], with
+    /// Per-sample losses, the sum over the classes of `-target log softmax(logits)`, of `logits` [batch, classes], with
     /// `target = (1 - smoothing) one_hot + smoothing / classes`.
     loss::cross_entropy(logits: &[T], labels: &[u32], classes: usize, smoothing: f64) -> Vec<f64>;
     /// Gradient of `scale` times the summed loss: `scale (softmax - target)`.

@@ -14,7 +14,7 @@ pub(crate) fn cross_entropy<T: Scalar>(logits: &[T], labels: &[u32], classes: us
     rows.map(|(row, &label)| {
         let hit = row[label as usize].wide();
         let target = match smoothing {
-            0.0 => hit, // Infinite logits of other classes do not count.
+            0.0 => hit, // Without smoothing, an infinite logit of another class must not give NaN.
             _ => hit + smoothing * (row.iter().map(|v| v.wide()).sum::<f64>() / classes as f64 - hit),
         };
         log_sum_exp(row) - target

@@ -8,7 +8,7 @@ use super::simd::{Scalar, arch};
 const CHUNK: usize = 1 << 14;
 /// Partial sums of an inner product that run side by side.
 const LANES: usize = 16;
-/// Values among which a mask may have no live ones, so that dead tensors cost little; a multiple of [`LANES`].
+/// Values per run. A run without a live value is skipped, so that dead tensors cost little. A multiple of [`LANES`].
 const RUN: usize = 256;
 
 /// Inner product, in f64.
@@ -104,7 +104,7 @@ pub fn perturb(weights: &[f32], direction: &[f32], scale: f32, live: Option<&[bo
     }
 }
 
-/// Whether any is live. Reads all, which vectors do faster than finding the first.
+/// Whether any value is live. Reads all flags: with vectors, that is faster than stopping at the first.
 #[inline(always)]
 fn has_live(live: &[bool]) -> bool {
     live.iter().fold(false, |any, live| any | live)

@@ -416,8 +416,8 @@ impl DataSpec {
         Ok(self.classes.unwrap_or(self.entry()?.classes))
     }
 
-    /// Specification of the same amount of data set `name`, which stands in for this one, but of no
-    /// more test samples than that set has. Size and number of classes carry over where it leaves
+    /// Specification of data set `name` as a stand-in for this one: the same amount, but at most as
+    /// many test samples as that set has. Size and number of classes carry over where it leaves
     /// them open.
     ///
     /// # Errors
@@ -569,7 +569,8 @@ fn unshared(samples: &mut Arc<dyn Samples>) -> &mut dyn Samples {
     Arc::get_mut(samples).expect("samples are shared only once they are loaded")
 }
 
-/// Loads the data set or its stand-in without a digest, and returns what was requested of it. It may have fewer samples.
+/// Loads the data set or its stand-in, without a digest. Also returns the specification of what was loaded, which may ask for more
+/// samples than there are.
 fn load_available(
     stand_in: &str,
     spec: &DataSpec,

@@ -59,7 +59,7 @@ impl TryFrom<StoredMask> for MaskSpec {
     fn try_from(mask: StoredMask) -> Result<Self, String> {
         let StoredMask { sparsity, budget, pattern, group_axis, score, refresh } = mask;
         if group_axis.is_some() && pattern.group_axis().is_none() {
-            return Err(format!("a mask of pattern {pattern} has an axis of groups, and it has no groups"));
+            return Err(format!("group_axis does not apply to a mask of pattern {pattern}, which has no groups"));
         }
         let pattern = group_axis.map_or(pattern, |axis| pattern.along(axis));
         let interval = match refresh {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Objective {
-    /// `-sum of target log softmax(logits)` over the C classes, with
+    /// The sum over the C classes of `-target log softmax(logits)`, with
     /// `target = (1 - label_smoothing) one_hot(label) + label_smoothing / C` (Szegedy et al. 2016, section 7;
     /// `torch.nn.CrossEntropyLoss`).
     CrossEntropy {

@@ -24,7 +24,7 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
         },
         Key {
             name: "gamma",
-            about: "Fraction of the samples in the second gradient; as in the authors' code, of k such samples the last is left out",
+            about: "Fraction of the samples in the second gradient; one sample fewer is taken, as in the authors' code (all from .99 on)",
             kind: Kind::Number(Bounds::PositiveFraction),
             default: KeyDefault::Number(0.5),
         },
@@ -36,14 +36,14 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
 };
 
 /// Perturbs by `eps = rho / beta m g / ||m g||`, where m contains each tensor with probability
-/// beta. The second gradient uses the fraction `gamma` of the samples.
+/// beta. The second gradient uses the samples that [`sharpest`] selects.
 #[derive(Clone, Debug)]
 pub struct Esam {
     /// Radius.
     pub rho: f64,
     /// Probability that a tensor is perturbed.
     pub beta: f64,
-    /// Fraction of the samples in the second gradient.
+    /// Fraction of the samples of which [`sharpest`] selects.
     pub gamma: f64,
     gradient: Vec<f32>,
     perturbed: Perturbed,
@@ -89,9 +89,9 @@ impl Method for Esam {
 /// From this fraction on, the authors' code takes all samples.
 const ALL: f64 = 0.99;
 
-/// Selects samples whose loss rises most, in ascending order. As in the authors' code, these are the samples whose loss rises by
-/// more than the k-th largest rise, where k is the fraction `part` of the samples, rounded down: k - 1 samples, fewer if some
-/// rise alike. Where that leaves none, it takes the first k.
+/// Selects the samples whose loss rises by more than the k-th largest rise, in ascending order, as the authors' code does. k is the
+/// fraction `part` of the samples, rounded down, at least 1. So k - 1 samples are selected, or fewer if some rise alike. If there
+/// are none, the k samples with the largest rises are selected (ties: lower index first).
 fn sharpest(rises: &[f64], part: f64) -> Vec<usize> {
     let n = rises.len();
     if part >= ALL {

@@ -21,7 +21,7 @@ pub trait Landscape {
     /// When a tensor operation fails.
     fn gradient(&mut self, weights: &[f32], ask: Ask<'_>, gradient: &mut Vec<f32>) -> Result<BatchLoss>;
 
-    /// Per-sample losses at `weights`, without a gradient. Running statistics as in second gradients.
+    /// Per-sample losses at `weights`, without a gradient. Updates running statistics as a second gradient does.
     ///
     /// # Errors
     /// When a tensor operation fails.

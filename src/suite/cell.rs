@@ -214,8 +214,10 @@ impl Cell {
         if !(1..=MOST_EPOCHS).contains(&self.epochs) || self.batch_size == 0 {
             return Err(format!("a cell has {} epochs and batches of {} samples", self.epochs, self.batch_size));
         }
-        if let Some(smoothing) = self.objective.label_smoothing().filter(|smoothing| *smoothing > 1.0) {
-            return Err(format!("a cell has a label smoothing of {smoothing}, which must be from 0 to 1"));
+        if let Objective::CrossEntropy { label_smoothing } = self.objective
+            && !(0.0..=1.0).contains(&label_smoothing)
+        {
+            return Err(format!("a cell has a label smoothing of {label_smoothing}, which must be from 0 to 1"));
         }
         let variant = self.optimizer.ascent.as_ref().and_then(|ascent| ascent.variant.as_ref());
         let settings = self.optimizer.own_settings();

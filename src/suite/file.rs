@@ -76,7 +76,7 @@ pub struct Settings {
 pub struct DataFile {
     /// Name of the data set.
     pub name: Option<String>,
-    /// Embedded set that stands in where the data set is not available; its own stand-in by default.
+    /// Embedded set that is used if the data set is not available, such as `mnist-5k`; by default, the data set's own stand-in.
     pub stand_in: Option<String>,
     /// Training samples (the first ones); all by default.
     pub train: Option<usize>,

@@ -26,6 +26,8 @@ pub fn fisher_scores(
     (samples, mode): (usize, FisherMode),
     (seed, epoch): (u64, usize),
 ) -> Result<Vec<f32>> {
+    // The scores are of the true labels.
+    network.problem.objective = network.problem.objective.unsmoothed();
     let mut rng = stream(seed, Stream::Mask(epoch));
     let chosen = sample(&mut rng, data.train.len(), samples);
     let mut sum = vec![0f32; network.weights.len()];

@@ -409,9 +409,11 @@ fn labels_are_smoothed_in_training_alone() {
     let json = serde_json::to_value(&cell).expect("JSON");
     assert_eq!(json["objective"], serde_json::json!({"cross-entropy": {"label_smoothing": 0.4}}));
     assert_eq!(serde_json::from_value::<Cell>(json.clone()).expect("a cell"), cell);
-    let wrong = serde_json::to_string(&json).expect("JSON").replace("0.4", "1.4");
-    let error = serde_json::from_str::<Cell>(&wrong).expect_err("too much").to_string();
-    assert!(error.contains("label smoothing of 1.4"), "{error}");
+    for wrong in ["1.4", "-0.5"] {
+        let text = serde_json::to_string(&json).expect("JSON").replace("0.4", wrong);
+        let error = serde_json::from_str::<Cell>(&text).expect_err("no share").to_string();
+        assert!(error.contains(&format!("label smoothing of {wrong}")), "{error}");
+    }
 }
 
 /// A refresh by the gradient has the whole of it, also where the first pass otherwise computes live gradients alone: the first
