@@ -1,6 +1,6 @@
 //! ESAM, efficient SAM (Du et al. 2022): a random subset of the tensors is perturbed, and the
 //! second gradient uses only the samples whose loss rises most under the perturbation. Follows the authors' code where it differs
-//! from the paper: see [`sharpest`].
+//! from the paper: see `sharpest`.
 
 use super::ascent::Perturbed;
 use super::ascent_step::AscentStep;
@@ -36,14 +36,15 @@ pub(super) const ENTRY: OptimizerEntry = OptimizerEntry {
 };
 
 /// Perturbs by `eps = rho / beta m g / ||m g||`, where m contains each tensor with probability
-/// beta. The second gradient uses the samples that [`sharpest`] selects.
+/// beta. The second gradient uses the samples whose loss rises by more than the k-th largest rise, k being the fraction `gamma` of
+/// the samples, rounded down.
 #[derive(Clone, Debug)]
 pub struct Esam {
     /// Radius.
     pub rho: f64,
     /// Probability that a tensor is perturbed.
     pub beta: f64,
-    /// Fraction of the samples of which [`sharpest`] selects.
+    /// Fraction of the samples in the second gradient, of which one is left out; all from .99 on.
     pub gamma: f64,
     gradient: Vec<f32>,
     perturbed: Perturbed,

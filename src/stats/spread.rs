@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn the_correlation_has_the_same_bits_every_time() {
         let mut rng = stream(3, Stream::Synthetic("rows"));
-        let mut row = || (0..9).map(|seed| (seed, f64::from(normal_pair(&mut rng).0) / 3.0)).collect::<BySeed>();
+        let mut row = || (0..9).map(|seed| (seed, normal_pair(&mut rng).0 / 3.0)).collect::<BySeed>();
         let rows: Vec<Row> = (0..7).filter_map(|_| Row::new(&row(), 1e-4)).collect();
         let found = || correlation(&rows.iter().collect::<Vec<_>>(), 0.1).to_bits();
         let first = found();
