@@ -50,10 +50,10 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// Runs `f` on a thread of rayon's pool. On any other thread, every kernel would hand its work to the pool and wait for it, which
-/// takes longer than a small kernel.
-pub fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| f())
+/// Runs `f`, which computes on `device`. With the CPU kernels (`None`), it runs on a thread of rayon's pool: on any other thread,
+/// every kernel would hand its work to the pool and wait for it, which takes longer than a small kernel.
+pub fn on_pool<R: Send>(device: Option<&Device>, f: impl FnOnce() -> R + Send) -> R {
+    if device.is_some() { f() } else { rayon::scope(|_| f()) }
 }
 
 /// Compute device of trainings.

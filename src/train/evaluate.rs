@@ -50,7 +50,7 @@ pub(super) fn evaluate(
         for batch in batches {
             let batch = batch?;
             samples += batch.input.dim(0)?;
-            let (logits, losses) = on_pool(|| -> Result<_> {
+            let (logits, losses) = on_pool(device, || -> Result<_> {
                 let mut pass = Pass::evaluation(Weights::new(model.layout(), weights), running).on(device);
                 let input = pass.input(batch.input)?;
                 let logits = model.forward(&input, &mut pass)?;

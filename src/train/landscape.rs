@@ -46,7 +46,7 @@ pub struct BatchProblem<'a> {
 
 impl<T: Scalar> GradientAt<T> for BatchProblem<'_> {
     fn gradient(&mut self, weights: &[T], gradient: &mut Vec<T>) -> Result<f64> {
-        on_pool(|| {
+        on_pool(self.problem.device, || {
             let layout = self.problem.model.layout();
             let mut running = RunningStats::new(layout);
             let pass = Pass::training(Weights::new(layout, weights), &mut running, BatchNormMode::Freeze);
@@ -187,7 +187,7 @@ impl Network<'_> {
         batch_norm: BatchNormMode,
         gradient: &mut Vec<f32>,
     ) -> Result<f64> {
-        on_pool(|| {
+        on_pool(self.problem.device, || {
             let weights = Weights::new(self.problem.model.layout(), self.weights);
             let pass = Pass::training(weights, self.running, batch_norm).counting(&self.flops);
             let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;
@@ -212,7 +212,7 @@ impl Network<'_> {
             }
             return Ok(());
         }
-        on_pool(|| {
+        on_pool(self.problem.device, || {
             let weights = Weights::new(self.problem.model.layout(), self.weights);
             let pass = Pass::training(weights, self.running, BatchNormMode::Eval).counting(&self.flops);
             let (pass, loss) = forward::<f32>(self.problem, pass, batch)?;

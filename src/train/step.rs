@@ -170,7 +170,7 @@ impl<'m> Trainer<'m> {
     /// # Errors
     /// When a tensor operation fails.
     pub fn step(&mut self, batch: &Batch, lr: f64, context: &mut Context<'_>) -> Result<f64> {
-        on_pool(|| self.take_step(batch, lr, context))
+        on_pool(self.problem.device, || self.take_step(batch, lr, context))
     }
 
     fn take_step(&mut self, batch: &Batch, lr: f64, context: &mut Context<'_>) -> Result<f64> {
