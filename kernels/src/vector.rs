@@ -16,12 +16,12 @@ pub fn dot(a: &[f32], b: &[f32]) -> f64 {
     let products = |(a, b): (&[f32], &[f32])| {
         arch().dispatch(|| {
             let mut sums = [0f64; LANES];
+            let add = |(sum, (a, b)): (&mut f64, (&f32, &f32))| *sum += f64::from(*a) * f64::from(*b);
             let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
             for (a, b) in a.iter().zip(b) {
-                sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
+                sums.iter_mut().zip(a.iter().zip(b)).for_each(add);
             }
-            let rest = a_rest.iter().zip(b_rest);
-            sums.iter_mut().zip(rest).for_each(|(sum, (a, b))| *sum += f64::from(*a) * f64::from(*b));
+            sums.iter_mut().zip(a_rest.iter().zip(b_rest)).for_each(add);
             sums.iter().sum::<f64>()
         })
     };

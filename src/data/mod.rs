@@ -248,8 +248,6 @@ pub const DATA_SETS: &[DataSetEntry] = &[
 /// A data set to load, and its source.
 struct Request<'a> {
     entry: &'static DataSetEntry,
-    /// Embedded set that stands in for it.
-    stand_in: &'a str,
     spec: &'a DataSpec,
     source: &'a DataSource,
     fetch: &'a Fetch<'a>,
@@ -578,13 +576,12 @@ fn load_available(
     fetch: &Fetch<'_>,
 ) -> Result<(DataSet, DataSpec)> {
     let entry = spec.entry().map_err(Error::Data)?;
-    let request = Request { entry, stand_in, spec, source, fetch };
-    match source::resolve(&request)? {
+    match source::resolve(&Request { entry, spec, source, fetch }, stand_in)? {
         Some(set) => Ok((set, spec.clone())),
         None => {
             let spec = spec.on(stand_in).map_err(Error::Data)?;
             let entry = spec.entry().map_err(Error::Data)?;
-            let set = (entry.load)(&Request { entry, stand_in, spec: &spec, source: &DataSource::StandIn, fetch })?;
+            let set = (entry.load)(&Request { entry, spec: &spec, source: &DataSource::StandIn, fetch })?;
             Ok((set, spec))
         }
     }

@@ -57,9 +57,9 @@ pub struct Fetch<'a> {
     pub warn: &'a dyn Fn(&str),
 }
 
-/// Loads the data set from its source; `None` if the stand-in is to be used.
-pub(super) fn resolve(request: &Request<'_>) -> Result<Option<DataSet>> {
-    let Request { entry, stand_in, source, fetch, .. } = *request;
+/// Loads the data set from its source; `None` if `stand_in` is to be used.
+pub(super) fn resolve(request: &Request<'_>, stand_in: &str) -> Result<Option<DataSet>> {
+    let Request { entry, source, fetch, .. } = *request;
     if let DataSource::Directory(path) = source {
         if entry.is_embedded() {
             return Err(Error::Data(format!(

@@ -35,13 +35,12 @@ pub(super) fn stand_in(settings: &Settings) -> Checked<&'static str> {
     if own.is_embedded() {
         return Err(format!("data.stand_in does not apply to {}, which is embedded; remove it", own.name));
     }
-    match DATA_SETS.iter().find(|entry| entry.name == name && entry.is_embedded()) {
-        Some(entry) => Ok(entry.name),
-        None => {
-            let embedded: Vec<&str> = DATA_SETS.iter().filter(|e| e.is_embedded()).map(|e| e.name).collect();
-            Err(format!("data.stand_in = \"{name}\" is not an embedded set; use one of {}", embedded.join(", ")))
-        }
-    }
+    let embedded: Vec<&str> = DATA_SETS.iter().filter(|entry| entry.is_embedded()).map(|entry| entry.name).collect();
+    embedded
+        .iter()
+        .find(|embedded| *embedded == name)
+        .copied()
+        .ok_or_else(|| format!("data.stand_in = \"{name}\" is not an embedded set; use one of {}", embedded.join(", ")))
 }
 
 /// Maximum cells of a plan.
