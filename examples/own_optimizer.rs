@@ -4,10 +4,9 @@
 
 use std::process::ExitCode;
 
+use sharpbench::Registry;
 use sharpbench::flops::StepCost;
-use sharpbench::optim::{
-    AscentStep, Ask, Context, Iterate, Kept, Landscape, Method, OptimizerEntry, Perturbed, Registry,
-};
+use sharpbench::optim::{AscentStep, Ask, Context, Iterate, Kept, Landscape, Method, OptimizerEntry, Perturbed};
 
 /// SAM along the moving average of the gradients, which costs no second gradient: `eps = rho m / ||m||`.
 struct AverageGradient {
@@ -47,5 +46,5 @@ const ENTRY: OptimizerEntry = OptimizerEntry {
 };
 
 fn main() -> ExitCode {
-    sharpbench::run(&Registry::standard().with(ENTRY))
+    sharpbench::run(&Registry::standard().with_optimizer(ENTRY))
 }

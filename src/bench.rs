@@ -11,10 +11,11 @@ use crate::data::loader::Batch;
 use crate::data::{DataSet, Images, Input, Normalise, Provenance};
 use crate::error::{Error, Result};
 use crate::mask::{FisherMode, Mask, Score, StepCosts};
-use crate::model::{self, Model, ModelSpec, Task};
+use crate::model::{Model, ModelSpec, Task};
 use crate::nn::{BackwardPlan, RunningStats, gemm_peak};
-use crate::optim::{ActiveMask, Context, OptimizerSpec, Registry};
+use crate::optim::{ActiveMask, Context, OptimizerSpec};
 use crate::random::{Stream, below, stream};
+use crate::registry::Registry;
 use crate::stats::{Median, median};
 use crate::train::{Optimizer, Problem, StepParts, Trainer, fisher_scores, peak_memory_bytes, step_costs};
 
@@ -231,7 +232,7 @@ impl Bench {
     /// # Errors
     /// When the model cannot be built or a tensor operation fails.
     pub fn run(&self, registry: &Registry) -> Result<BenchReport> {
-        let model = build(&self.model, self.input)?;
+        let model = build(&self.model, self.input, registry)?;
         let steps = self.warmup + self.steps;
         let data = synthetic(self.input, self.batch_size * steps, self.seed)?;
         let problem = Problem { device: self.compute.device(), ..(&*model).into() };
@@ -320,10 +321,10 @@ fn synthetic(input: Input, n: usize, seed: u64) -> Result<DataSet> {
 ///
 /// # Errors
 /// When it cannot be built.
-pub fn build(model: &ModelSpec, input: Input) -> Result<Box<dyn Model>> {
+pub fn build(model: &ModelSpec, input: Input, registry: &Registry) -> Result<Box<dyn Model>> {
     let classes = match input {
         Input::Image(_) => CLASSES,
         Input::Tokens { vocabulary, .. } => vocabulary,
     };
-    model::build(model, Task { input, classes }).map_err(Error::Usage)
+    registry.model(model, Task { input, classes }).map_err(Error::Usage)
 }

@@ -14,6 +14,7 @@ mod digest;
 mod error;
 pub mod exec;
 pub mod flops;
+mod hub;
 mod little_endian;
 pub mod mask;
 pub mod model;
@@ -22,6 +23,7 @@ pub mod optim;
 pub mod parity;
 pub mod random;
 pub mod record;
+mod registry;
 pub mod report;
 pub mod sharpness;
 pub mod stats;
@@ -31,16 +33,16 @@ pub mod train;
 mod word;
 
 pub use error::{Error, Result};
+pub use registry::Registry;
 
 use std::process::ExitCode;
 
-use optim::Registry;
-
 /// Runs the program: parses the command line, runs the command and prints its error. Suites may
-/// name the optimizers in `registry`.
+/// name the optimizers and models in `registry`.
 ///
-/// A program with its own method is a `main` that calls this with [`Registry::with`]
-/// (`examples/own_optimizer.rs`).
+/// A program with its own method or model is a `main` that calls this with
+/// [`Registry::with_optimizer`] (`examples/own_optimizer.rs`) or [`Registry::with_model`]
+/// (`examples/own_model.rs`).
 pub fn run(registry: &Registry) -> ExitCode {
     match cli::run(registry) {
         Ok(code) => code,

@@ -6,5 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    sharpbench::run(&sharpbench::optim::Registry::standard())
+    sharpbench::run(&sharpbench::Registry::standard())
 }

@@ -17,10 +17,11 @@ use crate::data::loader::Batch;
 use crate::data::text::VOCABULARY;
 use crate::error::{Error, Result};
 use crate::mask::{Mask, Pattern, fisher_keep};
-use crate::model::{self, ModelSpec, Task};
+use crate::model::{ModelSpec, Task};
 use crate::nn::{ParamLayout, assemble};
-use crate::optim::{ActiveMask, Context, OptimizerSpec, Registry, TrainingShape, Value};
+use crate::optim::{ActiveMask, Context, OptimizerSpec, TrainingShape, Value};
 use crate::random::{Stream, stream};
+use crate::registry::Registry;
 use crate::sharpness::{First, Hessian, Lanczos, Operator};
 use crate::suite::{GridEntry, one_optimizer};
 use crate::train::{BatchProblem, Optimizer, Problem, Trainer};
@@ -81,7 +82,7 @@ pub fn replay(path: &Path, compute: &Compute, registry: &Registry) -> Result<Par
     let input = case.input("input.0")?;
     let classes = if matches!(input, Input::Image(_)) { CLASSES } else { VOCABULARY };
     let task = Task { input, classes };
-    let model = model::build(&spec, task).map_err(|e| case.error(e))?;
+    let model = registry.model(&spec, task).map_err(|e| case.error(e))?;
 
     let layout = model.layout();
     let (optimizer, pattern) = case.optimizer((case.tensor("input.0")?.dims()[0], layout), registry)?;

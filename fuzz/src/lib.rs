@@ -7,13 +7,13 @@ use std::sync::{Arc, LazyLock, Once};
 
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
+use sharpbench::Registry;
 use sharpbench::compare::{Allowed, ComparisonFormat, Gate, Side, compare};
 use sharpbench::compute::Compute;
 use sharpbench::data::{self, DataSet, DataSource, Fetch, sha256_file};
 use sharpbench::exec::slurm::{parse_squeue, phase, stuck};
 use sharpbench::model::{self, Task};
 use sharpbench::nn::{ParamLayout, from_safetensors};
-use sharpbench::optim::Registry;
 use sharpbench::parity;
 use sharpbench::record::{EpochMeasures, Record, RunManifest};
 use sharpbench::report::{EXPORTERS, Layout, Options, Report, event_files, figures};

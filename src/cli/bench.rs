@@ -9,7 +9,8 @@ use crate::data::Input;
 use crate::data::text::{LENGTH, VOCABULARY};
 use crate::error::{Error, Result};
 use crate::model::ModelSpec;
-use crate::optim::{OptimizerSpec, Registry, TrainingShape};
+use crate::optim::{OptimizerSpec, TrainingShape};
+use crate::registry::Registry;
 use crate::stats::Median;
 use crate::suite::one_optimizer;
 
@@ -99,7 +100,7 @@ fn optimizer((flag, text): (&str, &str), shape: TrainingShape<'_>, registry: &Re
         keys.push(key);
     }
     // Their values do not matter to the time, or are a suite's usual ones.
-    let entry = registry.find(name).map_err(|e| Error::Usage(format!("--{flag} {text}: {e}")))?;
+    let entry = registry.optimizer(name).map_err(|e| Error::Usage(format!("--{flag} {text}: {e}")))?;
     if entry.reads.contains(&"rho") && !keys.contains(&"rho") {
         given("rho", "0.05");
     }
@@ -126,7 +127,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
         hidden: args.hidden.clone(),
         ..ModelSpec::default()
     };
-    let built = build(&model, args.input)?;
+    let built = build(&model, args.input, registry)?;
     let layout = built.layout();
     let shape = TrainingShape { epochs: 1, batch_size, last_batch: batch_size, train: FISHER_SAMPLES, layout };
     let bench = Bench {

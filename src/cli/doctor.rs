@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::process::{Command, ExitCode, Stdio};
 
-use super::device;
+use super::{device, installation};
 use crate::compute::DeviceChoice;
 use crate::error::Result;
 use crate::exec::available;
@@ -19,6 +19,7 @@ fn text() -> String {
     let mut line = |name: &str, about: &str| writeln!(text, "{name:<12}{about}").ok();
     let revision = option_env!("SHARPBENCH_GIT_REVISION").unwrap_or("revision unknown");
     line("program", &format!("sharpbench {} ({revision})", env!("CARGO_PKG_VERSION")));
+    line("installed", &installation::describe());
     let machine = Machine::this();
     line("CPU", &machine.kind());
     let (all, own) = (machine.cpus, available().len());
@@ -27,11 +28,11 @@ fn text() -> String {
     line("cuda:0", &device::describe(DeviceChoice::Cuda(0)));
     line("metal", &device::describe(DeviceChoice::Metal));
     line("auto", &format!("trainings without --device use {}", device::describe_default()));
-    let cache = crate::data::hub_cache();
+    let cache = crate::hub::cache_dir();
     let there = if cache.is_dir() { "" } else { ", which does not exist yet" };
     line("hub cache", &format!("{}{there}", cache.display()));
     let token = if std::env::var_os("HF_TOKEN").is_some() { "HF_TOKEN is set" } else { "HF_TOKEN is not set" };
-    line("hub token", &format!("{token}; no data set here needs one"));
+    line("hub token", &format!("{token}; no data set here needs one, --push-to-hub does"));
     line("Slurm", &slurm());
     text
 }

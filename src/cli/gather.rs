@@ -7,8 +7,8 @@ use super::opened;
 use super::printing::Printing;
 use super::report::All;
 use crate::error::Result;
-use crate::record::{RunFolder, RunManifest, Selection};
-use crate::report::{EXPORTERS, Layout, Options, Report};
+use crate::record::{Record, RunFolder, RunManifest, Selection};
+use crate::report::{EXPORTERS, Exporter, Layout, Options, Report};
 
 /// Reads only the run folder. Exit codes: 0 every cell has a record, 3 some have none; they are
 /// listed on stderr.
@@ -32,6 +32,16 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(code)
 }
 
+/// The reports that a run keeps, by name ([`RunFolder::report_name`]).
+pub(super) fn kept(report: &Report, manifest: &RunManifest, records: &[&Record]) -> Result<Vec<(String, Vec<u8>)>> {
+    let stem = stem(manifest);
+    let file = |exporter: &&Exporter| {
+        let content = report.render(exporter, Layout::default(), records)?;
+        Ok((format!("{stem}.{}", exporter.extension), content))
+    };
+    EXPORTERS.iter().filter(|exporter| exporter.is_kept).map(file).collect()
+}
+
 /// The part of the kept reports' names that tells what they are of.
 pub(super) fn stem(manifest: &RunManifest) -> String {
     format!("{}-{}-{}", manifest.suite, manifest.profile, manifest.data)
@@ -47,16 +57,14 @@ pub(super) fn publish(
     let All { report, manifest: plan, records } =
         super::report::read_all(&[folder.path().to_path_buf()], &Options::default())?;
     let records = Report::of_plan(&plan, &records);
-    let stem = stem(manifest);
     // What is asked for comes first: a folder may be read-only.
     printing.print(&report, &records)?;
-    for kept in EXPORTERS.iter().filter(|exporter| exporter.is_kept) {
-        folder
-            .write_report(&format!("{stem}.{}", kept.extension), report.render(kept, Layout::default(), &records)?)?;
+    for (name, content) in kept(&report, manifest, &records)? {
+        folder.write_report(&name, content)?;
     }
     if !quiet {
-        let run = folder.path();
-        let page = quoted(&run.join(format!("report-{stem}.html")));
+        let (run, stem) = (folder.path(), stem(manifest));
+        let page = quoted(&run.join(RunFolder::report_name(&format!("{stem}.html"))));
         super::tell(&format!("page: {page}; every column: sharpbench report {} --wide", quoted(run)));
     }
     Ok(super::report::exit_code(&report))

@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use crate::data::DATA_SETS;
 use crate::error::Result;
-use crate::model::MODELS;
-use crate::optim::Registry;
+use crate::registry::Registry;
 use crate::suite::{Suite, embedded_names};
 use crate::terminal::{self, wrapped};
 
@@ -26,11 +25,11 @@ fn text(registry: &Registry) -> Result<String> {
         }
     }
     text.push_str("Models\n");
-    MODELS.iter().for_each(|m| line(&mut text, m.name, m.about));
+    registry.models().iter().for_each(|m| line(&mut text, m.name, m.about));
     text.push_str("Data sets\n");
     DATA_SETS.iter().for_each(|d| line(&mut text, d.name, d.about));
     text.push_str("Optimizers\n");
-    registry.entries().iter().for_each(|o| line(&mut text, o.name, o.about));
+    registry.optimizers().iter().for_each(|o| line(&mut text, o.name, o.about));
     Ok(text)
 }
 

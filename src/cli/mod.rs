@@ -10,13 +10,17 @@ mod data;
 mod device;
 mod doctor;
 mod gather;
+mod installation;
 mod list;
 mod live;
+mod man;
+mod new;
 mod opened;
 mod parity;
 mod plan;
 mod printing;
 mod progress;
+mod push;
 mod report;
 mod running;
 mod slurm;
@@ -33,7 +37,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::exec::survive_file_limit;
-use crate::optim::Registry;
+use crate::registry::Registry;
 
 /// Exit code of wrong usage and of errors.
 pub const EXIT_ERROR: u8 = 2;
@@ -97,10 +101,14 @@ enum Command {
     /// Train the cells of a run whose ids are read from stdin: a child of `suite --jobs`.
     #[command(hide = true)]
     Work(work::Args),
+    /// Write a commented suite of your own, to start from.
+    New(new::Args),
     /// Print the JSON Schema of suite files.
     Schema,
     /// Print a completion script for a shell.
     Completions(completions::Args),
+    /// Write the man pages of the program and of its commands to a folder.
+    Man(man::Args),
 }
 
 /// Parses the command line and runs the command; suites may name the optimizers of `registry`.
@@ -125,8 +133,10 @@ pub fn run(registry: &Registry) -> Result<ExitCode> {
         Command::Doctor => doctor::run(),
         Command::Parity(args) => parity::run(&args, registry),
         Command::Work(args) => work::run(&args, registry),
+        Command::New(args) => new::run(&args, registry),
         Command::Schema => print(crate::suite::file::json_schema(registry)),
         Command::Completions(args) => completions::run::<Cli>(&args),
+        Command::Man(args) => man::run::<Cli>(&args),
     }
 }
 

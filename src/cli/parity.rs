@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use crate::compute::{Compute, DeviceChoice};
 use crate::error::Result;
-use crate::optim::Registry;
 use crate::parity::{ParityComparison, replay};
+use crate::registry::Registry;
 
 #[derive(clap::Args)]
 pub(super) struct Args {

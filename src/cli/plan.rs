@@ -9,9 +9,9 @@ use indicatif::HumanDuration;
 
 use crate::error::{Error, Result};
 use crate::flops::{self, Flops, THEORETICAL_FORMULA};
-use crate::model::{self, Task};
-use crate::optim::Registry;
+use crate::model::Task;
 use crate::record::{Record, RunFolder, SettingGroup, by_setting};
+use crate::registry::Registry;
 use crate::suite::{Cell, DEFAULT_PROFILE, Filter, Names, Plan, Suite, names};
 use crate::terminal::{self, wrapped};
 
@@ -84,7 +84,7 @@ fn measured(folders: &[PathBuf]) -> Result<Vec<Record>> {
 
 fn planned<'p>(cell: &'p Cell, records: &[Record], registry: &Registry) -> Result<Planned<'p>> {
     let task = Task::try_from(&cell.data).map_err(Error::Data)?;
-    let model = model::build(&cell.model, task).map_err(Error::Usage)?;
+    let model = registry.model(&cell.model, task).map_err(Error::Usage)?;
     let steps = cell.epochs * cell.steps_per_epoch();
     let cost = registry.step_cost(&cell.optimizer, model.layout()).map_err(Error::Usage)?;
     let Flops { nominal, theoretical } = flops::training(model.forward_macs(), cell.samples(steps), cost);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::printing::Printing;
+use super::push::Push;
 use crate::error::{Error, Result};
 use crate::record::{self, Record, RunFolder, RunManifest};
 use crate::report::{Figure, File, Merged, NamedRun, Options, Report, event_files, figures, merge, series};
@@ -38,6 +39,8 @@ pub(super) struct Args {
     /// Also write TensorBoard event files to this folder, in a subfolder for each cell.
     #[arg(long, value_name = "DIR")]
     tensorboard: Option<PathBuf>,
+    #[command(flatten)]
+    push: Push,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
@@ -45,6 +48,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let options = Options { margin: args.margin, target: args.target.map(|target| target / 100.0) };
     let all = read_all(&args.runs, &options)?;
     let records = Report::of_plan(&all.manifest, &all.records);
+    args.push.run(&args.runs, &all, &records)?;
     args.printing.print(&all.report, &records)?;
     if let Some(folder) = &args.figures {
         write_figures(folder, &figures(&all.report, &records), &records)?;

@@ -16,8 +16,8 @@ use crate::compute::DeviceChoice;
 use crate::data::{self, DataSet, DataSource, DataSpec, Fetch};
 use crate::error::{Error, Result};
 use crate::exec::{self, Ended, Jobs, LocalRun, Stop};
-use crate::optim::Registry;
 use crate::record::{RunFolder, RunLock, RunManifest, Selection};
+use crate::registry::Registry;
 use crate::suite::{Filter, Plan, Suite};
 use crate::train::Setup;
 

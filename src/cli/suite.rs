@@ -7,7 +7,7 @@ use super::printing::Printing;
 use super::running::{self, Wanted};
 use super::until::Until;
 use crate::error::Result;
-use crate::optim::Registry;
+use crate::registry::Registry;
 use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
 
 /// Shown below the options.

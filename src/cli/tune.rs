@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use super::running::{self, Wanted};
 use crate::error::{Error, Result};
-use crate::optim::Registry;
 use crate::record::{self, Record, RunFolder, RunManifest, Status};
+use crate::registry::Registry;
 use crate::report::{Options, Report};
 use crate::suite::{Choice, DEFAULT_PROFILE, Filter, Range, Suite, Tuning, TuningSuite};
 use crate::terminal;

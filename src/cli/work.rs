@@ -9,8 +9,8 @@ use super::opened::{self, Opening};
 use crate::compute::Compute;
 use crate::error::{Error, Result};
 use crate::exec::{LocalRun, Outcome, READY, Stop, Watcher, Worker, pin};
-use crate::optim::Registry;
 use crate::record::{EpochMeasures, Record, RunFolder, Selection};
+use crate::registry::Registry;
 use crate::suite::Cell;
 use crate::train::{Observer, Setup};
 

@@ -1,22 +1,16 @@
-//! Files from the Hugging Face hub through hf-hub: from the cache first, then from the network.
+//! Files of data sets from the Hugging Face hub through hf-hub: from the cache first, then from the network.
 
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
 use hf_hub::{HFClientBuilder, HFError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::checksums;
-use super::secrets::hidden;
 use super::source::Fetch;
-use super::watchdog::{self, Received, watched};
 use crate::digest;
 use crate::error::{Error, Result};
-
-/// Maximum delay of a run with a stand-in when the hub is unreachable.
-const REACH_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::hub::{self, Moved, cache_dir, hidden, watched};
 
 /// Data set repository on the hub.
 pub(super) struct Repository {
@@ -32,54 +26,12 @@ pub(super) struct HubFile {
     pub(super) sha256: String,
 }
 
-/// The hub, if no other is set.
-const ENDPOINT: &str = "https://huggingface.co";
-
-/// A variable of the environment; an empty one counts as unset, as in Python's `huggingface_hub`.
-pub(super) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
-}
-
-/// Whether the environment forbids the network, as for Python's `huggingface_hub`.
-fn is_offline() -> bool {
-    let is_true = |value: String| matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
-    variable("HF_HUB_OFFLINE").is_some_and(is_true)
-}
-
-/// The cache's directory, by the variables that the client knows.
-pub fn cache_dir() -> PathBuf {
-    let own = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")).map(PathBuf::from);
-    own.unwrap_or_else(|| home().join("hub"))
-}
-
-/// The directory of Hugging Face's tools, which holds the cache and the token.
-pub(super) fn home() -> PathBuf {
-    let cache = || variable("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("huggingface"));
-    let user = || PathBuf::from(variable("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache/huggingface");
-    variable("HF_HOME").map(PathBuf::from).or_else(cache).unwrap_or_else(user)
-}
-
-/// The hub's address.
-///
-/// # Errors
-/// When the one that is set is no address.
-fn endpoint() -> Result<String> {
-    match variable("HF_ENDPOINT") {
-        None => Ok(ENDPOINT.into()),
-        Some(set) if set.starts_with("http://") || set.starts_with("https://") => Ok(set),
-        Some(set) => Err(Error::Usage(format!(
-            "HF_ENDPOINT = {} is no address; it must begin with https:// (or unset it)",
-            hidden(&set)
-        ))),
-    }
-}
-
 /// Files of a repository, from the cache if all are there, otherwise from the network.
 ///
 /// # Errors
 /// [`Error::Hub`] when the hub is unavailable, [`Error::Data`] when a cached file is damaged.
 pub(super) fn files(repo: &Repository, names: &[&'static str], fetch: &Fetch<'_>) -> Result<Vec<HubFile>> {
-    let (endpoint, limit) = (endpoint()?, watchdog::limit()?);
+    let (endpoint, limit) = (hub::endpoint()?, hub::limit()?);
     let get = {
         let Repository { owner, name, revision } = *repo;
         let names = names.to_vec();
@@ -99,7 +51,7 @@ pub(super) fn files(repo: &Repository, names: &[&'static str], fetch: &Fetch<'_>
     };
     let paths = match get(true, None) {
         Ok(paths) => paths,
-        Err(_) if fetch.offline || is_offline() => {
+        Err(_) if fetch.offline || hub::is_offline() => {
             let by = if fetch.offline { "--offline" } else { "HF_HUB_OFFLINE" };
             return Err(Error::Hub(format!(
                 "{}/{} is not in the cache and {by} forbids the network; run once without it",
@@ -107,12 +59,13 @@ pub(super) fn files(repo: &Repository, names: &[&'static str], fetch: &Fetch<'_>
             )));
         }
         Err(_) => {
-            let (server, received) = (hidden(&endpoint), Received::default());
-            watched(&server, limit, &received, move || reach(&endpoint))?;
+            let (server, received) = (hidden(&endpoint), Moved::default());
+            watched(&server, limit, &received, move || hub::reach(&endpoint))?;
             (fetch.say)(&format!("data: fetching {}/{} from {server}", repo.owner, repo.name));
             let bar = fetch.bar.then(Bar::new);
             let progress = Progress::from(Watch { received: received.clone(), bar: bar.clone() });
-            let fetched = watched(&server, limit, &received, move || get(false, Some(progress)).map_err(hub_error));
+            let fetched =
+                watched(&server, limit, &received, move || get(false, Some(progress)).map_err(hub::client_error));
             // What was given up may go on for a while, unseen.
             bar.iter().for_each(Bar::hide);
             fetched?
@@ -141,41 +94,6 @@ fn commit(path: &Path) -> Option<String> {
     parts.nth(1).map(|commit| commit.to_string_lossy().into_owned())
 }
 
-/// Fails fast if no connection is possible. Proxies are left to the client.
-fn reach(endpoint: &str) -> Result<()> {
-    let proxied = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-    if proxied.iter().any(|name| std::env::var_os(name).is_some()) {
-        return Ok(());
-    }
-    let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", endpoint));
-    let host = rest.split('/').next().unwrap_or(rest);
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    let address = if host.contains(':') {
-        host.to_string()
-    } else {
-        format!("{host}:{}", if scheme == "http" { 80 } else { 443 })
-    };
-    let unreachable = |reason: String| Error::Hub(format!("{} cannot be reached: {reason}", hidden(endpoint)));
-    let mut reason = "it has no address".to_string();
-    for address in address.to_socket_addrs().map_err(|e| unreachable(e.to_string()))? {
-        match TcpStream::connect_timeout(&address, REACH_TIMEOUT) {
-            Ok(_) => return Ok(()),
-            Err(e) => reason = e.to_string(),
-        }
-    }
-    Err(unreachable(reason))
-}
-
-fn hub_error(error: HFError) -> Error {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    Error::Hub(hidden(&text))
-}
-
 #[derive(Clone)]
 struct Bar(ProgressBar);
 
@@ -192,7 +110,7 @@ impl Bar {
 
 /// Notes what is received, and draws it.
 struct Watch {
-    received: Received,
+    received: Moved,
     bar: Option<Bar>,
 }
 

@@ -24,7 +24,6 @@ mod photo_patches;
 mod pickle;
 mod records;
 mod resize;
-mod secrets;
 mod shakespeare;
 mod source;
 mod synthetic;
@@ -32,7 +31,6 @@ mod synthetic_text;
 pub mod text;
 mod validation;
 pub mod verify;
-mod watchdog;
 
 use std::sync::Arc;
 
@@ -44,7 +42,6 @@ use sha2::Sha256;
 pub use crate::digest::{hex, sha256_file};
 use crate::error::{Error, Result};
 use augment::{Augment, Draw};
-pub use hub::cache_dir as hub_cache;
 pub use images::{ImageSet, Images, Normalise};
 pub use label_noise::{LabelNoise, NoiseKind};
 use loader::Batch;

@@ -224,7 +224,7 @@ fn train_and_publish(
 
 /// Checkpoint of a cell, if it can be resumed.
 fn kept(run: &LocalRun<'_>, cell: &Cell, watcher: &mut dyn Watcher) -> Result<Option<Checkpoint>> {
-    let limit = || Checkpoint::most_bytes(cell, run.data);
+    let limit = || Checkpoint::most_bytes(cell, run.data, run.setup.registry);
     let Some(bytes) = run.selection.folder.read_checkpoint(cell, limit)? else { return Ok(None) };
     let expected = identity(cell, run.data, run.setup.compute);
     let reason = match bytes.and_then(|bytes| Checkpoint::from_bytes(&bytes)) {

@@ -7,8 +7,11 @@ use super::{Model, ModelSpec};
 use crate::nn::{Node, ParamLayout, ParamsBuilder, Pass};
 
 /// Layers of a model and their composition.
-pub(super) trait Layers: Send + Sync {
+pub trait Layers: Send + Sync {
     /// Forward pass, as in [`Model::forward`].
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
     fn forward(&self, x: &Node, pass: &mut Pass<'_>) -> crate::Result<Node>;
 }
 
@@ -20,7 +23,7 @@ struct LayeredModel<L> {
 }
 
 /// Builds the model of these layers, which declared `params`; `spec` has every default filled in.
-pub(super) fn layered(spec: ModelSpec, mut params: ParamsBuilder, layers: impl Layers + 'static) -> Box<dyn Model> {
+pub fn layered(spec: ModelSpec, mut params: ParamsBuilder, layers: impl Layers + 'static) -> Box<dyn Model> {
     match spec.init {
         Some(Initialisation::KaimingFanOut) => params.kaiming_fan_out(),
         None => {}

@@ -19,6 +19,7 @@ mod wide_resnet;
 
 use std::sync::Arc;
 
+pub use layered::{Layers, layered};
 pub use spec::{Initialisation, ModelSpec, Task};
 
 use crate::nn::{Node, ParamLayout, Pass};
@@ -43,17 +44,20 @@ pub trait Model: Send + Sync {
     fn forward_macs(&self) -> u64;
 }
 
-type Built = Result<Box<dyn Model>, String>;
+/// A model, or what is wrong with its specification, and the remedy.
+pub type Built = Result<Box<dyn Model>, String>;
 
-/// Registry entry of a model: name, description, input, and constructor.
+/// Registry entry of a model: name, description, keys, and constructor.
+#[derive(Clone, Copy)]
 pub struct ModelEntry {
     /// Name used in suites.
     pub name: &'static str,
     /// One-line description.
     pub about: &'static str,
     /// Keys of [`ModelSpec`] that apply to it.
-    keys: &'static [&'static str],
-    build: fn(&ModelSpec, Task) -> Built,
+    pub keys: &'static [&'static str],
+    /// Builds it from the keys of a suite and the shape of the data.
+    pub build: fn(&ModelSpec, Task) -> Built,
 }
 
 /// All models.
@@ -150,13 +154,18 @@ pub const MODELS: &[ModelEntry] = &[
     },
 ];
 
-/// Builds the model that a suite names.
+/// Builds one of [`MODELS`].
 ///
 /// # Errors
 /// Describes what is wrong with the specification, and the remedy.
 pub fn build(spec: &ModelSpec, task: Task) -> Built {
-    let entry = MODELS.iter().find(|m| m.name == spec.name).ok_or_else(|| {
-        let names: Vec<_> = MODELS.iter().map(|m| m.name).collect();
+    build_one_of(MODELS, spec, task)
+}
+
+/// Builds the model of these that a suite names.
+pub(crate) fn build_one_of(models: &[ModelEntry], spec: &ModelSpec, task: Task) -> Built {
+    let entry = models.iter().find(|m| m.name == spec.name).ok_or_else(|| {
+        let names: Vec<_> = models.iter().map(|m| m.name).collect();
         format!("model.name = \"{}\" is not known; use one of {}", spec.name, names.join(", "))
     })?;
     // Keys that are not set are absent from the JSON form.

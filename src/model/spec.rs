@@ -70,16 +70,27 @@ impl ModelSpec {
         }
     }
 
-    pub(super) fn width(&self, default: usize) -> Result<usize, String> {
+    /// Value of `width`, or its default.
+    ///
+    /// # Errors
+    /// Names the key, its value and the remedy.
+    pub fn width(&self, default: usize) -> Result<usize, String> {
         Self::number("width", self.width, default, 4096)
     }
 
-    pub(super) fn depth(&self, default: usize) -> Result<usize, String> {
+    /// Value of `depth`, or its default.
+    ///
+    /// # Errors
+    /// Names the key, its value and the remedy.
+    pub fn depth(&self, default: usize) -> Result<usize, String> {
         Self::number("depth", self.depth, default, 1000)
     }
 
-    /// Widths of the hidden layers.
-    pub(super) fn hidden(&self, default: &[usize]) -> Result<Vec<usize>, String> {
+    /// Widths of the hidden layers, or their defaults.
+    ///
+    /// # Errors
+    /// Names the key, its value and the remedy.
+    pub fn hidden(&self, default: &[usize]) -> Result<Vec<usize>, String> {
         let hidden = self.hidden.clone().unwrap_or_else(|| default.to_vec());
         if let Some(units) = hidden.iter().find(|units| !(1..=65_536).contains(*units)) {
             return Err(format!("model.hidden has a layer of {units} units; use from 1 to 65536"));
@@ -91,7 +102,10 @@ impl ModelSpec {
     }
 
     /// Number of heads, which must divide `width`.
-    pub(super) fn heads(&self, default: usize, width: usize) -> Result<usize, String> {
+    ///
+    /// # Errors
+    /// Names the key, its value and the remedy.
+    pub fn heads(&self, default: usize, width: usize) -> Result<usize, String> {
         let heads = Self::number("heads", self.heads, default, width)?;
         if width.is_multiple_of(heads) {
             Ok(heads)
@@ -103,7 +117,10 @@ impl ModelSpec {
 
 impl Task {
     /// Shape of a sample, for a model of images.
-    pub(super) fn image(&self, spec: &ModelSpec) -> Result<SampleShape, String> {
+    ///
+    /// # Errors
+    /// When the data are text.
+    pub fn image(&self, spec: &ModelSpec) -> Result<SampleShape, String> {
         match self.input {
             Input::Image(shape) => Ok(SampleShape::image(shape)),
             Input::Tokens { .. } => {
@@ -113,7 +130,10 @@ impl Task {
     }
 
     /// Length and vocabulary, for a model of text.
-    pub(super) fn tokens(&self, spec: &ModelSpec) -> Result<[usize; 2], String> {
+    ///
+    /// # Errors
+    /// When the data are images.
+    pub fn tokens(&self, spec: &ModelSpec) -> Result<[usize; 2], String> {
         match self.input {
             Input::Tokens { length, vocabulary } => Ok([length, vocabulary]),
             Input::Image(_) => {

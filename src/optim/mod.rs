@@ -18,7 +18,6 @@ mod method;
 mod momentum_sam;
 mod norm;
 mod plain;
-mod registry;
 mod s2_sam;
 mod sam;
 pub mod schedule;
@@ -43,10 +42,31 @@ pub use m_sam::MSam;
 pub use method::{ActiveMask, Ask, BatchLoss, Between, Context, Iterate, Kept, Landscape, Method};
 pub use norm::{Norm, Perturbation};
 pub use plain::Plain;
-pub use registry::Registry;
 pub use sam::Sam;
 pub use schedule::{Decay, Schedule};
 pub(crate) use spec::is_default;
 pub use spec::{AscentSpec, BatchNormPass2, OptimizerSpec, RhoDecay, Variant};
 pub(crate) use value::trainable;
 pub use value::{Bounds, Kind, Most, TrainingShape, Value};
+
+/// All optimizers: a line for each entry, which has a file of its own.
+pub const OPTIMIZERS: &[OptimizerEntry] = &[
+    plain::SGD,
+    plain::ADAMW,
+    sam::ENTRY,
+    ssam::SSAM_F,
+    ssam::SSAM_D,
+    ssam::SSAM,
+    asam::ENTRY,
+    gsam::ENTRY,
+    looksam::ENTRY,
+    esam::ENTRY,
+    ae_sam::ENTRY,
+    f_sam::ENTRY,
+    fixed_mask::SAM_ON,
+    fixed_mask::SAM_LAYERS,
+    m_sam::ENTRY,
+    momentum_sam::ENTRY,
+    s2_sam::ENTRY,
+    late_sam::ENTRY,
+];

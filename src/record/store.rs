@@ -118,6 +118,21 @@ impl RunFolder {
         Ok(paths)
     }
 
+    /// The files of the plan and of these records, as they are: their names in the folder and their contents.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn plan_and_records(&self, records: &[&Record]) -> Result<Vec<(String, Vec<u8>)>> {
+        let plan = (MANIFEST.to_string(), LONGEST_PLAN);
+        let files = records.iter().map(|record| (CELLS.file(&record.cell), LONGEST_RECORD));
+        let read = |(name, longest): (String, u64)| {
+            let path = self.root.join(&name);
+            let bytes = refuse_other_than_file(&path).and_then(|()| bounded::read(&path, longest));
+            Ok((name, bytes.map_err(Error::io("read", &path))?))
+        };
+        std::iter::once(plan).chain(files).map(read).collect()
+    }
+
     /// Reads all records. Damaged ones are reported and never used.
     ///
     /// # Errors
@@ -304,12 +319,17 @@ impl RunFolder {
         Ok(())
     }
 
+    /// Name of a report's file in the run folder.
+    pub fn report_name(name: &str) -> String {
+        format!("{REPORT}{name}")
+    }
+
     /// Writes a report to the run folder.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write_report(&self, name: &str, contents: impl AsRef<[u8]>) -> Result<()> {
-        self.write(&format!("{REPORT}{name}"), contents)?;
+        self.write(&Self::report_name(name), contents)?;
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use super::axes::{AXES, GridKey, OWN_RANK, Worth};
 use super::cell::Cell;
 use super::choices::{Checked, Choices};
 use super::grid::GridEntry;
-use crate::optim::{Key, KeyDefault, Kind, OptimizerEntry, OptimizerSpec, Registry, TrainingShape, Value};
+use crate::optim::{Key, KeyDefault, Kind, OptimizerEntry, OptimizerSpec, TrainingShape, Value};
+use crate::registry::Registry;
 
 /// A key that applies to an optimizer: a shared key or one of its own.
 enum KeyInForce<'k> {
@@ -92,7 +93,7 @@ fn optimizers<'r>(grid: &GridEntry, registry: &'r Registry) -> Checked<Vec<&'r O
         return Err("optimizer = [] has no value; give one".into());
     }
     let find = |name: Value| match &name {
-        Value::Word(text) => registry.find(text).map_err(|e| format!("optimizer: {e}")),
+        Value::Word(text) => registry.optimizer(text).map_err(|e| format!("optimizer: {e}")),
         other => Err(format!("optimizer = {} must be a name", other.quoted())),
     };
     names.into_iter().map(find).collect()
@@ -188,7 +189,7 @@ pub(super) fn check_keys(grid: &GridEntry, registry: &Registry) -> Checked<()> {
         None => Ok(()),
         Some((key, _)) => {
             let mut known = HashSet::new();
-            let all = registry.entries().iter().flat_map(keys).map(|key| key.name());
+            let all = registry.optimizers().iter().flat_map(keys).map(|key| key.name());
             let all: Vec<&str> = std::iter::once("optimizer").chain(all).filter(|key| known.insert(*key)).collect();
             Err(format!("{key} is not a key; use {}", all.join(", ")))
         }
@@ -205,5 +206,5 @@ pub(super) fn numeric_keys(grid: &GridEntry, registry: &Registry) -> Checked<Vec
 /// Names of the optimizers that read a key.
 fn readers<'r>(key: &str, registry: &'r Registry) -> Vec<&'r str> {
     let reads = |optimizer: &&OptimizerEntry| keys(optimizer).iter().any(|other| other.name() == key);
-    registry.entries().iter().filter(reads).map(|optimizer| optimizer.name).collect()
+    registry.optimizers().iter().filter(reads).map(|optimizer| optimizer.name).collect()
 }

@@ -10,9 +10,10 @@ use super::combinations::{self, Base};
 use super::file::Settings;
 use crate::data::augment::Augment;
 use crate::data::{self, DATA_SETS, DataSpec, Input};
-use crate::model::{self, Model, ModelSpec, Task};
+use crate::model::{Model, ModelSpec, Task};
 use crate::nn::{Objective, ObjectiveName};
-use crate::optim::{BaseSpec, Decay, Norm, OptimizerSpec, Perturbation, Registry, TrainingShape, trainable};
+use crate::optim::{BaseSpec, Decay, Norm, OptimizerSpec, Perturbation, TrainingShape, trainable};
+use crate::registry::Registry;
 use crate::sharpness::Lanczos;
 
 /// Masks index scalars with u32.
@@ -49,7 +50,7 @@ const MOST_CELLS: usize = 100_000;
 /// Expands all cells on the data set `name` (the settings' own or its stand-in), with seeds
 /// outermost.
 pub(super) fn cells(settings: &Settings, name: &str, registry: &Registry) -> Checked<Vec<Cell>> {
-    let (template, model) = template(settings, name)?;
+    let (template, model) = template(settings, name, registry)?;
     let Cell { epochs, batch_size, .. } = template;
     let last_batch = if template.keep_last { template.data.train % batch_size } else { batch_size };
     let shape = TrainingShape { epochs, batch_size, last_batch, train: template.data.train, layout: model.layout() };
@@ -101,11 +102,11 @@ pub(super) fn claims(settings: &Settings, cells: &[Cell]) -> Checked<Option<Clai
 }
 
 /// Cell without optimizer and seed, and its model.
-fn template(settings: &Settings, name: &str) -> Checked<(Cell, Box<dyn Model>)> {
+fn template(settings: &Settings, name: &str, registry: &Registry) -> Checked<(Cell, Box<dyn Model>)> {
     let data = data(settings)?.on(name)?;
     let task = Task::try_from(&data)?;
     let model = settings.model.clone().ok_or("model is missing; add model = { name = \"resnet8\" }")?;
-    let built = model::build(&model, task)?;
+    let built = registry.model(&model, task)?;
     if built.layout().len() > MOST_PARAMETERS {
         return Err(format!(
             "model has {} parameters, at most {MOST_PARAMETERS} are supported; make it smaller",

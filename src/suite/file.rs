@@ -14,7 +14,8 @@ use crate::data::augment::Augment;
 use crate::data::{LabelNoise, OnUnreadable};
 use crate::model::ModelSpec;
 use crate::nn::ObjectiveName;
-use crate::optim::{Decay, Registry};
+use crate::optim::Decay;
+use crate::registry::Registry;
 
 /// A suite: a name, settings common to all profiles, and profiles that override them.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

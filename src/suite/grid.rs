@@ -9,7 +9,8 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::axes::AXES;
-use crate::optim::{Kind, OptimizerEntry, Registry, Value};
+use crate::optim::{Kind, OptimizerEntry, Value};
+use crate::registry::Registry;
 
 /// One entry of the grid.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -116,7 +117,7 @@ impl GridEntry {
 
 /// Whether a list is a single value of a key.
 fn is_list(registry: &Registry, key: &str) -> bool {
-    let own = registry.entries().iter().flat_map(|optimizer| optimizer.keys);
+    let own = registry.optimizers().iter().flat_map(|optimizer| optimizer.keys);
     own.filter(|own| own.name == key).any(|own| own.kind.is_list())
 }
 
@@ -201,9 +202,9 @@ impl JsonSchema for GridEntry {
 /// Schema of entries for the optimizers in `registry`.
 pub(super) fn schema(registry: &Registry, generator: &mut SchemaGenerator) -> Schema {
     let mut properties = serde_json::Map::new();
-    let names: Vec<&str> = registry.entries().iter().map(|optimizer| optimizer.name).collect();
+    let names: Vec<&str> = registry.optimizers().iter().map(|optimizer| optimizer.name).collect();
     let mut optimizer = one_or_many(json_schema!({ "type": "string", "enum": names }));
-    let lines = registry.entries().iter().map(|optimizer| format!("`{}`: {}", optimizer.name, optimizer.about));
+    let lines = registry.optimizers().iter().map(|optimizer| format!("`{}`: {}", optimizer.name, optimizer.about));
     optimizer.insert("description".into(), lines.collect::<Vec<_>>().join("\n").into());
     properties.insert("optimizer".into(), optimizer.to_value());
     let mut property = |name: &str, about: String, kind: Kind| {
@@ -212,13 +213,13 @@ pub(super) fn schema(registry: &Registry, generator: &mut SchemaGenerator) -> Sc
         properties.entry(name).or_insert(schema.to_value());
     };
     for key in AXES.iter().filter_map(|axis| axis.key.as_ref()) {
-        let readers: Vec<&OptimizerEntry> = registry.entries().iter().filter(|o| (key.read_by)(o)).collect();
+        let readers: Vec<&OptimizerEntry> = registry.optimizers().iter().filter(|o| (key.read_by)(o)).collect();
         let by = readers.iter().map(|optimizer| optimizer.name).collect::<Vec<_>>().join(", ");
         let by = if readers.len() == names.len() { String::new() } else { format!(" ({by})") };
         property(key.name, format!("{}{by}.", key.about), key.kind);
     }
-    for key in registry.entries().iter().flat_map(|optimizer| optimizer.keys) {
-        let readers = registry.entries().iter().filter_map(|optimizer| {
+    for key in registry.optimizers().iter().flat_map(|optimizer| optimizer.keys) {
+        let readers = registry.optimizers().iter().filter_map(|optimizer| {
             let own = optimizer.keys.iter().find(|other| other.name == key.name)?;
             Some(format!("{}: {}", optimizer.name, own.about))
         });

@@ -13,6 +13,7 @@ pub mod filter;
 mod grid;
 pub(crate) mod names;
 mod seeds;
+mod template;
 mod tuned;
 mod tuning;
 
@@ -28,12 +29,13 @@ pub use filter::Filter;
 pub use grid::{Given, GridEntry};
 pub(crate) use names::Names;
 pub use seeds::{looks, seeds, seeds_of};
+pub use template::template;
 pub use tuning::{Choice, Range, Tuning, TuningSuite};
 
 use crate::bounded;
 use crate::data::DataSpec;
 use crate::error::{Error, Result};
-use crate::optim::Registry;
+use crate::registry::Registry;
 use crate::word::LONGEST_NAME;
 pub use crate::word::is_plain;
 use file::SuiteFile;

@@ -16,8 +16,9 @@ use super::slot::{StoredVector, StoredVectors};
 use super::state::TrainingState;
 use crate::compute::Compute;
 use crate::data::{DataSet, hex};
-use crate::model::{self, Task};
+use crate::model::Task;
 use crate::record::TrainingProvenance;
+use crate::registry::Registry;
 use crate::suite::Cell;
 
 /// Version of the format.
@@ -80,9 +81,9 @@ impl Checkpoint {
     ///
     /// # Errors
     /// When the cell's model cannot be built.
-    pub fn most_bytes(cell: &Cell, data: &DataSet) -> crate::Result<u64> {
+    pub fn most_bytes(cell: &Cell, data: &DataSet, registry: &Registry) -> crate::Result<u64> {
         let task = Task { input: data.input, classes: data.classes };
-        let model = model::build(&cell.model, task).map_err(crate::Error::Usage)?;
+        let model = registry.model(&cell.model, task).map_err(crate::Error::Usage)?;
         let steps = cell.epochs.saturating_mul(cell.steps_per_epoch());
         let vectors = BYTES_OF_PARAMETER.saturating_mul(model.layout().len()).saturating_add(steps.saturating_mul(8));
         Ok(BYTES_OF_MEASURES.saturating_add(vectors as u64))

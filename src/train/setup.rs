@@ -1,7 +1,7 @@
 //! Environment shared by trainings.
 
 use crate::compute::Compute;
-use crate::optim::Registry;
+use crate::registry::Registry;
 
 /// Compute device of trainings, and the optimizers that their cells may name.
 #[derive(Clone, Copy)]

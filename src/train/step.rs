@@ -9,8 +9,9 @@ use crate::error::Result;
 use crate::nn::{BatchNormMode, FlopCount, ParamLayout, RunningStats};
 use crate::optim::{
     AdamW, BaseSpec, BaseState, BaseStep, BatchNormPass2, Context, Form, Iterate, Kept, Method, OptimizerSpec, Plain,
-    Registry, Sgd,
+    Sgd,
 };
+use crate::registry::Registry;
 
 /// State that training changes (weights, running statistics, momentum, method state) and the step
 /// that changes it.
@@ -64,7 +65,7 @@ impl Optimizer {
             BaseSpec::Sgd => BaseStep::Sgd(Sgd { momentum, nesterov: spec.nesterov, weight_decay }),
             BaseSpec::Adamw { beta2 } => BaseStep::AdamW(AdamW { betas: [momentum, beta2 as f32], weight_decay }),
         };
-        let entry = registry.find(&spec.name)?;
+        let entry = registry.optimizer(&spec.name)?;
         let mask = spec.ascent.as_ref().is_some_and(|ascent| ascent.mask.is_some());
         let is_own = match entry.form {
             Form::BaseStep(base) => spec.ascent.is_none() && spec.base.name() == base,

@@ -13,6 +13,7 @@ mod hub;
 mod jobs;
 mod page;
 mod parity;
+mod push;
 mod registries;
 mod reported;
 mod security;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 use serde_json::Value;
+use sharpbench::Registry;
 use sharpbench::compute::Compute;
-use sharpbench::optim::Registry;
 
 fn cases() -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/parity/cases");
@@ -28,7 +28,7 @@ fn optimizer(case: &Path) -> String {
 #[test]
 fn every_optimizer_has_a_case() {
     let covered: BTreeSet<String> = cases().iter().map(|case| optimizer(case)).collect();
-    for entry in Registry::standard().entries() {
+    for entry in Registry::standard().optimizers() {
         // Cases give the mask, whatever chooses it in a training.
         let name = if entry.masks.is_some() { "ssam" } else { entry.name };
         assert!(covered.contains(name), "{name} has no case; see docs/parity.md");

@@ -9,10 +9,10 @@ use clap::ValueEnum;
 use clap_complete::Shell;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
+use sharpbench::Registry;
 use sharpbench::data::{self, DATA_SETS, DataSource, Fetch, Input};
 use sharpbench::mask::{MaskScore, Pattern, fisher_keep};
 use sharpbench::model::{self, ModelSpec, Task};
-use sharpbench::optim::Registry;
 use sharpbench::random::{Stream, stream, unit};
 use sharpbench::record::RunFolder;
 use sharpbench::report::{EXPORTERS, Layout, Options, Report, event_files, figures};
@@ -148,7 +148,7 @@ fn every_pattern_masks_by_every_score() {
     let (layout, n) = (model.layout(), model.layout().len());
     let largest = layout.specs().iter().map(|spec| spec.len()).max().expect("tensors");
     let registry = Registry::standard();
-    let masks = registry.entries().iter().filter_map(|optimizer| optimizer.masks);
+    let masks = registry.optimizers().iter().filter_map(|optimizer| optimizer.masks);
     let all: BTreeMap<String, MaskScore> =
         masks.flat_map(|masks| masks.scores).map(|score| (score.to_string(), *score)).collect();
     for pattern in Pattern::EXAMPLES {

@@ -1,6 +1,7 @@
 //! Properties of the training step and of whole cells, on tiny images.
 
 use candle_core::{Device, Tensor};
+use sharpbench::Registry;
 use sharpbench::compute::Compute;
 use sharpbench::data::augment::Augment;
 use sharpbench::data::loader::Batch;
@@ -11,7 +12,7 @@ use sharpbench::nn::{
     BackwardPlan, BatchNormMode, Objective, ParamLayout, Pass, RunningStats, Weights, from_safetensors, to_safetensors,
 };
 use sharpbench::optim::{
-    ActiveMask, BaseSpec, BaseStep, Context, Decay, Method, Norm, Perturbation, Plain, Registry, RhoDecay, Sam, Sgd,
+    ActiveMask, BaseSpec, BaseStep, Context, Decay, Method, Norm, Perturbation, Plain, RhoDecay, Sam, Sgd,
     TrainingShape,
 };
 use sharpbench::random::{Stream, below, stream, unit};
@@ -212,7 +213,7 @@ fn setup<'a>(compute: &'a Compute, registry: &'a Registry) -> Setup<'a> {
 }
 
 fn names() -> Vec<&'static str> {
-    Registry::standard().entries().iter().map(|entry| entry.name).collect()
+    Registry::standard().optimizers().iter().map(|entry| entry.name).collect()
 }
 
 /// A cell of an embedded suite with this optimizer, made tiny.
@@ -247,7 +248,7 @@ fn measures(cell: &Cell, threads: usize) -> (Status, Measures) {
 #[test]
 fn every_optimizer_learns_and_is_documented() {
     for name in names() {
-        assert!(Registry::standard().find(name).is_ok_and(|entry| !entry.about.is_empty()));
+        assert!(Registry::standard().optimizer(name).is_ok_and(|entry| !entry.about.is_empty()));
         let (status, m) = measures(&cell(name), 2);
         assert_eq!(status, Status::Completed);
         assert!(m.test_accuracy_last > Some(0.5), "{name}: {:?}", m.test_accuracy_last);
@@ -315,7 +316,7 @@ fn every_mask_trains_and_is_described() {
         one_optimizer(&grid, shape(layout), &Registry::standard())
     };
     let registry = Registry::standard();
-    let masks = registry.find("ssam").expect("sparse SAM").masks.expect("it has masks");
+    let masks = registry.optimizer("ssam").expect("sparse SAM").masks.expect("it has masks");
     for pattern in Pattern::EXAMPLES {
         let fixed = pattern.fixed_sparsity().is_some();
         for score in masks.scores {

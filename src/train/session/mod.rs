@@ -27,10 +27,11 @@ use crate::data::loader::Batch;
 use crate::error::{Error, Result};
 use crate::flops;
 use crate::mask::{Amount, Mask, Refresh, Score};
-use crate::model::{self, Model, Task};
+use crate::model::{Model, Task};
 use crate::nn::RunningStats;
-use crate::optim::{Context, OptimizerSpec, Registry};
+use crate::optim::{Context, OptimizerSpec};
 use crate::record::{EpochMeasures, GradientNorm, Status, WARMUP_STEPS};
+use crate::registry::Registry;
 use crate::suite::Cell;
 
 /// Samples per pass over a full batch.
@@ -87,7 +88,8 @@ pub fn train_from(
     let noisy = cell.data.label_noise.map(|noise| data.with_label_noise(noise, cell.seed)).transpose()?;
     let labels_changed = noisy.as_ref().map(|(_, changed)| *changed);
     let data = noisy.as_ref().map_or(data, |(noisy, _)| noisy);
-    let model = model::build(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
+    let model =
+        setup.registry.model(&cell.model, Task { input: data.input, classes: data.classes }).map_err(Error::Usage)?;
     let mut session = Session::new(cell, data, setup, model.as_ref())?;
     if let Some(checkpoint) = from {
         session.restore(checkpoint).map_err(|e| Error::Usage(format!("the checkpoint of {}: {e}", cell.label())))?;

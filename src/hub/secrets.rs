@@ -3,14 +3,19 @@
 
 use std::path::PathBuf;
 
-use super::hub::{home, variable};
+use super::{home, variable};
 
 /// Replacement of a secret.
 const HIDDEN: &str = "***";
 
 /// Text of the hub, its client or the user's settings, made safe to print and record.
-pub(super) fn hidden(text: &str) -> String {
+pub(crate) fn hidden(text: &str) -> String {
     tokens().iter().fold(addresses(text), |text, token| text.replace(token, HIDDEN))
+}
+
+/// Whether the client finds a token.
+pub(super) fn has_token() -> bool {
+    !tokens().is_empty()
 }
 
 /// Tokens that the client may have sent, from every place it reads. A hub may repeat one in an

@@ -1,0 +1,22 @@
+//! The suite that `new` writes.
+
+use super::{embedded_names, is_plain};
+use crate::word::LONGEST_NAME;
+
+const TEMPLATE: &str = include_str!("template.toml");
+
+/// A commented suite of this name, which validates and trains offline in about a minute.
+///
+/// # Errors
+/// When the name cannot be a suite's, or is that of an embedded one.
+pub fn template(name: &str) -> Result<String, String> {
+    if !is_plain(name) {
+        return Err(format!(
+            "the name {name:?} must consist of letters, digits, - and _, at most {LONGEST_NAME} (it names a folder)"
+        ));
+    }
+    if embedded_names().iter().any(|embedded| embedded == name) {
+        return Err(format!("{name} is a suite of this program; choose another name"));
+    }
+    Ok(TEMPLATE.replace("{name}", name))
+}
