@@ -112,7 +112,8 @@ pid_of() { cat "$lab/run/$1.pid" 2>/dev/null; }
 job_processes() {
   local environment
   for environment in /proc/[0-9]*/environ; do
-    grep -qsz "^SLURM_CONF=$SLURM_CONF\$" "$environment" && grep -qsz '^SLURM_JOB_ID=' "$environment" || continue
+    grep -qsz "^SLURM_CONF=$SLURM_CONF\$" "$environment" || continue
+    grep -qsz '^SLURM_JOB_ID=' "$environment" || continue
     [ $# = 0 ] || grep -qsz "^SLURMD_NODENAME=$1\$" "$environment" || continue
     basename "$(dirname "$environment")"
   done

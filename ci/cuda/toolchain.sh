@@ -13,7 +13,7 @@ if [ ! -x "$dir/wheels/nvidia/cu13/bin/nvcc" ]; then
     nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85
 fi
 cuda=$dir/wheels/nvidia/cu13
-rm -rf "$dir/bin" "$dir/lib64" "$dir/build"
+rm -rf "${dir:?}/bin" "${dir:?}/lib64" "${dir:?}/build"
 mkdir -p "$dir/bin" "$dir/lib64" "$dir/build"
 ln -sfn "$cuda/include" "$dir/include"
 ln -sfn "$cuda/nvvm" "$dir/nvvm"
