@@ -227,9 +227,11 @@ fn a_missing_device_is_named_and_doctor_explains() {
     assert!(wrong.contains("gpu is no device; there are auto, cpu, cuda:N and metal"), "{wrong}");
     let doctor = place.sharpbench("doctor").env("HF_TOKEN", "hf_secret").assert().success();
     let text = String::from_utf8(doctor.get_output().stdout.clone()).expect("text");
-    for name in ["program", "CPU", "threads", "cuda:0", "metal", "auto", "hub cache", "hub token", "Slurm"] {
+    for name in ["program", "installed", "CPU", "threads", "cuda:0", "metal", "auto", "hub cache", "hub token", "Slurm"]
+    {
         assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} in {text}");
     }
+    assert!(text.contains("installed   built by cargo in a clone ("), "{text}");
     assert!(text.contains("HF_TOKEN is set") && !text.contains("hf_secret"), "{text}");
     if !cfg!(feature = "cuda") {
         assert!(text.contains("this program was built without CUDA; build it with --features cuda"), "{text}");
@@ -337,6 +339,52 @@ fn a_profile_may_be_like_another() {
     let cells = suite.plan("long", "cifar10").expect("a plan").cells;
     assert_eq!(cells.len(), 2);
     assert!(cells.iter().all(|c| (c.seed, c.epochs, c.lr, c.batch_size) == (5, 7, 0.5, 10)));
+}
+
+/// The suite that `new` writes is one, says what it says it does, and is never written over another.
+#[test]
+fn a_new_suite_validates_trains_and_decides() {
+    let place = Place::new();
+    insta::assert_snapshot!(String::from_utf8_lossy(&place.sharpbench("new mine").assert().success().get_output().stdout), @"
+    wrote mine.toml, and suite.schema.json beside it
+      sharpbench plan mine.toml                   what it trains, and at what cost
+      sharpbench suite mine.toml --profile smoke  every row, in seconds
+      sharpbench suite mine.toml                  the comparison, in about a minute
+    ");
+    assert_eq!(
+        std::fs::read_to_string(place.path("suite.schema.json")).expect("a schema"),
+        include_str!("../../suites/suite.schema.json")
+    );
+    let plan = place.sharpbench("plan mine.toml").assert().success();
+    plan.stdout(predicate::str::contains("mine quick: 15 cells"));
+    let smoke = place.sharpbench("suite mine.toml --profile smoke --offline --quiet").assert().success();
+    smoke.stdout(predicate::str::contains("mine smoke on mnist-5k with 40% symmetric label noise"));
+    // As its comments say.
+    let mut tuned = place.sharpbench("tune mine.toml --profile smoke --offline --quiet --trials 2 --range lr=0.05");
+    tuned.assert().success();
+    assert!(place.path("mine-tuned.toml").is_file());
+    insta::assert_snapshot!(error(place.sharpbench("new mine")), @"error: mine.toml exists; choose another name, or remove it");
+    insta::assert_snapshot!(error(place.sharpbench("new ../mine")), @r#"error: the name "../mine" must consist of letters, digits, - and _, at most 64 (it names a folder)"#);
+    insta::assert_snapshot!(error(place.sharpbench("new cifar10")), @"error: cifar10 is a suite of this program; choose another name");
+    place
+        .sharpbench("new other --folder bench/suites")
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("wrote bench/suites/other.toml"));
+}
+
+/// Every command has a man page, and its options are in it.
+#[test]
+fn man_pages_are_of_every_command() {
+    let place = Place::new();
+    place.sharpbench("man pages").assert().success();
+    let page = |name: &str| std::fs::read_to_string(place.path(&format!("pages/{name}.1"))).expect("a page");
+    for name in ["sharpbench", "sharpbench-suite", "sharpbench-data-fetch", "sharpbench-new", "sharpbench-doctor"] {
+        assert!(page(name).starts_with(".ie"), "{name}");
+    }
+    assert!(page("sharpbench-report").contains("push\\-to\\-hub"), "{}", page("sharpbench-report"));
+    // What only the program itself calls has none.
+    assert!(!place.path("pages/sharpbench-work.1").exists());
 }
 
 /// suites/suite.schema.json is what `sharpbench schema` prints.

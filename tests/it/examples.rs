@@ -40,3 +40,55 @@ fn an_optimizer_of_ones_own_is_compared_by_name() {
     plan.current_dir(root).args(["plan", "examples/own_optimizer.toml"]);
     plan.assert().code(2).stderr(predicate::str::contains(refused));
 }
+
+/// So is a model, whose parameters, multiply-adds and shapes between layers come from its layers.
+#[test]
+fn a_model_of_ones_own_is_trained_by_name() {
+    let place = tempfile::tempdir().expect("a folder");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut own = Command::new(example("own_model"));
+    own.current_dir(root).args(["suite", "examples/own_model.toml", "--out"]).arg(place.path().join("run"));
+    // By hand: 3x3 convolutions 1 -> 8 -> 8, two BatchNorms, and 8 features to 10 classes.
+    let parameters = 72 + 16 + 576 + 16 + 90;
+    own.assert()
+        .success()
+        .stdout(predicate::str::contains(format!("two-convolutions width 8 ({parameters} parameters)")));
+    // Its checkpoints and its list know it, too.
+    let mut list = Command::new(example("own_model"));
+    list.arg("list").assert().success().stdout(predicate::str::contains("two convolutions with BatchNorm (width = 8)"));
+    let mut plan = Command::new(env!("CARGO_BIN_EXE_sharpbench"));
+    plan.current_dir(root).args(["plan", "examples/own_model.toml"]);
+    plan.assert()
+        .code(2)
+        .stderr(predicate::str::contains("model.name = \"two-convolutions\" is not known; use one of mlp"));
+}
+
+/// Records are read as the reports read them.
+#[test]
+fn records_are_read_by_a_program_of_ones_own() {
+    let mut own = Command::new(example("read_records"));
+    own.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/reference/frontier-quick-mnist-5k"));
+    let output = own.assert().success();
+    let text = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    assert_eq!(text.lines().count(), 1 + 66, "a line for each cell");
+    assert!(text.contains("\nsgd,1234,0.707,0.001069077,159847546880\n"), "{text}");
+    output.stderr(predicate::str::contains("momentum-sam: keeps 88% of SAM's gain\n"));
+}
+
+/// The curvature of a network in candle's own layers: gradient descent settles below its edge.
+#[test]
+fn the_hessian_of_a_network_of_ones_own_is_measured() {
+    let output = Command::new(example("hessian")).assert().success().get_output().stdout.clone();
+    let text = String::from_utf8_lossy(&output).into_owned();
+    let numbers = |line: &str| -> Vec<f64> {
+        let words = line.split([' ', ',', '(', ')']).filter_map(|word| word.parse().ok());
+        words.collect()
+    };
+    let lines: Vec<Vec<f64>> = text.lines().map(|line| numbers(line.split_once(": ").expect("a step").1)).collect();
+    assert_eq!(lines.len(), 6, "{text}");
+    for line in &lines[1..] {
+        // Loss, eigenvalue, products, trace, 2 / eta, SAM's edge.
+        let [loss, eigenvalue, _, trace, _, edge, sam_edge] = line[..] else { panic!("{text}") };
+        assert!(loss < 0.2 && eigenvalue < edge && trace > eigenvalue && sam_edge < edge, "{text}");
+    }
+}
