@@ -94,6 +94,9 @@ def bench(args):
     classes = models.VOCABULARY if args.model == "transformer" else CLASSES
     model = models.build({"name": args.model} | args.spec, args.input, classes)
     model = model.to(args.device, memory_format=LAYOUTS[args.layout])
+    if args.compile:
+        # In place, so that the model's parameters stay those that are updated. The first warm-up step compiles.
+        model.compile()
     masks = None
     if args.optimizer == "ssam-f":
         masks = [(torch.rand_like(p) >= args.sparsity).float() for p in model.parameters()]
@@ -172,10 +175,13 @@ def options():
     parser.add_argument("--threads", type=positive, default=cpus(), help="[all CPUs]")
     parser.add_argument("--layout", choices=LAYOUTS, default="default")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--compile", action="store_true", help="with torch.compile; needs a C++ compiler")
     parser.add_argument("--json", action="store_true", help="accepted, as the output is always JSON")
     args = parser.parse_args()
     default = [64] if args.model == "transformer" else [3, 32, 32]
     args.input = args.input or default
+    if args.compile and args.warmup == 0:
+        parser.error("--compile needs a warm-up step, which compiles")
     if len(args.input) != len(default):
         parser.error(f"--input of {args.model} has the form {'x'.join(map(str, default))}")
     given = {key: getattr(args, key) for key in ("width", "hidden", "depth", "heads")}
@@ -207,6 +213,7 @@ def main():
                          "n": len(seconds)},
         "peak_memory_bytes": peak_memory(),
         "layout": args.layout,
+        "compiled": args.compile,
         "torch": torch.__version__,
     }))
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use bytesize::ByteSize;
+
 use super::gather::{kept, stem};
 use super::report::All;
 use crate::error::{Error, Result};
@@ -55,16 +57,23 @@ impl Push {
         let upload_of = Upload { repository: repository.clone(), files: files.collect(), card: CARD.into() };
         let page = upload_of.page()?;
         if self.dry_run {
-            for HubFile { path, content } in &upload_of.files {
-                super::tell(&format!("would upload {path}, {} bytes", content.len()));
-            }
-            super::tell(&format!("nothing was sent; without --dry-run, it goes to {page}"));
+            super::tell(&listed(&upload_of.files));
+            super::tell(&format!("nothing was sent; without --dry-run, these files go to {page}"));
             return Ok(());
         }
         upload(&upload_of, &super::tell)?;
         super::tell(&format!("the run is at {page}/tree/main/{name}"));
         Ok(())
     }
+}
+
+/// Files with their sizes, and the sum.
+fn listed(files: &[HubFile]) -> String {
+    let line = |bytes: usize, what: &str| format!("{:>9}  {what}", ByteSize(bytes as u64).display().si().to_string());
+    let mut lines: Vec<String> = files.iter().map(|file| line(file.content.len(), &file.path)).collect();
+    let sum = files.iter().map(|file| file.content.len()).sum();
+    lines.push(line(sum, &format!("in {} files", files.len())));
+    lines.join("\n")
 }
 
 /// The run's folder in the repository: its own name, or what it is of where that is no plain word.

@@ -157,8 +157,12 @@ fn a_dry_run_sends_nothing_and_tells_what_would_be_sent() {
     let (place, hub) = (trained(), Hub::start());
     let output = hub.push(&place, "--dry-run").assert().success().get_output().stderr.clone();
     let text = String::from_utf8(output).expect("text");
-    assert_eq!(text.lines().filter(|line| line.starts_with("would upload run/")).count(), 9, "{text}");
-    assert!(text.ends_with(&format!("without --dry-run, it goes to {}/datasets/me/runs\n", hub.endpoint)), "{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("B  run/")).count(), 9, "{text}");
+    assert!(text.contains("  in 9 files\n"), "{text}");
+    assert!(
+        text.ends_with(&format!("without --dry-run, these files go to {}/datasets/me/runs\n", hub.endpoint)),
+        "{text}"
+    );
     assert_eq!(hub.state().requests, 0);
 }
 
