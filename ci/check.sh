@@ -30,8 +30,10 @@ step cargo clippy --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --locked
 step cargo test --locked # the README's test command
 step ci/action/test.sh "${CARGO_TARGET_DIR:-target}/debug/sharpbench"
-step ci/package.sh --profile dev
-step unless_offline ci/python.sh
+step unless_offline ci/package.sh --profile dev
+if ls target/dist/*.whl >/dev/null 2>&1; then
+  step unless_offline ci/python.sh
+fi
 # The main job as typed, and every other suite, in small; and the gate: beside the committed baseline, whose times are the dev profile's.
 step ci/regression.sh
 if cargo deny --version >/dev/null 2>&1; then

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The wheel of target/package (ci/package.sh) in a clean Python environment: first alone, then with what the tests of python/ need.
+# What ci/package.sh made in target/dist: the archive, and the wheel in a clean Python environment, first alone, then with what the
+# tests of python/ need.
 # Exit code: 77 if packages cannot be installed, as without a network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,8 +9,15 @@ venv=$PWD/target/python
 rm -rf "$venv"
 python3 -m venv "$venv"
 PATH=$venv/bin:$PATH
-wheel=$(echo target/package/*.whl)
+wheel=$(echo target/dist/*.whl)
 pip install --quiet --disable-pip-version-check --no-index "$wheel"
+
+mkdir "$venv/archive"
+(cd target/dist && sha256sum --quiet --check --strict SHA256SUMS && tar -C "$venv/archive" -xzf ./*.tar.gz)
+"$venv"/archive/*/sharpbench --version
+for file in man/sharpbench-suite.1 completions/_sharpbench completions/sharpbench.fish suite.schema.json LICENSE-MIT; do
+  test -s "$(echo "$venv"/archive/*)/$file"
+done
 
 # Alone, and nowhere near the clone.
 (
@@ -21,7 +29,7 @@ pip install --quiet --disable-pip-version-check --no-index "$wheel"
   test -s share/bash-completion/completions/sharpbench
 )
 
-tools="mypy==2.4.1 pandas-stubs ruff==0.17.6"
+tools="mypy==2.4.1 pandas-stubs==3.1.0.261029 ruff==0.17.6"
 # uv, since pip takes two minutes.
 # shellcheck disable=SC2086 # a list
 if ! { pip install --quiet --disable-pip-version-check --only-binary :all: uv==0.13.9 &&

@@ -8,7 +8,7 @@ use sharpbench::Registry;
 use sharpbench::model::{Built, Layers, ModelEntry, ModelSpec, Task, layered};
 use sharpbench::nn::{BatchNorm, Conv2d, Kernel, Linear, Node, ParamsBuilder, Pass, channels_last, global_avg_pool};
 
-/// Twice a 3x3 convolution, the second one with stride 2, each followed by BatchNorm and ReLU; then the mean over the pixels and a
+/// Two 3x3 convolutions, the second one with stride 2, each followed by BatchNorm with ReLU; then the mean over the pixels and a
 /// linear layer.
 struct TwoConvolutions {
     blocks: [(Conv2d, BatchNorm); 2],

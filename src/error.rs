@@ -19,7 +19,7 @@ pub enum Error {
     /// A device that is missing or unusable.
     #[error("device {0}")]
     Device(String),
-    /// The hub could not provide a data set.
+    /// A request to the hub failed.
     #[error("hub: {0}")]
     Hub(String),
     /// A file could not be read or written.

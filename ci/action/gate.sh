@@ -147,13 +147,37 @@ judge() {
   conclude "$code"
 }
 
+# The first line of this gate's comments, which no page shows. Only plain characters of the name: it must not end the line.
+marker() {
+  local LC_ALL=C name=${GATE_NAME:-sharpbench}
+  printf '<!-- sharpbench gate: %s -->\n' "${name//[^A-Za-z0-9._ -]/_}"
+}
+
+# Edits this gate's comment, or posts one. Others may write the same first line, so the author counts as well.
+post() {
+  local body=$1 me comments mark number author first own=""
+  mark=$(marker)
+  me=$(gh api graphql -f query='{ viewer { login } }' --jq .data.viewer.login) || return
+  comments=$(gh api --paginate "repos/$GH_REPO/issues/$GATE_PULL_REQUEST/comments" \
+    --jq '.[] | [.id, .user.login, (.body | split("\n")[0])] | @tsv') || return
+  while IFS=$'\t' read -r number author first; do
+    [ "$author" != "$me" ] || [ "$first" != "$mark" ] || own=$number
+  done <<<"$comments"
+  if [ -n "$own" ]; then
+    gh api --silent --method PATCH "repos/$GH_REPO/issues/comments/$own" -F body=@"$body"
+  else
+    gh pr comment "$GATE_PULL_REQUEST" --body-file "$body"
+  fi
+}
+
 comment() {
   local body
   [[ ${GATE_PULL_REQUEST:-} =~ ^[0-9]+$ ]] || { echo "no pull request: no comment"; return 0; }
   [ -s "${GATE_FOLDER:-}/comparison.md" ] || { echo "no comparison: no comment"; return 0; }
   body=$GATE_FOLDER/comment.md
-  cut_to "$comment_limit" <"$GATE_FOLDER/comparison.md" >"$body"
-  mute gh pr comment "$GATE_PULL_REQUEST" --edit-last --create-if-none --body-file "$body" ||
+  marker >"$body"
+  cut_to "$comment_limit" <"$GATE_FOLDER/comparison.md" >>"$body"
+  mute post "$body" ||
     say notice "The comparison is not posted as a comment, as for a pull request from a fork; the job's summary has it."
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tests gate.sh without a forge and without a network: ci/action/test.sh PROGRAM
-# Files stand for the runner's summary and outputs, and a script that records its arguments for `gh`.
+# Files stand for the runner's summary and outputs, and a script with a folder of comments for `gh`.
 set -euo pipefail
 [ $# = 1 ] || { sed -n 2,3p "$0" >&2; exit 2; }
 program=$(realpath "$1")
@@ -12,8 +12,31 @@ cd "$place"
 mkdir bin temp
 cat >bin/gh <<'GH'
 #!/usr/bin/env bash
-printf '%s\n' "$@" >gh.arguments
-[ ! -e gh.refuses ] || { echo "HTTP 403: Resource not accessible by integration" >&2; exit 1; }
+# comments/NUMBER.AUTHOR contains the comment's text. The lists are as the --jq of gate.sh makes them.
+set -eu
+write() { [ ! -e gh.refuses ] || { echo "HTTP 403: Resource not accessible by integration" >&2; exit 1; }; cat "$1" >"$2"; }
+mkdir -p comments
+printf '%s\n' "$*" >>gh.calls
+case "$*" in
+  "api graphql "*) echo "robot[bot]" ;;
+  "api --paginate repos/owner/name/issues/17/comments --jq "*)
+    for file in comments/*.*; do
+      [ ! -e "$file" ] || { name=${file##*/} && printf '%s\t%s\t%s\n' "${name%%.*}" "${name#*.}" "$(head -n 1 "$file")"; }
+    done
+    ;;
+  "api --silent --method PATCH repos/owner/name/issues/comments/"*" -F body=@"*)
+    number=${5##*/}
+    write "${7#body=@}" "$(echo comments/"$number".*)"
+    ;;
+  "pr comment 17 --body-file "*)
+    numbers=(comments/*.*)
+    write "$5" "comments/$((100 + ${#numbers[@]})).robot[bot]"
+    ;;
+  *)
+    echo "unexpected: $*" >&2
+    exit 1
+    ;;
+esac
 GH
 # Records what pip would be asked for.
 cat >bin/python3 <<'PYTHON'
@@ -45,7 +68,7 @@ optimizer = "sgd"
 optimizer = "sam"
 rho = 0.1
 SUITE
-# Times are not judged: this machine has other work.
+# Times are not judged: the machine may be busy.
 printf '[time]\njudge = false\n' >gate.toml
 
 fail() {
@@ -167,17 +190,73 @@ awk '/^::stop-commands::/ { end = "::" substr($0, 18) "::" } $0 == end { end = "
   fail "$name"
 passed "$name"
 
-name="a comment is posted, and edits the one before"
-commented() { env GATE_FOLDER="$1" GATE_PULL_REQUEST="$2" "$gate" comment >log 2>&1 || fail "$name: exit code $?"; }
+# commented FOLDER PULL_REQUEST [VARIABLE=VALUE...]: runs comment as the action does.
+commented() {
+  local folder=$1 pull_request=$2
+  shift 2
+  env GH_REPO=owner/name GATE_FOLDER="$folder" GATE_PULL_REQUEST="$pull_request" "$@" "$gate" comment >log 2>&1 ||
+    fail "$name: exit code $?"
+}
+# comments N: fails unless the pull request has so many.
+comments() {
+  local found=(comments/*)
+  [ "${#found[@]}" = "$1" ] || fail "$name: ${#found[@]} comments instead of $1"
+}
+# body FILE MARKER FOLDER: fails unless the comment has this first line and the folder's comparison.
+body() { { printf '<!-- sharpbench gate: %s -->\n' "$2" && cat "$3/comparison.md"; } | cmp - "$1" || fail "$name"; }
+
+name="a first comment is posted"
+mkdir comments
+echo "of another workflow" >"comments/1.robot[bot]"
+printf '%s\n' '<!-- sharpbench gate: sharpbench -->' "of somebody else" >comments/2.somebody
+cp -r comments others
 commented "$worse" 17
-printf '%s\n' pr comment 17 --edit-last --create-if-none --body-file "$worse/comment.md" | cmp - gh.arguments || fail "$name"
-cmp "$worse/comparison.md" "$worse/comment.md" || fail "$name"
+lacks log "::notice" "$name"
+comments 3
+body "comments/102.robot[bot]" sharpbench "$worse"
 passed "$name"
+
+name="the next comment edits that one"
+echo "of another workflow, later" >"comments/103.robot[bot]"
+commented "$same" 17
+comments 4
+body "comments/102.robot[bot]" sharpbench "$same"
+passed "$name"
+
+name="comments of other workflows and people stay"
+for file in others/*; do
+  cmp "$file" "comments/${file##*/}" || fail "$name"
+done
+echo "of another workflow, later" | cmp - "comments/103.robot[bot]" || fail "$name"
+passed "$name"
+
+name="a gate of another name has a comment of its own"
+for folder in "$same" "$worse"; do
+  commented "$folder" 17 GATE_NAME=$'x --> <b>\n'"é; touch pwned"
+  comments 5
+done
+body "comments/104.robot[bot]" "x --_ _b_____ touch pwned" "$worse"
+body "comments/102.robot[bot]" sharpbench "$same"
+[ ! -e pwned ] || fail "$name"
+passed "$name"
+
+# Where jq is installed: what the fake gh does not check.
+if command -v jq >/dev/null; then
+  name="comments are listed with number, author and first line"
+  filter=$(sed -n "s/^    --jq '\(.*\)') || return$/\1/p" "$gate")
+  printf '%s' '[{"id": 1, "user": {"login": "a[bot]"}, "body": "x\ty\nz"}, {"id": 2, "user": null, "body": ""}]' |
+    jq -r "$filter" | cmp - <(printf '1\ta[bot]\tx\\ty\n2\t\t\n') || fail "$name"
+  passed "$name"
+fi
 
 name="a comment that is refused, as for a fork, is a notice"
 touch gh.refuses
-commented "$same" 17
-has log "::notice title=sharpbench::The comparison is not posted" "$name"
+for gate_name in sharpbench new; do
+  commented "$worse" 17 GATE_NAME="$gate_name"
+  has log "::notice title=sharpbench::The comparison is not posted" "$name"
+done
+comments 5
+body "comments/102.robot[bot]" sharpbench "$same"
 rm gh.refuses
 passed "$name"
 
@@ -186,14 +265,14 @@ awk 'BEGIN { for (i = 0; i < 9000; i++) print "| 12345678 ± |" }' >"$same/compa
 commented "$same" 17
 [ "$(wc -c <"$same/comment.md")" -lt 65536 ] || fail "$name"
 has "$same/comment.md" "Cut here" "$name"
-! grep -vqE '^(\| 12345678 ± \||</details>|Cut here: .*|)$' "$same/comment.md" || fail "$name: a line is broken"
+! grep -vqE '^(<!-- .* -->|\| 12345678 ± \||</details>|Cut here: .*|)$' "$same/comment.md" || fail "$name: a line is broken"
 passed "$name"
 
 name="without a pull request, nothing is posted"
-rm gh.arguments
+rm gh.calls
 commented "$worse" ""
 commented "$worse" '1; touch pwned'
-[ ! -e gh.arguments ] && [ ! -e pwned ] || fail "$name"
+[ ! -e gh.calls ] && [ ! -e pwned ] || fail "$name"
 passed "$name"
 
 name="the version of these sources is installed, or the one that is asked for"

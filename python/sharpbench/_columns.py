@@ -1,8 +1,8 @@
 """The columns of the frames `cells` and `rows`, with their types.
 
-JSON does not tell the type of a null, so the types stand here. A tuple of columns is a table; a
-column is a name with its kind, or with the columns of a nested object. docs/reports.md explains
-each column.
+JSON does not give the type of a null, so the types are listed here. A schema maps each column's
+name to its kind or, for a nested object, to that object's schema. docs/reports.md explains each
+column.
 """
 
 from collections.abc import Iterator, Mapping

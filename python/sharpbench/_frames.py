@@ -43,8 +43,7 @@ def choose_library(wanted: Library | None) -> Library:
         if find_spec(library) is not None:
             return library
     raise SharpbenchError(
-        f"data frames need {' or '.join(candidates)}; install it with "
-        f"`pip install sharpbench[{candidates[0]}]`"
+        f"data frames need {' or '.join(candidates)}; install it with `pip install {candidates[0]}`"
     )
 
 

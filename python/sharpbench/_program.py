@@ -4,13 +4,15 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from sharpbench._errors import SharpbenchError
 
 # The program's exit codes (docs/reports.md, "Output and exit codes").
 COMPLETE = 0
+FAILED = 2
 INCOMPLETE = 3
 
 ERROR = "error: "
@@ -20,30 +22,44 @@ WARNING = "warning: "
 def find_program() -> Path:
     """Find the program that belongs to this package.
 
-    pip puts it beside the scripts of this Python, which need not be on PATH. That one comes first:
-    another one on PATH may have another version.
+    pip puts it in a folder of scripts, which need not be on PATH. That one comes first: another one
+    on PATH may have another version.
 
     Returns:
         Path of the program.
 
     Raises:
-        SharpbenchError: It is neither there nor on PATH.
+        SharpbenchError: There is none, neither in the wheel nor on PATH.
 
     Example:
         >>> find_program().stem
         'sharpbench'
     """
     name = "sharpbench.exe" if sys.platform == "win32" else "sharpbench"
-    beside = Path(sysconfig.get_path("scripts")) / name
-    if beside.is_file():
-        return beside
+    scripts = Path(sysconfig.get_path("scripts"))
+    for program in (*_of_wheel(name), scripts / name):
+        if program.is_file():
+            return program
     on_path = shutil.which("sharpbench")
     if on_path is None:
         raise SharpbenchError(
-            f"the program sharpbench is neither in {beside.parent} nor on PATH; install it with "
-            "`pip install sharpbench`, or in a clone with `cargo install --path . --locked`"
+            f"the program sharpbench is neither in {scripts} nor on PATH; install sharpbench's "
+            "wheel with pip, or in a clone the program with `cargo install --path . --locked`"
         )
     return Path(on_path)
+
+
+def _of_wheel(name: str) -> Iterator[Path]:
+    """List where the installed wheel's program may be."""
+    try:
+        wheel = distribution("sharpbench")
+    except PackageNotFoundError:
+        return
+    for file in wheel.files or ():
+        if file.name == name and file.parent.name.lower() in ("bin", "scripts"):
+            yield Path(file.locate())
+    # With --target, pip lists it in another folder than this, where it puts it.
+    yield Path(str(wheel.locate_file(f"bin/{name}")))
 
 
 def call(arguments: Sequence[str]) -> "subprocess.CompletedProcess[str]":
@@ -90,5 +106,6 @@ def check(code: int, stderr: str) -> None:
         return
     _, _, message = f"\n{stderr}".rpartition(f"\n{ERROR}")
     if not message.strip():
-        message = f"the program ended with exit code {code}"
+        # What a crash prints has no such line.
+        message = f"the program failed with exit code {code}: {stderr.strip()}"
     raise SharpbenchError(message.strip())

@@ -51,7 +51,10 @@ class Run:
 
     @property
     def stand_in(self) -> bool:
-        """Whether that data set stands in for the suite's own, of which no number tells then."""
+        """Whether embedded data stood in for the suite's own.
+
+        If so, no number says anything about the suite's own data.
+        """
         return bool(self.report["stand_in"])
 
     @property

@@ -13,7 +13,7 @@ from typing import IO, Literal
 from sharpbench._errors import SharpbenchError
 from sharpbench._frames import Library, choose_library
 from sharpbench._load import load
-from sharpbench._program import ERROR, check, find_program
+from sharpbench._program import COMPLETE, ERROR, FAILED, INCOMPLETE, check, find_program
 from sharpbench._result import Run
 
 
@@ -113,8 +113,11 @@ def _train(command: list[str]) -> str:
             except BaseException:
                 _stop(process, process.stderr)
                 raise
-        if code not in (0, 2, 3):
+        # A shell adds 128 to the number of the signal.
+        if code < 0 or code > 128:
             message = f"{ERROR}the program was ended by a signal ({code}); call again to resume"
+        elif code not in (COMPLETE, FAILED, INCOMPLETE) and not message:
+            message = f"{ERROR}the program failed with exit code {code}; its message is above"
         check(code, message)
         report.seek(0)
         return report.read().decode("utf-8")

@@ -79,7 +79,7 @@ def test_what_a_run_says_of_itself() -> None:
     assert len(run.notes) > 0
 
 
-def test_stand_in_is_told(trained: sharpbench.Run) -> None:
+def test_stand_in_is_shown(trained: sharpbench.Run) -> None:
     assert trained.stand_in
     assert "STAND-IN" in repr(trained)
 

@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,20 @@ from sharpbench._program import find_program
 
 # The fastest of all suites.
 SUITE = "edge-quadratic"
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a shell script in the program's place."""
+
+    def replace(script: str) -> None:
+        fake = tmp_path / "sharpbench"
+        fake.write_text(f"#!/bin/sh\n{script}\n")
+        fake.chmod(0o755)
+        for module in ("_program", "_train"):
+            monkeypatch.setattr(f"sharpbench.{module}.find_program", lambda: fake)
+
+    return replace
 
 
 def test_run_folder_of_the_programs_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,27 +86,34 @@ def test_finished_cells_are_not_trained_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the program is a shell script here")
-def test_incomplete_run_is_loaded(
-    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_incomplete_run_is_loaded(copied: Path, program: Callable[[str], None]) -> None:
     """Cells that another process trains are missing when this one ends."""
     next(copied.glob("cells/*.json")).unlink()
-    program = tmp_path / "sharpbench"
-    program.write_text(f'#!/bin/sh\n[ "$1" = suite ] && exit 3\nexec {find_program()} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    program(f'[ "$1" = suite ] && exit 3\nexec {find_program()} "$@"')
     run = sharpbench.run(SUITE, profile="smoke", out=copied)
     assert not run.complete
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the program is a shell script here")
-def test_program_that_a_signal_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "sharpbench"
-    program.write_text("#!/bin/sh\nkill -KILL $$\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
-    with pytest.raises(sharpbench.SharpbenchError, match="call again to resume"):
-        sharpbench.run(SUITE, profile="smoke", out=tmp_path)
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ("kill -KILL $$", "the program was ended by a signal (-9); call again to resume"),
+        # As a shell or a container reports it.
+        ("exit 137", "the program was ended by a signal (137); call again to resume"),
+        ("exit 101", "the program failed with exit code 101; its message is above"),
+        ("echo error: no memory >&2\nexit 101", "no memory"),
+    ],
+    ids=["signal", "signal by shell", "crash", "error"],
+)
+def test_program_that_does_not_end_by_itself(
+    ends: str, message: str, program: Callable[[str], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    program(f"echo thread panicked >&2\n{ends}")
+    with pytest.raises(sharpbench.SharpbenchError) as e:
+        sharpbench.run(SUITE, profile="smoke")
+    assert str(e.value) == message
+    assert capfd.readouterr().err == "thread panicked\n"
 
 
 def test_unknown_suite_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
@@ -113,7 +134,7 @@ def test_until_is_passed_on() -> None:
         sharpbench.run(SUITE, until="x")  # type: ignore[arg-type]
 
 
-def test_folder_that_nobody_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_folder_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # Prints ids of cells instead of a report.
     with pytest.raises(sharpbench.SharpbenchError, match="give it with out="):

@@ -1,6 +1,7 @@
 """Trackers: what their own readers find after logging, offline."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -40,6 +41,45 @@ def records(run: sharpbench.Run) -> dict[str, dict[str, Any]]:
     return found
 
 
+def identity(record: dict[str, Any]) -> str:
+    finished, fingerprint = (
+        record["provenance"]["finished_unix"],
+        record["measures"]["fingerprint"],
+    )
+    return f"{record['id']}-{finished}-{fingerprint[:16]}"
+
+
+def changed(run: sharpbench.Run, folder: Path, part: str, **values: object) -> sharpbench.Run:
+    """A copy of a run with other values in the record of its first cell."""
+    shutil.copytree(run.folders[0], folder)
+    (path,) = folder.glob(f"cells/*-{run.report['rows'][0]['cells'][0]['id']}.json")
+    record = json.loads(path.read_text())
+    record[part] |= values
+    # Records without a digest are counted.
+    del record["digest"]
+    path.write_text(json.dumps(record))
+    return sharpbench.load(folder)
+
+
+@pytest.fixture
+def again(run: sharpbench.Run, tmp_path: Path) -> sharpbench.Run:
+    """The same run, after one of its cells was trained again later, to the same bits."""
+    return changed(run, tmp_path / "again", "provenance", finished_unix=2_000_000_000)
+
+
+def test_identity_is_of_the_record(
+    run: sharpbench.Run, again: sharpbench.Run, tmp_path: Path
+) -> None:
+    # Another machine may finish in the same second.
+    elsewhere = changed(run, tmp_path / "elsewhere", "measures", fingerprint="0" * 64)
+    loaded_again = sharpbench.load(run.folders[0])
+    expected = [cell.record for cell in tracked_cells(run)]
+    for other, same in [(loaded_again, True), (again, False), (elsewhere, False)]:
+        found = [cell.record for cell in tracked_cells(other)]
+        assert found[1:] == expected[1:]
+        assert (found[0] == expected[0]) is same
+
+
 def accuracies(record: dict[str, Any]) -> list[float]:
     return [epoch["test_accuracy"] for epoch in record["measures"]["epochs"]]
 
@@ -53,6 +93,9 @@ def test_cells(run: sharpbench.Run) -> None:
     ]
     assert cells[2].config["sparsity"] == 0.9
     assert cells[2].config["seed"] == 1234
+    for cell in cells:
+        record = records(run)[str(cell.config["cell"])]
+        assert cell.config["record"] == cell.record == identity(record)
     # Keys that do not apply are left out.
     assert "sparsity" not in cells[0].config
     assert None not in cells[2].config.values()
@@ -113,7 +156,7 @@ def updates(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
-def test_wandb(run: sharpbench.Run, tmp_path: Path) -> None:
+def test_wandb(run: sharpbench.Run, again: sharpbench.Run, tmp_path: Path) -> None:
     wandb = pytest.importorskip("wandb")
     names = trackers.to_wandb(run, "project", dir=tmp_path)
     assert len(names) == 3
@@ -152,6 +195,8 @@ def test_wandb(run: sharpbench.Run, tmp_path: Path) -> None:
     assert trackers.to_wandb(run, "project", dir=tmp_path) == []
     assert sorted(tmp_path.glob("wandb/offline-run-*/*.wandb")) == sorted(files)
     assert trackers.to_wandb(run, "other", dir=tmp_path) == names
+    # A cell trained again.
+    assert trackers.to_wandb(again, "project", dir=tmp_path) == names[:1]
 
 
 def test_wandb_leaves_a_run_of_the_users_active(run: sharpbench.Run, tmp_path: Path) -> None:
@@ -162,7 +207,7 @@ def test_wandb_leaves_a_run_of_the_users_active(run: sharpbench.Run, tmp_path: P
         own.log({"still": 1})
 
 
-def test_mlflow(run: sharpbench.Run, tmp_path: Path) -> None:
+def test_mlflow(run: sharpbench.Run, again: sharpbench.Run, tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     names = trackers.to_mlflow(run, "experiment", tracking_uri=uri)
@@ -172,7 +217,8 @@ def test_mlflow(run: sharpbench.Run, tmp_path: Path) -> None:
     assert sorted(each.info.run_name for each in found) == sorted(names)
     expected = records(run)
     for each in found:
-        record = expected[each.data.tags["sharpbench.cell"]]
+        record = expected[each.data.params["cell"]]
+        assert each.data.tags["sharpbench.record"] == identity(record)
         measures = record["measures"]
         assert each.info.status == "FINISHED"
         assert each.info.end_time == 1000 * record["provenance"]["finished_unix"]
@@ -187,33 +233,56 @@ def test_mlflow(run: sharpbench.Run, tmp_path: Path) -> None:
     assert trackers.to_mlflow(run, "experiment", tracking_uri=uri) == []
     # What was not logged to its end is replaced.
     client.update_run(found[0].info.run_id, status="RUNNING")
-    again = trackers.to_mlflow(run, "experiment", tracking_uri=uri)
-    assert again == [found[0].info.run_name]
+    replaced = trackers.to_mlflow(run, "experiment", tracking_uri=uri)
+    assert replaced == [found[0].info.run_name]
     assert len(client.search_runs([place])) == 3
+    # A cell trained again.
+    assert trackers.to_mlflow(again, "experiment", tracking_uri=uri) == names[:1]
+    assert len(client.search_runs([place])) == 4
+    # MLflow keeps a deleted experiment and its name.
+    client.delete_experiment(place)
+    with pytest.raises(sharpbench.SharpbenchError, match="the experiment experiment is deleted;"):
+        trackers.to_mlflow(run, "experiment", tracking_uri=uri)
+    client.restore_experiment(place)
+    assert trackers.to_mlflow(run, "experiment", tracking_uri=uri) == []
 
 
-def test_trackio(run: sharpbench.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackio(
+    run: sharpbench.Run, again: sharpbench.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("trackio")
     # Trackio reads TRACKIO_DIR when it is imported, so it gets a process of its own.
     script = (
         "import json, sys, sharpbench, trackio\n"
         "from trackio.sqlite_storage import SQLiteStorage\n"
-        "run = sharpbench.load(sys.argv[1])\n"
-        "first, second = (sharpbench.trackers.to_trackio(run, 'project') for _ in range(2))\n"
+        "run, again = map(sharpbench.load, sys.argv[1:])\n"
+        "log = lambda run: sharpbench.trackers.to_trackio(run, 'project')\n"
+        "names = [log(run), log(run)]\n"
         "runs = [[r.name, r.config, SQLiteStorage.get_logs('project', r.name)]\n"
         "        for r in trackio.Api().runs('project')]\n"
-        "print('\\n' + json.dumps([first, second, runs]))\n"
+        "names += [log(again), log(again)]\n"
+        "later = [[r.name, r.config['record'],\n"
+        "          len(SQLiteStorage.get_logs('project', r.name, run_id=r.id))]\n"
+        "         for r in trackio.Api().runs('project')]\n"
+        "print('\\n' + json.dumps([*names, runs, later]))\n"
     )
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
     done = subprocess.run(
-        [sys.executable, "-c", script, str(run.folders[0])],
+        [sys.executable, "-c", script, str(run.folders[0]), str(again.folders[0])],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    first, second, runs = json.loads(done.stdout.splitlines()[-1])
+    first, second, third, fourth, runs, later = json.loads(done.stdout.splitlines()[-1])
     assert second == []
+    # A cell trained again: a run of its own with the same name.
+    assert (third, fourth) == (first[:1], [])
+    assert sorted(name for name, _, _ in later) == sorted([*first, *third])
+    assert {record for _, record, _ in later} == {
+        cell.record for each in (run, again) for cell in tracked_cells(each)
+    }
+    assert {logs for _, _, logs in later} == {2}
     assert sorted(first) == sorted(name for name, _, _ in runs)
     assert len(first) == 3
     expected = records(run)
@@ -242,5 +311,5 @@ def test_missing_tracker(
     run: sharpbench.Run, tracker: Any, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(sharpbench.SharpbenchError, match=rf"sharpbench\[{package}\]"):
+    with pytest.raises(sharpbench.SharpbenchError, match=f"pip install {package}"):
         tracker(run, "name")

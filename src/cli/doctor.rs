@@ -31,8 +31,11 @@ fn text() -> String {
     let cache = crate::hub::cache_dir();
     let there = if cache.is_dir() { "" } else { ", which does not exist yet" };
     line("hub cache", &format!("{}{there}", cache.display()));
-    let token = if std::env::var_os("HF_TOKEN").is_some() { "HF_TOKEN is set" } else { "HF_TOKEN is not set" };
-    line("hub token", &format!("{token}; no data set here needs one, --push-to-hub does"));
+    let token = match crate::hub::check_token() {
+        Ok(()) => "there is one".to_string(),
+        Err(none) => none.to_string(),
+    };
+    line("hub token", &format!("{token} (only report --push-to-hub needs one)"));
     line("Slurm", &slurm());
     text
 }

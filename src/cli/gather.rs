@@ -1,6 +1,6 @@
 //! `sharpbench gather RUN`: the report of a run that others have trained, printed and kept as `suite` does at its end.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::opened;
@@ -42,7 +42,7 @@ pub(super) fn kept(report: &Report, manifest: &RunManifest, records: &[&Record])
     EXPORTERS.iter().filter(|exporter| exporter.is_kept).map(file).collect()
 }
 
-/// The part of the kept reports' names that tells what they are of.
+/// Stem of the kept reports' file names: suite, profile and data set.
 pub(super) fn stem(manifest: &RunManifest) -> String {
     format!("{}-{}-{}", manifest.suite, manifest.profile, manifest.data)
 }
@@ -64,14 +64,8 @@ pub(super) fn publish(
     }
     if !quiet {
         let (run, stem) = (folder.path(), stem(manifest));
-        let page = quoted(&run.join(RunFolder::report_name(&format!("{stem}.html"))));
-        super::tell(&format!("page: {page}; every column: sharpbench report {} --wide", quoted(run)));
+        let page = super::quoted(&run.join(RunFolder::report_name(&format!("{stem}.html"))));
+        super::tell(&format!("page: {page}; every column: sharpbench report {} --wide", super::quoted(run)));
     }
     Ok(super::report::exit_code(&report))
-}
-
-/// A path as a shell reads it.
-fn quoted(path: &Path) -> String {
-    let bytes = shlex::bytes::try_quote(path.as_os_str().as_encoded_bytes());
-    bytes.map_or_else(|_| path.display().to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }

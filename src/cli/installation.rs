@@ -1,8 +1,8 @@
-//! How this program was installed, told by what lies around it.
+//! Detects how this program was installed, from the files beside it.
 
 use std::path::Path;
 
-/// In words, with the place.
+/// Describes the kind of installation, and its path.
 pub(super) fn describe() -> String {
     match std::env::current_exe().and_then(|path| path.canonicalize()) {
         Ok(program) => format!("{} ({})", how(&program), program.display()),
@@ -12,11 +12,11 @@ pub(super) fn describe() -> String {
 
 fn how(program: &Path) -> &'static str {
     let Some(folder) = program.parent() else { return "as a file of its own" };
-    // Cargo locks the folder that it builds in.
-    if folder.join(".cargo-lock").is_file() {
+    let prefix = folder.parent().unwrap_or(folder);
+    // Cargo locks the folder that it builds in; examples are in a subfolder.
+    if [folder, prefix].iter().any(|folder| folder.join(".cargo-lock").is_file()) {
         return "built by cargo in a clone";
     }
-    let prefix = folder.parent().unwrap_or(folder);
     if std::fs::read_to_string(prefix.join(".crates.toml")).is_ok_and(|text| text.contains("\"sharpbench ")) {
         return "by cargo install or cargo binstall";
     }
@@ -26,18 +26,21 @@ fn how(program: &Path) -> &'static str {
     "as a file of its own: from an archive, in a container, or copied"
 }
 
-/// Whether a Python environment has the wheel: `lib/python3.12/site-packages/sharpbench-0.1.0.dist-info`, on Debian `dist-packages`.
+/// Whether a Python environment has the wheel: `lib/python3.12/site-packages/sharpbench-0.1.0.dist-info`; Debian has
+/// `dist-packages`, Fedora `lib64`.
 fn holds_wheel(prefix: &Path) -> bool {
     let names = |folder: &Path| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
     };
-    let lib = prefix.join("lib");
-    let pythons = names(&lib).into_iter().filter(|name| name.starts_with("python"));
-    let packages =
-        pythons.flat_map(|python| ["site-packages", "dist-packages"].map(|name| lib.join(&python).join(name)));
     let is_wheel = |name: &String| name.starts_with("sharpbench-") && name.ends_with(".dist-info");
-    packages.into_iter().any(|folder| names(&folder).iter().any(is_wheel))
+    ["lib", "lib64"].map(|lib| prefix.join(lib)).iter().any(|lib| {
+        let mut pythons = names(lib).into_iter().filter(|name| name.starts_with("python"));
+        pythons.any(|python| {
+            let packages = ["site-packages", "dist-packages"].map(|name| lib.join(&python).join(name));
+            packages.iter().any(|packages| names(packages).iter().any(is_wheel))
+        })
+    })
 }
 
 #[cfg(test)]
@@ -45,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_tells_how() {
+    fn files_beside_the_program_show_how() {
         let place = tempfile::tempdir().expect("a folder");
         let with = |prefix: &str, program: &str, beside: &str, content: &str| {
             let prefix = place.path().join(prefix);
@@ -59,8 +62,11 @@ mod tests {
         let crates = "[v1]\n\"sharpbench 0.1.0 (path+file:///clone)\" = [\"sharpbench\"]\n";
         let metadata = "lib/python3.12/site-packages/sharpbench-0.1.0.dist-info/METADATA";
         assert_eq!(with("clone/target", "debug/sharpbench", "debug/.cargo-lock", ""), "built by cargo in a clone");
+        assert_eq!(with("other-clone", "debug/examples/own", "debug/.cargo-lock", ""), "built by cargo in a clone");
         assert_eq!(with("cargo", "bin/sharpbench", ".crates.toml", crates), "by cargo install or cargo binstall");
         assert_eq!(with("venv", "bin/sharpbench", metadata, ""), "as a Python wheel, by pip or uv");
+        let fedora = metadata.replace("lib/", "lib64/");
+        assert_eq!(with("usr", "bin/sharpbench", &fedora, ""), "as a Python wheel, by pip or uv");
         let alone = "as a file of its own: from an archive, in a container, or copied";
         assert_eq!(with("other", "bin/sharpbench", ".crates.toml", "\"ripgrep 1.0.0 ()\" = []"), alone);
         assert_eq!(with("python", "bin/sharpbench", "lib/python3.12/site-packages/numpy.py", ""), alone);

@@ -31,6 +31,7 @@ mod tune;
 mod until;
 mod work;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -94,7 +95,7 @@ enum Command {
     /// Compare a run with a baseline: improved, unchanged, regressed, undecided, new, missing.
     #[command(after_help = compare::EXAMPLES)]
     Compare(compare::Args),
-    /// Show which CPUs and GPUs of this machine trainings can use, and why not others.
+    /// Show how this program was installed, which CPUs and GPUs trainings can use, and why not others.
     Doctor,
     /// Replay parity cases and compare the results with the expected weights.
     Parity(parity::Args),
@@ -144,6 +145,12 @@ pub fn run(registry: &Registry) -> Result<ExitCode> {
 pub fn tell(line: &str) {
     use std::io::Write;
     writeln!(std::io::stderr(), "{}", printable(line)).ok();
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let bytes = shlex::bytes::try_quote(path.as_os_str().as_encoded_bytes());
+    bytes.map_or_else(|_| path.display().to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// A text that does not steer a terminal: names of files and keys may be a stranger's.

@@ -1,5 +1,6 @@
 //! `sharpbench report RUN --push-to-hub OWNER/NAME`: a run's plan, records and reports, as a folder of a repository on the hub.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use bytesize::ByteSize;
@@ -7,11 +8,15 @@ use bytesize::ByteSize;
 use super::gather::{kept, stem};
 use super::report::All;
 use crate::error::{Error, Result};
-use crate::hub::{HubFile, RepositoryName, Upload, upload};
+use crate::hub::{NewFile, Repository, RepositoryName};
 use crate::record::{Record, RunFolder, RunManifest};
+use crate::suite::Cell;
 use crate::word::is_plain;
 
-/// README.md of a repository that has none.
+/// The file that the hub shows on a repository's page.
+const README: &str = "README.md";
+
+/// Its text in a repository that has none.
 const CARD: &str = "\
 ---
 tags:
@@ -29,12 +34,12 @@ run that you have downloaded:
     sharpbench report FOLDER
 ";
 
-/// Where to, and whether really.
+/// Options of `report` that upload a run.
 #[derive(clap::Args)]
 pub(super) struct Push {
     /// Also upload the run's records and reports to a data set repository on the Hugging Face hub,
-    /// which is made, private, if it is missing. HF_TOKEN holds the token.
-    #[arg(long, value_name = "OWNER/NAME")]
+    /// which is created as private if it is missing. Needs HF_TOKEN, or `hf auth login`.
+    #[arg(long, value_name = "OWNER/NAME", conflicts_with_all = ["margin", "target"])]
     push_to_hub: Option<RepositoryName>,
     /// Only list what --push-to-hub would upload; nothing is sent.
     #[arg(long, requires = "push_to_hub")]
@@ -42,33 +47,53 @@ pub(super) struct Push {
 }
 
 impl Push {
-    /// Uploads what was asked for, if anything.
+    /// Uploads the run, if that was asked for.
     pub(super) fn run(&self, runs: &[impl AsRef<Path>], all: &All, records: &[&Record]) -> Result<()> {
-        let Some(repository) = &self.push_to_hub else { return Ok(()) };
+        let Some(name) = &self.push_to_hub else { return Ok(()) };
         let [run] = runs else {
             return Err(Error::Usage("--push-to-hub uploads one run; repeat the command for each".into()));
         };
-        let folder = RunFolder::at(run.as_ref());
-        let name = folder_name(run.as_ref(), &all.manifest);
-        let mut files = folder.plan_and_records(records)?;
+        let page = name.page()?;
+        let folder = folder_name(run.as_ref(), &all.manifest);
+        let mut files = RunFolder::at(run.as_ref()).plan_and_records(records)?;
         let reports = kept(&all.report, &all.manifest, records)?;
         files.extend(reports.into_iter().map(|(name, content)| (RunFolder::report_name(&name), content)));
-        let files = files.into_iter().map(|(path, content)| HubFile { path: format!("{name}/{path}"), content });
-        let upload_of = Upload { repository: repository.clone(), files: files.collect(), card: CARD.into() };
-        let page = upload_of.page()?;
+        let mut files: Vec<NewFile> =
+            files.into_iter().map(|(path, content)| NewFile { path: format!("{folder}/{path}"), content }).collect();
         if self.dry_run {
-            super::tell(&listed(&upload_of.files));
+            super::tell(&listed(&files));
             super::tell(&format!("nothing was sent; without --dry-run, these files go to {page}"));
             return Ok(());
         }
-        upload(&upload_of, &super::tell)?;
-        super::tell(&format!("the run is at {page}/tree/main/{name}"));
+        let repository = Repository::open(name, &super::tell)?;
+        check_plan(&repository, &folder, &all.manifest)?;
+        if repository.read(README)?.is_none() {
+            files.push(NewFile { path: README.into(), content: CARD.into() });
+        }
+        repository.upload(files, &super::tell)?;
+        super::tell(&format!("the run is at {page}/tree/main/{folder}"));
         Ok(())
     }
 }
 
+/// Refuses to mix this run with another one of the same folder name.
+fn check_plan(repository: &Repository, folder: &str, manifest: &RunManifest) -> Result<()> {
+    let Some(plan) = repository.read(&format!("{folder}/{}", RunFolder::PLAN))? else { return Ok(()) };
+    let own: HashSet<String> = manifest.cells.iter().map(Cell::id).collect();
+    // A plan that was extended, as with --until, still has its cells.
+    let is_same = std::str::from_utf8(&plan).is_ok_and(|text| {
+        RunManifest::parse(text).is_ok_and(|there| there.cells.iter().all(|c| own.contains(&c.id())))
+    });
+    if is_same {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "the folder {folder} of the repository holds another run; rename the run folder, or use another repository"
+    )))
+}
+
 /// Files with their sizes, and the sum.
-fn listed(files: &[HubFile]) -> String {
+fn listed(files: &[NewFile]) -> String {
     let line = |bytes: usize, what: &str| format!("{:>9}  {what}", ByteSize(bytes as u64).display().si().to_string());
     let mut lines: Vec<String> = files.iter().map(|file| line(file.content.len(), &file.path)).collect();
     let sum = files.iter().map(|file| file.content.len()).sum();

@@ -11,8 +11,8 @@ use std::time::Duration;
 use hf_hub::HFError;
 
 use crate::error::{Error, Result};
-pub(crate) use secrets::hidden;
-pub(crate) use upload::{HubFile, RepositoryName, Upload, upload};
+pub(crate) use secrets::{check_token, hidden};
+pub(crate) use upload::{NewFile, Repository, RepositoryName};
 pub(crate) use watchdog::{Moved, limit, watched};
 
 /// Maximum delay of a run with a stand-in when the hub is unreachable.

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::{home, variable};
+use crate::error::{Error, Result};
 
 /// Replacement of a secret.
 const HIDDEN: &str = "***";
@@ -13,9 +14,22 @@ pub(crate) fn hidden(text: &str) -> String {
     tokens().iter().fold(addresses(text), |text, token| text.replace(token, HIDDEN))
 }
 
-/// Whether the client finds a token.
-pub(super) fn has_token() -> bool {
-    !tokens().is_empty()
+/// Checks that the client will send a token.
+///
+/// # Errors
+/// When there is none, or the environment forbids using it.
+pub(crate) fn check_token() -> Result<()> {
+    // Any text in this variable counts, for the client and for Python's `huggingface_hub`.
+    if variable("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some() {
+        return Err(Error::Usage(
+            "HF_HUB_DISABLE_IMPLICIT_TOKEN forbids using the hub's token; unset it to upload".into(),
+        ));
+    }
+    if tokens().is_empty() {
+        let remedy = "set HF_TOKEN to one that may write, or run `hf auth login`";
+        return Err(Error::Usage(format!("there is no token for the hub; {remedy}")));
+    }
+    Ok(())
 }
 
 /// Tokens that the client may have sent, from every place it reads. A hub may repeat one in an

@@ -1,21 +1,21 @@
-//! Uploads to a data set repository of the hub, through hf-hub.
+//! A data set repository of the hub that files are uploaded to, through hf-hub.
 
 use std::time::Duration;
 
 use hf_hub::repository::CommitOperation;
 use hf_hub::{HFClientBuilder, HFClientSync, HFError, RepoTypeDataset};
 
-use super::{Moved, client_error, endpoint, hidden, is_offline, limit, reach, secrets, watched};
+use super::{Moved, check_token, client_error, endpoint, hidden, is_offline, limit, reach, watched};
 use crate::error::{Error, Result};
 
-/// Files in a commit, as the hub advises.
+/// Maximum number of files in a commit, as the hub advises.
 const FILES: usize = 100;
-/// Bytes in a commit, which is one request.
+/// Maximum number of bytes in a commit, which is one request.
 const BYTES: usize = 32 << 20;
-/// Bytes a second that even a slow connection sends.
+/// Bytes per second that even a slow connection sends.
 const SLOWEST: u64 = 64 << 10;
 
-/// A data set repository's name.
+/// Name of a data set repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RepositoryName {
     owner: String,
@@ -25,7 +25,7 @@ pub(crate) struct RepositoryName {
 impl std::str::FromStr for RepositoryName {
     type Err = String;
 
-    /// Reads `owner/name` by the hub's rules.
+    /// Reads `owner/name`, by the rules of `huggingface_hub`.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let is_name = |part: &str| {
@@ -33,8 +33,8 @@ impl std::str::FromStr for RepositoryName {
                 && part.chars().all(is_plain)
                 && !part.starts_with(['-', '.'])
                 && !part.ends_with(['-', '.'])
-                && !part.contains("..")
-                && !part.contains("--")
+                && !["..", "--"].iter().any(|double| part.contains(double))
+                && ![".git", ".ipynb"].iter().any(|suffix| part.ends_with(suffix))
         };
         match text.split_once('/') {
             Some((owner, name)) if is_name(owner) && is_name(name) => {
@@ -51,117 +51,93 @@ impl std::fmt::Display for RepositoryName {
     }
 }
 
-/// A file of a repository.
-#[derive(Clone)]
-pub(crate) struct HubFile {
+impl RepositoryName {
+    /// Address of the repository's page.
+    ///
+    /// # Errors
+    /// When the hub's address in the environment is not an address.
+    pub(crate) fn page(&self) -> Result<String> {
+        Ok(format!("{}/datasets/{self}", hidden(&endpoint()?)))
+    }
+}
+
+/// A file to upload.
+pub(crate) struct NewFile {
     /// Its path in the repository.
     pub(crate) path: String,
-    /// What it contains.
+    /// Its bytes.
     pub(crate) content: Vec<u8>,
 }
 
-/// What is uploaded, and where to.
-pub(crate) struct Upload {
-    /// The repository, which is made if it is missing, and then is private.
-    pub(crate) repository: RepositoryName,
-    /// Files, in the order in which they are committed; those of the same path are replaced.
-    pub(crate) files: Vec<HubFile>,
-    /// The repository's README.md, if it has none.
-    pub(crate) card: String,
-}
-
-impl Upload {
-    /// The repository's page.
-    ///
-    /// # Errors
-    /// When the address of the hub that is set is no address.
-    pub(crate) fn page(&self) -> Result<String> {
-        Ok(format!("{}/datasets/{}", hidden(&endpoint()?), self.repository))
-    }
-}
-
-/// Uploads files, in one commit or a few.
-///
-/// # Errors
-/// When there is no token, the environment forbids the network, or the hub refuses or does not answer. What was committed before
-/// stays; an upload of the same files may be repeated.
-pub(crate) fn upload(upload: &Upload, say: &dyn Fn(&str)) -> Result<()> {
-    if is_offline() {
-        return Err(Error::Usage("HF_HUB_OFFLINE forbids the network; unset it to upload".into()));
-    }
-    if !secrets::has_token() {
-        return Err(Error::Usage(
-            "there is no token for the hub; set HF_TOKEN to one that may write, or run `hf auth login`".into(),
-        ));
-    }
-    let hub = Hub { endpoint: endpoint()?, limit: limit()?, repository: upload.repository.clone() };
-    let address = hub.endpoint.clone();
-    hub.watched(0, move |_| reach(&address))?;
-    if hub.make()? {
-        say(&format!("made the private repository {}", upload.page()?));
-    }
-    let mut files = upload.files.clone();
-    if !hub.has("README.md")? {
-        files.push(HubFile { path: "README.md".into(), content: upload.card.clone().into_bytes() });
-    }
-    let commits = commits(files);
-    for (number, files) in (1..).zip(&commits) {
-        hub.commit(files.clone())?;
-        say(&format!("uploaded {} files, commit {number} of {}", files.len(), commits.len()));
-    }
-    Ok(())
-}
-
-/// Cuts files into commits.
-fn commits(files: Vec<HubFile>) -> Vec<Vec<HubFile>> {
-    let mut commits: Vec<Vec<HubFile>> = Vec::new();
-    let mut bytes = 0;
-    for file in files {
-        match commits.last_mut() {
-            Some(last) if last.len() < FILES && bytes + file.content.len() <= BYTES => {
-                bytes += file.content.len();
-                last.push(file);
-            }
-            _ => {
-                bytes = file.content.len();
-                commits.push(vec![file]);
-            }
-        }
-    }
-    commits
-}
-
-/// A repository on a hub that answers in time, or is given up.
-struct Hub {
+/// A repository that exists and that this machine's token can reach.
+pub(crate) struct Repository {
     endpoint: String,
     limit: Duration,
-    repository: RepositoryName,
+    name: RepositoryName,
 }
 
-impl Hub {
-    /// Makes the repository, private, if it is missing. Returns whether it was.
-    fn make(&self) -> Result<bool> {
-        let RepositoryName { owner, name } = self.repository.clone();
-        self.ask(0, move |client| {
+impl Repository {
+    /// Opens a repository; a missing one is created, private.
+    ///
+    /// # Errors
+    /// When there is no token, the environment forbids the network, or the hub refuses or does not answer.
+    pub(crate) fn open(name: &RepositoryName, say: &dyn Fn(&str)) -> Result<Self> {
+        if is_offline() {
+            return Err(Error::Usage("HF_HUB_OFFLINE forbids the network; unset it to upload".into()));
+        }
+        check_token()?;
+        let repository = Self { endpoint: endpoint()?, limit: limit()?, name: name.clone() };
+        repository.watched(0, reach)?;
+        let RepositoryName { owner, name } = name.clone();
+        let created = repository.ask(0, move |client| {
             if client.dataset(owner.clone(), name.clone()).exists().send()? {
                 return Ok(false);
             }
             let id = format!("{owner}/{name}");
             client.create_repository().repo_id(&id).repo_type(RepoTypeDataset).private(true).exist_ok(true).send()?;
             Ok(true)
+        })?;
+        if created {
+            say(&format!("created the private repository {}", repository.name.page()?));
+        }
+        Ok(repository)
+    }
+
+    /// Bytes of a file; `None` if the repository does not have it.
+    ///
+    /// # Errors
+    /// When the hub refuses or does not answer.
+    pub(crate) fn read(&self, file: &str) -> Result<Option<Vec<u8>>> {
+        let (RepositoryName { owner, name }, file) = (self.name.clone(), file.to_owned());
+        self.ask(0, move |client| {
+            let dataset = client.dataset(owner, name);
+            if !dataset.file_exists().filename(&file).send()? {
+                return Ok(None);
+            }
+            dataset.download_file_to_bytes().filename(file).send().map(|bytes| Some(bytes.to_vec()))
         })
     }
 
-    fn has(&self, file: &str) -> Result<bool> {
-        let (RepositoryName { owner, name }, file) = (self.repository.clone(), file.to_owned());
-        self.ask(0, move |client| client.dataset(owner, name).file_exists().filename(&file).send())
+    /// Uploads files in as few commits as the bounds allow. Files of the same path are replaced.
+    ///
+    /// # Errors
+    /// When the hub refuses or does not answer. Earlier commits remain, and the upload can be repeated.
+    pub(crate) fn upload(&self, files: Vec<NewFile>, say: &dyn Fn(&str)) -> Result<()> {
+        let commits = commits(files);
+        let of = commits.len();
+        for (number, files) in (1..).zip(commits) {
+            let count = files.len();
+            self.commit(files)?;
+            say(&format!("uploaded {count} files, commit {number} of {of}"));
+        }
+        Ok(())
     }
 
-    fn commit(&self, files: Vec<HubFile>) -> Result<()> {
-        let RepositoryName { owner, name } = self.repository.clone();
+    fn commit(&self, files: Vec<NewFile>) -> Result<()> {
+        let RepositoryName { owner, name } = self.name.clone();
         let bytes: usize = files.iter().map(|file| file.content.len()).sum();
         self.ask(bytes as u64, move |client| {
-            let add = |file: HubFile| CommitOperation::add_bytes(file.path, file.content);
+            let add = |file: NewFile| CommitOperation::add_bytes(file.path, file.content);
             let dataset = client.dataset(owner, name);
             let commit = dataset.create_commit().operations(files.into_iter().map(add).collect());
             commit.commit_message("Upload a run of sharpbench").send().map(drop)
@@ -191,26 +167,56 @@ impl Hub {
     }
 }
 
+/// Divides files into commits.
+fn commits(files: Vec<NewFile>) -> Vec<Vec<NewFile>> {
+    let mut commits: Vec<Vec<NewFile>> = Vec::new();
+    let mut bytes = 0;
+    for file in files {
+        match commits.last_mut() {
+            Some(last) if last.len() < FILES && bytes + file.content.len() <= BYTES => {
+                bytes += file.content.len();
+                last.push(file);
+            }
+            _ => {
+                bytes = file.content.len();
+                commits.push(vec![file]);
+            }
+        }
+    }
+    commits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_the_hubs() {
+    fn names_are_those_of_the_hub() {
         for good in ["me/runs", "A-b.c_d/x1"] {
             assert_eq!(good.parse::<RepositoryName>().expect("a name").to_string(), good);
         }
-        for bad in
-            ["runs", "me/", "/runs", "me/a/b", "me/a b", "me/..", "me/-a", "me/a--b", "me/a?x=y", "https://hub/me/a"]
-        {
+        for bad in [
+            "runs",
+            "me/",
+            "/runs",
+            "me/a/b",
+            "me/a b",
+            "me/..",
+            "me/-a",
+            "me/a--b",
+            "me/x.git",
+            "me/x.ipynb",
+            "me/a?x=y",
+            "https://hub/me/a",
+        ] {
             assert!(bad.parse::<RepositoryName>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn commits_hold_all_files_in_order_within_both_bounds() {
-        let file = |i: usize, bytes: usize| HubFile { path: i.to_string(), content: vec![0; bytes] };
-        let small: Vec<_> = (0..FILES + 1).map(|i| file(i, 1)).collect();
+        let file = |i: usize, bytes: usize| NewFile { path: i.to_string(), content: vec![0; bytes] };
+        let small: Vec<_> = (0..=FILES).map(|i| file(i, 1)).collect();
         let large = (0..3).map(|i| file(FILES + 1 + i, BYTES / 2 + 1));
         let commits = commits(small.into_iter().chain(large).collect());
         assert_eq!(commits.iter().map(Vec::len).collect::<Vec<_>>(), [FILES, 2, 1, 1]);

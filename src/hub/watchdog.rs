@@ -67,12 +67,12 @@ pub(crate) fn watched<T: Send + 'static>(
             }
             Err(RecvTimeoutError::Timeout) => {
                 return Err(Error::Hub(format!(
-                    "{server} has sent too little for {} seconds; {VARIABLE} sets how long to wait",
+                    "{server} did not answer, or too slowly, for {} seconds; {VARIABLE} sets how long to wait",
                     limit.as_secs()
                 )));
             }
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::Hub(format!("fetching from {server} ended without an answer")));
+                return Err(Error::Hub(format!("the request to {server} ended without an answer")));
             }
         }
     }

@@ -54,6 +54,9 @@ pub struct Scan {
 }
 
 impl RunFolder {
+    /// Name of the plan's file.
+    pub const PLAN: &'static str = MANIFEST;
+
     /// Run folder at a path; nothing is created.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }

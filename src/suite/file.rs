@@ -164,6 +164,9 @@ impl Settings {
     }
 }
 
+/// Title of the schema of suite files: the name of the type.
+pub const SCHEMA_TITLE: &str = "SuiteFile";
+
 /// JSON Schema of a suite file whose grid names optimizers in `registry`, for editors.
 pub fn json_schema(registry: &Registry) -> String {
     let mut generator = SchemaSettings::draft2020_12().into_generator();

@@ -15,6 +15,9 @@ pub fn template(name: &str) -> Result<String, String> {
             "the name {name:?} must consist of letters, digits, - and _, at most {LONGEST_NAME} (it names a folder)"
         ));
     }
+    if name.starts_with('-') {
+        return Err(format!("the name {name} would be an option on the command line; begin it with a letter"));
+    }
     if embedded_names().iter().any(|embedded| embedded == name) {
         return Err(format!("{name} is a suite of this program; choose another name"));
     }

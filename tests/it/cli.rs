@@ -232,7 +232,7 @@ fn a_missing_device_is_named_and_doctor_explains() {
         assert!(text.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} in {text}");
     }
     assert!(text.contains("installed   built by cargo in a clone ("), "{text}");
-    assert!(text.contains("HF_TOKEN is set") && !text.contains("hf_secret"), "{text}");
+    assert!(text.contains("hub token   there is one (only") && !text.contains("hf_secret"), "{text}");
     if !cfg!(feature = "cuda") {
         assert!(text.contains("this program was built without CUDA; build it with --features cuda"), "{text}");
     }
@@ -341,9 +341,9 @@ fn a_profile_may_be_like_another() {
     assert!(cells.iter().all(|c| (c.seed, c.epochs, c.lr, c.batch_size) == (5, 7, 0.5, 10)));
 }
 
-/// The suite that `new` writes is one, says what it says it does, and is never written over another.
+/// The suite that `new` writes does what its comments say, and replaces no file.
 #[test]
-fn a_new_suite_validates_trains_and_decides() {
+fn a_new_suite_validates_trains_and_tunes() {
     let place = Place::new();
     insta::assert_snapshot!(String::from_utf8_lossy(&place.sharpbench("new mine").assert().success().get_output().stdout), @"
     wrote mine.toml, and suite.schema.json beside it
@@ -366,6 +366,23 @@ fn a_new_suite_validates_trains_and_decides() {
     insta::assert_snapshot!(error(place.sharpbench("new mine")), @"error: mine.toml exists; choose another name, or remove it");
     insta::assert_snapshot!(error(place.sharpbench("new ../mine")), @r#"error: the name "../mine" must consist of letters, digits, - and _, at most 64 (it names a folder)"#);
     insta::assert_snapshot!(error(place.sharpbench("new cifar10")), @"error: cifar10 is a suite of this program; choose another name");
+    insta::assert_snapshot!(error(place.sharpbench("new -- -mine")), @"error: the name -mine would be an option on the command line; begin it with a letter");
+    // Each setting that a comment suggests is one.
+    let suite = std::fs::read_to_string(place.path("mine.toml")).expect("a suite");
+    let suggested = suite.lines().filter_map(|line| line.strip_prefix("#     ")).filter(|line| line.contains(" = "));
+    let suggested: Vec<&str> = suggested.collect();
+    assert_eq!(suggested.len(), 2, "{suggested:?}");
+    for line in suggested {
+        let key = line.split(" = ").next().expect("a key");
+        let others = suite.lines().filter(|other| !other.starts_with(&format!("{key} = ")));
+        let other: Vec<&str> = others.collect();
+        std::fs::write(place.path("other.toml"), other.join("\n").replace("[base]", &format!("[base]\n{line}")))
+            .expect("written");
+        place.sharpbench("plan other.toml --profile quick").assert().success();
+    }
+    std::fs::remove_file(place.path("other.toml")).expect("removed");
+    std::fs::write(place.path("suite.schema.json"), "{}").expect("written");
+    insta::assert_snapshot!(error(place.sharpbench("new other")), @"error: suite.schema.json exists and is no schema of suites; rename it, or use --folder");
     place
         .sharpbench("new other --folder bench/suites")
         .assert()
@@ -379,9 +396,18 @@ fn man_pages_are_of_every_command() {
     let place = Place::new();
     place.sharpbench("man pages").assert().success();
     let page = |name: &str| std::fs::read_to_string(place.path(&format!("pages/{name}.1"))).expect("a page");
-    for name in ["sharpbench", "sharpbench-suite", "sharpbench-data-fetch", "sharpbench-new", "sharpbench-doctor"] {
-        assert!(page(name).starts_with(".ie"), "{name}");
+    let help = place.sharpbench("help").assert().success().get_output().stdout.clone();
+    let help = String::from_utf8(help).expect("text");
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let commands = listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let commands: Vec<&str> = commands.filter(|command| *command != "help").collect();
+    assert!(commands.len() >= 18, "{help}");
+    for command in commands {
+        assert!(page(&format!("sharpbench-{command}")).starts_with(".ie"), "{command}");
     }
+    assert!(
+        page("sharpbench-data-fetch").contains("data\\-fetch") && page("sharpbench").contains("sharpbench\\-suite")
+    );
     assert!(page("sharpbench-report").contains("push\\-to\\-hub"), "{}", page("sharpbench-report"));
     // What only the program itself calls has none.
     assert!(!place.path("pages/sharpbench-work.1").exists());

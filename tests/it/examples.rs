@@ -53,7 +53,7 @@ fn a_model_of_ones_own_is_trained_by_name() {
     own.assert()
         .success()
         .stdout(predicate::str::contains(format!("two-convolutions width 8 ({parameters} parameters)")));
-    // Its checkpoints and its list know it, too.
+    // Its list has it, too.
     let mut list = Command::new(example("own_model"));
     list.arg("list").assert().success().stdout(predicate::str::contains("two convolutions with BatchNorm (width = 8)"));
     let mut plan = Command::new(env!("CARGO_BIN_EXE_sharpbench"));

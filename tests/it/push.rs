@@ -24,6 +24,8 @@ struct State {
     without_token: usize,
     /// Whether commits are refused, with the token in the answer.
     refuses: bool,
+    /// Whether commits get no answer.
+    stalls: bool,
 }
 
 struct Hub {
@@ -40,8 +42,16 @@ impl Hub {
         let (listener, shared) = (server.clone(), state.clone());
         std::thread::spawn(move || {
             for mut request in listener.incoming_requests() {
-                let (code, body) = answer(&mut request, &mut shared.lock().expect("no panic"));
-                request.respond(Response::from_string(body.to_string()).with_status_code(code)).ok();
+                let mut state = shared.lock().expect("no panic");
+                let (code, body) = answer(&mut request, &mut state);
+                let stalls = state.stalls && request.url().contains("/commit/");
+                drop(state);
+                if stalls {
+                    // Kept open without an answer.
+                    std::mem::forget(request);
+                } else {
+                    request.respond(Response::from_data(body).with_status_code(code)).ok();
+                }
             }
         });
         Self { endpoint, state, server }
@@ -64,7 +74,7 @@ impl Drop for Hub {
     }
 }
 
-fn answer(request: &mut Request, state: &mut State) -> (u16, Value) {
+fn answer(request: &mut Request, state: &mut State) -> (u16, Vec<u8>) {
     let has_token = |header: &tiny_http::Header| {
         header.field.equiv("Authorization") && header.value.as_str() == format!("Bearer {TOKEN}")
     };
@@ -74,9 +84,15 @@ fn answer(request: &mut Request, state: &mut State) -> (u16, Value) {
     request.as_reader().read_to_end(&mut body).expect("a body");
     let path = request.url().split('?').next().unwrap_or_default().to_string();
     let found = |found: bool| (if found { 200 } else { 404 }, json!({}));
-    match (request.method(), path.as_str()) {
+    let (code, body) = match (request.method(), path.as_str()) {
         (Method::Get, "/api/datasets/me/runs" | "/api/datasets/me/runs/revision/main") => found(state.made.is_some()),
-        (Method::Head, "/datasets/me/runs/resolve/main/README.md") => found(state.files.contains_key("README.md")),
+        (Method::Head | Method::Get, path) if path.starts_with("/datasets/me/runs/resolve/main/") => {
+            let name = path.trim_start_matches("/datasets/me/runs/resolve/main/");
+            return match state.files.get(name) {
+                Some(content) => (200, content.clone()),
+                None => (404, b"{}".to_vec()),
+            };
+        }
         (Method::Post, "/api/repos/create") => {
             state.made = serde_json::from_slice(&body).ok();
             (200, json!({"url": "http://hub/datasets/me/runs"}))
@@ -102,7 +118,8 @@ fn answer(request: &mut Request, state: &mut State) -> (u16, Value) {
             (200, json!({"commitUrl": "http://hub/commit", "commitOid": "0123456789abcdef0123456789abcdef01234567"}))
         }
         (method, path) => panic!("the hub does not know {method} {path}"),
-    }
+    };
+    (code, body.to_string().into_bytes())
 }
 
 fn trained() -> Place {
@@ -144,16 +161,16 @@ fn a_run_on_the_hub_is_the_run_with_its_reports() {
     let report =
         |folder: &str| place.sharpbench(&format!("report {folder} --format csv")).output().expect("ended").stdout;
     assert_eq!(report("downloaded/run"), report("run"));
-    // The repository and its README are not made anew.
+    // The repository and its README are not created again.
     hub.state().files.insert("README.md".into(), b"my own".into());
     hub.state().made = Some(json!("before"));
-    hub.push(&place, "").assert().success().stderr(predicate::str::contains("made the private").not());
+    hub.push(&place, "").assert().success().stderr(predicate::str::contains("created the private").not());
     let state = hub.state();
     assert_eq!((state.made.as_ref(), state.files["README.md"].as_slice()), (Some(&json!("before")), &b"my own"[..]));
 }
 
 #[test]
-fn a_dry_run_sends_nothing_and_tells_what_would_be_sent() {
+fn a_dry_run_sends_nothing_and_lists_the_files() {
     let (place, hub) = (trained(), Hub::start());
     let output = hub.push(&place, "--dry-run").assert().success().get_output().stderr.clone();
     let text = String::from_utf8(output).expect("text");
@@ -175,15 +192,47 @@ fn what_cannot_be_uploaded_is_refused_before_anything_is_sent() {
     insta::assert_snapshot!(error(offline.env("HF_HUB_OFFLINE", "1")), @"error: HF_HUB_OFFLINE forbids the network; unset it to upload");
     insta::assert_snapshot!(error(hub.push(&place, "run")), @"error: --push-to-hub uploads one run; repeat the command for each");
     assert_eq!(hub.state().requests, 0);
+    let mut disabled = hub.push(&place, "");
+    insta::assert_snapshot!(error(disabled.env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")), @"error: HF_HUB_DISABLE_IMPLICIT_TOKEN forbids using the hub's token; unset it to upload");
+    assert_eq!(hub.state().requests, 0);
     let name = error(place.sharpbench("report run --push-to-hub ../runs"));
     assert!(name.contains("expected OWNER/NAME"), "{name}");
 }
 
 #[test]
-fn a_hub_that_refuses_is_told_without_the_token() {
+fn a_refusal_is_reported_without_the_token() {
     let (place, hub) = (trained(), Hub::start());
     hub.state().refuses = true;
     let message = error(hub.push(&place, ""));
     assert!(message.contains("may not write to me/runs") && !message.contains(TOKEN), "{message}");
     assert!(hub.state().files.is_empty());
+}
+
+/// Two runs in folders of one name are not mixed; a run whose plan has grown replaces itself.
+#[test]
+fn another_run_of_the_same_name_is_refused() {
+    let (place, hub) = (trained(), Hub::start());
+    std::fs::rename(place.path("run"), place.path("all")).expect("renamed");
+    let part = place.sharpbench("suite tiny.toml --data stand-in --out run --quiet --filter seed=1").assert();
+    part.success();
+    hub.push(&place, "").assert().success();
+    // The whole plan has the cells of the part.
+    std::fs::remove_dir_all(place.path("run")).expect("removed");
+    std::fs::rename(place.path("all"), place.path("run")).expect("renamed");
+    hub.push(&place, "").assert().success();
+    let files = hub.state().files.clone();
+    // The part lacks cells of the whole.
+    std::fs::remove_dir_all(place.path("run")).expect("removed");
+    place.sharpbench("suite tiny.toml --data stand-in --out run --quiet --filter seed=2").assert().success();
+    insta::assert_snapshot!(error(hub.push(&place, "")), @"error: the folder run of the repository holds another run; rename the run folder, or use another repository");
+    assert_eq!(hub.state().files, files);
+}
+
+#[test]
+fn a_hub_that_does_not_answer_is_given_up() {
+    let (place, hub) = (trained(), Hub::start());
+    hub.state().stalls = true;
+    let mut push = hub.push(&place, "");
+    let message = error(push.env("SHARPBENCH_HUB_TIMEOUT", "2"));
+    assert!(message.contains("did not answer, or too slowly, for "), "{message}");
 }

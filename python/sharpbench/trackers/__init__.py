@@ -4,8 +4,9 @@ A cell's tracker run has the setting as its configuration, accuracy, losses, lea
 seconds by epoch, and its last accuracy, step time and FLOPs as its summary. Everything comes from
 the records in the run folder, so nothing is trained and nothing is rounded.
 
-A cell that a tracker already has is left out, so you can log a run while it trains, and again when
-it is complete.
+A cell's record that a tracker already has is left out, so you can log a run while it trains, and
+again when it is complete. A cell trained again, or on another machine, has another record and so
+becomes another tracker run.
 
 Example:
     >>> import sharpbench

@@ -1,4 +1,4 @@
-"""What trackers get to know about a cell."""
+"""What a tracker is given about a cell."""
 
 import json
 from collections.abc import Iterator
@@ -35,7 +35,8 @@ class TrackedCell:
     """One cell, as it is logged.
 
     Attributes:
-        id: The cell's id.
+        record: Identity of its record: the cell's id, when its training ended, and the weights'
+            fingerprint. A cell trained again, or on another machine, has another.
         name: Its setting and seed.
         config: Its setting, and what it is a cell of; without keys that do not apply.
         epochs: The series after each epoch; values that were not measured are left out.
@@ -44,7 +45,7 @@ class TrackedCell:
         finished: When it ended.
     """
 
-    id: str
+    record: str
     name: str
     config: dict[str, str | int | float | bool]
     epochs: list[dict[str, float]]
@@ -78,16 +79,18 @@ def tracked_cells(run: Run) -> Iterator[TrackedCell]:
             config = {key: cell[key] for key in keys if cell[key] is not None}
             seed = cell["seed"]
             config["seed"] = seed if seed <= LARGEST_EXACT else str(seed)
+            finished = record["provenance"]["finished_unix"]
+            identity = f"{cell['id']}-{finished}-{cell['fingerprint'][:16]}"
             config["cell"] = cell["id"]
-            finished = float(record["provenance"]["finished_unix"])
+            config["record"] = identity
             yield TrackedCell(
-                id=cell["id"],
+                record=identity,
                 name=f"{row['name']}, seed {seed}",
                 config=config,
                 epochs=[_series(epoch) for epoch in record["measures"]["epochs"]],
                 summary={key: cell[key] for key in SUMMARY if cell[key] is not None},
                 started=finished - cell["train_seconds"],
-                finished=finished,
+                finished=float(finished),
             )
 
 
@@ -97,7 +100,7 @@ def _series(epoch: dict[str, Any]) -> dict[str, float]:
 
 
 def _record(folders: tuple[Path, ...], cell: dict[str, Any]) -> dict[str, Any]:
-    """The record that the report was made of: of several folders, the first may have damaged it."""
+    """Find the record of a reported cell. Its copy in an earlier folder may be damaged."""
     for folder in folders:
         for path in sorted(folder.glob(f"cells/*-{cell['id']}.json")):
             try:

@@ -1,4 +1,4 @@
-"""The trackers' own packages, which are found when they are needed."""
+"""The trackers' own packages, which are imported when they are needed."""
 
 from importlib import import_module
 from types import ModuleType
@@ -11,7 +11,7 @@ def require(name: str) -> Any:
     """Import a tracker's package.
 
     Args:
-        name: Its name, which is also that of sharpbench's extra.
+        name: Its name.
 
     Returns:
         The module, without types: none of them is a dependency.
@@ -24,7 +24,7 @@ def require(name: str) -> Any:
         Traceback (most recent call last):
         ...
         sharpbench._errors.SharpbenchError: no_such_tracker is not installed; install it with \
-`pip install sharpbench[no_such_tracker]`
+`pip install no_such_tracker`
     """
     try:
         module: ModuleType = import_module(name)
@@ -33,6 +33,6 @@ def require(name: str) -> Any:
         if error.name != name:
             raise
         raise SharpbenchError(
-            f"{name} is not installed; install it with `pip install sharpbench[{name}]`"
+            f"{name} is not installed; install it with `pip install {name}`"
         ) from None
     return module

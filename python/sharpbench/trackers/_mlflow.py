@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from sharpbench._errors import SharpbenchError
 from sharpbench._result import Run
 from sharpbench.trackers._cells import TrackedCell, tracked_cells
 from sharpbench.trackers._library import require
 
-# Names the cell in every store, whatever its run is renamed to.
-TAG = "sharpbench.cell"
+# Names the cell's record in every store, whatever its run is renamed to.
+TAG = "sharpbench.record"
 # MLflow takes at most so many at once.
 BATCH = 1000
 
@@ -15,8 +16,9 @@ BATCH = 1000
 def to_mlflow(run: Run, experiment: str, *, tracking_uri: str | None = None) -> list[str]:
     """Log a run to MLflow.
 
-    A cell that the experiment has is left out. To log it again, delete its run in MLflow first. A
-    run that was not logged to its end is replaced.
+    A cell that the experiment has is left out. To log the same record again, delete its run in
+    MLflow first. A cell trained again is logged as a new run. A run that was not logged to its end
+    is replaced.
 
     Args:
         run: The run.
@@ -28,7 +30,8 @@ def to_mlflow(run: Run, experiment: str, *, tracking_uri: str | None = None) -> 
         The names of the cells that were logged now.
 
     Raises:
-        SharpbenchError: MLflow is not installed, or a record is no longer there.
+        SharpbenchError: MLflow is not installed, the experiment is deleted, or a record is no
+            longer there.
 
     Example:
         >>> import sharpbench
@@ -38,10 +41,17 @@ def to_mlflow(run: Run, experiment: str, *, tracking_uri: str | None = None) -> 
     mlflow = require("mlflow")
     client = mlflow.MlflowClient(tracking_uri=tracking_uri)
     known = client.get_experiment_by_name(experiment)
-    place = client.create_experiment(experiment) if known is None else known.experiment_id
+    if known is None:
+        place = client.create_experiment(experiment)
+    elif known.lifecycle_stage == "active":
+        place = known.experiment_id
+    else:
+        raise SharpbenchError(
+            f"the experiment {experiment} is deleted; restore it or use another name"
+        )
     logged = []
     for cell in tracked_cells(run):
-        runs = client.search_runs([place], filter_string=f"tags.`{TAG}` = '{cell.id}'")
+        runs = client.search_runs([place], filter_string=f"tags.`{TAG}` = '{cell.record}'")
         if any(found.info.status == "FINISHED" for found in runs):
             continue
         for unfinished in runs:
@@ -53,7 +63,9 @@ def to_mlflow(run: Run, experiment: str, *, tracking_uri: str | None = None) -> 
 
 def _log(mlflow: Any, client: Any, place: str, cell: TrackedCell) -> None:
     started, finished = (int(1000 * seconds) for seconds in (cell.started, cell.finished))
-    created = client.create_run(place, start_time=started, tags={TAG: cell.id}, run_name=cell.name)
+    created = client.create_run(
+        place, start_time=started, tags={TAG: cell.record}, run_name=cell.name
+    )
     number = created.info.run_id
     entities = mlflow.entities
     client.log_batch(

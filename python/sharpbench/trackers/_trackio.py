@@ -11,8 +11,9 @@ def to_trackio(run: Run, project: str) -> list[str]:
     """Log a run to Trackio.
 
     Trackio has no summaries: the results are metrics of the last epoch. A cell that the local
-    project has is left out; to log it again, delete its run in Trackio first. A Trackio run of
-    yours that is active is finished.
+    project has is left out; to log the same record again, delete its run in Trackio first. A cell
+    trained again is logged as a new run, with the same name. A Trackio run of yours that is active
+    is finished.
 
     `trackio.import_tf_events` is not used: it takes no configuration, and only new projects.
 
@@ -35,7 +36,7 @@ def to_trackio(run: Run, project: str) -> list[str]:
     known = _known(trackio, project)
     logged = []
     for cell in tracked_cells(run):
-        if cell.id in known:
+        if cell.record in known:
             continue
         started = trackio.init(
             project=project,
@@ -53,13 +54,13 @@ def to_trackio(run: Run, project: str) -> list[str]:
 
 
 def _known(trackio: Any, project: str) -> set[str]:
-    """Ids of the cells that the project has."""
+    """Records of the cells that the project has."""
     try:
         runs = list(trackio.Api().runs(project))
     except ValueError:
         # There is no such project yet.
         return set()
-    return {(known.config or {}).get("cell", "") for known in runs}
+    return {(known.config or {}).get("record", "") for known in runs}
 
 
 def _log(started: Any, cell: TrackedCell) -> None:

@@ -20,9 +20,9 @@ def to_wandb(
     """Log a run to Weights & Biases.
 
     Offline, wandb writes a folder for each cell; `wandb sync` uploads it. A cell whose folder is
-    there, or (online) whose run is on the server, is left out. To log it again, remove that first.
-    That also holds for the last cell if you interrupt this. A run of yours that is active remains
-    active.
+    there, or (online) whose run is on the server, is left out. To log the same record again, remove
+    that first. That also holds for the last cell if you interrupt this. A cell trained again is
+    logged as a new run. A run of yours that is active remains active.
 
     Args:
         run: The run.
@@ -60,7 +60,7 @@ def to_wandb(
             dir=settings.root_dir,
             # A run of the user's may be active.
             reinit="create_new",
-            # Tells whether the server has the run; offline nobody knows.
+            # "allow" shows whether the server has the run; offline that is unknown.
             resume="allow" if mode == "online" else None,
             # This process is not the one that trained: its output, machine and code say nothing.
             settings=wandb.Settings(
@@ -88,4 +88,4 @@ def _log(started: Any, cell: TrackedCell) -> None:
 
 def _identity(project: str, cell: TrackedCell) -> str:
     """The id of a cell's run. Each project has runs of its own, but folders lie side by side."""
-    return hashlib.sha256(f"{project}/{cell.id}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{project}/{cell.record}".encode()).hexdigest()[:16]
