@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Packages of this clone, in target/package: a wheel, an archive, an SBOM and SHA256SUMS (docs/install.md).
+# Packages of this clone, in target/dist: a wheel, an archive, an SBOM and SHA256SUMS (docs/install.md).
 #   ci/package.sh [--profile release]
 # --profile dev packages what `cargo build` builds, in a minute, for tests. Needs Rust, a C compiler and python3 with venv.
+# Exit code: 77 if its tools cannot be installed, as without a network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ esac
 version=$(sed -n '/^version = "/{s/^version = "\(.*\)"$/\1/p;q;}' Cargo.toml)
 target=$(rustc -vV | sed -n 's/^host: //p')
 name=sharpbench-$version-$target
-out=$PWD/target/package
+out=$PWD/target/dist
 
 rm -rf "$out"
 mkdir -p "$out"
@@ -34,7 +35,10 @@ case $profile-$target in
   dev-*-linux-gnu) options+=(--compatibility linux) ;;
 esac
 # shellcheck disable=SC2086 # a list
-python -m pip install --quiet --disable-pip-version-check --only-binary :all: $tools
+if ! python -m pip install --quiet --disable-pip-version-check --only-binary :all: $tools; then
+  echo "package: maturin cannot be installed; nothing was packaged" >&2
+  exit 77
+fi
 
 # The wheel takes man pages and completions from sharpbench.data, which the program writes. It is built twice, the second time in
 # seconds, since only packing is left to do.
@@ -58,7 +62,7 @@ rm "$wheel"
 maturin build --quiet --strip "${options[@]}"
 
 mkdir -p "$out/$name/completions"
-cp "$program" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$out/$name"
+cp "$program" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE suites/suite.schema.json "$out/$name"
 cp -R "$share/man/man1" "$out/$name/man"
 cp "$share"/bash-completion/completions/* "$share"/zsh/site-functions/* "$share"/fish/vendor_completions.d/* "$out/$name/completions"
 cp "$out/unpacked/sharpbench-$version.dist-info/sboms/sharpbench.cyclonedx.json" "$out/$name.cdx.json"
@@ -66,7 +70,13 @@ tar -C "$out" -czf "$out/$name.tar.gz" "$name"
 rm -rf "$out/unpacked" "$out/${name:?}" "$out/venv"
 
 cd "$out"
-# macOS has no sha256sum.
-sum=$(command -v sha256sum || echo "shasum -a 256")
-$sum -- *.whl *.tar.gz *.cdx.json >SHA256SUMS
+if command -v sha256sum >/dev/null; then
+  sha256sum -- *.whl *.tar.gz *.cdx.json >SHA256SUMS
+else
+  shasum -a 256 -- *.whl *.tar.gz *.cdx.json >SHA256SUMS # macOS
+fi
 ls -l
+if [ "$profile" = release ] && [ "$(wc -c <"$wheel")" -gt 25000000 ]; then
+  echo "package: the wheel is larger than 25 MB" >&2
+  exit 1
+fi

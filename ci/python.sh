@@ -14,9 +14,10 @@ pip install --quiet --disable-pip-version-check --no-index "$wheel"
 
 mkdir "$venv/archive"
 (cd target/dist && sha256sum --quiet --check --strict SHA256SUMS && tar -C "$venv/archive" -xzf ./*.tar.gz)
-"$venv"/archive/*/sharpbench --version
+archive=$(echo "$venv"/archive/*)
+"$archive/sharpbench" --version
 for file in man/sharpbench-suite.1 completions/_sharpbench completions/sharpbench.fish suite.schema.json LICENSE-MIT; do
-  test -s "$(echo "$venv"/archive/*)/$file"
+  test -s "$archive/$file"
 done
 
 # Alone, and nowhere near the clone.
