@@ -107,19 +107,21 @@ def _accuracy(summary: dict[str, Any] | None) -> str:
 def _difference(difference: dict[str, Any] | None) -> str:
     if difference is None:
         return NOTHING
-    mean, interval = f"{100 * difference['mean']:+.1f}", difference["interval"]
-    if interval is None:
-        return mean
-    return f"{mean} [{100 * interval['low']:+.1f}, {100 * interval['high']:+.1f}]"
+    return _estimate(difference["mean"], difference["interval"], "+.1f")
 
 
 def _share(share: dict[str, Any] | None) -> str:
     if share is None:
         return NOTHING
-    value, interval = f"{100 * share['value']:.0f}%", share["interval"]
+    return _estimate(share["value"], share["interval"], ".0f", "%")
+
+
+def _estimate(value: float, interval: dict[str, float] | None, form: str, unit: str = "") -> str:
+    """A fraction in percent, with its interval if it has one."""
+    text = f"{100 * value:{form}}{unit}"
     if interval is None:
-        return value
-    return f"{value} [{100 * interval['low']:.0f}, {100 * interval['high']:.0f}]"
+        return text
+    return f"{text} [{100 * interval['low']:{form}}, {100 * interval['high']:{form}}]"
 
 
 def _ratio(ratio: float | None) -> str:

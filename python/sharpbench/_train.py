@@ -115,9 +115,11 @@ def _train(command: list[str]) -> str:
                 raise
         # A shell adds 128 to the number of the signal.
         if code < 0 or code > 128:
-            message = f"{ERROR}the program was ended by a signal ({code}); call again to resume"
-        elif code not in (COMPLETE, FAILED, INCOMPLETE) and not message:
-            message = f"{ERROR}the program failed with exit code {code}; its message is above"
+            raise SharpbenchError(
+                f"the program was ended by a signal ({code}); call again to resume"
+            )
+        if code not in (COMPLETE, FAILED, INCOMPLETE) and not message:
+            raise SharpbenchError(f"the program failed with exit code {code}; its message is above")
         check(code, message)
         report.seek(0)
         return report.read().decode("utf-8")

@@ -101,7 +101,8 @@ fn listed(files: &[NewFile]) -> String {
     lines.join("\n")
 }
 
-/// The run's folder in the repository: its own name, or what it is of where that is no plain word.
+/// Name of the run's folder in the repository: that of the run folder, or suite, profile and data set if it has other characters
+/// than a name may have.
 fn folder_name(run: &Path, manifest: &RunManifest) -> String {
     let real = run.canonicalize().ok();
     let own = real.as_deref().and_then(Path::file_name).and_then(|name| name.to_str()).filter(|name| is_plain(name));

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use hf_hub::HFError;
 use hf_hub::progress::{DownloadEvent, Progress, ProgressEvent, ProgressHandler};
-use hf_hub::{HFClientBuilder, HFError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::checksums;
 use super::source::Fetch;
 use crate::digest;
 use crate::error::{Error, Result};
-use crate::hub::{self, Moved, cache_dir, hidden, watched};
+use crate::hub::{self, Received, cache_dir, hidden, watched};
 
 /// Data set repository on the hub.
 pub(super) struct Repository {
@@ -37,8 +37,7 @@ pub(super) fn files(repo: &Repository, names: &[&'static str], fetch: &Fetch<'_>
         let names = names.to_vec();
         let endpoint = endpoint.clone();
         move |local: bool, progress: Option<Progress>| -> std::result::Result<Vec<PathBuf>, HFError> {
-            let builder = HFClientBuilder::new().endpoint(&endpoint).cache_dir(cache_dir()).retry_max_attempts(2);
-            let dataset = builder.build_sync()?.dataset(owner, name);
+            let dataset = hub::client(&endpoint).cache_dir(cache_dir()).build_sync()?.dataset(owner, name);
             let get = |file: &&'static str| {
                 let download = dataset.download_file().filename(*file).revision(revision).local_files_only(local);
                 match &progress {
@@ -59,7 +58,7 @@ pub(super) fn files(repo: &Repository, names: &[&'static str], fetch: &Fetch<'_>
             )));
         }
         Err(_) => {
-            let (server, received) = (hidden(&endpoint), Moved::default());
+            let (server, received) = (hidden(&endpoint), Received::default());
             watched(&server, limit, &received, move || hub::reach(&endpoint))?;
             (fetch.say)(&format!("data: fetching {}/{} from {server}", repo.owner, repo.name));
             let bar = fetch.bar.then(Bar::new);
@@ -110,7 +109,7 @@ impl Bar {
 
 /// Notes what is received, and draws it.
 struct Watch {
-    received: Moved,
+    received: Received,
     bar: Option<Bar>,
 }
 

@@ -1,4 +1,4 @@
-//! The Hugging Face hub: its address, its folders on this machine, and what its client's errors say.
+//! The Hugging Face hub: its address, its folders on this machine, its client and the client's errors.
 
 mod secrets;
 mod upload;
@@ -8,12 +8,12 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hf_hub::HFError;
+use hf_hub::{HFClientBuilder, HFError};
 
 use crate::error::{Error, Result};
 pub(crate) use secrets::{check_token, hidden};
 pub(crate) use upload::{NewFile, Repository, RepositoryName};
-pub(crate) use watchdog::{Moved, limit, watched};
+pub(crate) use watchdog::{Received, limit, watched};
 
 /// Maximum delay of a run with a stand-in when the hub is unreachable.
 const REACH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -85,7 +85,12 @@ pub(crate) fn reach(endpoint: &str) -> Result<()> {
     Err(unreachable(reason))
 }
 
-/// What the client says, with its causes and without secrets.
+/// A client of the hub at this address.
+pub(crate) fn client(endpoint: &str) -> HFClientBuilder {
+    HFClientBuilder::new().endpoint(endpoint).retry_max_attempts(2)
+}
+
+/// Converts an error of the client, with its causes and without secrets.
 pub(crate) fn client_error(error: HFError) -> Error {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use hf_hub::repository::CommitOperation;
-use hf_hub::{HFClientBuilder, HFClientSync, HFError, RepoTypeDataset};
+use hf_hub::{HFClientSync, HFError, HFRepositorySync, RepoTypeDataset};
 
-use super::{Moved, check_token, client_error, endpoint, hidden, is_offline, limit, reach, watched};
+use super::{Received, check_token, client, client_error, endpoint, hidden, is_offline, limit, reach, watched};
 use crate::error::{Error, Result};
 
 /// Maximum number of files in a commit, as the hub advises.
 const FILES: usize = 100;
 /// Maximum number of bytes in a commit, which is one request.
 const BYTES: usize = 32 << 20;
-/// Bytes per second that even a slow connection sends.
-const SLOWEST: u64 = 64 << 10;
+/// Transfer rate of a slow connection.
+const SLOW_BYTES_PER_SECOND: u64 = 64 << 10;
 
 /// Name of a data set repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,12 +88,11 @@ impl Repository {
         check_token()?;
         let repository = Self { endpoint: endpoint()?, limit: limit()?, name: name.clone() };
         repository.watched(0, reach)?;
-        let RepositoryName { owner, name } = name.clone();
-        let created = repository.ask(0, move |client| {
-            if client.dataset(owner.clone(), name.clone()).exists().send()? {
+        let id = name.to_string();
+        let created = repository.ask(0, move |client, dataset| {
+            if dataset.exists().send()? {
                 return Ok(false);
             }
-            let id = format!("{owner}/{name}");
             client.create_repository().repo_id(&id).repo_type(RepoTypeDataset).private(true).exist_ok(true).send()?;
             Ok(true)
         })?;
@@ -108,9 +107,8 @@ impl Repository {
     /// # Errors
     /// When the hub refuses or does not answer.
     pub(crate) fn read(&self, file: &str) -> Result<Option<Vec<u8>>> {
-        let (RepositoryName { owner, name }, file) = (self.name.clone(), file.to_owned());
-        self.ask(0, move |client| {
-            let dataset = client.dataset(owner, name);
+        let file = file.to_owned();
+        self.ask(0, move |_, dataset| {
             if !dataset.file_exists().filename(&file).send()? {
                 return Ok(None);
             }
@@ -134,25 +132,26 @@ impl Repository {
     }
 
     fn commit(&self, files: Vec<NewFile>) -> Result<()> {
-        let RepositoryName { owner, name } = self.name.clone();
         let bytes: usize = files.iter().map(|file| file.content.len()).sum();
-        self.ask(bytes as u64, move |client| {
+        self.ask(bytes as u64, move |_, dataset| {
             let add = |file: NewFile| CommitOperation::add_bytes(file.path, file.content);
-            let dataset = client.dataset(owner, name);
             let commit = dataset.create_commit().operations(files.into_iter().map(add).collect());
             commit.commit_message("Upload a run of sharpbench").send().map(drop)
         })
     }
 
-    /// Asks the hub through a client of its own. A request that sends `bytes` may take as long as a slow connection needs.
+    /// Asks the hub about the repository, through a client of its own. A request that sends `bytes` may take as long as a slow connection needs.
     fn ask<T: Send + 'static>(
         &self,
         bytes: u64,
-        work: impl FnOnce(HFClientSync) -> std::result::Result<T, HFError> + Send + 'static,
+        work: impl FnOnce(&HFClientSync, &HFRepositorySync<RepoTypeDataset>) -> std::result::Result<T, HFError>
+        + Send
+        + 'static,
     ) -> Result<T> {
+        let RepositoryName { owner, name } = self.name.clone();
         self.watched(bytes, move |endpoint| {
-            let client = HFClientBuilder::new().endpoint(endpoint).retry_max_attempts(2).build_sync();
-            client.and_then(work).map_err(client_error)
+            let asked = client(endpoint).build_sync().and_then(|client| work(&client, &client.dataset(owner, name)));
+            asked.map_err(client_error)
         })
     }
 
@@ -162,8 +161,8 @@ impl Repository {
         work: impl FnOnce(&str) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let endpoint = self.endpoint.clone();
-        let limit = self.limit + Duration::from_secs(bytes / SLOWEST);
-        watched(&hidden(&self.endpoint), limit, &Moved::default(), move || work(&endpoint))
+        let limit = self.limit + Duration::from_secs(bytes / SLOW_BYTES_PER_SECOND);
+        watched(&hidden(&self.endpoint), limit, &Received::default(), move || work(&endpoint))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 
 /// Environment variable with the seconds that a server may be silent.
-pub(crate) const VARIABLE: &str = "SHARPBENCH_HUB_TIMEOUT";
+const VARIABLE: &str = "SHARPBENCH_HUB_TIMEOUT";
 /// Its default: long enough for a hub behind a slow proxy.
 const DEFAULT: u64 = 30;
 /// Bytes that must come within that time: a server that sends less stalls too.
@@ -16,9 +16,9 @@ const LEAST: u64 = 32 << 10;
 
 /// Bytes received so far: in all, and by counter. A counter that falls back has begun another file.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Moved(Arc<Mutex<(u64, HashMap<String, u64>)>>);
+pub(crate) struct Received(Arc<Mutex<(u64, HashMap<String, u64>)>>);
 
-impl Moved {
+impl Received {
     /// Notes the state of a counter.
     pub(crate) fn note(&self, counter: &str, bytes: u64) {
         let (total, counters) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +53,7 @@ pub(crate) fn limit() -> Result<Duration> {
 pub(crate) fn watched<T: Send + 'static>(
     server: &str,
     limit: Duration,
-    received: &Moved,
+    received: &Received,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     let (sender, receiver) = channel();
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_counter_that_begins_anew_takes_nothing_back() {
-        let received = Moved::default();
+        let received = Received::default();
         for (counter, bytes, total) in [("a", 10, 10), ("", 100, 110), ("", 150, 160), ("", 5, 165), ("", 25, 185)] {
             received.note(counter, bytes);
             assert_eq!(received.bytes(), total);

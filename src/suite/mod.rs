@@ -189,15 +189,7 @@ impl Suite {
 
     /// Names become folder names, so they must not lead elsewhere.
     fn check_name(&self, name: &str) -> Result<()> {
-        if is_plain(name) {
-            return Ok(());
-        }
-        Err(Error::Suite {
-            file: self.origin.clone(),
-            message: format!(
-                "the name \"{name}\" must consist of letters, digits, - and _, at most {LONGEST_NAME} (it names a folder)"
-            ),
-        })
+        check_name(name).map_err(|message| Error::Suite { file: self.origin.clone(), message })
     }
 
     fn settings(&self, profile: &str) -> Result<file::Settings> {
@@ -230,6 +222,16 @@ impl Suite {
     fn error(&self, profile: &str, message: String) -> Error {
         profile_error(&self.origin, profile, &message)
     }
+}
+
+/// Checks a name that becomes a folder's.
+fn check_name(name: &str) -> std::result::Result<(), String> {
+    if is_plain(name) {
+        return Ok(());
+    }
+    Err(format!(
+        "the name {name:?} must consist of letters, digits, - and _, at most {LONGEST_NAME} (it names a folder)"
+    ))
 }
 
 fn profile_error(origin: &str, profile: &str, message: &str) -> Error {

@@ -1,7 +1,6 @@
 //! The suite that `new` writes.
 
-use super::{embedded_names, is_plain};
-use crate::word::LONGEST_NAME;
+use super::{check_name, embedded_names};
 
 const TEMPLATE: &str = include_str!("template.toml");
 
@@ -10,11 +9,7 @@ const TEMPLATE: &str = include_str!("template.toml");
 /// # Errors
 /// When the name cannot be a suite's, or is that of an embedded one.
 pub fn template(name: &str) -> Result<String, String> {
-    if !is_plain(name) {
-        return Err(format!(
-            "the name {name:?} must consist of letters, digits, - and _, at most {LONGEST_NAME} (it names a folder)"
-        ));
-    }
+    check_name(name)?;
     if name.starts_with('-') {
         return Err(format!("the name {name} would be an option on the command line; begin it with a letter"));
     }
