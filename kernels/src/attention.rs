@@ -7,10 +7,12 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::flops::FlopCount;
-use super::gemm::{MatMut, MatRef, gemm};
+use super::gemm::MatRef;
+use super::lanes::{fold, sum, sum_pairs};
 use super::output::write;
 use super::scratch::with_scratch;
 use super::simd::{Scalar, arch};
+use super::tile::multiply;
 
 /// Geometry of an attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,19 +85,37 @@ pub(crate) fn attention<T: Scalar>(s: &AttentionShape, qkv: &[T], flops: &FlopCo
         outputs = write(s.batch * n * width, |out| {
             let samples = qkv.par_chunks(3 * n * width).zip(out.par_chunks_mut(n * width));
             samples.zip(weights.par_chunks_mut(s.heads * n * n)).for_each(|((qkv, out), weights)| {
-                with_scratch(n * s.size, |y| {
-                    for (head, weights) in weights.chunks_exact_mut(n * n).enumerate() {
-                        let [q, k, v] = [Part::Query, Part::Key, Part::Value].map(|part| s.part(qkv, part, head));
-                        gemm(MatMut { data: weights, rows: n, cols: n }, q, k.t(), false);
-                        arch().dispatch(Softmax { shape: s, scores: weights });
-                        gemm(MatMut { data: y, rows: n, cols: s.size }, s.square(weights), v, false);
-                        put(y, &mut out[head * s.size..], s.size, width);
-                    }
-                });
+                with_scratch(n * s.size, |transposed| arch().dispatch(Forward { s, qkv, transposed, weights, out }));
             });
         });
     });
     (outputs, weights)
+}
+
+/// Attention of a sample.
+struct Forward<'a, T> {
+    s: &'a AttentionShape,
+    qkv: &'a [T],
+    /// Scratch for a head's keys, [size, tokens].
+    transposed: &'a mut [T],
+    weights: &'a mut [T],
+    out: &'a mut [T],
+}
+
+impl<T: Scalar> WithSimd for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { s, qkv, transposed, weights, out } = self;
+        let n = s.tokens;
+        for (head, weights) in weights.chunks_exact_mut(n * n).enumerate() {
+            let [q, k, v] = [Part::Query, Part::Key, Part::Value].map(|part| s.part(qkv, part, head));
+            multiply(simd, q, transpose(k, transposed), weights, n);
+            softmax(s, weights);
+            multiply(simd, s.square(weights), v, &mut out[head * s.size..], s.width());
+        }
+    }
 }
 
 pub(crate) fn attention_backward<T: Scalar>(
@@ -111,93 +131,83 @@ pub(crate) fn attention_backward<T: Scalar>(
         let samples = dqkv.par_chunks_mut(3 * n * width).zip(qkv.par_chunks(3 * n * width));
         let upstream = dy.par_chunks(n * width).zip(weights.par_chunks(s.heads * n * n));
         samples.zip(upstream).for_each(|((dqkv, qkv), (dy, weights))| {
-            with_scratch(n * n, |scores| {
-                with_scratch(n * s.size, |part| {
-                    for (head, weights) in weights.chunks_exact(n * n).enumerate() {
-                        let [q, k, v] = [Part::Query, Part::Key, Part::Value].map(|part| s.part(qkv, part, head));
-                        let dy = s.columns(&dy[head * s.size..], width);
-                        gemm(MatMut { data: scores, rows: n, cols: n }, dy, v.t(), false);
-                        arch().dispatch(SoftmaxBackward { shape: s, weights, scores });
-                        let products = [
-                            (Part::Query, s.square(scores), k),
-                            (Part::Key, s.square(scores).t(), q),
-                            (Part::Value, s.square(weights).t(), dy),
-                        ];
-                        for (place, a, b) in products {
-                            gemm(MatMut { data: &mut *part, rows: n, cols: s.size }, a, b, false);
-                            put(part, &mut dqkv[s.first(place, head)..], s.size, 3 * width);
-                        }
-                    }
-                });
+            with_scratch(n * (n + s.size), |scratch| {
+                arch().dispatch(Backward { s, qkv, weights, dy, scratch, dqkv });
             });
         });
     })
 }
 
-/// Writes rows of `size` values to rows `stride` apart.
-fn put<T: Scalar>(rows: &[T], out: &mut [T], size: usize, stride: usize) {
-    rows.chunks_exact(size).zip(out.chunks_mut(stride)).for_each(|(row, out)| out[..size].copy_from_slice(row));
+/// Gradient of the attention of a sample.
+struct Backward<'a, T> {
+    s: &'a AttentionShape,
+    qkv: &'a [T],
+    weights: &'a [T],
+    dy: &'a [T],
+    /// For a head's scores [tokens, tokens] and values [size, tokens].
+    scratch: &'a mut [T],
+    dqkv: &'a mut [T],
 }
 
-/// Lanes of a sum, fixed so that the summation order does not depend on the CPU.
-const LANES: usize = 16;
+impl<T: Scalar> WithSimd for Backward<'_, T> {
+    type Output = ();
 
-/// Sum of `f(i)` for all i below `n`, accumulated in lanes.
-#[inline(always)]
-fn sum<T: Scalar>(n: usize, f: impl Fn(usize) -> T) -> T {
-    let mut lanes = [T::zero(); LANES];
-    let whole = n / LANES * LANES;
-    for first in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += f(first + lane);
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { s, qkv, weights, dy, scratch, dqkv } = self;
+        let (n, width) = (s.tokens, s.width());
+        let (scores, transposed) = scratch.split_at_mut(n * n);
+        for (head, weights) in weights.chunks_exact(n * n).enumerate() {
+            let [q, k, v] = [Part::Query, Part::Key, Part::Value].map(|part| s.part(qkv, part, head));
+            let dy = s.columns(&dy[head * s.size..], width);
+            multiply(simd, dy, transpose(v, transposed), scores, n);
+            softmax_backward(s, weights, scores);
+            let products = [
+                (Part::Query, s.square(scores), k),
+                (Part::Key, s.square(scores).t(), q),
+                (Part::Value, s.square(weights).t(), dy),
+            ];
+            for (place, a, b) in products {
+                multiply(simd, a, b, &mut dqkv[s.first(place, head)..], 3 * width);
+            }
         }
     }
-    (whole..n).for_each(|i| lanes[i - whole] += f(i));
-    lanes.into_iter().fold(T::zero(), |sum, lane| sum + lane)
+}
+
+/// Writes the transpose of `matrix`.
+#[inline(always)]
+fn transpose<'a, T: Scalar>(matrix: MatRef<'_, T>, out: &'a mut [T]) -> MatRef<'a, T> {
+    let MatRef { rows, cols, .. } = matrix;
+    for (i, row) in matrix.data.chunks(matrix.row_stride).take(rows).enumerate() {
+        row[..cols].iter().zip(out[i..].iter_mut().step_by(rows)).for_each(|(value, place)| *place = *value);
+    }
+    MatRef::new(out, cols, rows)
 }
 
 /// Converts scores to attention weights row by row, over the tokens that the row's token attends
 /// to.
-struct Softmax<'a, T> {
-    shape: &'a AttentionShape,
-    scores: &'a mut [T],
-}
-
-impl<T: Scalar> WithSimd for Softmax<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let scale = T::narrow(self.shape.scale());
-        for (i, row) in self.scores.chunks_exact_mut(self.shape.tokens).enumerate() {
-            let (row, hidden) = row.split_at_mut(self.shape.seen(i));
-            // The maximum ignores NaN, but NaN still reaches every weight through the sum.
-            let max = row.iter().fold(T::narrow(f64::NEG_INFINITY), |max, v| if *v > max { *v } else { max });
-            row.iter_mut().for_each(|v| *v = ((*v - max) * scale).exponential());
-            let inverse = T::one() / sum(row.len(), |j| row[j]);
-            row.iter_mut().for_each(|v| *v *= inverse);
-            hidden.fill(T::zero());
-        }
+#[inline(always)]
+fn softmax<T: Scalar>(s: &AttentionShape, scores: &mut [T]) {
+    let scale = T::narrow(s.scale());
+    // Ignores NaN, but NaN still reaches every weight through the sum.
+    let larger = |max, v| if v > max { v } else { max };
+    for (i, row) in scores.chunks_exact_mut(s.tokens).enumerate() {
+        let (row, hidden) = row.split_at_mut(s.seen(i));
+        let max = fold(row, T::narrow(f64::NEG_INFINITY), larger, larger);
+        row.iter_mut().for_each(|v| *v = ((*v - max) * scale).exponential());
+        let inverse = T::one() / sum(row, |v| v);
+        row.iter_mut().for_each(|v| *v *= inverse);
+        hidden.fill(T::zero());
     }
 }
 
 /// Converts the gradient of the weights to that of the unscaled scores, row by row:
 /// scale p (dp - sum(p dp)).
-struct SoftmaxBackward<'a, T> {
-    shape: &'a AttentionShape,
-    weights: &'a [T],
-    scores: &'a mut [T],
-}
-
-impl<T: Scalar> WithSimd for SoftmaxBackward<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let (scale, n) = (T::narrow(self.shape.scale()), self.shape.tokens);
-        for (d, p) in self.scores.chunks_exact_mut(n).zip(self.weights.chunks_exact(n)) {
-            let mean = sum(n, |j| p[j] * d[j]);
-            d.iter_mut().zip(p).for_each(|(d, p)| *d = scale * *p * (*d - mean));
-        }
+#[inline(always)]
+fn softmax_backward<T: Scalar>(s: &AttentionShape, weights: &[T], scores: &mut [T]) {
+    let scale = T::narrow(s.scale());
+    for (d, p) in scores.chunks_exact_mut(s.tokens).zip(weights.chunks_exact(s.tokens)) {
+        let mean = sum_pairs(p, d, |p, d| p * d);
+        d.iter_mut().zip(p).for_each(|(d, p)| *d = scale * *p * (*d - mean));
     }
 }

@@ -42,7 +42,7 @@ impl<'a, T> MatRef<'a, T> {
         Self { data: &self.data[first * self.row_stride..], rows, ..self }
     }
 
-    fn spans(&self) -> bool {
+    pub(super) fn spans(&self) -> bool {
         span(self.rows, self.cols, self.row_stride, self.col_stride) <= self.data.len()
     }
 }
@@ -93,13 +93,13 @@ pub(super) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_
     }
 }
 
-/// Runs [`gemm`] over blocks of output rows in parallel; the blocks are the same for any number of
-/// threads.
+/// Runs [`gemm`] over blocks of output rows in parallel, added to `bias` in each row if there is one. The blocks are the same for any
+/// number of threads.
 pub(super) fn par_gemm<T: Scalar>(
     out: MatMut<'_, T>,
     a: MatRef<'_, T>,
     b: MatRef<'_, T>,
-    accumulate: bool,
+    bias: Option<&[T]>,
     flops: &FlopCount,
 ) {
     flops.add(2 * out.rows * out.cols * a.cols);
@@ -108,7 +108,10 @@ pub(super) fn par_gemm<T: Scalar>(
     let blocks = out.data.par_chunks_mut(rows_per_task * cols).enumerate();
     blocks.for_each(|(block, data)| {
         let rows = data.len() / cols;
-        gemm(MatMut { data, rows, cols }, a.rows_from(block * rows_per_task, rows), b, accumulate);
+        if let Some(bias) = bias {
+            data.chunks_exact_mut(cols).for_each(|row| row.copy_from_slice(bias));
+        }
+        gemm(MatMut { data, rows, cols }, a.rows_from(block * rows_per_task, rows), b, bias.is_some());
     });
 }
 

@@ -2,37 +2,50 @@
 
 use rayon::prelude::*;
 
-use super::moments::sum_pairs;
+use super::lanes::{sum, sum_pairs};
+use super::moments;
 use super::output::write;
-use super::simd::Scalar;
+use super::scratch::with_scratch;
+use super::simd::{Scalar, arch};
 
 /// Rows per task, fixed so that the summation order never depends on the number of threads.
-const ROWS: usize = 256;
-
+const ROWS: usize = 64;
 /// A row's mean and 1 / sqrt(variance + eps).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct RowStats {
     mean: f64,
     inverse_deviation: f64,
 }
 
+impl RowStats {
+    #[inline(always)]
+    fn of<T: Scalar>(row: &[T], eps: f64) -> Self {
+        let n = row.len() as f64;
+        let mean = sum(row, T::wide) / n;
+        let variance = sum(row, |x| (x.wide() - mean) * (x.wide() - mean)) / n;
+        Self { mean, inverse_deviation: 1.0 / (variance + eps).sqrt() }
+    }
+
+    #[inline(always)]
+    fn normal<T: Scalar>(self, x: T) -> f64 {
+        (x.wide() - self.mean) * self.inverse_deviation
+    }
+}
+
 pub(crate) fn layer_norm<T: Scalar>(x: &[T], gamma: &[T], beta: &[T], eps: f64) -> (Vec<T>, Vec<RowStats>) {
     let n = gamma.len();
-    let stats: Vec<RowStats> = x
-        .par_chunks(n)
-        .with_min_len(ROWS)
-        .map(|x| {
-            let mean = x.iter().map(|x| x.wide()).sum::<f64>() / n as f64;
-            let variance = x.iter().map(|x| (x.wide() - mean).powi(2)).sum::<f64>() / n as f64;
-            RowStats { mean, inverse_deviation: 1.0 / (variance + eps).sqrt() }
-        })
-        .collect();
+    let mut stats = vec![RowStats::default(); x.len() / n];
     let y = write(x.len(), |y| {
-        y.par_chunks_mut(n).with_min_len(ROWS).zip(x.par_chunks(n).zip(&stats)).for_each(|(y, (x, row))| {
-            for ((y, x), (gamma, beta)) in y.iter_mut().zip(x).zip(gamma.iter().zip(beta)) {
-                let normal = (x.wide() - row.mean) * row.inverse_deviation;
-                *y = T::narrow(gamma.wide() * normal + beta.wide());
-            }
+        let rows = y.par_chunks_mut(ROWS * n).zip(x.par_chunks(ROWS * n)).zip(stats.par_chunks_mut(ROWS));
+        rows.for_each(|((y, x), stats)| {
+            arch().dispatch(|| {
+                for ((y, x), row) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)).zip(stats) {
+                    *row = RowStats::of(x, eps);
+                    for ((y, x), (gamma, beta)) in y.iter_mut().zip(x).zip(gamma.iter().zip(beta)) {
+                        *y = T::narrow(gamma.wide() * row.normal(*x) + beta.wide());
+                    }
+                }
+            });
         });
     });
     (y, stats)
@@ -55,23 +68,38 @@ pub(crate) fn layer_norm_backward<T: Scalar>(x: &[T], dy: &[T], gamma: &[T], row
         let rows = rows.par_chunks(ROWS).zip(x.par_chunks(ROWS * n)).zip(dy.par_chunks(ROWS * n));
         let outs = dx.par_chunks_mut(ROWS * n).zip(parts.par_chunks_mut(2 * n));
         outs.zip(rows).for_each(|((dx, sums), ((rows, x), dy))| {
-            let (dgamma, dbeta) = sums.split_at_mut(n);
-            let (mut normal, mut d) = (vec![0.0; n], vec![0.0; n]);
-            for (((row, x), dy), dx) in rows.iter().zip(x.chunks(n)).zip(dy.chunks(n)).zip(dx.chunks_mut(n)) {
-                for i in 0..n {
-                    normal[i] = (x[i].wide() - row.mean) * row.inverse_deviation;
-                    d[i] = dy[i].wide() * gamma[i].wide();
-                    dgamma[i] += dy[i].wide() * normal[i];
-                    dbeta[i] += dy[i].wide();
-                }
-                let mean = d.iter().sum::<f64>() / n as f64;
-                let dot = d.iter().zip(&normal).map(|(d, x)| d * x).sum::<f64>() / n as f64;
-                for i in 0..n {
-                    dx[i] = T::narrow((d[i] - mean - normal[i] * dot) * row.inverse_deviation);
-                }
-            }
+            with_scratch(2 * n, |scratch| {
+                arch().dispatch(|| backward_rows((rows, x, dy), gamma, scratch, sums, dx));
+            });
         });
     });
-    let [gamma, beta] = sum_pairs(&parts, n);
+    let [gamma, beta] = moments::sum_pairs(&parts, n);
     LayerNormGrad { x: dx, gamma, beta }
+}
+
+/// Input gradients of some rows; adds their part of the gradients of gamma and beta to `sums`.
+#[inline(always)]
+fn backward_rows<T: Scalar>(
+    (rows, x, dy): (&[RowStats], &[T], &[T]),
+    gamma: &[T],
+    scratch: &mut [f64],
+    sums: &mut [f64],
+    dx: &mut [T],
+) {
+    let n = gamma.len();
+    // The normalised row, and the gradient with respect to it.
+    let (normal, d) = scratch.split_at_mut(n);
+    let (dgamma, dbeta) = sums.split_at_mut(n);
+    let rows = rows.iter().zip(x.chunks_exact(n).zip(dy.chunks_exact(n)));
+    for ((row, (x, dy)), dx) in rows.zip(dx.chunks_exact_mut(n)) {
+        normal.iter_mut().zip(x).for_each(|(normal, x)| *normal = row.normal(*x));
+        d.iter_mut().zip(dy.iter().zip(gamma)).for_each(|(d, (dy, gamma))| *d = dy.wide() * gamma.wide());
+        dgamma.iter_mut().zip(dy.iter().zip(&*normal)).for_each(|(sum, (dy, normal))| *sum += dy.wide() * normal);
+        dbeta.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy.wide());
+        let mean = sum(d, |d| d) / n as f64;
+        let dot = sum_pairs(d, normal, |d, normal| d * normal) / n as f64;
+        for (dx, (d, normal)) in dx.iter_mut().zip(d.iter().zip(&*normal)) {
+            *dx = T::narrow((d - mean - normal * dot) * row.inverse_deviation);
+        }
+    }
 }

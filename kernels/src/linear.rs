@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::flops::FlopCount;
 use super::gather::gather;
 use super::gemm::{MatMut, MatRef, par_gemm};
+use super::output::write;
 use super::simd::Scalar;
 use super::source::Source;
 
@@ -25,10 +26,8 @@ pub struct LinearShape {
 
 pub(crate) fn linear<T: Scalar>(s: &LinearShape, x: &[T], weight: &[T], bias: &[T], flops: &FlopCount) -> Vec<T> {
     let &LinearShape { rows, d_in, d_out } = s;
-    let mut y = bias.repeat(rows);
     let (x, w) = (MatRef::new(x, rows, d_in), MatRef::new(weight, d_out, d_in));
-    par_gemm(MatMut { data: &mut y, rows, cols: d_out }, x, w.t(), true, flops);
-    y
+    write(rows * d_out, |data| par_gemm(MatMut { data, rows, cols: d_out }, x, w.t(), Some(bias), flops))
 }
 
 pub(crate) fn linear_weight_grad<T: Scalar>(
@@ -43,15 +42,13 @@ pub(crate) fn linear_weight_grad<T: Scalar>(
     let gathered = live.map(|live| gather(&Source::Plain(dy), d_out, live));
     let n = live.map_or(d_out, <[usize]>::len);
     let dy = MatRef::new(gathered.as_deref().unwrap_or(dy), rows, n);
-    par_gemm(MatMut { data: dw, rows: n, cols: d_in }, dy.t(), MatRef::new(x, rows, d_in), false, flops);
+    par_gemm(MatMut { data: dw, rows: n, cols: d_in }, dy.t(), MatRef::new(x, rows, d_in), None, flops);
 }
 
 pub(crate) fn linear_input_grad<T: Scalar>(s: &LinearShape, dy: &[T], weight: &[T], flops: &FlopCount) -> Vec<T> {
     let &LinearShape { rows, d_in, d_out } = s;
-    let mut dx = vec![T::zero(); rows * d_in];
     let (dy, weight) = (MatRef::new(dy, rows, d_out), MatRef::new(weight, d_out, d_in));
-    par_gemm(MatMut { data: &mut dx, rows, cols: d_in }, dy, weight, false, flops);
-    dx
+    write(rows * d_in, |data| par_gemm(MatMut { data, rows, cols: d_in }, dy, weight, None, flops))
 }
 
 pub(crate) fn linear_bias_grad<T: Scalar>(dy: &[T], db: &mut [T]) {

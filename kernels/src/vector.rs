@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::lanes::sum_pairs;
 use super::simd::{Scalar, arch};
 
 /// Values per task, fixed so that the summation order never depends on the number of threads.
@@ -13,18 +14,7 @@ const RUN: usize = 256;
 
 /// Inner product, in f64.
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let products = |(a, b): (&[f32], &[f32])| {
-        arch().dispatch(|| {
-            let mut sums = [0f64; LANES];
-            let add = |(sum, (a, b)): (&mut f64, (&f32, &f32))| *sum += f64::from(*a) * f64::from(*b);
-            let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-            for (a, b) in a.iter().zip(b) {
-                sums.iter_mut().zip(a.iter().zip(b)).for_each(add);
-            }
-            sums.iter_mut().zip(a_rest.iter().zip(b_rest)).for_each(add);
-            sums.iter().sum::<f64>()
-        })
-    };
+    let products = |(a, b): (&[f32], &[f32])| arch().dispatch(|| sum_pairs(a, b, |a, b| f64::from(a) * f64::from(b)));
     let pieces: Vec<f64> = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).map(products).collect();
     pieces.iter().sum()
 }

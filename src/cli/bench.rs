@@ -1,6 +1,7 @@
 //! `sharpbench bench`.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::bench::{Bench, BenchReport, FISHER_SAMPLES, Measured, build};
@@ -20,7 +21,8 @@ Examples:
   sharpbench bench                                  a step of SGD on ResNet-20
   sharpbench bench --optimizer sam,rho=0.05 --against sgd
   sharpbench bench --optimizer ssam,pattern=tensor,norm=masked,sparsity=0.9,rho=0.05
-  sharpbench bench --model mlp --hidden 512,512 --threads 1 --json";
+  sharpbench bench --model mlp --hidden 512,512 --threads 1 --json
+  sharpbench bench --scaling --figures scaling      how the time grows with threads, batch size and width";
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -67,6 +69,13 @@ pub(super) struct Args {
     /// Device to compute on: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
+    /// Measure how the time of a step grows: threads from 1 up to those given, batch sizes from 16 to 512, widths from 8 to 128, one
+    /// setting at a time.
+    #[arg(long, conflicts_with = "against")]
+    scaling: bool,
+    /// Draw this, as SVG and PNG in a folder.
+    #[arg(long, value_name = "DIR", requires = "scaling")]
+    figures: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -144,6 +153,9 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
         steps: args.steps as usize,
         warmup: args.warmup as usize,
     };
+    if args.scaling {
+        return super::scaling::run(&bench, registry, args.json, args.figures.as_deref());
+    }
     let report = bench.run(registry)?;
     if args.json {
         let json = serde_json::to_string_pretty(&report).map_err(|e| Error::Usage(e.to_string()))?;

@@ -139,7 +139,7 @@ fn wanted<'m>(args: &Args, manifest: &'m RunManifest) -> std::result::Result<Vec
     }
     let cell = |id: &str| {
         let cell = all.get(id.trim()).ok_or_else(|| mismatch(format!("the run has no cell {id:?}")))?;
-        let own = numerics(&cell.optimizer);
+        let own = numerics(&cell.optimizer, &cell.model);
         if cell.numerics != own {
             return Err(mismatch(format!(
                 "the run was planned for numerics {}, but this program has {own}; use the program that planned it",

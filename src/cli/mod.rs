@@ -23,6 +23,7 @@ mod progress;
 mod push;
 mod report;
 mod running;
+mod scaling;
 mod slurm;
 mod status;
 mod suite;

@@ -79,7 +79,7 @@ pub(super) fn exit_code(report: &Report) -> ExitCode {
 }
 
 /// Writes figures as SVG and PNG, and the series of edge checks.
-fn write_figures(folder: &Path, figures: &[Figure], records: &[&Record]) -> Result<()> {
+pub(super) fn write_figures(folder: &Path, figures: &[Figure], records: &[&Record]) -> Result<()> {
     if figures.is_empty() {
         return Err(Error::Usage("there is nothing to draw: no cell has finished; train the run first".into()));
     }

@@ -32,7 +32,7 @@ pub use claims::{Conclusion, RowClaims};
 pub use draw::Figure;
 use exporter::Canvas;
 pub use exporter::{Exporter, Layout};
-pub use figures::{File, figures, series};
+pub use figures::{File, figures, scaling, series};
 pub use html::HTML;
 pub use masks::MaskStatistics;
 pub use merge::{Merged, NamedRun, merge};

@@ -20,15 +20,14 @@ use crate::word::{LONGEST_NAME, is_plain};
 /// do not show (kernels, streams, data preparation). Records of older numerics then belong to other
 /// cells.
 pub const NUMERICS: u32 = 1;
-/// Numerics of cells whose method has changed since: implicit perturbation (the first mask) and ESAM (which samples, and running
-/// statistics).
-const CHANGED_NUMERICS: u32 = 2;
 
-/// Numerics of the cells of an optimizer.
-pub fn numerics(optimizer: &OptimizerSpec) -> u32 {
+/// Numerics of the cells of an optimizer and a model: one more for each change of theirs since. Implicit perturbation chooses its
+/// first mask otherwise, ESAM its samples and when running statistics change, and layer normalisation sums in another order.
+pub fn numerics(optimizer: &OptimizerSpec, model: &ModelSpec) -> u32 {
     let implicit = |ascent: &AscentSpec| ascent.perturbation == Perturbation::Implicit;
-    let changed = optimizer.name == "esam" || optimizer.ascent.as_ref().is_some_and(implicit);
-    if changed { CHANGED_NUMERICS } else { NUMERICS }
+    let changed_method = optimizer.name == "esam" || optimizer.ascent.as_ref().is_some_and(implicit);
+    let changed_model = ["vit", "transformer"].contains(&model.name.as_str());
+    NUMERICS + u32::from(changed_method) + u32::from(changed_model)
 }
 
 /// Maximum epochs of a training: the schedule's maximum times a factor.

@@ -73,7 +73,7 @@ impl<'r> Choices<'r> {
     /// Creates a cell from `template` with these choices.
     pub(super) fn cell(&self, template: &Cell) -> Checked<Cell> {
         let optimizer = self.spec()?;
-        let (numerics, lr, epochs) = (numerics(&optimizer), self.number("lr"), self.shape.epochs);
+        let (numerics, lr, epochs) = (numerics(&optimizer, &template.model), self.number("lr"), self.shape.epochs);
         if template.warmup_epochs >= epochs {
             let factor = self.number("epochs_factor");
             let warmup = template.warmup_epochs;

@@ -443,6 +443,29 @@ fn parity_exits_with_1_above_the_tolerance() {
 }
 
 #[test]
+fn a_bench_shows_how_the_time_of_a_step_grows() {
+    let place = Place::new();
+    let run = "bench --scaling --model mlp --hidden 8 --input 1x8x8 --steps 2 --warmup 0 --threads 2";
+    let shown = place.sharpbench(&format!("{run} --json --figures pictures")).assert().success();
+    let sweeps: Vec<serde_json::Value> = serde_json::from_slice(&shown.get_output().stdout).expect("JSON");
+    // An MLP has no width to vary.
+    assert_eq!(sweeps.iter().map(|sweep| &sweep["varied"]).collect::<Vec<_>>(), ["threads", "batch_size"]);
+    let values = |sweep: &serde_json::Value, key: &str| -> Vec<u64> {
+        sweep["points"].as_array().expect("points").iter().map(|p| p[key].as_u64().expect("a number")).collect()
+    };
+    assert_eq!(values(&sweeps[0], "threads"), values(&sweeps[0], "value"));
+    assert_eq!(values(&sweeps[1], "batch_size"), [16, 32, 64, 128, 256, 512]);
+    assert_eq!(values(&sweeps[1], "steps"), [2; 6]);
+    assert!(std::fs::read_to_string(place.path("pictures/scaling.svg")).expect("SVG").contains("ms per step"));
+    let table = place.sharpbench(run).assert().success();
+    let table = String::from_utf8(table.get_output().stdout.clone()).expect("text");
+    for column in ["threads", "batch size", "of peak", "of best"] {
+        assert!(table.contains(column), "{table}");
+    }
+    place.sharpbench("bench --figures pictures").assert().code(2).stderr(predicate::str::contains("--scaling"));
+}
+
+#[test]
 fn bench_measures_a_step_and_its_parts() {
     let place = Place::new();
     let run = "bench --model resnet8 --width 4 --input 3x16x16 --batch-size 8 --steps 3 --warmup 1 --optimizer ssam-f";

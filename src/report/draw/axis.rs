@@ -27,6 +27,15 @@ impl Axis {
         Some(Self { low: low / 1.3, high: high * 1.3, pixels, logarithmic: true })
     }
 
+    /// Covers all values on a linear or a logarithmic scale.
+    pub(in crate::report) fn scaled(
+        logarithmic: bool,
+        values: impl IntoIterator<Item = f64>,
+        pixels: [f64; 2],
+    ) -> Option<Self> {
+        if logarithmic { Self::logarithmic(values, pixels) } else { Self::over(values, pixels) }
+    }
+
     /// Pixel of a value, to a tenth: that is enough, and keeps pages small.
     pub(in crate::report) fn at(&self, value: f64) -> f64 {
         let scale = |value: f64| if self.logarithmic { value.ln() } else { value };

@@ -18,8 +18,8 @@ pub(in crate::report) struct Lines {
     pub(in crate::report) title: String,
     /// Titles of the axes.
     pub(in crate::report) axes: [&'static str; 2],
-    /// Whether the vertical axis is logarithmic.
-    pub(in crate::report) logarithmic: bool,
+    /// Whether the horizontal and the vertical axis are logarithmic.
+    pub(in crate::report) logarithmic: [bool; 2],
     /// The range of the vertical axis; `None` for that of the lines.
     pub(in crate::report) range: Option<[f64; 2]>,
     pub(in crate::report) lines: Vec<Line>,
@@ -35,12 +35,12 @@ impl Lines {
 
     fn body(&self, [width, height]: [f64; 2]) -> Option<Markup> {
         let curves = || self.lines.iter().flat_map(|line| &line.curve);
-        let x = Axis::over(curves().map(|(x, ..)| *x), [58.0, width - 12.0])?;
+        let places = curves().map(|(x, ..)| *x);
+        let x = Axis::scaled(self.logarithmic[0], places, [58.0, width - 12.0])?;
         let (values, pixels) = (curves().flat_map(|(_, y, band)| [y - band, y + band]), [height - 40.0, TITLE]);
         let y = match self.range {
             Some(range) => Axis::over(range, pixels),
-            None if self.logarithmic => Axis::logarithmic(values, pixels),
-            None => Axis::over(values, pixels),
+            None => Axis::scaled(self.logarithmic[1], values, pixels),
         }?;
         let at = |points: &mut dyn Iterator<Item = (f64, f64)>| {
             let shown = points.filter(|(_, value)| y.shows(*value));

@@ -107,7 +107,7 @@ fn edge(names: &Names, records: &[&Record], plan: &Plan) -> Figure {
         };
         let lines = CLASSES.into_iter().zip(plan.lines).map(line).collect();
         let axes = ["step", plan.y];
-        Lines { title: names.of(record), axes, logarithmic: plan.logarithmic, range: None, lines }.panel()
+        Lines { title: names.of(record), axes, logarithmic: [false, plan.logarithmic], range: None, lines }.panel()
     };
     Figure {
         name: plan.name.into(),
@@ -124,7 +124,8 @@ fn density(names: &Names, records: &[&Record]) -> Figure {
         let points = last_sharpness(record).map(|s| s.density.as_slice()).unwrap_or_default();
         let curve: Curve = curve(points).into_iter().map(|(x, y)| (x, y, 0.0)).collect();
         let (title, axes) = (names.of(record), ["eigenvalue", "density"]);
-        Lines { title, axes, logarithmic: true, range: None, lines: vec![Line { class: "first", curve }] }.panel()
+        Lines { title, axes, logarithmic: [false, true], range: None, lines: vec![Line { class: "first", curve }] }
+            .panel()
     };
     Figure {
         name: "density".into(),

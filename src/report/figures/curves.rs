@@ -22,7 +22,7 @@ pub(super) fn figure(report: &Report) -> Option<Figure> {
         let own = Line { class: Family::of(row).class(), curve: curve(row) };
         let lines = compared.chain([own]).collect();
         let (title, axes) = (row.name.clone(), ["epoch", "test accuracy %"]);
-        Lines { title, axes, logarithmic: false, range: Some(range), lines }.panel()
+        Lines { title, axes, logarithmic: [false; 2], range: Some(range), lines }.panel()
     };
     let families: BTreeSet<Family> = shown.iter().map(|row| Family::of(row)).collect();
     let own = families.into_iter().map(|family| Key::line(family.class(), family.name()));

@@ -5,10 +5,12 @@ mod curvature;
 mod curves;
 mod differences;
 mod flops;
+mod scaling;
 
 use std::collections::BTreeSet;
 
 pub use curvature::series;
+pub use scaling::scaling;
 
 use super::Report;
 use super::draw::{Family, Figure, Key};

@@ -1,6 +1,8 @@
 //! Benchmark of a training step: times of the step and its parts, executed FLOPs, and the machine's
 //! matrix product peak.
 
+mod scaling;
+
 use std::time::Instant;
 
 use serde::Serialize;
@@ -18,6 +20,8 @@ use crate::random::{Stream, below, stream};
 use crate::registry::Registry;
 use crate::stats::{Median, median};
 use crate::train::{Optimizer, Problem, StepParts, Trainer, fisher_scores, peak_memory_bytes, step_costs};
+
+pub use scaling::{Sweep, SweepPoint, Varied};
 
 /// Classes of the synthetic samples.
 const CLASSES: usize = 10;

@@ -1,0 +1,143 @@
+//! Products of small matrices whose tiles stay in registers. They cost no packing, which would take longer than the product itself.
+
+use pulp::Simd;
+
+use super::gemm::MatRef;
+use super::simd::{Scalar, load, load_some, many_registers, store, store_some};
+
+/// Writes `a b` to the leading columns of the rows of `out`, which are `stride` values apart. Each sum runs over the inner index in
+/// order, so the bits do not depend on the vector width.
+///
+/// # Panics
+/// When shapes disagree, a matrix reaches past its slice, or the rows of `b` are not contiguous.
+#[inline(always)]
+pub(super) fn multiply<S: Simd, T: Scalar>(simd: S, a: MatRef<'_, T>, b: MatRef<'_, T>, out: &mut [T], stride: usize) {
+    assert!(a.cols == b.rows && b.col_stride == 1 && b.cols <= stride, "shapes of a small product disagree");
+    assert!(a.spans() && b.spans(), "an operand of a small product reaches past its slice");
+    let lanes = T::lanes::<S>();
+    let mut column = 0;
+    while column < b.cols {
+        let vectors = if b.cols - column >= 2 * lanes { 2 } else { 1 };
+        let columns = column..(column + vectors * lanes).min(b.cols);
+        match (many_registers::<S>(), vectors) {
+            (true, 2) => panel::<S, T, 2, 8>(simd, a, b, columns, out, stride),
+            (true, _) => panel::<S, T, 1, 16>(simd, a, b, columns, out, stride),
+            (false, 2) => panel::<S, T, 2, 4>(simd, a, b, columns, out, stride),
+            (false, _) => panel::<S, T, 1, 8>(simd, a, b, columns, out, stride),
+        }
+        column += vectors * lanes;
+    }
+}
+
+/// The product's `columns`, at most `V` vectors of them, `P` rows at a time.
+#[inline(always)]
+fn panel<S: Simd, T: Scalar, const V: usize, const P: usize>(
+    simd: S,
+    a: MatRef<'_, T>,
+    b: MatRef<'_, T>,
+    columns: std::ops::Range<usize>,
+    out: &mut [T],
+    stride: usize,
+) {
+    let whole = a.rows / P * P;
+    for first in (0..whole).step_by(P) {
+        tile::<S, T, V, P>(simd, a, first, b, columns.clone(), &mut out[first * stride..], stride);
+    }
+    for first in whole..a.rows {
+        tile::<S, T, V, 1>(simd, a, first, b, columns.clone(), &mut out[first * stride..], stride);
+    }
+}
+
+/// `P` rows of the product from row `first`, in registers.
+#[inline(always)]
+fn tile<S: Simd, T: Scalar, const V: usize, const P: usize>(
+    simd: S,
+    a: MatRef<'_, T>,
+    first: usize,
+    b: MatRef<'_, T>,
+    columns: std::ops::Range<usize>,
+    out: &mut [T],
+    stride: usize,
+) {
+    let lanes = T::lanes::<S>();
+    assert!(first + P <= a.rows && a.spans());
+    let mut sums = [[T::splat(simd, T::zero()); V]; P];
+    for (k, row) in b.data.chunks(b.row_stride).take(a.cols).enumerate() {
+        let row = &row[columns.clone()];
+        let mut right = [T::splat(simd, T::zero()); V];
+        for (v, right) in right.iter_mut().enumerate() {
+            *right = if V > 1 { load::<S, T>(&row[v * lanes..]) } else { load_some(simd, row) };
+        }
+        for (p, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: first + p is a row of `a`, k is below its columns (`take`), and `a` spans its slice.
+            let x = T::splat(simd, unsafe { *a.data.get_unchecked((first + p) * a.row_stride + k * a.col_stride) });
+            for v in 0..V {
+                sums[v] = T::mul_add(simd, x, right[v], sums[v]);
+            }
+        }
+    }
+    for (sums, out) in sums.iter().zip(out.chunks_mut(stride)) {
+        let out = &mut out[columns.clone()];
+        for (v, sum) in sums.iter().enumerate() {
+            if V > 1 {
+                store::<S, T>(*sum, &mut out[v * lanes..]);
+            } else {
+                store_some(simd, *sum, out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::{Simd, WithSimd};
+
+    use super::*;
+    use crate::simd::{FORCED, arch};
+
+    struct Product<'a> {
+        a: MatRef<'a, f32>,
+        b: MatRef<'a, f32>,
+        out: &'a mut [f32],
+        stride: usize,
+    }
+
+    impl WithSimd for Product<'_> {
+        type Output = ();
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) {
+            multiply(simd, self.a, self.b, self.out, self.stride);
+        }
+    }
+
+    #[test]
+    fn products_are_the_sums_in_order_for_every_vector_width_and_leave_other_columns_alone() {
+        for forced in [None, Some(pulp::Arch::Scalar)] {
+            FORCED.set(forced);
+            for (rows, inner, cols) in [(64, 16, 64), (65, 16, 65), (17, 33, 5), (1, 1, 1), (7, 64, 32), (16, 3, 48)] {
+                let value = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 16.0;
+                let a: Vec<f32> = (0..rows * inner).map(value).collect();
+                let (b_stride, stride) = (cols + 3, cols + 2);
+                let b: Vec<f32> = (0..inner * b_stride).map(|i| value(i + 11)).collect();
+                let right = MatRef { row_stride: b_stride, ..MatRef::new(&b, inner, cols) };
+                for transposed in [false, true] {
+                    let left = if transposed { MatRef::new(&a, inner, rows).t() } else { MatRef::new(&a, rows, inner) };
+                    let mut out = vec![7.0; rows * stride];
+                    arch().dispatch(Product { a: left, b: right, out: &mut out, stride });
+                    for (i, row) in out.chunks(stride).enumerate() {
+                        for (j, found) in row.iter().enumerate() {
+                            let at = |k: usize| a[if transposed { k * rows + i } else { i * inner + k }];
+                            let expected = match j < cols {
+                                true => (0..inner).fold(0f32, |sum, k| at(k).mul_add(b[k * b_stride + j], sum)),
+                                false => 7.0,
+                            };
+                            assert_eq!(*found, expected, "{rows}x{inner}x{cols}, element {i}, {j}");
+                        }
+                    }
+                }
+            }
+        }
+        FORCED.set(None);
+    }
+}
