@@ -2,7 +2,8 @@
 //!
 //! Kernels map slices to slices and know nothing of tensors, models or training. Every reduction
 //! runs in an order fixed by the shapes alone, so results are bit-identical for any number of
-//! threads. This is the only package that may contain `unsafe`.
+//! threads. This is the only package that may contain `unsafe`, apart from an option of the program's
+//! allocator.
 //!
 //! # Kernels are compiled in this package alone
 //!
@@ -34,6 +35,7 @@ mod loss;
 mod math;
 mod moments;
 mod output;
+mod photograph;
 mod pixels;
 mod pool;
 mod scratch;
@@ -55,6 +57,7 @@ pub use instances::*;
 pub use layer_norm::{LayerNormGrad, RowStats};
 pub use linear::LinearShape;
 pub use moments::{Measure, Moments};
+pub use photograph::{crop_and_resize, planes};
 pub use pixels::{PaddedCrop, centre, normalise};
 pub use pool::{GeometryError, PoolShape};
 pub use select::top_k;

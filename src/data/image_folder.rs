@@ -13,9 +13,10 @@ use image::RgbImage;
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use sha2::{Digest, Sha256};
+use sharpbench_kernels::planes;
 
 use super::augment::{Augment, Draw};
-use super::images::{Normalise, batch, planes};
+use super::images::{Normalise, batch};
 use super::loader::Batch;
 use super::{DataSet, DataSetEntry, DataSource, DataSpec, Input, OnUnreadable, Provenance, Request, Samples, resize};
 use crate::bounded;
@@ -360,8 +361,8 @@ impl Folder {
 /// of image after the last start of a scan. (Neither marker occurs within a scan, and those of a
 /// thumbnail come before the picture's.)
 fn is_cut(bytes: &[u8]) -> bool {
-    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-    bytes.starts_with(&[0xff, 0xd8]) && last([0xff, 0xd9]) < last([0xff, 0xda])
+    let mut markers = bytes.windows(2).rev().filter(|pair| pair[0] == 0xff).map(|pair| pair[1]);
+    bytes.starts_with(&[0xff, 0xd8]) && markers.find(|marker| [0xd9, 0xda].contains(marker)) == Some(0xda)
 }
 
 /// Decodes a photograph to RGB, or says why it cannot be decoded.

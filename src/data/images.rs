@@ -158,8 +158,3 @@ pub(super) fn batch(data: Vec<f32>, [channels, height, width]: [usize; 3], label
     let input = Tensor::from_vec(data, (labels.len(), channels, height, width), &Device::Cpu)?;
     Ok(Batch { input, labels, dropout: None })
 }
-
-/// Converts interleaved pixels [height, width, channels] to planes [channels, height, width].
-pub(super) fn planes(interleaved: &[u8], channels: usize) -> Vec<u8> {
-    (0..channels).flat_map(|c| interleaved.iter().skip(c).step_by(channels).copied()).collect()
-}

@@ -11,10 +11,10 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::SerializedFileReader;
 use parquet::record::{Field, Row};
 use rayon::prelude::*;
+use sharpbench_kernels::planes;
 
 use super::checksums;
 use super::hub::{self, Repository};
-use super::images::planes;
 use super::{DataSource, FileDigest, Images, Provenance, Request};
 use crate::digest;
 use crate::error::{Error, Result};

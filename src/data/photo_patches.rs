@@ -7,8 +7,8 @@
 use image::RgbImage;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use sharpbench_kernels::planes;
 
-use super::images::planes;
 use super::{DataSet, DataSetEntry, FileDigest, Images, Input, Normalise, Provenance, Request};
 use crate::error::{Error, Result};
 use crate::random::{Stream, below, normal_pair, stream, unit};

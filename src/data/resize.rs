@@ -1,12 +1,10 @@
 //! Resizing of photographs to model inputs: torchvision's RandomResizedCrop, Resize and CenterCrop,
 //! with Pillow's antialiased bilinear filter.
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 use image::imageops::crop_imm;
 use rand_chacha::ChaCha8Rng;
+use sharpbench_kernels::crop_and_resize;
 
 use super::augment::ResizedCrop;
 use crate::error::{Error, Result};
@@ -74,26 +72,11 @@ fn random_crop((width, height): (u32, u32), settings: &ResizedCrop, rng: &mut Ch
     [(width - w) / 2, (height - h) / 2, w, h]
 }
 
-/// Resizes a crop. It is cut out first, so that no pixel outside it contributes.
-fn resized(
-    photograph: &RgbImage,
-    [left, top, width, height]: Crop,
-    [to_width, to_height]: [u32; 2],
-) -> Result<RgbImage> {
-    let crop = crop_imm(photograph, left, top, width, height).to_image();
-    if (width, height) == (to_width, to_height) {
-        return Ok(crop);
-    }
-    let failed = |e: &dyn std::fmt::Display| {
-        Error::Data(format!("a photograph of {width}x{height} cannot be resized to {to_width}x{to_height}: {e}"))
-    };
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    // Uses one pixel type, since the generic function compiles all fifteen.
-    let mut out = vec![0; to_width as usize * to_height as usize * 3];
-    let from = TypedImageRef::<U8x3>::from_buffer(width, height, crop.as_raw()).map_err(|e| failed(&e))?;
-    let mut to = TypedImage::<U8x3>::from_buffer(to_width, to_height, &mut out).map_err(|e| failed(&e))?;
-    Resizer::new().resize_typed(&from, &mut to, &options).map_err(|e| failed(&e))?;
-    RgbImage::from_raw(to_width, to_height, out).ok_or_else(|| failed(&"too few bytes"))
+/// A crop, resized.
+fn resized(photograph: &RgbImage, crop: Crop, to: [u32; 2]) -> Result<RgbImage> {
+    let resized =
+        crop_and_resize(photograph.as_raw(), photograph.dimensions().into(), crop, to).map_err(Error::Data)?;
+    RgbImage::from_raw(to[0], to[1], resized).ok_or_else(|| Error::Data("a photograph has too few bytes".into()))
 }
 
 #[cfg(test)]
