@@ -19,11 +19,11 @@ pub(super) fn multiply<S: Simd, T: Scalar>(simd: S, a: MatRef<'_, T>, b: MatRef<
     while column < b.cols {
         let vectors = if b.cols - column >= 2 * lanes { 2 } else { 1 };
         let columns = column..(column + vectors * lanes).min(b.cols);
+        // More rows would need more addresses than there are registers for.
         match (many_registers::<S>(), vectors) {
             (true, 2) => panel::<S, T, 2, 8>(simd, a, b, columns, out, stride),
-            (true, _) => panel::<S, T, 1, 16>(simd, a, b, columns, out, stride),
             (false, 2) => panel::<S, T, 2, 4>(simd, a, b, columns, out, stride),
-            (false, _) => panel::<S, T, 1, 8>(simd, a, b, columns, out, stride),
+            _ => panel::<S, T, 1, 8>(simd, a, b, columns, out, stride),
         }
         column += vectors * lanes;
     }
