@@ -92,3 +92,21 @@ fn the_hessian_of_a_network_of_ones_own_is_measured() {
         assert!(loss < 0.2 && eigenvalue < edge && trace > eigenvalue && sam_edge < edge, "{text}");
     }
 }
+
+#[test]
+fn a_folder_of_photographs_is_read() {
+    let place = tempfile::tempdir().expect("a folder");
+    for (split, class, file) in
+        [("train", "a", 0), ("train", "a", 1), ("train", "b", 0), ("test", "a", 0), ("test", "b", 0)]
+    {
+        let folder = place.path().join(split).join(class);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let photograph = image::RgbImage::from_pixel(40, 30, image::Rgb([9, 90, 200]));
+        photograph.save(folder.join(format!("{file}.png"))).expect("a file");
+    }
+    let output = Command::new(example("read_images")).arg(place.path()).assert().success().get_output().stdout.clone();
+    let rates: Vec<f64> =
+        String::from_utf8(output).expect("text").lines().map(|l| l.parse().expect("a rate")).collect();
+    assert!(rates.len() == 3 && rates.iter().all(|rate| *rate > 0.0), "{rates:?}");
+    Command::new(example("read_images")).arg(place.path().join("none")).assert().failure();
+}
