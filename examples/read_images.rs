@@ -9,7 +9,7 @@ use std::time::Instant;
 use sharpbench::data::augment::{Augment, ResizedCrop};
 use sharpbench::data::{DataSource, DataSpec, Fetch, load};
 
-/// As in the program.
+/// The program's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::flops::FlopCount;
 use super::gemm::MatRef;
-use super::lanes::{fold, sum, sum_pairs};
+use super::lanes::{fold, sum, sum_of_pairs};
 use super::output::write;
 use super::scratch::with_scratch;
 use super::simd::{Scalar, arch};
@@ -177,7 +177,8 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
 /// Writes the transpose of `matrix`.
 #[inline(always)]
 fn transpose<'a, T: Scalar>(matrix: MatRef<'_, T>, out: &'a mut [T]) -> MatRef<'a, T> {
-    let MatRef { rows, cols, .. } = matrix;
+    let MatRef { rows, cols, col_stride, .. } = matrix;
+    assert!(col_stride == 1, "a transposed matrix has contiguous rows");
     for (i, row) in matrix.data.chunks(matrix.row_stride).take(rows).enumerate() {
         row[..cols].iter().zip(out[i..].iter_mut().step_by(rows)).for_each(|(value, place)| *place = *value);
     }
@@ -207,7 +208,68 @@ fn softmax<T: Scalar>(s: &AttentionShape, scores: &mut [T]) {
 fn softmax_backward<T: Scalar>(s: &AttentionShape, weights: &[T], scores: &mut [T]) {
     let scale = T::narrow(s.scale());
     for (d, p) in scores.chunks_exact_mut(s.tokens).zip(weights.chunks_exact(s.tokens)) {
-        let mean = sum_pairs(p, d, |p, d| p * d);
+        let mean = sum_of_pairs(p, d, |p, d| p * d);
         d.iter_mut().zip(p).for_each(|(d, p)| *d = scale * *p * (*d - mean));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "x86_64")]
+    use crate::simd::FORCED;
+
+    /// Both directions by the definition, in f64, for counts that no vector or tile divides.
+    #[test]
+    fn attention_and_its_gradient_follow_the_definition() {
+        for (tokens, heads, size, causal) in [(1, 1, 1, false), (17, 2, 3, true), (65, 1, 16, false), (20, 3, 33, true)]
+        {
+            let s = AttentionShape { batch: 2, tokens, heads, size, causal };
+            let (n, width) = (tokens, s.width());
+            let value = |i: usize| ((i * 37 % 101) as f64 - 50.0) / 60.0;
+            let qkv: Vec<f64> = (0..2 * n * 3 * width).map(value).collect();
+            let dy: Vec<f64> = (0..2 * n * width).map(|i| value(i + 5)).collect();
+            let (y, weights) = attention(&s, &qkv, &FlopCount::default());
+            let dqkv = attention_backward(&s, &qkv, &weights, &dy, &FlopCount::default());
+            let (mut expected, mut gradient) = (vec![0.0; y.len()], vec![0.0; qkv.len()]);
+            for (sample, head, i) in (0..2 * heads * n).map(|at| (at / heads / n, at / n % heads, at % n)) {
+                let place = |token: usize, part: usize| (sample * n + token) * 3 * width + part * width + head * size;
+                let out = (sample * n + i) * width + head * size;
+                let dots = |j: usize| (0..size).map(|c| qkv[place(i, 0) + c] * qkv[place(j, 1) + c]).sum::<f64>();
+                let scores: Vec<f64> = (0..s.seen(i)).map(|j| (dots(j) * s.scale()).exp()).collect();
+                let p: Vec<f64> = scores.iter().map(|score| score / scores.iter().sum::<f64>()).collect();
+                let dp = |j: usize| (0..size).map(|c| dy[out + c] * qkv[place(j, 2) + c]).sum::<f64>();
+                let mean: f64 = p.iter().enumerate().map(|(j, p)| p * dp(j)).sum();
+                for (j, p) in p.iter().enumerate() {
+                    let ds = s.scale() * p * (dp(j) - mean);
+                    for c in 0..size {
+                        expected[out + c] += p * qkv[place(j, 2) + c];
+                        gradient[place(i, 0) + c] += ds * qkv[place(j, 1) + c];
+                        gradient[place(j, 1) + c] += ds * qkv[place(i, 0) + c];
+                        gradient[place(j, 2) + c] += p * dy[out + c];
+                    }
+                }
+            }
+            for (found, expected) in y.iter().chain(&dqkv).zip(expected.iter().chain(&gradient)) {
+                assert!((found - expected).abs() < 1e-12, "{s:?}: {found} instead of {expected}");
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn attention_has_the_same_bits_with_narrower_vectors() {
+        let Some(avx2) = pulp::x86::V3::try_new() else { return };
+        let s = AttentionShape { batch: 1, tokens: 19, heads: 2, size: 20, causal: true };
+        let qkv: Vec<f32> = (0..19 * 120).map(|i| ((i * 37 % 101) as f32 - 50.0) / 60.0).collect();
+        let [narrow, wide] = [Some(pulp::Arch::V3(avx2)), None].map(|forced| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).start_handler(move |_| FORCED.set(forced));
+            pool.build().expect("a thread").install(|| {
+                let (y, weights) = attention(&s, &qkv, &FlopCount::default());
+                let dqkv = attention_backward(&s, &qkv, &weights, &qkv[..19 * 40], &FlopCount::default());
+                [y, weights, dqkv].concat()
+            })
+        });
+        assert!(narrow == wide, "the bits of attention depend on the CPU");
     }
 }

@@ -18,7 +18,7 @@ thread_local! {
 /// Pillow's antialiased bilinear filter. No pixel outside the crop contributes.
 ///
 /// # Errors
-/// When the crop reaches past the photograph, or is empty.
+/// When the crop reaches past the photograph, or a side is 0.
 pub fn crop_and_resize(
     photograph: &[u8],
     [width, height]: [u32; 2],
@@ -26,7 +26,9 @@ pub fn crop_and_resize(
     to: [u32; 2],
 ) -> Result<Vec<u8>, String> {
     let [left, top, w, h] = crop;
-    if left + w > width || top + h > height || photograph.len() != width as usize * height as usize * PIXEL {
+    let whole = photograph.len() == width as usize * height as usize * PIXEL;
+    let inside = w <= width && left <= width - w && h <= height && top <= height - h;
+    if !whole || !inside || [w, h, to[0], to[1]].contains(&0) {
         return Err(format!("a photograph of {width}x{height} holds no crop of {w}x{h} at {left},{top}"));
     }
     let cut: Vec<u8>;
@@ -73,6 +75,9 @@ mod tests {
         let expected = (2..5).flat_map(|y| (1..3).flat_map(move |x| (0..3).map(move |c| (12 * y + 3 * x + c) as u8)));
         assert_eq!(crop, expected.collect::<Vec<u8>>());
         assert_eq!(planes(&crop[..6], 3), [27, 30, 28, 31, 29, 32]);
-        assert!(crop_and_resize(&photograph, [4, 5], [3, 0, 2, 2], [2, 2]).is_err());
+        for crop in [[3, 0, 2, 2], [0, 4, 2, 2], [u32::MAX, 0, 2, 2], [1, 1, 0, 2]] {
+            assert!(crop_and_resize(&photograph, [4, 5], crop, [2, 2]).is_err(), "{crop:?}");
+        }
+        assert!(crop_and_resize(&[], [0, 5], [0, 0, 0, 5], [2, 2]).is_err());
     }
 }

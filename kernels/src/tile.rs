@@ -9,11 +9,15 @@ use super::simd::{Scalar, load, load_some, many_registers, store, store_some};
 /// order, so the bits do not depend on the vector width.
 ///
 /// # Panics
-/// When shapes disagree, a matrix reaches past its slice, or the rows of `b` are not contiguous.
+/// When shapes disagree, a matrix reaches past its slice, or the rows of `b` are not contiguous or overlap.
 #[inline(always)]
 pub(super) fn multiply<S: Simd, T: Scalar>(simd: S, a: MatRef<'_, T>, b: MatRef<'_, T>, out: &mut [T], stride: usize) {
-    assert!(a.cols == b.rows && b.col_stride == 1 && b.cols <= stride, "shapes of a small product disagree");
+    assert!(
+        a.cols == b.rows && b.col_stride == 1 && b.cols <= b.row_stride.min(stride),
+        "shapes of a small product disagree"
+    );
     assert!(a.spans() && b.spans(), "an operand of a small product reaches past its slice");
+    assert!(a.rows == 0 || (a.rows - 1) * stride + b.cols <= out.len(), "a small product reaches past its output");
     let lanes = T::lanes::<S>();
     let mut column = 0;
     while column < b.cols {

@@ -2,19 +2,18 @@
 
 use rayon::prelude::*;
 
-use super::lanes::sum_pairs;
+use super::lanes::{LANES, sum_of_pairs};
 use super::simd::{Scalar, arch};
 
 /// Values per task, fixed so that the summation order never depends on the number of threads.
 const CHUNK: usize = 1 << 14;
-/// Partial sums of an inner product that run side by side.
-const LANES: usize = 16;
 /// Values per run. A run without a live value is skipped, so that dead tensors cost little. A multiple of [`LANES`].
 const RUN: usize = 256;
 
 /// Inner product, in f64.
 pub fn dot(a: &[f32], b: &[f32]) -> f64 {
-    let products = |(a, b): (&[f32], &[f32])| arch().dispatch(|| sum_pairs(a, b, |a, b| f64::from(a) * f64::from(b)));
+    let products =
+        |(a, b): (&[f32], &[f32])| arch().dispatch(|| sum_of_pairs(a, b, |a, b| f64::from(a) * f64::from(b)));
     let pieces: Vec<f64> = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)).map(products).collect();
     pieces.iter().sum()
 }

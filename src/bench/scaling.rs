@@ -1,18 +1,16 @@
 //! How the time of a step grows with one setting at a time: threads, batch size, width.
 
-use std::ops::RangeInclusive;
-
 use rayon::ThreadPoolBuilder;
 use serde::Serialize;
 
 use super::{Bench, BenchReport, build};
 use crate::error::{Error, Result};
+use crate::model::ModelSpec;
 use crate::registry::Registry;
 
-/// Batch sizes, each twice the one before.
-const BATCH_SIZES: RangeInclusive<u32> = 4..=9;
-/// Widths, likewise, of models that have one.
-const WIDTHS: RangeInclusive<u32> = 3..=7;
+const BATCH_SIZES: [usize; 6] = [16, 32, 64, 128, 256, 512];
+/// Of models that have a width; those that a model cannot have (whose heads do not divide them) are left out.
+const WIDTHS: [usize; 5] = [8, 16, 32, 64, 128];
 
 /// Step times over the values of one setting.
 #[derive(Clone, Debug, Serialize)]
@@ -62,9 +60,10 @@ impl SweepPoint {
         self.report.own.step_seconds.map_or(f64::NAN, |seconds| seconds.median)
     }
 
-    /// Executed FLOPs per second and thread.
+    /// Executed FLOPs per second and thread, or of the GPU.
     fn rate(&self) -> f64 {
-        self.report.own.flops_executed / self.seconds() / self.report.threads as f64
+        let threads = if self.report.gpu.is_some() { 1 } else { self.report.threads };
+        self.report.own.flops_executed / self.seconds() / threads as f64
     }
 }
 
@@ -77,39 +76,44 @@ impl Sweep {
 }
 
 impl Bench {
-    /// Measures step times over threads (1 up to those of the current pool), batch sizes (16 to 512) and widths (8 to 128). What is
+    /// Measures step times over threads (1 up to those of the current pool; not on a GPU), batch sizes (16 to 512) and widths (8 to 128). What is
     /// not varied is as in this benchmark. Calls `started` with the setting and the value before each measurement.
     ///
     /// # Errors
     /// When a model cannot be built, or a tensor operation fails.
     pub fn scaling(&self, registry: &Registry, mut started: impl FnMut(Varied, usize)) -> Result<Vec<Sweep>> {
         let all = rayon::current_num_threads();
-        let doubled = |powers: RangeInclusive<u32>| powers.map(|power| 1 << power).collect::<Vec<usize>>();
         let mut threads: Vec<usize> = (0..usize::BITS).map(|power| 1 << power).take_while(|n| *n < all).collect();
         threads.push(all);
-        let widths = if self.has_width(registry)? { doubled(WIDTHS) } else { Vec::new() };
-        let settings = [(Varied::Threads, threads), (Varied::BatchSize, doubled(BATCH_SIZES)), (Varied::Width, widths)];
+        if self.compute.gpu().is_some() {
+            threads.clear();
+        }
+        let mut widths = WIDTHS.to_vec();
+        let has_width = build(&self.model, self.input, registry)?.spec().width.is_some();
+        widths.retain(|width| has_width && build(&self.of_width(*width).model, self.input, registry).is_ok());
+        let settings = [(Varied::Threads, threads), (Varied::BatchSize, BATCH_SIZES.to_vec()), (Varied::Width, widths)];
         let mut sweep = |(varied, values): (Varied, Vec<usize>)| {
             let point = |value| {
                 started(varied, value);
-                let mut bench = self.clone();
-                let mut pool_size = all;
-                match varied {
-                    Varied::Threads => pool_size = value,
-                    Varied::BatchSize => bench.batch_size = value,
-                    Varied::Width => bench.model.width = Some(value),
-                }
+                let (bench, pool_size) = match varied {
+                    Varied::Threads => (self.clone(), value),
+                    Varied::BatchSize => (Self { batch_size: value, ..self.clone() }, all),
+                    Varied::Width => (self.of_width(value), all),
+                };
                 let pool = ThreadPoolBuilder::new().num_threads(pool_size).build();
                 let pool = pool.map_err(|e| Error::Usage(format!("{pool_size} threads cannot be started: {e}")))?;
-                Ok(SweepPoint { value, report: pool.install(|| bench.run(registry))? })
+                let report = pool.install(|| bench.run(registry))?;
+                // The process's peak is that of an earlier point, if that was larger.
+                Ok(SweepPoint { value, report: BenchReport { peak_memory_bytes: None, ..report } })
             };
             Ok(Sweep { varied, points: values.into_iter().map(point).collect::<Result<_>>()? })
         };
         settings.into_iter().filter(|(_, values)| !values.is_empty()).map(&mut sweep).collect()
     }
 
-    fn has_width(&self, registry: &Registry) -> Result<bool> {
-        Ok(build(&self.model, self.input, registry)?.spec().width.is_some())
+    fn of_width(&self, width: usize) -> Self {
+        let model = ModelSpec { width: Some(width), ..self.model.clone() };
+        Self { model, ..self.clone() }
     }
 }
 
@@ -118,7 +122,6 @@ mod tests {
     use super::*;
     use crate::compute::Compute;
     use crate::data::Input;
-    use crate::model::ModelSpec;
     use crate::optim::{BaseSpec, OptimizerSpec};
     use crate::stats::median;
 

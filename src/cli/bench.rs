@@ -69,8 +69,8 @@ pub(super) struct Args {
     /// Device to compute on: auto, cpu, cuda:N or metal.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// Measure how the time of a step grows: threads from 1 up to those given, batch sizes from 16 to 512, widths from 8 to 128, one
-    /// setting at a time.
+    /// Measure how the time of a step grows: threads from 1 up to those given, batch sizes from 16 to 512, widths from 8 to 128 where the
+    /// model has them, one setting at a time.
     #[arg(long, conflicts_with = "against")]
     scaling: bool,
     /// Draw this, as SVG and PNG in a folder.
@@ -164,24 +164,21 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     super::print(text(&report))
 }
 
-fn text(r: &BenchReport) -> String {
-    let mut text = String::new();
+/// The model, its input, the batch and what computes.
+pub(super) fn title(r: &BenchReport) -> String {
     let size = match (&r.width, &r.hidden) {
         (Some(width), _) => format!(" width {width}"),
         (None, Some(hidden)) => format!(" hidden {hidden:?}"),
         (None, None) => String::new(),
     };
+    let computes = r.gpu.clone().unwrap_or_else(|| format!("{} threads", r.threads));
+    format!("{}{size} on {}, batch {}, {computes}", r.model, r.input, r.batch_size)
+}
+
+fn text(r: &BenchReport) -> String {
+    let mut text = String::new();
     // Writing to a string cannot fail.
-    writeln!(
-        text,
-        "{}{size} on {}, batch {}, {}, {} steps",
-        r.model,
-        r.input,
-        r.batch_size,
-        r.gpu.clone().unwrap_or_else(|| format!("{} threads", r.threads)),
-        r.steps
-    )
-    .ok();
+    writeln!(text, "{}, {} steps", title(r), r.steps).ok();
     measured(&mut text, &r.own);
     if let Some(against) = &r.against {
         measured(&mut text, against);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::bench::{Bench, Sweep, SweepPoint};
+use crate::bench::{Bench, BenchReport, Sweep, SweepPoint};
 use crate::error::{Error, Result};
 use crate::registry::Registry;
 use crate::report::scaling;
@@ -25,10 +25,10 @@ pub(super) fn run(bench: &Bench, registry: &Registry, json: bool, figures: Optio
 
 /// What is measured, with the settings that are not varied.
 fn subject(bench: &Bench, sweeps: &[Sweep]) -> String {
-    let report = sweeps.iter().find_map(|sweep| sweep.points.last()).map(|point| &point.report);
-    let threads = rayon::current_num_threads();
-    let (model, input) = report.map_or(("", ""), |r| (&r.model, &r.input));
-    format!("{model} on {input}, {}, {threads} threads, batch {}", bench.optimizer.name, bench.batch_size)
+    // With all threads or, on a GPU, the largest batch.
+    let report = sweeps.first().and_then(|sweep| sweep.points.last()).map(|point| &point.report);
+    let own = report.map(|report| BenchReport { batch_size: bench.batch_size, ..report.clone() });
+    format!("{}, {}", own.as_ref().map(super::bench::title).unwrap_or_default(), bench.optimizer.name)
 }
 
 fn text(subject: &str, sweeps: &[Sweep]) -> String {

@@ -21,8 +21,8 @@ use crate::word::{LONGEST_NAME, is_plain};
 /// cells.
 pub const NUMERICS: u32 = 1;
 
-/// Numerics of the cells of an optimizer and a model: one more for each change of theirs since. Implicit perturbation chooses its
-/// first mask otherwise, ESAM its samples and when running statistics change, and layer normalisation sums in another order.
+/// Numerics of the cells of an optimizer and a model: [`NUMERICS`], plus 1 if the method has changed since (implicit perturbation,
+/// ESAM), plus 1 if the model's kernels have (layer normalisation sums in another order).
 pub fn numerics(optimizer: &OptimizerSpec, model: &ModelSpec) -> u32 {
     let implicit = |ascent: &AscentSpec| ascent.perturbation == Perturbation::Implicit;
     let changed_method = optimizer.name == "esam" || optimizer.ascent.as_ref().is_some_and(implicit);

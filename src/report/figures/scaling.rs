@@ -16,7 +16,7 @@ pub fn scaling(subject: String, sweeps: &[Sweep]) -> Figure {
             axes: [sweep.varied.name(), "ms per step"],
             logarithmic: [true, true],
             range: None,
-            lines: vec![line("to-sgd", &sweep.at_best_rate()), line("sam", &measured)],
+            lines: vec![line("second", &sweep.at_best_rate()), line("first", &measured)],
         }
         .panel()
     };
@@ -25,7 +25,7 @@ pub fn scaling(subject: String, sweeps: &[Sweep]) -> Figure {
         subject,
         title: "time of a step".into(),
         caption: "Median time of a step.".into(),
-        legend: vec![Key::line("sam", "measured"), Key::line("to-sgd", "at the best rate per thread of the panel")],
+        legend: vec![Key::line("first", "measured"), Key::line("second", "at the best rate per thread of the panel")],
         panels: sweeps.iter().map(panel).collect(),
     }
 }
