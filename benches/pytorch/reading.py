@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Compares how many photographs a second sharpbench and torchvision read, decode, crop to 224x224 and normalise.
 
-Both read the same folder DIR/train/CLASS/*.jpg (there has to be a DIR/test/CLASS/ too) in turn, each round in fresh processes, with as many threads as workers. A
-process reads the folder three times; the first, in which files may come from the disk and workers start, does not count.
+Both read the same folder DIR/train/CLASS/*.jpg in turn (sharpbench requires a DIR/test/CLASS too), each round in fresh
+processes, with as many threads as workers. A process reads the folder three times; the first, in which files may come from
+the disk and workers start, does not count.
 Without a folder, one of synthetic photographs is made. Run it with the Python that has PyTorch (see README.md), after
 `cargo build --example read_images`.
 """

@@ -76,18 +76,17 @@ impl Sweep {
 }
 
 impl Bench {
-    /// Measures step times over threads (1 up to those of the current pool; not on a GPU), batch sizes (16 to 512) and widths (8 to 128). What is
-    /// not varied is as in this benchmark. Calls `started` with the setting and the value before each measurement.
+    /// Measures step times over threads (1 up to those of the current pool; not on a GPU), batch sizes (16 to 512) and widths (8 to
+    /// 128). What is not varied is as in this benchmark. Calls `started` with the setting and the value before each measurement.
     ///
     /// # Errors
     /// When a model cannot be built, or a tensor operation fails.
     pub fn scaling(&self, registry: &Registry, mut started: impl FnMut(Varied, usize)) -> Result<Vec<Sweep>> {
         let all = rayon::current_num_threads();
-        let mut threads: Vec<usize> = (0..usize::BITS).map(|power| 1 << power).take_while(|n| *n < all).collect();
-        threads.push(all);
-        if self.compute.gpu().is_some() {
-            threads.clear();
-        }
+        let threads = match self.compute.gpu() {
+            Some(_) => Vec::new(),
+            None => (0..usize::BITS).map(|power| 1 << power).take_while(|n| *n < all).chain([all]).collect(),
+        };
         let mut widths = WIDTHS.to_vec();
         let has_width = build(&self.model, self.input, registry)?.spec().width.is_some();
         widths.retain(|width| has_width && build(&self.of_width(*width).model, self.input, registry).is_ok());

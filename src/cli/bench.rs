@@ -158,8 +158,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     }
     let report = bench.run(registry)?;
     if args.json {
-        let json = serde_json::to_string_pretty(&report).map_err(|e| Error::Usage(e.to_string()))?;
-        return super::print(format!("{json}\n"));
+        return super::print_json(&report);
     }
     super::print(text(&report))
 }

@@ -170,6 +170,12 @@ fn print(result: impl AsRef<[u8]>) -> Result<ExitCode> {
     }
 }
 
+/// Writes a result to stdout as JSON.
+fn print_json(result: &impl serde::Serialize) -> Result<ExitCode> {
+    let json = serde_json::to_string_pretty(result).map_err(|e| Error::Usage(e.to_string()))?;
+    print(json + "\n")
+}
+
 /// Sets the number of threads that compute, at most one for each CPU that this process may use; results are the same for any. Returns it
 /// if it was asked for.
 fn set_threads(asked: Option<usize>) -> Result<Option<usize>> {

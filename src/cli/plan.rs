@@ -64,9 +64,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     args.filter.apply(&mut plan)?;
     let planned = plan.cells.iter().map(|cell| planned(cell, &records, registry)).collect::<Result<Vec<_>>>()?;
     if args.json {
-        let mut text = serde_json::to_string_pretty(&planned).unwrap_or_default();
-        text.push('\n');
-        return super::print(&text);
+        return super::print_json(&planned);
     }
     super::print(table(&plan, &planned, args.wide))
 }

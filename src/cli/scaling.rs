@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::bench::{Bench, BenchReport, Sweep, SweepPoint};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::registry::Registry;
 use crate::report::scaling;
 use crate::terminal::{self, table, wrapped};
@@ -17,8 +17,7 @@ pub(super) fn run(bench: &Bench, registry: &Registry, json: bool, figures: Optio
         super::report::write_figures(folder, &[scaling(subject.clone(), &sweeps)], &[])?;
     }
     if json {
-        let json = serde_json::to_string_pretty(&sweeps).map_err(|e| Error::Usage(e.to_string()))?;
-        return super::print(format!("{json}\n"));
+        return super::print_json(&sweeps);
     }
     super::print(text(&subject, &sweeps))
 }
