@@ -77,28 +77,22 @@ impl AttentionShape {
     }
 }
 
-pub(crate) fn attention<T: Scalar>(s: &AttentionShape, qkv: &[T], flops: &FlopCount) -> (Vec<T>, Vec<T>) {
+pub(crate) fn attention<T: Scalar>(s: &AttentionShape, qkv: &[T], flops: &FlopCount) -> Vec<T> {
     flops.add(s.flops(2));
     let (n, width) = (s.tokens, s.width());
-    let mut outputs = Vec::new();
-    let weights = write(s.batch * s.heads * n * n, |weights| {
-        outputs = write(s.batch * n * width, |out| {
-            let samples = qkv.par_chunks(3 * n * width).zip(out.par_chunks_mut(n * width));
-            samples.zip(weights.par_chunks_mut(s.heads * n * n)).for_each(|((qkv, out), weights)| {
-                with_scratch(n * s.size, |transposed| arch().dispatch(Forward { s, qkv, transposed, weights, out }));
-            });
+    write(s.batch * n * width, |out| {
+        qkv.par_chunks(3 * n * width).zip(out.par_chunks_mut(n * width)).for_each(|(qkv, out)| {
+            with_scratch(n * (n + s.size), |scratch| arch().dispatch(Forward { s, qkv, scratch, out }));
         });
-    });
-    (outputs, weights)
+    })
 }
 
 /// Attention of a sample.
 struct Forward<'a, T> {
     s: &'a AttentionShape,
     qkv: &'a [T],
-    /// Scratch for a head's keys, [size, tokens].
-    transposed: &'a mut [T],
-    weights: &'a mut [T],
+    /// For a head's attention weights [tokens, tokens] and keys [size, tokens].
+    scratch: &'a mut [T],
     out: &'a mut [T],
 }
 
@@ -107,44 +101,34 @@ impl<T: Scalar> WithSimd for Forward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { s, qkv, transposed, weights, out } = self;
-        let n = s.tokens;
-        for (head, weights) in weights.chunks_exact_mut(n * n).enumerate() {
-            let [q, k, v] = [Part::Query, Part::Key, Part::Value].map(|part| s.part(qkv, part, head));
-            multiply(simd, q, transpose(k, transposed), weights, n);
-            softmax(s, weights);
+        let Self { s, qkv, scratch, out } = self;
+        let (weights, transposed) = scratch.split_at_mut(s.tokens * s.tokens);
+        for head in 0..s.heads {
+            attention_weights(simd, s, qkv, head, weights, transposed);
+            let v = s.part(qkv, Part::Value, head);
             multiply(simd, s.square(weights), v, &mut out[head * s.size..], s.width());
         }
     }
 }
 
-pub(crate) fn attention_backward<T: Scalar>(
-    s: &AttentionShape,
-    qkv: &[T],
-    weights: &[T],
-    dy: &[T],
-    flops: &FlopCount,
-) -> Vec<T> {
-    flops.add(s.flops(4));
+pub(crate) fn attention_backward<T: Scalar>(s: &AttentionShape, qkv: &[T], dy: &[T], flops: &FlopCount) -> Vec<T> {
+    flops.add(s.flops(5));
     let (n, width) = (s.tokens, s.width());
     write(qkv.len(), |dqkv| {
         let samples = dqkv.par_chunks_mut(3 * n * width).zip(qkv.par_chunks(3 * n * width));
-        let upstream = dy.par_chunks(n * width).zip(weights.par_chunks(s.heads * n * n));
-        samples.zip(upstream).for_each(|((dqkv, qkv), (dy, weights))| {
-            with_scratch(n * (n + s.size), |scratch| {
-                arch().dispatch(Backward { s, qkv, weights, dy, scratch, dqkv });
-            });
+        samples.zip(dy.par_chunks(n * width)).for_each(|((dqkv, qkv), dy)| {
+            with_scratch(n * (2 * n + s.size), |scratch| arch().dispatch(Backward { s, qkv, dy, scratch, dqkv }));
         });
     })
 }
 
-/// Gradient of the attention of a sample.
+/// Gradient of the attention of a sample. The attention weights are computed again: to keep those of the forward pass would take
+/// more memory than all else together where tokens are many.
 struct Backward<'a, T> {
     s: &'a AttentionShape,
     qkv: &'a [T],
-    weights: &'a [T],
     dy: &'a [T],
-    /// For a head's scores [tokens, tokens] and values [size, tokens].
+    /// For a head's weights and their gradient [tokens, tokens], and keys or values [size, tokens].
     scratch: &'a mut [T],
     dqkv: &'a mut [T],
 }
@@ -154,10 +138,12 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { s, qkv, weights, dy, scratch, dqkv } = self;
+        let Self { s, qkv, dy, scratch, dqkv } = self;
         let (n, width) = (s.tokens, s.width());
+        let (weights, scratch) = scratch.split_at_mut(n * n);
         let (scores, transposed) = scratch.split_at_mut(n * n);
-        for (head, weights) in weights.chunks_exact(n * n).enumerate() {
+        for head in 0..s.heads {
+            attention_weights(simd, s, qkv, head, weights, transposed);
             let [q, k, v] = [Part::Query, Part::Key, Part::Value].map(|part| s.part(qkv, part, head));
             let dy = s.columns(&dy[head * s.size..], width);
             multiply(simd, dy, transpose(v, transposed), scores, n);
@@ -172,6 +158,21 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
             }
         }
     }
+}
+
+/// Writes a head's attention weights, softmax(Q K^T / sqrt(d)); `transposed` is scratch.
+#[inline(always)]
+fn attention_weights<S: Simd, T: Scalar>(
+    simd: S,
+    s: &AttentionShape,
+    qkv: &[T],
+    head: usize,
+    weights: &mut [T],
+    transposed: &mut [T],
+) {
+    let [q, k] = [Part::Query, Part::Key].map(|part| s.part(qkv, part, head));
+    multiply(simd, q, transpose(k, transposed), weights, s.tokens);
+    softmax(s, weights);
 }
 
 /// Writes the transpose of `matrix`.
@@ -229,8 +230,8 @@ mod tests {
             let value = |i: usize| ((i * 37 % 101) as f64 - 50.0) / 60.0;
             let qkv: Vec<f64> = (0..2 * n * 3 * width).map(value).collect();
             let dy: Vec<f64> = (0..2 * n * width).map(|i| value(i + 5)).collect();
-            let (y, weights) = attention(&s, &qkv, &FlopCount::default());
-            let dqkv = attention_backward(&s, &qkv, &weights, &dy, &FlopCount::default());
+            let y = attention(&s, &qkv, &FlopCount::default());
+            let dqkv = attention_backward(&s, &qkv, &dy, &FlopCount::default());
             let (mut expected, mut gradient) = (vec![0.0; y.len()], vec![0.0; qkv.len()]);
             for (sample, head, i) in (0..2 * heads * n).map(|at| (at / heads / n, at / n % heads, at % n)) {
                 let place = |token: usize, part: usize| (sample * n + token) * 3 * width + part * width + head * size;
@@ -265,9 +266,8 @@ mod tests {
         let [narrow, wide] = [Some(pulp::Arch::V3(avx2)), None].map(|forced| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1).start_handler(move |_| FORCED.set(forced));
             pool.build().expect("a thread").install(|| {
-                let (y, weights) = attention(&s, &qkv, &FlopCount::default());
-                let dqkv = attention_backward(&s, &qkv, &weights, &qkv[..19 * 40], &FlopCount::default());
-                [y, weights, dqkv].concat()
+                let y = attention(&s, &qkv, &FlopCount::default());
+                [y, attention_backward(&s, &qkv, &qkv[..19 * 40], &FlopCount::default())].concat()
             })
         });
         assert!(narrow == wide, "the bits of attention depend on the CPU");

@@ -1,15 +1,24 @@
-//! Matrix product on slices: a safe, single-threaded wrapper around the `gemm` crate. Callers
-//! parallelise over blocks of output rows, which fixes the summation order.
+//! Matrix products on slices: a safe, single-threaded wrapper around the `gemm` crate, and a parallel one by blocks of the output, which
+//! fixes the summation order.
 
 use rayon::prelude::*;
 
 use super::flops::FlopCount;
 use super::simd::Scalar;
 
-/// Minimum output rows per task of [`par_gemm`].
-const ROWS_PER_TASK: usize = 32;
-/// Maximum tasks per product: each one packs the right operand again.
+/// Minimum output rows per task of [`par_gemm`]: with at most [`NARROW`] columns, and with more. 48 is a multiple of every register
+/// tile, and the most for which the `gemm` crate reads a right operand with contiguous rows in place instead of packing it.
+const ROWS: [usize; 2] = [32, 48];
+/// Columns up to which the `gemm` crate takes other ways, with other orders of sums, depending on the rows.
+const NARROW: usize = 64;
+/// Minimum rows and columns of a task that shares the rows of the output with others.
+const BLOCK: [usize; 2] = [128, 96];
+/// Maximum blocks beside each other: the last is then wider than [`NARROW`].
+const MOST_ACROSS: usize = 16;
+/// Maximum tasks per product.
 const TASKS: usize = 64;
+/// Fewer tasks than this leave threads idle.
+const FEW_TASKS: usize = 8;
 
 /// Strided input matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
@@ -42,6 +51,10 @@ impl<'a, T> MatRef<'a, T> {
         Self { data: &self.data[first * self.row_stride..], rows, ..self }
     }
 
+    fn cols_from(self, first: usize, cols: usize) -> Self {
+        Self { data: &self.data[first * self.col_stride..], cols, ..self }
+    }
+
     pub(super) fn spans(&self) -> bool {
         span(self.rows, self.cols, self.row_stride, self.col_stride) <= self.data.len()
     }
@@ -54,6 +67,38 @@ pub(super) struct MatMut<'a, T> {
     pub(super) cols: usize,
 }
 
+/// A row-major output matrix or a part of it, which other tasks may write other parts of.
+struct Block<T> {
+    first: *mut T,
+    rows: usize,
+    cols: usize,
+    /// Columns of the whole matrix.
+    stride: usize,
+}
+
+// SAFETY: all that shares a block only asks for parts of it; writing to one is unsafe.
+unsafe impl<T: Send> Sync for Block<T> {}
+
+impl<T: Copy> Block<T> {
+    /// The part of at most `rows` x `cols` from element `(i, j)`.
+    fn part(&self, (i, j): (usize, usize), [rows, cols]: [usize; 2]) -> Self {
+        let (rows, cols) = (rows.min(self.rows - i), cols.min(self.cols - j));
+        Self { first: self.first.wrapping_add(i * self.stride + j), rows, cols, ..*self }
+    }
+
+    /// Copies `row` to every row.
+    ///
+    /// # Safety
+    /// As for [`gemm_block`].
+    unsafe fn fill_rows(&self, row: &[T]) {
+        assert_eq!(row.len(), self.cols, "a row has as many values as the block has columns");
+        for i in 0..self.rows {
+            // SAFETY: by this function's own condition; `row` is a shared slice and so none of the block's memory.
+            unsafe { self.first.add(i * self.stride).copy_from_nonoverlapping(row.as_ptr(), row.len()) };
+        }
+    }
+}
+
 fn span(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usize {
     if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + (cols - 1) * col_stride + 1 }
 }
@@ -63,19 +108,29 @@ fn span(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usize
 /// # Panics
 /// When shapes disagree or a matrix reaches past its slice.
 pub(super) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
+    assert!(out.rows * out.cols <= out.data.len(), "the gemm output reaches past its slice");
+    let out = Block { first: out.data.as_mut_ptr(), rows: out.rows, cols: out.cols, stride: out.cols };
+    // SAFETY: the assert keeps the block inside its slice, which is borrowed mutably.
+    unsafe { gemm_block(out, a, b, accumulate) }
+}
+
+/// [`gemm`] on a block.
+///
+/// # Safety
+/// The block's memory must be valid, and nothing else may use it during the call.
+unsafe fn gemm_block<T: Scalar>(out: Block<T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
     assert!(a.cols == b.rows && out.rows == a.rows && out.cols == b.cols, "gemm shapes disagree");
     assert!(a.spans() && b.spans(), "a gemm operand reaches past its slice");
-    assert!(out.rows * out.cols <= out.data.len(), "the gemm output reaches past its slice");
-    // SAFETY: the asserts above keep every element inside its slice; `out` is borrowed mutably, so it
-    // overlaps neither operand; T is f32 or f64 (Scalar), which the crate supports.
+    // SAFETY: the asserts above keep every element inside its slice; the block overlaps neither operand; T is f32 or f64 (Scalar), which
+    // the crate supports.
     unsafe {
         gemm::gemm(
             out.rows,
             out.cols,
             a.cols,
-            out.data.as_mut_ptr(),
+            out.first,
             1,
-            out.cols as isize,
+            out.stride as isize,
             accumulate,
             a.data.as_ptr(),
             a.col_stride as isize,
@@ -93,7 +148,20 @@ pub(super) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_
     }
 }
 
-/// Runs [`gemm`] over blocks of output rows in parallel, added to `bias` in each row if there is one. The blocks are the same for any
+/// Rows and columns of the blocks that tasks compute. Every task packs its part of the right operand again: where that means
+/// transposing it, or where rows are too few to keep many threads busy, the columns are split and the rows in as few parts as
+/// possible.
+fn block(rows: usize, cols: usize, b_is_transposed: bool) -> [usize; 2] {
+    let whole_rows = rows.div_ceil(TASKS).next_multiple_of(ROWS[usize::from(cols > NARROW)]);
+    let across = (cols / BLOCK[1]).min(MOST_ACROSS);
+    if across < 2 || !b_is_transposed && rows.div_ceil(whole_rows) >= FEW_TASKS {
+        return [whole_rows.max(1), cols.max(1)];
+    }
+    let down = (TASKS / across).clamp(1, (rows / BLOCK[0]).max(1));
+    [rows.div_ceil(down).max(1), cols.div_ceil(across)]
+}
+
+/// Runs [`gemm`] over blocks of the output in parallel, added to `bias` in each row if there is one. The blocks are the same for any
 /// number of threads.
 pub(super) fn par_gemm<T: Scalar>(
     out: MatMut<'_, T>,
@@ -103,15 +171,21 @@ pub(super) fn par_gemm<T: Scalar>(
     flops: &FlopCount,
 ) {
     flops.add(2 * out.rows * out.cols * a.cols);
-    let cols = out.cols;
-    let rows_per_task = out.rows.div_ceil(TASKS).next_multiple_of(ROWS_PER_TASK);
-    let blocks = out.data.par_chunks_mut(rows_per_task * cols).enumerate();
-    blocks.for_each(|(block, data)| {
-        let rows = data.len() / cols;
-        if let Some(bias) = bias {
-            data.chunks_exact_mut(cols).for_each(|row| row.copy_from_slice(bias));
+    assert!(out.rows * out.cols <= out.data.len(), "the gemm output reaches past its slice");
+    let [height, width] = block(out.rows, out.cols, b.col_stride != 1);
+    let across = out.cols.div_ceil(width);
+    let out = Block { first: out.data.as_mut_ptr(), rows: out.rows, cols: out.cols, stride: out.cols };
+    (0..out.rows.div_ceil(height) * across).into_par_iter().for_each(|task| {
+        let (i, j) = (task / across * height, task % across * width);
+        let block = out.part((i, j), [height, width]);
+        let (a, b) = (a.rows_from(i, block.rows), b.cols_from(j, block.cols));
+        // SAFETY: the assert keeps `out` inside its slice, which is borrowed mutably; the blocks of the tasks share no element.
+        unsafe {
+            if let Some(bias) = bias {
+                block.fill_rows(&bias[j..j + block.cols]);
+            }
+            gemm_block(block, a, b, bias.is_some());
         }
-        gemm(MatMut { data, rows, cols }, a.rows_from(block * rows_per_task, rows), b, bias.is_some());
     });
 }
 
@@ -136,4 +210,51 @@ pub fn peak() -> f64 {
         (2 * n * n * n * threads) as f64 / start.elapsed().as_secs_f64()
     });
     rounds.fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By definition, in f64, for shapes of every split: narrow and wide, flat and tall, with sides that no block divides.
+    #[test]
+    fn parallel_products_are_sums_of_products_plus_the_bias() {
+        for (rows, inner, cols) in
+            [(0, 3, 2), (1, 1, 1), (130, 5, 10), (129, 7, 200), (40, 3, 1000), (700, 3, 300), (5, 2, 6200)]
+        {
+            let value = |i: usize| (i * 37 % 101) as f64 - 50.0;
+            let a: Vec<f64> = (0..rows * inner).map(value).collect();
+            let b: Vec<f64> = (0..inner * cols).map(|i| value(i + 7)).collect();
+            let bias: Vec<f64> = (0..cols).map(|i| value(i + 3)).collect();
+            for (transposed, bias) in [(false, None), (true, None), (false, Some(&*bias)), (true, Some(&*bias))] {
+                let right = if transposed { MatRef::new(&b, cols, inner).t() } else { MatRef::new(&b, inner, cols) };
+                let mut out = vec![f64::NAN; rows * cols];
+                let flops = FlopCount::default();
+                par_gemm(MatMut { data: &mut out, rows, cols }, MatRef::new(&a, rows, inner), right, bias, &flops);
+                for (at, found) in out.iter().enumerate() {
+                    let (i, j) = (at / cols, at % cols);
+                    let factor = |k: usize| b[if transposed { j * inner + k } else { k * cols + j }];
+                    let sum: f64 = (0..inner).map(|k| a[i * inner + k] * factor(k)).sum();
+                    // Whole numbers, so that any order of sums has the same bits.
+                    assert_eq!(
+                        *found,
+                        sum + bias.map_or(0.0, |bias| bias[j]),
+                        "{rows}x{inner}x{cols}, element {i}, {j}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_that_share_rows_are_wide() {
+        for cols in 1..3000 {
+            for (rows, transposed) in [(1, false), (128, true), (10_000, true), (10_000, false)] {
+                let [height, width] = block(rows, cols, transposed);
+                let last = cols - (cols.div_ceil(width) - 1) * width;
+                assert!(width == cols || last > NARROW, "{rows}x{cols}: {height}x{width}, last {last}");
+                assert!(rows.div_ceil(height) * cols.div_ceil(width) <= TASKS, "{rows}x{cols}");
+            }
+        }
+    }
 }

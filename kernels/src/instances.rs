@@ -64,12 +64,10 @@ kernels! {
     activation::sum(a: &Source<'_, T>, b: &Source<'_, T>, channels: usize, relu: bool) -> Vec<T>;
 
     /// Maps queries, keys and values [batch, tokens, 3, heads, size] to outputs [batch, tokens,
-    /// heads, size] and attention weights [batch, heads, tokens, tokens].
-    attention::attention(s: &AttentionShape, qkv: &[T], flops: &FlopCount) -> (Vec<T>, Vec<T>);
+    /// heads, size].
+    attention::attention(s: &AttentionShape, qkv: &[T], flops: &FlopCount) -> Vec<T>;
     /// Gradient of queries, keys and values from that of the outputs.
-    attention::attention_backward(
-        s: &AttentionShape, qkv: &[T], weights: &[T], dy: &[T], flops: &FlopCount
-    ) -> Vec<T>;
+    attention::attention_backward(s: &AttentionShape, qkv: &[T], dy: &[T], flops: &FlopCount) -> Vec<T>;
 
     /// Maps `x` [batch, h, w, c_in] and `w` [c_out, c_in, k, k] to [batch, oh, ow, c_out], with its
     /// moments if requested.

@@ -1,9 +1,12 @@
 //! Pooling and the parameter-free shortcut on channels-last images [batch, h, w, c].
 
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::output::write;
-use super::simd::Scalar;
+use super::simd::{Scalar, arch};
 use super::windows::Windows;
 
 /// Geometry of a pooling layer.
@@ -65,67 +68,142 @@ impl PoolShape {
 }
 
 pub(crate) fn max_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> (Vec<T>, Vec<u8>) {
-    let (c, image, out_image) = (s.channels, s.image(), s.out_image());
+    let (image, out_image) = (s.image(), s.out_image());
     let mut winners = vec![0u8; s.batch * out_image];
     let y = write(winners.len(), |y| {
         let outs = y.par_chunks_mut(out_image).zip(winners.par_chunks_mut(out_image));
         outs.zip(x.par_chunks(image)).for_each(|((y, winners), x)| {
             y.fill(T::narrow(f64::NEG_INFINITY));
-            for (out, place, pixel) in s.windows.pairs() {
-                let best = y[out * c..][..c].iter_mut().zip(&mut winners[out * c..][..c]);
-                for ((best, winner), x) in best.zip(&x[pixel * c..][..c]) {
-                    // NaN wins, so that a divergence is not hidden.
-                    if *x > *best || x.wide().is_nan() {
-                        (*best, *winner) = (*x, place as u8);
-                    }
-                }
-            }
+            arch().dispatch(OfWindows { s, visit: Largest { x, y, winners } });
         });
     });
     (y, winners)
 }
 
 pub(crate) fn max_pool2d_backward<T: Scalar>(s: &PoolShape, winners: &[u8], dy: &[T]) -> Vec<T> {
-    let (c, image, out_image) = (s.channels, s.image(), s.out_image());
+    let (image, out_image) = (s.image(), s.out_image());
     write(s.batch * image, |dx| {
         let grads = dy.par_chunks(out_image).zip(winners.par_chunks(out_image));
         dx.par_chunks_mut(image).zip(grads).for_each(|(dx, (dy, winners))| {
             dx.fill(T::zero());
-            for (out, place, pixel) in s.windows.pairs() {
-                let grads = dy[out * c..][..c].iter().zip(&winners[out * c..][..c]);
-                for (dx, (dy, winner)) in dx[pixel * c..][..c].iter_mut().zip(grads) {
-                    if usize::from(*winner) == place {
-                        *dx += *dy;
-                    }
-                }
-            }
+            arch().dispatch(OfWindows { s, visit: ToWinners { dy, winners, dx } });
         });
     })
 }
 
 pub(crate) fn avg_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> Vec<T> {
-    let (c, scale) = (s.channels, T::narrow(1.0 / (s.windows.kernel * s.windows.kernel) as f64));
+    let scale = T::narrow(1.0 / s.windows.places() as f64);
     write(s.batch * s.out_image(), |y| {
         y.par_chunks_mut(s.out_image()).zip(x.par_chunks(s.image())).for_each(|(y, x)| {
             y.fill(T::zero());
-            for (out, _, pixel) in s.windows.pairs() {
-                y[out * c..][..c].iter_mut().zip(&x[pixel * c..][..c]).for_each(|(y, x)| *y += *x);
-            }
-            y.iter_mut().for_each(|y| *y *= scale);
+            arch().dispatch(OfWindows { s, visit: Total { x, y } });
+            arch().dispatch(|| y.iter_mut().for_each(|y| *y *= scale));
         });
     })
 }
 
 pub(crate) fn avg_pool2d_backward<T: Scalar>(s: &PoolShape, dy: &[T]) -> Vec<T> {
-    let (c, scale) = (s.channels, T::narrow(1.0 / (s.windows.kernel * s.windows.kernel) as f64));
+    let scale = T::narrow(1.0 / s.windows.places() as f64);
     write(s.batch * s.image(), |dx| {
         dx.par_chunks_mut(s.image()).zip(dy.par_chunks(s.out_image())).for_each(|(dx, dy)| {
             dx.fill(T::zero());
-            for (out, _, pixel) in s.windows.pairs() {
-                dx[pixel * c..][..c].iter_mut().zip(&dy[out * c..][..c]).for_each(|(dx, dy)| *dx += *dy * scale);
-            }
+            arch().dispatch(OfWindows { s, visit: ToAll { dy, scale, dx } });
         });
     })
+}
+
+/// What a pooling does with each pixel of each window of an image.
+trait Visit {
+    /// `place` is the pixel's index in its window; the ranges are the channels of the output pixel and of the input pixel.
+    fn visit(&mut self, place: usize, out: Range<usize>, pixel: Range<usize>);
+}
+
+/// Visits an image's windows one by one, and the pixels of each in order.
+struct OfWindows<'a, V> {
+    s: &'a PoolShape,
+    visit: V,
+}
+
+impl<V: Visit> WithSimd for OfWindows<'_, V> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) {
+        let PoolShape { channels, windows, .. } = *self.s;
+        let (out_height, out_width) = windows.out();
+        for out in 0..out_height * out_width {
+            for place in 0..windows.places() {
+                if let Some(pixel) = windows.pixel((out / out_width, out % out_width), place) {
+                    let [out, pixel] = [out, pixel].map(|first| first * channels..(first + 1) * channels);
+                    self.visit.visit(place, out, pixel);
+                }
+            }
+        }
+    }
+}
+
+/// Takes the largest value of each window and its place.
+struct Largest<'a, T> {
+    x: &'a [T],
+    y: &'a mut [T],
+    winners: &'a mut [u8],
+}
+
+impl<T: Scalar> Visit for Largest<'_, T> {
+    #[inline(always)]
+    fn visit(&mut self, place: usize, out: Range<usize>, pixel: Range<usize>) {
+        let best = self.y[out.clone()].iter_mut().zip(&mut self.winners[out]);
+        for ((best, winner), x) in best.zip(&self.x[pixel]) {
+            // NaN wins, so that a divergence is not hidden. No branches: vectors have none.
+            let wins = *x > *best || x.wide().is_nan();
+            *best = if wins { *x } else { *best };
+            *winner = if wins { place as u8 } else { *winner };
+        }
+    }
+}
+
+/// Adds the gradient of each window to its winner's.
+struct ToWinners<'a, T> {
+    dy: &'a [T],
+    winners: &'a [u8],
+    dx: &'a mut [T],
+}
+
+impl<T: Scalar> Visit for ToWinners<'_, T> {
+    #[inline(always)]
+    fn visit(&mut self, place: usize, out: Range<usize>, pixel: Range<usize>) {
+        let grads = self.dy[out.clone()].iter().zip(&self.winners[out]);
+        for (dx, (dy, winner)) in self.dx[pixel].iter_mut().zip(grads) {
+            *dx += if *winner == place as u8 { *dy } else { T::zero() };
+        }
+    }
+}
+
+/// Adds up each window.
+struct Total<'a, T> {
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Scalar> Visit for Total<'_, T> {
+    #[inline(always)]
+    fn visit(&mut self, _: usize, out: Range<usize>, pixel: Range<usize>) {
+        self.y[out].iter_mut().zip(&self.x[pixel]).for_each(|(y, x)| *y += *x);
+    }
+}
+
+/// Adds the scaled gradient of each window to those of all its pixels.
+struct ToAll<'a, T> {
+    dy: &'a [T],
+    scale: T,
+    dx: &'a mut [T],
+}
+
+impl<T: Scalar> Visit for ToAll<'_, T> {
+    #[inline(always)]
+    fn visit(&mut self, _: usize, out: Range<usize>, pixel: Range<usize>) {
+        self.dx[pixel].iter_mut().zip(&self.dy[out]).for_each(|(dx, dy)| *dx += *dy * self.scale);
+    }
 }
 
 pub(crate) fn global_avg_pool<T: Scalar>(x: &[T], pixels: usize, channels: usize) -> Vec<T> {

@@ -1,9 +1,11 @@
 //! Products of small matrices whose tiles stay in registers. They cost no packing, which would take longer than the product itself.
 
-use pulp::Simd;
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
 
 use super::gemm::MatRef;
-use super::simd::{Scalar, load, load_some, many_registers, store, store_some};
+use super::simd::{Scalar, load_some, many_registers, store, store_some};
 
 /// Writes `a b` to the leading columns of the rows of `out`, which are `stride` values apart. Each sum runs over the inner index in
 /// order, so the bits do not depend on the vector width.
@@ -23,70 +25,83 @@ pub(super) fn multiply<S: Simd, T: Scalar>(simd: S, a: MatRef<'_, T>, b: MatRef<
     while column < b.cols {
         let vectors = if b.cols - column >= 2 * lanes { 2 } else { 1 };
         let columns = column..(column + vectors * lanes).min(b.cols);
+        let panel = Panel { a, b, columns, out: &mut *out, stride };
         // More rows would need more addresses than there are registers for.
         match (many_registers::<S>(), vectors) {
-            (true, 2) => panel::<S, T, 2, 8>(simd, a, b, columns, out, stride),
-            (false, 2) => panel::<S, T, 2, 4>(simd, a, b, columns, out, stride),
-            _ => panel::<S, T, 1, 8>(simd, a, b, columns, out, stride),
+            (true, 2) => simd.vectorize(Tiles::<T, 2, 8>(panel)),
+            (false, 2) => simd.vectorize(Tiles::<T, 2, 4>(panel)),
+            _ => simd.vectorize(Tiles::<T, 1, 8>(panel)),
         }
         column += vectors * lanes;
     }
 }
 
-/// The product's `columns`, at most `V` vectors of them, `P` rows at a time.
-#[inline(always)]
-fn panel<S: Simd, T: Scalar, const V: usize, const P: usize>(
-    simd: S,
-    a: MatRef<'_, T>,
-    b: MatRef<'_, T>,
-    columns: std::ops::Range<usize>,
-    out: &mut [T],
+/// Some columns of a product that has been checked.
+struct Panel<'a, T> {
+    a: MatRef<'a, T>,
+    b: MatRef<'a, T>,
+    columns: Range<usize>,
+    out: &'a mut [T],
     stride: usize,
-) {
-    let whole = a.rows / P * P;
-    for first in (0..whole).step_by(P) {
-        tile::<S, T, V, P>(simd, a, first, b, columns.clone(), &mut out[first * stride..], stride);
-    }
-    for first in whole..a.rows {
-        tile::<S, T, V, 1>(simd, a, first, b, columns.clone(), &mut out[first * stride..], stride);
+}
+
+/// A panel of at most `V` vectors, by tiles of `P` rows. A function of its own, not inlined: else other values take the registers.
+struct Tiles<'a, T, const V: usize, const P: usize>(Panel<'a, T>);
+
+impl<T: Scalar, const V: usize, const P: usize> WithSimd for Tiles<'_, T, V, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let rows = self.0.a.rows;
+        let whole = rows / P * P;
+        for first in (0..whole).step_by(P) {
+            self.0.tile::<S, V, P>(simd, first);
+        }
+        for first in whole..rows {
+            self.0.tile::<S, V, 1>(simd, first);
+        }
     }
 }
 
-/// `P` rows of the product from row `first`, in registers.
-#[inline(always)]
-fn tile<S: Simd, T: Scalar, const V: usize, const P: usize>(
-    simd: S,
-    a: MatRef<'_, T>,
-    first: usize,
-    b: MatRef<'_, T>,
-    columns: std::ops::Range<usize>,
-    out: &mut [T],
-    stride: usize,
-) {
-    let lanes = T::lanes::<S>();
-    assert!(first + P <= a.rows && a.spans());
-    let mut sums = [[T::splat(simd, T::zero()); V]; P];
-    for (k, row) in b.data.chunks(b.row_stride).take(a.cols).enumerate() {
-        let row = &row[columns.clone()];
-        let mut right = [T::splat(simd, T::zero()); V];
-        for (v, right) in right.iter_mut().enumerate() {
-            *right = if V > 1 { load::<S, T>(&row[v * lanes..]) } else { load_some(simd, row) };
-        }
-        for (p, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: first + p is a row of `a`, k is below its columns (`take`), and `a` spans its slice.
-            let x = T::splat(simd, unsafe { *a.data.get_unchecked((first + p) * a.row_stride + k * a.col_stride) });
-            for v in 0..V {
-                sums[v] = T::mul_add(simd, x, right[v], sums[v]);
+impl<T: Scalar> Panel<'_, T> {
+    /// `P` rows of the panel from row `first`, in registers.
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, first: usize) {
+        let &mut Self { a, b, ref columns, ref mut out, stride } = self;
+        let lanes = T::lanes::<S>();
+        assert!(first + P <= a.rows && columns.end <= b.cols && (V == 1 || columns.len() == V * lanes));
+        let mut sums = [[T::splat(simd, T::zero()); V]; P];
+        for k in 0..a.cols {
+            // SAFETY: k is a row of `b` and a column of `a`, `first + p` a row of `a`, `columns` are columns of `b` (asserted), and both
+            // matrices span their slices (asserted by `multiply`).
+            let (row, left) = unsafe {
+                let row = b.data.get_unchecked(k * b.row_stride..).get_unchecked(columns.clone());
+                (row, a.data.as_ptr().add(first * a.row_stride + k * a.col_stride))
+            };
+            let mut right = [T::splat(simd, T::zero()); V];
+            for (v, right) in right.iter_mut().enumerate() {
+                *right = if V > 1 {
+                    // SAFETY: the row has V vectors (asserted).
+                    unsafe { row.as_ptr().add(v * lanes).cast::<T::Vector<S>>().read_unaligned() }
+                } else {
+                    load_some(simd, row)
+                };
+            }
+            for (p, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: see above.
+                let x = T::splat(simd, unsafe { *left.add(p * a.row_stride) });
+                sums.iter_mut().zip(right).for_each(|(sum, right)| *sum = T::mul_add(simd, x, right, *sum));
             }
         }
-    }
-    for (sums, out) in sums.iter().zip(out.chunks_mut(stride)) {
-        let out = &mut out[columns.clone()];
-        for (v, sum) in sums.iter().enumerate() {
-            if V > 1 {
-                store::<S, T>(*sum, &mut out[v * lanes..]);
-            } else {
-                store_some(simd, *sum, out);
+        for (sums, out) in sums.iter().zip(out[first * stride..].chunks_mut(stride)) {
+            let out = &mut out[columns.clone()];
+            for (v, sum) in sums.iter().enumerate() {
+                if V > 1 {
+                    store::<S, T>(*sum, &mut out[v * lanes..]);
+                } else {
+                    store_some(simd, *sum, out);
+                }
             }
         }
     }

@@ -32,19 +32,22 @@ impl Windows {
         self.kernel == 1 && self.stride == 1 && self.padding == 0
     }
 
+    /// The input pixel at this place of the window of output pixel (y, x); `None` in the padding.
+    #[inline(always)]
+    pub fn pixel(&self, (y, x): (usize, usize), place: usize) -> Option<usize> {
+        let inside = |at: usize, length: usize| at.checked_sub(self.padding).filter(|at| *at < length);
+        let y = inside(y * self.stride + place / self.kernel, self.height)?;
+        let x = inside(x * self.stride + place % self.kernel, self.width)?;
+        Some(y * self.width + x)
+    }
+
     /// Triples (output pixel, index in its window, input pixel), window by window; the padding is
     /// left out.
     pub fn pairs(&self) -> impl Iterator<Item = (usize, usize, usize)> {
-        let Self { height, width, kernel, stride, padding } = *self;
         let (out_height, out_width) = self.out();
-        let inside = move |at: usize, length: usize| at.checked_sub(padding).filter(|at| *at < length);
-        (0..out_height * out_width).flat_map(move |out| {
-            let (oy, ox) = (out / out_width * stride, out % out_width * stride);
-            (0..kernel * kernel).filter_map(move |place| {
-                let y = inside(oy + place / kernel, height)?;
-                let x = inside(ox + place % kernel, width)?;
-                Some((out, place, y * width + x))
-            })
+        (0..out_height * out_width * self.places()).filter_map(move |i| {
+            let (out, place) = (i / self.places(), i % self.places());
+            Some((out, place, self.pixel((out / out_width, out % out_width), place)?))
         })
     }
 }

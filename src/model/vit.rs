@@ -13,7 +13,7 @@ use crate::nn::{
 
 /// Side of a patch in pixels.
 const PATCH: usize = 4;
-/// Attention weights grow with the square of this: 48 MiB per sample and block with 12 heads.
+/// Attention weights, which a GPU keeps, grow with the square of this: 48 MiB per sample and block with 12 heads.
 const MOST_TOKENS: usize = 1024;
 
 struct Vit {

@@ -22,11 +22,11 @@ use crate::word::{LONGEST_NAME, is_plain};
 pub const NUMERICS: u32 = 1;
 
 /// Numerics of the cells of an optimizer and a model: [`NUMERICS`], plus 1 if the method has changed since (implicit perturbation,
-/// ESAM), plus 1 if the model's kernels have (layer normalisation sums in another order).
+/// ESAM), plus 1 if the model's kernels have (layer normalisation of more than 16 features sums in another order).
 pub fn numerics(optimizer: &OptimizerSpec, model: &ModelSpec) -> u32 {
     let implicit = |ascent: &AscentSpec| ascent.perturbation == Perturbation::Implicit;
     let changed_method = optimizer.name == "esam" || optimizer.ascent.as_ref().is_some_and(implicit);
-    let changed_model = ["vit", "transformer"].contains(&model.name.as_str());
+    let changed_model = ["vit", "transformer", "edge-cnn"].contains(&model.name.as_str());
     NUMERICS + u32::from(changed_method) + u32::from(changed_model)
 }
 

@@ -51,7 +51,7 @@ impl Attention {
 
 fn attention<T: Scalar>(qkv: &Node, s: AttentionShape, pass: &mut Pass<'_>) -> Result<Node> {
     let value = qkv.value::<T>()?;
-    let (y, weights) = with_slice::<T, _>(&value, |qkv| kernels::attention(&s, qkv, &pass.flops))?;
+    let y = with_slice::<T, _>(&value, |qkv| kernels::attention(&s, qkv, &pass.flops))?;
     let mut dims = qkv.dims().to_vec();
     if let Some(last) = dims.last_mut() {
         *last /= 3;
@@ -60,7 +60,7 @@ fn attention<T: Scalar>(qkv: &Node, s: AttentionShape, pass: &mut Pass<'_>) -> R
     Ok(pass.record(tensor(y, &dims)?, &[qkv], &[], move |dy, gradients| {
         let dy = dy.value::<T>()?;
         let dqkv = with_slice::<T, _>(&value, |qkv| {
-            with_slice(&dy, |dy| kernels::attention_backward(&s, qkv, &weights, dy, &gradients.flops))
+            with_slice(&dy, |dy| kernels::attention_backward(&s, qkv, dy, &gradients.flops))
         })??;
         gradients.add::<T>(slot, Gradient::plain(tensor(dqkv, value.dims())?))
     }))
