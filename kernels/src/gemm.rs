@@ -6,19 +6,18 @@ use rayon::prelude::*;
 use super::flops::FlopCount;
 use super::simd::Scalar;
 
-/// Minimum output rows per task of [`par_gemm`]: with at most [`NARROW`] columns, and with more. 48 is a multiple of every register
-/// tile, and the most for which the `gemm` crate reads a right operand with contiguous rows in place instead of packing it.
-const ROWS: [usize; 2] = [32, 48];
-/// Columns up to which the `gemm` crate takes other ways, with other orders of sums, depending on the rows.
-const NARROW: usize = 64;
-/// Minimum rows and columns of a task that shares the rows of the output with others.
+/// Minimum output rows per task of [`par_gemm`].
+const ROWS: usize = 32;
+/// Minimum rows and columns of a task that shares rows of the output with others.
 const BLOCK: [usize; 2] = [128, 96];
-/// Maximum blocks beside each other: the last is then wider than [`NARROW`].
+/// Maximum blocks beside each other, so that the last is not much narrower than the others.
 const MOST_ACROSS: usize = 16;
 /// Maximum tasks per product.
 const TASKS: usize = 64;
 /// Fewer tasks than this leave threads idle.
 const FEW_TASKS: usize = 8;
+/// Up to this many rows, the `gemm` crate may take another way, with another order of sums, that depends on the columns.
+const FEW_ROWS: usize = 3;
 
 /// Strided input matrix: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
@@ -52,7 +51,8 @@ impl<'a, T> MatRef<'a, T> {
     }
 
     fn cols_from(self, first: usize, cols: usize) -> Self {
-        Self { data: &self.data[first * self.col_stride..], cols, ..self }
+        // A matrix without rows has no such element.
+        Self { data: self.data.get(first * self.col_stride..).unwrap_or_default(), cols, ..self }
     }
 
     pub(super) fn spans(&self) -> bool {
@@ -76,7 +76,7 @@ struct Block<T> {
     stride: usize,
 }
 
-// SAFETY: all that shares a block only asks for parts of it; writing to one is unsafe.
+// SAFETY: a shared block only hands out parts of itself; whoever writes to one promises that nobody else does.
 unsafe impl<T: Send> Sync for Block<T> {}
 
 impl<T: Copy> Block<T> {
@@ -100,24 +100,38 @@ impl<T: Copy> Block<T> {
 }
 
 fn span(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usize {
-    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + (cols - 1) * col_stride + 1 }
+    if rows == 0 || cols == 0 {
+        return 0;
+    }
+    (rows - 1).saturating_mul(row_stride).saturating_add((cols - 1).saturating_mul(col_stride)).saturating_add(1)
+}
+
+impl<T> MatMut<'_, T> {
+    /// The whole matrix.
+    ///
+    /// # Panics
+    /// When it reaches past its slice.
+    fn whole(&mut self) -> Block<T> {
+        let &mut Self { ref mut data, rows, cols } = self;
+        let values = rows.checked_mul(cols).is_some_and(|values| values <= data.len());
+        assert!(values, "the gemm output reaches past its slice");
+        Block { first: data.as_mut_ptr(), rows, cols, stride: cols }
+    }
 }
 
 /// Computes `out = a b` or, with `accumulate`, `out += a b`.
 ///
 /// # Panics
 /// When shapes disagree or a matrix reaches past its slice.
-pub(super) fn gemm<T: Scalar>(out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
-    assert!(out.rows * out.cols <= out.data.len(), "the gemm output reaches past its slice");
-    let out = Block { first: out.data.as_mut_ptr(), rows: out.rows, cols: out.cols, stride: out.cols };
-    // SAFETY: the assert keeps the block inside its slice, which is borrowed mutably.
-    unsafe { gemm_block(out, a, b, accumulate) }
+pub(super) fn gemm<T: Scalar>(mut out: MatMut<'_, T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
+    // SAFETY: the matrix borrows its values mutably.
+    unsafe { gemm_block(out.whole(), a, b, accumulate) }
 }
 
 /// [`gemm`] on a block.
 ///
 /// # Safety
-/// The block's memory must be valid, and nothing else may use it during the call.
+/// The block's `rows` rows of `cols` values, `stride` apart, must be valid, and nothing else may use them during the call.
 unsafe fn gemm_block<T: Scalar>(out: Block<T>, a: MatRef<'_, T>, b: MatRef<'_, T>, accumulate: bool) {
     assert!(a.cols == b.rows && out.rows == a.rows && out.cols == b.cols, "gemm shapes disagree");
     assert!(a.spans() && b.spans(), "a gemm operand reaches past its slice");
@@ -148,14 +162,20 @@ unsafe fn gemm_block<T: Scalar>(out: Block<T>, a: MatRef<'_, T>, b: MatRef<'_, T
     }
 }
 
+/// Rows per task where every task computes whole rows.
+fn whole_rows(rows: usize) -> usize {
+    rows.div_ceil(TASKS).next_multiple_of(ROWS).max(ROWS)
+}
+
 /// Rows and columns of the blocks that tasks compute. Every task packs its part of the right operand again: where that means
 /// transposing it, or where rows are too few to keep many threads busy, the columns are split and the rows in as few parts as
-/// possible.
+/// possible. Every sum has the same order as with whole rows.
 fn block(rows: usize, cols: usize, b_is_transposed: bool) -> [usize; 2] {
-    let whole_rows = rows.div_ceil(TASKS).next_multiple_of(ROWS[usize::from(cols > NARROW)]);
+    let height = whole_rows(rows);
     let across = (cols / BLOCK[1]).min(MOST_ACROSS);
-    if across < 2 || !b_is_transposed && rows.div_ceil(whole_rows) >= FEW_TASKS {
-        return [whole_rows.max(1), cols.max(1)];
+    let few_left = (1..=FEW_ROWS).contains(&(rows % height));
+    if few_left || across < 2 || !b_is_transposed && rows.div_ceil(height) >= FEW_TASKS {
+        return [height, cols.max(1)];
     }
     let down = (TASKS / across).clamp(1, (rows / BLOCK[0]).max(1));
     [rows.div_ceil(down).max(1), cols.div_ceil(across)]
@@ -164,22 +184,21 @@ fn block(rows: usize, cols: usize, b_is_transposed: bool) -> [usize; 2] {
 /// Runs [`gemm`] over blocks of the output in parallel, added to `bias` in each row if there is one. The blocks are the same for any
 /// number of threads.
 pub(super) fn par_gemm<T: Scalar>(
-    out: MatMut<'_, T>,
+    mut out: MatMut<'_, T>,
     a: MatRef<'_, T>,
     b: MatRef<'_, T>,
     bias: Option<&[T]>,
     flops: &FlopCount,
 ) {
     flops.add(2 * out.rows * out.cols * a.cols);
-    assert!(out.rows * out.cols <= out.data.len(), "the gemm output reaches past its slice");
     let [height, width] = block(out.rows, out.cols, b.col_stride != 1);
     let across = out.cols.div_ceil(width);
-    let out = Block { first: out.data.as_mut_ptr(), rows: out.rows, cols: out.cols, stride: out.cols };
+    let out = out.whole();
     (0..out.rows.div_ceil(height) * across).into_par_iter().for_each(|task| {
         let (i, j) = (task / across * height, task % across * width);
         let block = out.part((i, j), [height, width]);
         let (a, b) = (a.rows_from(i, block.rows), b.cols_from(j, block.cols));
-        // SAFETY: the assert keeps `out` inside its slice, which is borrowed mutably; the blocks of the tasks share no element.
+        // SAFETY: `out` is inside its slice, which is borrowed mutably; the blocks of the tasks share no element.
         unsafe {
             if let Some(bias) = bias {
                 block.fill_rows(&bias[j..j + block.cols]);
@@ -220,7 +239,7 @@ mod tests {
     #[test]
     fn parallel_products_are_sums_of_products_plus_the_bias() {
         for (rows, inner, cols) in
-            [(0, 3, 2), (1, 1, 1), (130, 5, 10), (129, 7, 200), (40, 3, 1000), (700, 3, 300), (5, 2, 6200)]
+            [(0, 3, 2), (1, 1, 1), (130, 5, 10), (4, 0, 200), (132, 7, 200), (40, 3, 1000), (700, 3, 300), (5, 2, 6200)]
         {
             let value = |i: usize| (i * 37 % 101) as f64 - 50.0;
             let a: Vec<f64> = (0..rows * inner).map(value).collect();
@@ -246,13 +265,43 @@ mod tests {
         }
     }
 
+    /// The `gemm` crate orders sums by the shape of what it is given; k is above 512, which it sums in parts.
     #[test]
-    fn blocks_that_share_rows_are_wide() {
+    fn the_order_of_sums_is_that_of_whole_rows() {
+        let inner = 784;
+        for cols in [10, 96, 192, 300, 1537] {
+            for rows in [1, 2, 3, 31, 33, 64, 66, 128, 130, 700] {
+                let value = |i: usize| (i * 37 % 1009) as f32 / 1009.0 - 0.3;
+                let a: Vec<f32> = (0..rows * inner).map(value).collect();
+                let b: Vec<f32> = (0..inner * cols).map(|i| value(i + 7)).collect();
+                for right in [MatRef::new(&b, cols, inner).t(), MatRef::new(&b, inner, cols)] {
+                    let left = MatRef::new(&a, rows, inner);
+                    let [mut out, mut expected] = [(); 2].map(|()| vec![f32::NAN; rows * cols]);
+                    par_gemm(MatMut { data: &mut out, rows, cols }, left, right, None, &FlopCount::default());
+                    for (i, data) in expected.chunks_mut(whole_rows(rows) * cols).enumerate() {
+                        let rows_here = data.len() / cols;
+                        let left = left.rows_from(i * whole_rows(rows), rows_here);
+                        gemm(MatMut { data, rows: rows_here, cols }, left, right, false);
+                    }
+                    assert!(
+                        out == expected,
+                        "{rows}x{inner}x{cols}, strides {}, {}",
+                        right.row_stride,
+                        right.col_stride
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_product_has_too_many_tasks_or_narrow_blocks() {
         for cols in 1..3000 {
-            for (rows, transposed) in [(1, false), (128, true), (10_000, true), (10_000, false)] {
+            for (rows, transposed) in [(4, false), (128, true), (10_000, true), (10_000, false)] {
                 let [height, width] = block(rows, cols, transposed);
                 let last = cols - (cols.div_ceil(width) - 1) * width;
-                assert!(width == cols || last > NARROW, "{rows}x{cols}: {height}x{width}, last {last}");
+                // The `gemm` crate sums blocks of up to 64 x 64 in other parts.
+                assert!(width == cols || last > 64, "{rows}x{cols}: {height}x{width}, last {last}");
                 assert!(rows.div_ceil(height) * cols.div_ceil(width) <= TASKS, "{rows}x{cols}");
             }
         }

@@ -65,10 +65,17 @@ impl PoolShape {
     fn out_image(&self) -> usize {
         self.out_dims()[1..].iter().product()
     }
+
+    /// # Panics
+    /// Unless `values` are those of a batch, `image` of each image.
+    fn check<V>(&self, values: &[V], image: usize) {
+        assert_eq!(values.len(), self.batch * image, "pooling reads whole batches");
+    }
 }
 
 pub(crate) fn max_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> (Vec<T>, Vec<u8>) {
     let (image, out_image) = (s.image(), s.out_image());
+    s.check(x, image);
     let mut winners = vec![0u8; s.batch * out_image];
     let y = write(winners.len(), |y| {
         let outs = y.par_chunks_mut(out_image).zip(winners.par_chunks_mut(out_image));
@@ -82,6 +89,8 @@ pub(crate) fn max_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> (Vec<T>, Vec<u8>)
 
 pub(crate) fn max_pool2d_backward<T: Scalar>(s: &PoolShape, winners: &[u8], dy: &[T]) -> Vec<T> {
     let (image, out_image) = (s.image(), s.out_image());
+    s.check(winners, out_image);
+    s.check(dy, out_image);
     write(s.batch * image, |dx| {
         let grads = dy.par_chunks(out_image).zip(winners.par_chunks(out_image));
         dx.par_chunks_mut(image).zip(grads).for_each(|(dx, (dy, winners))| {
@@ -93,17 +102,19 @@ pub(crate) fn max_pool2d_backward<T: Scalar>(s: &PoolShape, winners: &[u8], dy: 
 
 pub(crate) fn avg_pool2d<T: Scalar>(s: &PoolShape, x: &[T]) -> Vec<T> {
     let scale = T::narrow(1.0 / s.windows.places() as f64);
+    s.check(x, s.image());
     write(s.batch * s.out_image(), |y| {
         y.par_chunks_mut(s.out_image()).zip(x.par_chunks(s.image())).for_each(|(y, x)| {
             y.fill(T::zero());
-            arch().dispatch(OfWindows { s, visit: Total { x, y } });
-            arch().dispatch(|| y.iter_mut().for_each(|y| *y *= scale));
+            arch().dispatch(OfWindows { s, visit: Total { x, y: &mut *y } });
+            y.iter_mut().for_each(|y| *y *= scale);
         });
     })
 }
 
 pub(crate) fn avg_pool2d_backward<T: Scalar>(s: &PoolShape, dy: &[T]) -> Vec<T> {
     let scale = T::narrow(1.0 / s.windows.places() as f64);
+    s.check(dy, s.out_image());
     write(s.batch * s.image(), |dx| {
         dx.par_chunks_mut(s.image()).zip(dy.par_chunks(s.out_image())).for_each(|(dx, dy)| {
             dx.fill(T::zero());
@@ -118,7 +129,7 @@ trait Visit {
     fn visit(&mut self, place: usize, out: Range<usize>, pixel: Range<usize>);
 }
 
-/// Visits an image's windows one by one, and the pixels of each in order.
+/// Visits an image's windows one by one, and the pixels of each in order, like `Windows::pairs`, in code that has the CPU's vectors.
 struct OfWindows<'a, V> {
     s: &'a PoolShape,
     visit: V,
@@ -255,4 +266,51 @@ pub(crate) fn shortcut_backward<T: Scalar>(dy: &[T], dims: [usize; 4], c_out: us
         }
     });
     dx
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By definition, for windows that overlap, reach into the padding or leave pixels out, and channels that no vector divides.
+    #[test]
+    fn pooling_and_its_gradients_follow_the_definition() {
+        for (kernel, stride, padding, c) in [(2, 2, 0, 16), (3, 2, 1, 3), (3, 1, 1, 20), (2, 3, 1, 1)] {
+            let (batch, height, width) = (2, 6, 7);
+            let s = PoolShape::new((batch, height, width, c), kernel, stride, padding).expect("windows fit");
+            let [_, out_height, out_width, _] = s.out_dims();
+            let x: Vec<f64> = (0..batch * height * width * c).map(|i| (i * 37 % 101) as f64 - 50.0).collect();
+            let (y, winners) = max_pool2d(&s, &x);
+            let dy: Vec<f64> = (0..y.len()).map(|i| (i * 31 % 103) as f64 - 50.0).collect();
+            let (dx, mean, dmean) =
+                (max_pool2d_backward(&s, &winners, &dy), avg_pool2d(&s, &x), avg_pool2d_backward(&s, &dy));
+            let [mut expected, mut expected_mean] = [(); 2].map(|()| vec![0.0; x.len()]);
+            for (at, (y, mean)) in y.iter().zip(mean).enumerate() {
+                let (image, oy, ox, channel) =
+                    (at / c / out_width / out_height, at / c / out_width % out_height, at / c % out_width, at % c);
+                let window: Vec<usize> = (0..kernel * kernel)
+                    .filter_map(|place| {
+                        let y = (oy * stride + place / kernel).checked_sub(padding).filter(|y| *y < height)?;
+                        let x = (ox * stride + place % kernel).checked_sub(padding).filter(|x| *x < width)?;
+                        Some(((image * height + y) * width + x) * c + channel)
+                    })
+                    .collect();
+                let winner = window.iter().copied().reduce(|best, i| if x[i] > x[best] { i } else { best });
+                let winner = winner.expect("a pixel in every window");
+                assert_eq!(*y, x[winner], "{s:?}, value {at}");
+                expected[winner] += dy[at];
+                let scale = 1.0 / (kernel * kernel) as f64;
+                assert!((mean - scale * window.iter().map(|i| x[*i]).sum::<f64>()).abs() < 1e-12, "{s:?}, mean {at}");
+                window.iter().for_each(|i| expected_mean[*i] += dy[at] * scale);
+            }
+            assert_eq!(dx, expected, "{s:?}");
+            assert!(dmean.iter().zip(&expected_mean).all(|(a, b)| (a - b).abs() < 1e-12), "{s:?}");
+        }
+    }
+
+    #[test]
+    fn a_nan_wins_its_windows() {
+        let s = PoolShape::new((1, 2, 2, 1), 2, 2, 0).expect("windows fit");
+        assert!(max_pool2d(&s, &[1.0f32, f32::NAN, 3.0, 2.0]).0[0].is_nan());
+    }
 }

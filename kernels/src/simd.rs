@@ -17,6 +17,25 @@ thread_local! {
     pub(super) static FORCED: std::cell::Cell<Option<Arch>> = const { std::cell::Cell::new(None) };
 }
 
+/// AVX2, where the CPU has it.
+#[cfg(test)]
+pub(super) fn avx2() -> Option<Arch> {
+    #[cfg(target_arch = "x86_64")]
+    return pulp::x86::V3::try_new().map(Arch::V3);
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
+/// Results of `f` with AVX2 and with the best instruction set; `None` where there is no AVX2.
+#[cfg(test)]
+pub(super) fn with_avx2_and_best<R: Send>(f: impl Fn() -> R + Sync) -> Option<[R; 2]> {
+    let avx2 = avx2()?;
+    Some([Some(avx2), None].map(|forced| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).start_handler(move |_| FORCED.set(forced));
+        pool.build().expect("a thread").install(&f)
+    }))
+}
+
 /// Instruction set that kernels use: the best this CPU supports.
 pub(super) fn arch() -> Arch {
     #[cfg(test)]

@@ -45,7 +45,8 @@ struct Panel<'a, T> {
     stride: usize,
 }
 
-/// A panel of at most `V` vectors, by tiles of `P` rows. A function of its own, not inlined: else other values take the registers.
+/// A panel of at most `V` vectors, by tiles of `P` rows. Inlined into its caller it would compete with that for registers;
+/// `vectorize` usually makes it a function of its own.
 struct Tiles<'a, T, const V: usize, const P: usize>(Panel<'a, T>);
 
 impl<T: Scalar, const V: usize, const P: usize> WithSimd for Tiles<'_, T, V, P> {
@@ -70,11 +71,12 @@ impl<T: Scalar> Panel<'_, T> {
     fn tile<S: Simd, const V: usize, const P: usize>(&mut self, simd: S, first: usize) {
         let &mut Self { a, b, ref columns, ref mut out, stride } = self;
         let lanes = T::lanes::<S>();
+        assert!(a.cols == b.rows && a.spans() && b.spans(), "checked by `multiply`");
         assert!(first + P <= a.rows && columns.end <= b.cols && (V == 1 || columns.len() == V * lanes));
         let mut sums = [[T::splat(simd, T::zero()); V]; P];
         for k in 0..a.cols {
-            // SAFETY: k is a row of `b` and a column of `a`, `first + p` a row of `a`, `columns` are columns of `b` (asserted), and both
-            // matrices span their slices (asserted by `multiply`).
+            // SAFETY: k is a row of `b` and a column of `a`, `first + p` a row of `a`, `columns` are columns of `b`, and both matrices
+            // span their slices (asserted).
             let (row, left) = unsafe {
                 let row = b.data.get_unchecked(k * b.row_stride..).get_unchecked(columns.clone());
                 (row, a.data.as_ptr().add(first * a.row_stride + k * a.col_stride))
@@ -112,7 +114,7 @@ mod tests {
     use pulp::{Simd, WithSimd};
 
     use super::*;
-    use crate::simd::{FORCED, arch};
+    use crate::simd::{FORCED, arch, avx2};
 
     struct Product<'a> {
         a: MatRef<'a, f32>,
@@ -132,7 +134,7 @@ mod tests {
 
     #[test]
     fn products_are_the_sums_in_order_for_every_vector_width_and_leave_other_columns_alone() {
-        for forced in [None, Some(pulp::Arch::Scalar)] {
+        for forced in [None, Some(pulp::Arch::Scalar), avx2()] {
             FORCED.set(forced);
             for (rows, inner, cols) in [(64, 16, 64), (65, 16, 65), (17, 33, 5), (1, 1, 1), (7, 64, 32), (16, 3, 48)] {
                 let value = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 16.0;
