@@ -38,7 +38,7 @@ fn assert_executes(model: &dyn Model, batch: &Batch, step: u64) {
 /// By hand: resnet8 of width 4 on 8x8 images. Forward and dW of every layer, dX of all but the first. The second
 /// convolutions of the last two stages are Winograd's: for each of their 2x2 tiles 32 c^2 FLOPs a product, and 56 c
 /// (forward, dX) or 44 c (dW) for the transforms. In a Transformer every layer owes all three, attention its two products
-/// and their four gradients.
+/// and their four gradients, for which it multiplies queries and keys once more.
 #[test]
 fn a_step_executes_what_its_layers_owe() {
     let model = build(serde_json::json!({"name": "resnet8", "width": 4}), Input::Image([3, 8, 8]), 10);
@@ -79,5 +79,7 @@ fn a_step_executes_what_its_layers_owe() {
     let tokens = 5 * SAMPLES as usize;
     let input = Tensor::from_vec(vec![3u32; tokens], (SAMPLES as usize, 5), &Device::Cpu).expect("a tensor");
     let batch = Batch { input, labels: vec![1; tokens], dropout: None };
-    assert_executes(&*model, &batch, SAMPLES * 3 * 2 * model.forward_macs());
+    // In each of two blocks: every token with every token, over two heads of 8.
+    let scores = 2 * 5 * 5 * 16;
+    assert_executes(&*model, &batch, SAMPLES * 2 * (3 * model.forward_macs() + scores));
 }
