@@ -37,7 +37,7 @@ fn assert_executes(model: &dyn Model, batch: &Batch, step: u64) {
 
 /// By hand: resnet8 of width 4 on 8x8 images. Forward and dW of every layer, dX of all but the first. The second
 /// convolutions of the last two stages are Winograd's: for each of their 2x2 tiles 32 c^2 FLOPs a product, and 56 c
-/// (forward, dX) or 44 c (dW) for the transforms. In a Transformer every layer owes all three, attention its two products
+/// (forward, dX) or 44 c (dW) for the transforms. In a Transformer every layer requires all three, attention its two products
 /// and their four gradients, for which it multiplies queries and keys once more.
 #[test]
 fn a_step_executes_what_its_layers_owe() {
