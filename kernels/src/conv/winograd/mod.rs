@@ -145,13 +145,10 @@ impl<T: Scalar> Algorithm<T> for Winograd {
 
 impl Winograd {
     /// Copies image `index` of `x` to its zero-padded scratch [rows, columns, channels in whole
-    /// blocks].
+    /// blocks]. Channels past the image's are left as they are: no product that is used reads them.
     #[inline(always)]
     fn fill<S: Simd, T: Scalar>(&self, simd: S, x: &Source<'_, T>, index: usize, scratch: &mut [T]) {
         let (channels, stride, (height, width)) = (self.frame.channels, self.blocks() * BLOCK, self.frame.size);
-        if stride != channels {
-            scratch.fill(T::zero());
-        }
         for (row, scratch) in scratch.chunks_exact_mut(self.padded().1 * stride).enumerate() {
             if row == 0 || row > height {
                 scratch.fill(T::zero());
@@ -246,7 +243,8 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
                         let (panel, point) = (i / POINTS, i % POINTS);
                         let v = &v[point * forward.v_point()..][..forward.v_point()];
                         let m = &m[point * forward.m_point() + panel * TILES * forward.panel..];
-                        with_constants!(forward, accumulate(simd, tiles.len(), v, &m[..TILES * forward.panel], s));
+                        let (m, s) = (&m[..TILES * forward.panel], &mut *s);
+                        with_constants!(forward, accumulate(simd, (tiles.len(), forward.frame.channels), v, m, s));
                     }
                 } else {
                     for (i, s) in sums.chunks_exact_mut(rows.len() * BLOCK).enumerate() {

@@ -50,17 +50,17 @@ pub(super) fn multiply<S: Simd, T: Scalar, const V: usize, const P: usize>(
 }
 
 /// Adds the product V' M of V [blocks, TILES, BLOCK] and M [tiles, panel] to S [c_in in whole
-/// blocks, panel] at one point.
+/// blocks, panel] at one point, c_in rounded up to whole register tiles.
 #[inline(always)]
 pub(super) fn accumulate<S: Simd, T: Scalar, const V: usize, const P: usize>(
     simd: S,
-    tiles: usize,
+    (tiles, c_in): (usize, usize),
     v: &[T],
     m: &[T],
     s: &mut [T],
 ) {
     let panel = V * T::lanes::<S>();
-    for (group, s) in s.chunks_exact_mut(P * panel).enumerate() {
+    for (group, s) in s.chunks_exact_mut(P * panel).take(c_in.div_ceil(P)).enumerate() {
         let (block, first) = (group * P / BLOCK, group * P % BLOCK);
         let x = &v[block * TILES * BLOCK + first..][..(tiles - 1) * BLOCK + P];
         let mut sums = load_tile::<S, T, V, P>(simd, s);

@@ -80,13 +80,14 @@ fn store4<S: Simd, T: Scalar>(row: [T::Vector<S>; 4], values: &mut [T], step: us
 
 // No closures here: code in a closure may be compiled without the CPU's vector instructions.
 impl Winograd {
-    /// Computes V [POINTS, blocks, TILES, BLOCK] of some tiles of the images in `scratch`.
+    /// Computes V [POINTS, blocks, TILES, BLOCK] of some tiles of the images in `scratch`, channels
+    /// rounded up to whole vectors.
     #[inline(always)]
     pub(super) fn transform_input<S: Simd, T: Scalar>(&self, simd: S, scratch: &[T], tiles: Range<usize>, v: &mut [T]) {
         let (stride, lanes, point) = (self.blocks() * BLOCK, T::lanes::<S>(), self.v_point());
         let (rows, columns) = self.padded();
         for (image, ty, tx, place, length) in runs(tiles, self.tiles) {
-            for channel in (0..stride).step_by(lanes) {
+            for channel in (0..self.frame.channels).step_by(lanes) {
                 let (block, lane) = (channel / BLOCK, channel % BLOCK);
                 let from = &scratch[((image * rows + 2 * ty) * columns + 2 * tx) * stride + channel..];
                 let to = &mut v[(block * TILES + place) * BLOCK + lane..];
