@@ -242,8 +242,8 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
                     for (i, s) in sums.chunks_exact_mut(forward.s_point()).enumerate() {
                         let (panel, point) = (i / POINTS, i % POINTS);
                         let v = &v[point * forward.v_point()..][..forward.v_point()];
-                        let m = &m[point * forward.m_point() + panel * TILES * forward.panel..];
-                        let (m, s) = (&m[..TILES * forward.panel], &mut *s);
+                        let m =
+                            &m[point * forward.m_point() + panel * TILES * forward.panel..][..TILES * forward.panel];
                         with_constants!(forward, accumulate(simd, (tiles.len(), forward.frame.channels), v, m, s));
                     }
                 } else {
