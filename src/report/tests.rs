@@ -7,7 +7,7 @@ use crate::record::tests::manifest;
 use crate::record::{
     EpochMeasures, Machine, MaskRefresh, Measures, Record, SCHEMA, Status, StepSeconds, TrainingProvenance,
 };
-use crate::stats::{Comparison, Finding};
+use crate::stats::{Comparison, Finding, Interval, Ratio};
 use crate::suite::{Cell, Suite};
 
 pub(super) fn cells() -> Vec<Cell> {
@@ -128,6 +128,25 @@ fn the_frontier_has_each_row_that_keeps_a_share() {
         }
         assert!(!text.contains("ssam-f"), "one seed has no interval");
     }
+}
+
+#[test]
+fn charts_against_cost_name_the_rows_that_lose_more_than_sam_gains() {
+    let mut report = report();
+    let mut drawn = |high: f64| {
+        let row = report.rows.iter_mut().find(|row| row.name == "sgd").expect("a control");
+        row.claims.share = Some(Ratio { n: 8, value: -7.32, interval: Some(Interval { low: -10.54, high }) });
+        let figures = super::figures::figures(&report, &[]);
+        let named = "Left out of the charts against cost, as they lose more than SAM gains: sgd (gain kept -732% [-1054, -420]).";
+        ["answer", "frontier"].map(|name| {
+            let figure = figures.iter().find(|figure| figure.name == name).expect("SAM gains");
+            let of_cost = figure.panels.iter().filter(|panel| panel.title.contains("against"));
+            let drawn = of_cost.filter(|panel| panel.body.clone().into_string().contains("<title>sgd: ")).count();
+            (drawn, figure.caption.ends_with(named))
+        })
+    };
+    assert_eq!(drawn(-0.9), [(2, false); 2]);
+    assert_eq!(drawn(-4.2), [(0, true); 2]);
 }
 
 #[test]

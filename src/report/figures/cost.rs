@@ -5,6 +5,7 @@ use maud::html;
 use crate::report::answer::percent_kept;
 use crate::report::draw::{Area, Axis, Family, Panel, RowPlot, TITLE, frame, placed, point, tenth};
 use crate::report::{Report, Row};
+use crate::stats::{Interval, Ratio};
 
 /// Pixels of a chart's width, and of its least height.
 const WIDTH: f64 = 440.0;
@@ -44,6 +45,9 @@ pub(super) fn kept(report: &Report) -> Vec<Panel> {
 /// Share of SAM's gain to which the bar of an interval is drawn at most, on either side.
 const LONGEST_BAR: f64 = 0.5;
 
+/// Share of SAM's gain below which a row is named instead of drawn: it loses more than SAM gains.
+const LOWEST_SHARE: f64 = -1.0;
+
 /// A row in a chart.
 struct Cost<'r> {
     number: usize,
@@ -74,14 +78,36 @@ fn share(report: &Report, row: &Row) -> Option<Worth> {
     if [sgd, active].contains(&Some(&row.name)) {
         return Some(fixed(if sgd == Some(&row.name) { 0.0 } else { 100.0 }));
     }
+    let (kept, interval) = bounded(report, row)?;
+    // A long interval would make all others unreadable.
+    let ends = [kept.value - LONGEST_BAR, kept.value + LONGEST_BAR];
+    let bar = [interval.low, interval.high].map(|end| 100.0 * end.clamp(ends[0], ends[1]));
+    Some(Worth { value: 100.0 * kept.value, bar, words: format!("keeps {}, n = {}", percent_kept(&kept), kept.n) })
+}
+
+/// Which rows no chart against cost has, in a sentence after others: drawn, they would crowd all others together.
+pub(super) fn left_out(report: &Report) -> String {
+    let words = |row: &Row| Some(format!("{} (gain kept {})", row.name, percent_kept(&far_below(report, row)?)));
+    let rows: Vec<String> = report.rows.iter().filter_map(words).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(" Left out of the charts against cost, as they lose more than SAM gains: {}.", rows.join(", "))
+}
+
+/// The share of SAM's gain of a row that loses more than SAM gains.
+fn far_below(report: &Report, row: &Row) -> Option<Ratio> {
+    let (kept, interval) = bounded(report, row)?;
+    (interval.high < LOWEST_SHARE).then_some(kept)
+}
+
+/// The share of SAM's gain that a row keeps, if its interval is bounded.
+fn bounded(report: &Report, row: &Row) -> Option<(Ratio, Interval)> {
     // The gain is of an ascent step under SAM's base step.
     let base = |row: &Row| row.axis("base").map(str::to_string);
     let sam = report.references[1].map(|place| &report.rows[place])?;
     let kept = row.claims.share.filter(|_| base(row) == base(sam))?;
-    // A long interval would make all others unreadable.
-    let ends = [kept.value - LONGEST_BAR, kept.value + LONGEST_BAR];
-    let bar = kept.interval.map(|i| [i.low, i.high].map(|end| 100.0 * end.clamp(ends[0], ends[1])))?;
-    Some(Worth { value: 100.0 * kept.value, bar, words: format!("keeps {}, n = {}", percent_kept(&kept), kept.n) })
+    Some((kept, kept.interval?))
 }
 
 /// The rows that have a cost and a worth.
@@ -89,6 +115,9 @@ fn costs(report: &Report, cost: fn(&Row) -> Option<f64>, worth: impl Fn(&Row) ->
     let is_sgd = |number: usize| report.references[0].is_some_and(|sgd| sgd + 1 == number);
     let of = |(number, row)| {
         let row: &Row = row;
+        if far_below(report, row).is_some() {
+            return None;
+        }
         // Nothing is compared with itself.
         let cost = cost(row).or(is_sgd(number).then_some(1.0))?;
         Some(Cost { number, row, cost, worth: worth(row)? })

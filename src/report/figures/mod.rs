@@ -47,8 +47,9 @@ fn answer(report: &Report) -> Option<Figure> {
         title: "differences to SGD and SAM, and accuracy against cost".into(),
         caption: format!(
             "Differences: mean over seeds with the 95% interval; the band is the margin of {} points within which a loss \
-             does not count. Cost: mean accuracy ± standard deviation over seeds.",
-            report.claims.margin
+             does not count. Cost: mean accuracy ± standard deviation over seeds.{}",
+            report.claims.margin,
+            cost::left_out(report)
         ),
         legend: families(report),
         panels,
@@ -62,9 +63,11 @@ fn frontier(report: &Report) -> Option<Figure> {
         name: "frontier".into(),
         subject: String::new(),
         title: "share of SAM's gain kept, against cost".into(),
-        caption: "Gain kept: the difference to SGD over SAM's, with Fieller's 95% interval; SGD is at 0 and SAM at 100 by definition. \
-                  Bars end 50 points from the mean; rows whose interval is unbounded are left out."
-            .into(),
+        caption: format!(
+            "Gain kept: the difference to SGD over SAM's, with Fieller's 95% interval; SGD is at 0 and SAM at 100 by definition. \
+             Bars end 50 points from the mean; rows whose interval is unbounded are left out.{}",
+            cost::left_out(report)
+        ),
         legend: families(report),
         panels,
     })
