@@ -491,8 +491,9 @@ pub(super) fn weight_grad<T: Scalar>(
         with_scratch(scratch, |scratch| arch().dispatch(Partial { direct, x, dy, images, scratch, sums }));
     });
     let sums = sum_parts(partials, size);
-    let mut i = 0;
-    for co in 0..direct.frame.out_channels {
+    let per_channel = dw.len() / direct.frame.out_channels;
+    dw.par_chunks_exact_mut(per_channel).enumerate().for_each(|(co, dw)| {
+        let mut i = 0;
         for ci in 0..direct.frame.channels {
             for ky in &phase.taps.0 {
                 for kx in &phase.taps.1 {
@@ -501,5 +502,5 @@ pub(super) fn weight_grad<T: Scalar>(
                 }
             }
         }
-    }
+    });
 }

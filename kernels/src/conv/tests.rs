@@ -60,3 +60,42 @@ fn convolution_is_right_on_cpus_with_less() {
         }
     }
 }
+
+/// Checks a layer whose weight gradient is computed in parts against the definition: all of it, and that of single channels.
+#[test]
+fn large_layers_are_right() {
+    let s =
+        ConvShape { batch: 5, c_in: 130, height: 5, width: 4, c_out: 141, kernel: 3, stride: 1, padding: 1, groups: 1 };
+    let (height, width) = (s.height, s.width);
+    let operands = [s.batch * height * width * s.c_in, s.weights(), s.batch * height * width * s.c_out];
+    let [x, w, dy] = operands.map(|n| values(n, n as u32));
+    let [mut y, mut dx, mut dw] = [dy.len(), x.len(), w.len()].map(|n| vec![0.0; n]);
+    let pixels = (0..s.batch).flat_map(|b| (0..height).flat_map(move |i| (0..width).map(move |j| (b, i, j))));
+    for (b, i, j) in pixels {
+        for (ky, kx) in (0..9).map(|tap| (tap / 3, tap % 3)) {
+            let (from, to) = ((i + ky).wrapping_sub(1), (j + kx).wrapping_sub(1));
+            if from >= height || to >= width {
+                continue;
+            }
+            let (out, input) = (((b * height + i) * width + j) * s.c_out, ((b * height + from) * width + to) * s.c_in);
+            for (co, ci) in (0..s.c_out).flat_map(|co| (0..s.c_in).map(move |ci| (co, ci))) {
+                let weight = (co * s.c_in + ci) * 9 + 3 * ky + kx;
+                y[out + co] += w[weight] * x[input + ci];
+                dx[input + ci] += w[weight] * dy[out + co];
+                dw[weight] += dy[out + co] * x[input + ci];
+            }
+        }
+    }
+    let rounded = [&x, &w, &dy].map(|values| values.iter().map(|v| *v as f32).collect::<Vec<f32>>());
+    let found = products(&s, rounded.each_ref().map(Vec::as_slice));
+    assert_rounded(&found, &[y, dx, dw]);
+
+    let live = [0, 7, 64, 139, 140];
+    let mut of_live = vec![0.0; live.len() * 9 * s.c_in];
+    let (x, dy) = (Source::Plain(&rounded[0]), Source::Plain(&rounded[2]));
+    let weight = WeightGrad { x: &x, dw: &mut of_live, live: Some(&live) };
+    assert!(conv2d_backward(&s, &dy, Some(weight), None, &FlopCount::default()).is_none());
+    for (co, found_live) in live.iter().zip(of_live.chunks_exact(9 * s.c_in)) {
+        assert_eq!(found_live, &found[2][co * 9 * s.c_in..][..9 * s.c_in], "channel {co}");
+    }
+}

@@ -9,6 +9,7 @@
 
 mod product;
 mod transform;
+mod weights;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -22,7 +23,7 @@ use crate::simd::{Scalar, arch, many_registers, registers};
 use crate::source::Source;
 
 use product::{ROWS, accumulate, accumulate_rows, multiply, with_constants};
-use transform::{expand, gather};
+use weights::{pack_panel, put_panel, put_taps, with_lanes};
 
 /// Points of a transformed tile.
 const POINTS: usize = 16;
@@ -30,6 +31,8 @@ const POINTS: usize = 16;
 const BLOCK: usize = 16;
 /// Output tiles multiplied together; a multiple of every register tile.
 const TILES: usize = 32;
+/// Values of S beyond which a layer is large: more images make a task of the backward pass, and more tasks its parts.
+const LARGE: usize = 1 << 18;
 
 /// Correlation with a 3x3 kernel; the output has the input's size.
 pub(super) struct Winograd {
@@ -68,6 +71,10 @@ impl Winograd {
         self.frame.out_channels.div_ceil(self.panel)
     }
 
+    fn is_large(&self) -> bool {
+        POINTS * self.frame.channels * self.frame.out_channels > LARGE
+    }
+
     /// Rows and columns of the scratch of one image.
     fn padded(&self) -> (usize, usize) {
         (2 * self.tiles.0 + 2, 2 * self.tiles.1 + 2)
@@ -101,23 +108,9 @@ impl<T: Scalar> Algorithm<T> for Winograd {
 
     /// Packs U as [panels, POINTS, c_in, panel].
     fn pack(&self, filter: Filter<'_, T>) -> Vec<T> {
-        let (c_in, c_out) = (self.frame.channels, self.frame.out_channels);
-        let tap = |t: usize| if filter.transposed { 2 - t } else { t };
         let mut packed = vec![T::zero(); self.panels() * POINTS * self.u_point()];
-        packed.par_chunks_mut(POINTS * self.u_point()).enumerate().for_each(|(p, packed)| {
-            for ci in 0..c_in {
-                for (lane, co) in (p * self.panel..c_out).take(self.panel).enumerate() {
-                    let g: [[T; 3]; 3] =
-                        std::array::from_fn(|y| std::array::from_fn(|x| filter.at(co, ci, tap(y), tap(x))));
-                    let columns: [[T; 4]; 3] = std::array::from_fn(|x| expand([g[0][x], g[1][x], g[2][x]]));
-                    for y in 0..4 {
-                        let row = expand([columns[0][y], columns[1][y], columns[2][y]]);
-                        for x in 0..4 {
-                            packed[(4 * y + x) * self.u_point() + ci * self.panel + lane] = row[x];
-                        }
-                    }
-                }
-            }
+        packed.par_chunks_mut(POINTS * self.u_point()).enumerate().for_each(|(panel, packed)| {
+            with_lanes!(self.panel, pack_panel(self, &filter, panel * self.panel, packed));
         });
         packed
     }
@@ -173,21 +166,29 @@ impl Winograd {
         (v, m): (&mut [T], &mut [T]),
         out: &mut [T],
     ) {
+        let (is_large, panels) = (self.is_large(), self.panels());
+        let (v_point, m_point, u_point) = (self.v_point(), self.m_point(), self.u_point());
         let total = out.len() / self.frame.out_image() * self.image_tiles();
         for start in (0..total).step_by(TILES) {
             let tiles = start..(start + TILES).min(total);
-            self.transform_input(simd, padded, tiles.clone(), v);
-            for (panel, weight) in weight.chunks_exact(POINTS * self.u_point()).enumerate() {
-                for point in 0..POINTS {
-                    let v = &v[point * self.v_point()..][..self.v_point()];
-                    let m = &mut m[point * self.m_point() + panel * TILES * self.panel..][..TILES * self.panel];
-                    let weight = &weight[point * self.u_point()..][..self.u_point()];
-                    with_constants!(self, multiply(simd, tiles.len(), v, weight, m));
-                }
+            self.transform_input(simd, padded, tiles.clone(), 0..self.frame.channels, v);
+            for i in 0..panels * POINTS {
+                let (panel, point) = place(is_large, i, panels);
+                let v = &v[point * v_point..][..v_point];
+                let m = &mut m[point * m_point + panel * TILES * self.panel..][..TILES * self.panel];
+                let weight = &weight[(panel * POINTS + point) * u_point..][..u_point];
+                with_constants!(self, multiply(simd, tiles.len(), v, weight, m));
             }
             self.transform_output(simd, m, tiles, add, out);
         }
     }
+}
+
+/// The panel (or block) and the point of product number `i`. In a large layer, V and M of all points do not fit the cache, so
+/// one point's are used for all panels.
+#[inline(always)]
+fn place(is_large: bool, i: usize, panels: usize) -> (usize, usize) {
+    if is_large { (i % panels, i / panels) } else { (i / POINTS, i % POINTS) }
 }
 
 /// Backward pass over a group of images.
@@ -202,9 +203,12 @@ struct Backward<'a, T> {
     /// Positions of the live output channels in a point of M, in whole groups of [`ROWS`]; empty if
     /// all are required.
     rows: &'a [usize],
-    /// Transformed weight gradient S [panels, POINTS, c_in in whole blocks, panel], or by rows
+    /// Transformed weight gradient S of some panels [panels, POINTS, c_in in whole blocks, panel], or by rows of some blocks
     /// [blocks, POINTS, rows, BLOCK].
     sums: &'a mut [T],
+    /// The first panel or block of `sums`, and the values of each.
+    first_unit: usize,
+    unit: usize,
     /// Packed weight of the backward correlation, and what is added to its output.
     weight: &'a [T],
     add: Option<&'a [T]>,
@@ -217,7 +221,14 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { forward, back, x, dy, images, scratch, rows, sums, weight, add, dx } = self;
+        let Self { forward, back, x, dy, images, scratch, rows, sums, first_unit, unit, weight, add, dx } = self;
+        let (c_in, c_out) = (forward.frame.channels, forward.frame.out_channels);
+        let (is_large, units) = (forward.is_large(), first_unit..first_unit + sums.len() / unit);
+        let (v_point, m_point, s_point) = (forward.v_point(), forward.m_point(), unit / POINTS);
+        let (x_part, dy_part) = match rows {
+            [] => (0..c_in, units.start * forward.panel..(units.end * forward.panel).min(c_out)),
+            _ => (units.start * BLOCK..(units.end * BLOCK).min(c_in), 0..c_out),
+        };
         let group = Algorithm::<T>::group(forward).min(images.len());
         let (x_padded, rest) = scratch.split_at_mut(group * forward.scratch_image());
         let (dy_padded, rest) = rest.split_at_mut(group * back.scratch_image());
@@ -236,21 +247,18 @@ impl<T: Scalar> WithSimd for Backward<'_, T> {
             let total = count * forward.image_tiles();
             for start in (0..total).step_by(TILES) {
                 let tiles = start..(start + TILES).min(total);
-                forward.transform_input(simd, x_padded, tiles.clone(), v);
-                forward.transform_grad(simd, dy_padded, tiles.clone(), m);
-                if rows.is_empty() {
-                    for (i, s) in sums.chunks_exact_mut(forward.s_point()).enumerate() {
-                        let (panel, point) = (i / POINTS, i % POINTS);
-                        let v = &v[point * forward.v_point()..][..forward.v_point()];
-                        let m =
-                            &m[point * forward.m_point() + panel * TILES * forward.panel..][..TILES * forward.panel];
-                        with_constants!(forward, accumulate(simd, (tiles.len(), forward.frame.channels), v, m, s));
-                    }
-                } else {
-                    for (i, s) in sums.chunks_exact_mut(rows.len() * BLOCK).enumerate() {
-                        let (block, point) = (i / POINTS, i % POINTS);
-                        let v = &v[point * forward.v_point() + block * TILES * BLOCK..][..TILES * BLOCK];
-                        let m = &m[point * forward.m_point()..][..forward.m_point()];
+                forward.transform_input(simd, x_padded, tiles.clone(), x_part.clone(), v);
+                forward.transform_grad(simd, dy_padded, tiles.clone(), dy_part.clone(), m);
+                for i in 0..units.len() * POINTS {
+                    let (at, point) = place(is_large, i, units.len());
+                    let s = &mut sums[(at * POINTS + point) * s_point..][..s_point];
+                    let (v, m) = (&v[point * v_point..][..v_point], &m[point * m_point..][..m_point]);
+                    let at = units.start + at;
+                    if rows.is_empty() {
+                        let m = &m[at * TILES * forward.panel..][..TILES * forward.panel];
+                        with_constants!(forward, accumulate(simd, (tiles.len(), c_in), v, m, s));
+                    } else {
+                        let v = &v[at * TILES * BLOCK..][..TILES * BLOCK];
                         accumulate_rows(simd, tiles.len(), v, (m, forward.panel), rows, s);
                     }
                 }
@@ -284,7 +292,14 @@ impl Winograd {
     /// Images per task of the backward pass. This depends on shapes alone, so the summation order
     /// never depends on the number of threads. The sums of all tasks together stay small.
     fn backward_images(&self) -> usize {
-        if POINTS * self.frame.channels * self.frame.out_channels <= 1 << 18 { 8 } else { 32 }
+        if self.is_large() { 32 } else { 8 }
+    }
+
+    /// Tasks of the weight gradient of the same images, each of some channels. Every one of them transforms all of the other
+    /// operand's channels, so a part is at least 64 wide.
+    fn backward_parts(&self, chunks: usize) -> usize {
+        let c_out = self.frame.out_channels;
+        if self.is_large() { (c_out / 128).max(4usize.div_ceil(chunks)).min(c_out / 64).max(1) } else { 1 }
     }
 }
 
@@ -302,57 +317,75 @@ pub(super) fn backward<T: Scalar>(
     let mut rows: Vec<usize> = live.iter().map(|channel| forward.row(*channel)).collect();
     rows.resize(rows.len().next_multiple_of(ROWS), 0);
     flops.add(forward.product_flops(batch, 12) - forward.left_out_flops(batch, live));
-    let (image, tasks) = (back.frame.out_image(), batch.div_ceil(images));
+    let (image, chunks) = (back.frame.out_image(), batch.div_ceil(images));
+    // Values of a panel or block of S, and how many there are.
+    let (unit, units) = match rows.len() {
+        0 => (POINTS * forward.s_point(), forward.panels()),
+        rows => (POINTS * rows * BLOCK, forward.blocks()),
+    };
+    let units_per_part = units.div_ceil(forward.backward_parts(chunks));
+    let tasks = chunks * units.div_ceil(units_per_part);
+    // Parts of the weight gradient share no work with the input gradient.
+    let (fused, apart) = if tasks == chunks { (input, None) } else { (None, input) };
     let (mut weight, mut measure, mut add, mut dx_len) = (Vec::new(), Measure::Nothing, None, 0);
-    if let Some((filter, input)) = input {
+    if let Some((filter, input)) = fused {
         flops.add(Algorithm::<T>::flops(back, batch));
         (weight, measure, add, dx_len) = (back.pack(filter), input.measure, input.add, batch * image);
     }
-    let size = if live.is_empty() {
-        forward.panels() * POINTS * forward.s_point()
-    } else {
-        forward.blocks() * POINTS * rows.len() * BLOCK
-    };
-    let group = Algorithm::<T>::group(forward);
-    let scratch = group * (forward.scratch_image() + back.scratch_image())
+    let size = units * unit;
+    let scratch = Algorithm::<T>::group(forward) * (forward.scratch_image() + back.scratch_image())
         + POINTS * (forward.v_point().max(back.v_point()) + forward.m_point().max(back.m_point()));
-    let mut partials = vec![T::zero(); tasks * size];
+    let mut partials = vec![T::zero(); chunks * size];
     let mut parts = measure.parts(batch, c_in);
     let dx = write(dx_len, |dx| {
+        let sums = partials.chunks_exact_mut(size).enumerate().flat_map(|(chunk, sums)| {
+            let of_part = move |(part, sums)| (chunk, part * units_per_part, sums);
+            sums.chunks_mut(units_per_part * unit).enumerate().map(of_part)
+        });
         let outs = pieces(dx, images * image, tasks).zip(pieces(&mut parts, images * 2 * c_in, tasks));
-        let tasks: Vec<_> = partials.chunks_exact_mut(size).zip(outs).enumerate().collect();
-        tasks.into_par_iter().for_each(|(i, (sums, (dx, parts)))| {
-            let images = i * images..((i + 1) * images).min(batch);
+        let tasks: Vec<_> = sums.zip(outs).collect();
+        tasks.into_par_iter().for_each(|((chunk, first_unit, sums), (dx, parts))| {
+            let images = chunk * images..((chunk + 1) * images).min(batch);
             let first = images.start;
             let (weight, add) = (weight.as_slice(), add.map(|add| &add[first * image..][..dx.len()]));
             let rows = rows.as_slice();
             with_scratch(scratch, |scratch| {
                 let dx = &mut *dx;
-                arch().dispatch(Backward { forward, back, x, dy, images, scratch, rows, sums, weight, add, dx });
+                arch().dispatch(Backward {
+                    forward,
+                    back,
+                    x,
+                    dy,
+                    images,
+                    scratch,
+                    rows,
+                    sums,
+                    first_unit,
+                    unit,
+                    weight,
+                    add,
+                    dx,
+                });
             });
             measure.pieces(first, dx, image, c_in, parts);
         });
     });
     let sums = sum_parts(partials, size);
-    // Start of a weight's first point in S, and the distance between its points.
-    let place = |co: usize, ci: usize| {
-        if live.is_empty() {
-            let (s_point, panel) = (forward.s_point(), forward.panel);
-            (co / panel * POINTS * s_point + ci * panel + co % panel, s_point)
-        } else {
-            let point = rows.len() * BLOCK;
-            (ci / BLOCK * POINTS * point + co * BLOCK + ci % BLOCK, point)
-        }
-    };
-    dw.par_chunks_mut(c_in * 9).enumerate().for_each(|(co, dw)| {
-        for (ci, dw) in dw.chunks_exact_mut(9).enumerate() {
-            let (first, step) = place(co, ci);
-            let at = |point: usize| sums[first + point * step];
-            let columns: [[T; 3]; 4] = std::array::from_fn(|x| gather(std::array::from_fn(|y| at(4 * y + x))));
-            for y in 0..3 {
-                dw[3 * y..3 * y + 3].copy_from_slice(&gather(columns.map(|c| c[y])));
+    if live.is_empty() {
+        dw.par_chunks_mut(forward.panel * c_in * 9).zip(sums.par_chunks(unit)).for_each(|(dw, sums)| {
+            with_lanes!(forward.panel, put_panel(sums, c_in, dw));
+        });
+    } else {
+        dw.par_chunks_mut(c_in * 9).enumerate().for_each(|(row, dw)| {
+            for (dw, sums) in dw.chunks_mut(BLOCK * 9).zip(sums.chunks_exact(unit)) {
+                put_taps::<T, BLOCK>(&sums[row * BLOCK..], unit / POINTS, dw, 9);
             }
+        });
+    }
+    match apart {
+        Some((filter, InputGrad { add, measure, .. })) => {
+            Some(super::correlate(back, &back.frame, dy, filter, add, measure, flops))
         }
-    });
-    input.map(|_| (dx, Moments::measured(&parts, c_in)))
+        None => fused.map(|_| (dx, Moments::measured(&parts, c_in))),
+    }
 }

@@ -1,4 +1,4 @@
-//! Transforms of Winograd's filtering. The matrices are those of F(2x2, 3x3), applied to columns
+//! Transforms of the images in Winograd's filtering. The matrices are those of F(2x2, 3x3), applied to columns
 //! and rows.
 
 use std::ops::Range;
@@ -8,18 +8,6 @@ use pulp::Simd;
 use super::{BLOCK, TILES, Winograd};
 use crate::conv::put;
 use crate::simd::{Scalar, load, store};
-
-/// Computes G g: three taps to four points.
-pub(super) fn expand<T: Scalar>([a, b, c]: [T; 3]) -> [T; 4] {
-    let half = T::narrow(0.5);
-    [a, (a + b + c) * half, (a - b + c) * half, c]
-}
-
-/// Computes G' s: four points to three taps. The last point has the opposite sign (see [`spread`]).
-pub(super) fn gather<T: Scalar>([a, b, c, d]: [T; 4]) -> [T; 3] {
-    let half = T::narrow(0.5);
-    [a + (b + c) * half, (b - c) * half, (b + c) * half - d]
-}
 
 /// Tiles of `range` as runs within one row of tiles: (image, row of tiles, first column, index in
 /// the range, length).
@@ -80,14 +68,21 @@ fn store4<S: Simd, T: Scalar>(row: [T::Vector<S>; 4], values: &mut [T], step: us
 
 // No closures here: code in a closure may be compiled without the CPU's vector instructions.
 impl Winograd {
-    /// Computes V [POINTS, blocks, TILES, BLOCK] of some tiles of the images in `scratch`, channels
-    /// rounded up to whole vectors.
+    /// Computes V [POINTS, blocks, TILES, BLOCK] of some tiles of the images in `scratch`, of some channels, rounded up to
+    /// whole vectors.
     #[inline(always)]
-    pub(super) fn transform_input<S: Simd, T: Scalar>(&self, simd: S, scratch: &[T], tiles: Range<usize>, v: &mut [T]) {
+    pub(super) fn transform_input<S: Simd, T: Scalar>(
+        &self,
+        simd: S,
+        scratch: &[T],
+        tiles: Range<usize>,
+        channels: Range<usize>,
+        v: &mut [T],
+    ) {
         let (stride, lanes, point) = (self.blocks() * BLOCK, T::lanes::<S>(), self.v_point());
         let (rows, columns) = self.padded();
         for (image, ty, tx, place, length) in runs(tiles, self.tiles) {
-            for channel in (0..self.frame.channels).step_by(lanes) {
+            for channel in channels.clone().step_by(lanes) {
                 let (block, lane) = (channel / BLOCK, channel % BLOCK);
                 let from = &scratch[((image * rows + 2 * ty) * columns + 2 * tx) * stride + channel..];
                 let to = &mut v[(block * TILES + place) * BLOCK + lane..];
@@ -154,14 +149,21 @@ impl Winograd {
     }
 
     /// Computes A dy A' [POINTS, panels, TILES, panel] of some tiles of the padded output gradients
-    /// in `scratch`, whose channels are in whole blocks.
+    /// in `scratch`, whose channels are in whole blocks, and of some channels.
     #[inline(always)]
-    pub(super) fn transform_grad<S: Simd, T: Scalar>(&self, simd: S, scratch: &[T], tiles: Range<usize>, m: &mut [T]) {
+    pub(super) fn transform_grad<S: Simd, T: Scalar>(
+        &self,
+        simd: S,
+        scratch: &[T],
+        tiles: Range<usize>,
+        channels: Range<usize>,
+        m: &mut [T],
+    ) {
         let (lanes, point) = (T::lanes::<S>(), self.m_point());
         let stride = self.frame.out_channels.next_multiple_of(BLOCK);
         let (rows, columns) = self.padded();
         for (image, ty, tx, place, length) in runs(tiles, self.tiles) {
-            for first in (0..self.frame.out_channels).step_by(lanes) {
+            for first in channels.clone().step_by(lanes) {
                 let (panel, lane) = (first / self.panel, first % self.panel);
                 let from = &scratch[((image * rows + 2 * ty + 1) * columns + 2 * tx + 1) * stride + first..];
                 let to = &mut m[(panel * TILES + place) * self.panel + lane..];
