@@ -20,6 +20,11 @@ pub(crate) fn stderr_width() -> usize {
     console::Term::stderr().size_checked().map_or(WIDTH, |(_, columns)| usize::from(columns))
 }
 
+/// A fraction in percent, without the noise of the product: .55 is 55, not 55.00000000000001.
+pub(crate) fn percent(fraction: f64) -> f64 {
+    (1e8 * fraction).round() / 1e6
+}
+
 /// A number with its sign and so many decimals; what rounds to 0 has the sign +.
 pub(crate) fn signed(value: f64, decimals: usize) -> String {
     let scale = 10f64.powi(decimals as i32);

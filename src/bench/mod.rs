@@ -30,6 +30,11 @@ const LR: f64 = 1e-3;
 /// Samples for Fisher scores, the default of a suite.
 pub const FISHER_SAMPLES: usize = 128;
 
+/// Different batches of a benchmark; its steps take them in turn.
+const BATCHES: usize = 8;
+/// Most bytes of its samples.
+const MOST_BYTES: usize = 4_000_000_000;
+
 /// Settings of a benchmark.
 #[derive(Clone, Debug)]
 pub struct Bench {
@@ -238,7 +243,7 @@ impl Bench {
     pub fn run(&self, registry: &Registry) -> Result<BenchReport> {
         let model = build(&self.model, self.input, registry)?;
         let steps = self.warmup + self.steps;
-        let data = synthetic(self.input, self.batch_size * steps, self.seed)?;
+        let data = synthetic(self.input, self.batches(steps)? * self.batch_size, self.seed)?;
         let problem = Problem { device: self.compute.device(), ..(&*model).into() };
         let mut own = Subject::new(&self.optimizer, (problem, self.seed), registry, &data)?;
         let mut against =
@@ -248,16 +253,21 @@ impl Bench {
             Input::Tokens { .. } => 0,
         };
         let augment = Augment { crop, flip: true, ..Augment::default() };
-        data.epoch(self.seed, (0, 0), (self.batch_size, false), &augment, |batches| {
-            for (step, batch) in batches.iter().take(steps).enumerate() {
-                let (batch, measured) = (batch?, step >= self.warmup);
-                own.step(&batch, (step, steps), measured)?;
-                if let Some(against) = &mut against {
-                    against.step(&batch, (step, steps), measured)?;
+        let (mut step, mut epoch) = (0, 0);
+        while step < steps {
+            data.epoch(self.seed, (epoch, 0), (self.batch_size, false), &augment, |batches| {
+                for batch in batches.iter().take(steps - step) {
+                    let (batch, measured) = (batch?, step >= self.warmup);
+                    own.step(&batch, (step, steps), measured)?;
+                    if let Some(against) = &mut against {
+                        against.step(&batch, (step, steps), measured)?;
+                    }
+                    step += 1;
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            })?;
+            epoch += 1;
+        }
         let peak_memory_bytes = peak_memory_bytes();
         let step_ratio = against.as_ref().and_then(|against| {
             let pairs = own.seconds.iter().zip(&against.seconds);
@@ -293,6 +303,26 @@ impl Bench {
             own,
             against,
         })
+    }
+}
+
+impl Bench {
+    /// Different batches that so many steps take.
+    ///
+    /// # Errors
+    /// When a single one is too large.
+    fn batches(&self, steps: usize) -> Result<usize> {
+        let each = match self.input {
+            Input::Tokens { length, .. } => length,
+            Input::Image(shape) => shape.iter().product(),
+        };
+        match MOST_BYTES / (each * self.batch_size).max(1) {
+            0 => Err(Error::Usage(format!(
+                "a batch of {} samples of {each} bytes exceeds {MOST_BYTES} bytes; make either smaller",
+                self.batch_size
+            ))),
+            fitting => Ok(steps.min(BATCHES).min(fitting)),
+        }
     }
 }
 

@@ -18,11 +18,13 @@ use crate::suite::one_optimizer;
 /// Shown below the options.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  sharpbench bench                                  a step of SGD on ResNet-20
+  # a step of SGD on ResNet-20
+  sharpbench bench
   sharpbench bench --optimizer sam,rho=0.05 --against sgd
   sharpbench bench --optimizer ssam,pattern=tensor,norm=masked,sparsity=0.9,rho=0.05
   sharpbench bench --model mlp --hidden 512,512 --threads 1 --json
-  sharpbench bench --scaling --figures scaling      how the time grows with threads, batch size and width";
+  # how the time grows with threads, batch size and width
+  sharpbench bench --scaling --figures scaling";
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -61,7 +63,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     steps: u32,
     /// Warm-up steps before these, not measured.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     warmup: u32,
     /// Compute threads [default: all CPUs, or RAYON_NUM_THREADS].
     #[arg(long, value_name = "N")]

@@ -79,7 +79,7 @@ pub(super) struct Args {
     #[arg(long)]
     pub(super) wait: bool,
     /// Seconds between queries to Slurm, with --wait [default: 30].
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(super::status::POLLS))]
     pub(super) poll: Option<u64>,
     /// Also submit cells that have failed and are expected to fail again.
     #[arg(long)]

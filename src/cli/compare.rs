@@ -17,9 +17,12 @@ const LONGEST_GATE: u64 = 1 << 20;
 /// Shown below the options.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  sharpbench compare BASELINE RUN                    exit code 1 if something got worse
-  sharpbench compare BASELINE RUN --format markdown  for a pull request
-  sharpbench compare BASELINE RUN --gate gate.toml   with your own rules (docs/gate.md)";
+  # exit code 1 if something got worse
+  sharpbench compare BASELINE RUN
+  # for a pull request
+  sharpbench compare BASELINE RUN --format markdown
+  # with your own rules (docs/gate.md)
+  sharpbench compare BASELINE RUN --gate gate.toml";
 
 #[derive(clap::Args)]
 pub(super) struct Args {

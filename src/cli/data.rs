@@ -106,7 +106,8 @@ fn list() -> String {
     let width = terminal::width();
     let text = |entry: &DataSetEntry| {
         let line = |text: &str| wrapped(&format!("  {text}"), width, 4);
-        let stand_in = (!entry.is_embedded()).then(|| line(&format!("stand-in: {}", entry.stand_in)));
+        let stand_in = (!entry.is_embedded())
+            .then(|| line(&format!("stand-in: {}, unless the suite names another", entry.stand_in)));
         let from = line(&format!("from: {}", entry.origin));
         format!("{}\n{}{from}{}", entry.name, line(entry.about), stand_in.unwrap_or_default())
     };

@@ -12,6 +12,7 @@ use crate::flops::{self, Flops, THEORETICAL_FORMULA};
 use crate::model::Task;
 use crate::record::{Record, RunFolder, SettingGroup, by_setting};
 use crate::registry::Registry;
+use crate::report;
 use crate::suite::{Cell, DEFAULT_PROFILE, Filter, Names, Plan, Suite, names};
 use crate::terminal::{self, wrapped};
 
@@ -54,7 +55,10 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     let stand_in = suite.stand_in(&args.profile)?;
     let plan = suite.plan(&args.profile, &wanted.name)?;
     let folders = match &args.out {
-        Some(folder) => vec![folder.clone()],
+        Some(folder) => {
+            super::opened::manifest(&RunFolder::at(folder))?;
+            vec![folder.clone()]
+        }
         None => vec![super::suite::default_folder(&plan, &wanted.name), super::suite::default_folder(&plan, stand_in)],
     };
     let records = measured(&folders)?;
@@ -132,11 +136,14 @@ fn table(plan: &Plan, planned: &[Planned<'_>], wide: bool) -> String {
     } else {
         "no times have been measured yet: run the suite once"
     };
+    let data = plan.cells.first().map_or("", |cell| &cell.data.name);
+    let trained = report::trained(&plan.cells, None).unwrap_or_default();
     format!(
-        "{} {}: {} cells\n{}\n{}\n{}{}{}",
+        "{} {} on {data}: {} cells\n{}{}\n{}\n{}{}{}",
         plan.suite,
         plan.profile,
         planned.len(),
+        wrapped(&trained, width, 2),
         shared.collect::<String>(),
         terminal::table(rows, if wide { 2 } else { 1 }, (!wide).then_some(width)),
         wrapped(&format!("FLOPs: of all seeds, nominal and theoretical: {THEORETICAL_FORMULA}"), width, 2),
@@ -172,6 +179,6 @@ fn sums(of: &[&Planned<'_>], unit: f64) -> [String; 3] {
 /// The expected time of training some cells.
 fn duration(of: &[&Planned<'_>]) -> String {
     let seconds: Option<f64> = of.iter().map(|p| p.expected_seconds).sum();
-    let duration = |seconds| HumanDuration(Duration::from_secs_f64(seconds)).to_string();
-    seconds.map_or_else(|| "-".into(), duration)
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.map_or_else(|| "-".into(), |duration| HumanDuration(duration).to_string())
 }

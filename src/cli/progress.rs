@@ -119,7 +119,8 @@ impl<'r> Progress<'r> {
             return String::new();
         }
         let seconds = self.started.elapsed().as_secs_f64() / done as f64 * left as f64;
-        format!(", about {} left", HumanDuration(Duration::from_secs_f64(seconds)))
+        let left = Duration::try_from_secs_f64(seconds).ok();
+        left.map_or_else(String::new, |left| format!(", about {} left", HumanDuration(left)))
     }
 
     /// Writes the page and shows how the settings stand. A page that cannot be written stops no training.

@@ -13,10 +13,14 @@ use crate::report::{Figure, File, Merged, NamedRun, Options, Report, event_files
 pub(super) const EXAMPLES: &str = "\
 Examples:
   sharpbench report reports/cifar10-quick-cifar10
-  sharpbench report RUN --wide --explain            every column, and what it means
-  sharpbench report RUN --format markdown           for a pull request
-  sharpbench report RUN --format html > page.html   one page with charts
-  sharpbench report RUN OTHER-RUN                   runs of one suite, reported as one";
+  # every column, and what it means
+  sharpbench report RUN --wide --explain
+  # for a pull request
+  sharpbench report RUN --format markdown
+  # one page with charts
+  sharpbench report RUN --format html > page.html
+  # runs of one suite, reported as one
+  sharpbench report RUN OTHER-RUN";
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -47,6 +51,13 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     args.printing.check()?;
     let options = Options { margin: args.margin, target: args.target.map(|target| target / 100.0) };
     let all = read_all(&args.runs, &options)?;
+    if all.manifest.looks.is_some() && args.margin.is_some() {
+        return Err(Error::Usage(
+            "the claims of this run were tested look after look with the margin of its suite (--until decided); --margin \
+             cannot change it now, so remove it"
+                .into(),
+        ));
+    }
     let records = Report::of_plan(&all.manifest, &all.records);
     args.push.run(&args.runs, &all, &records)?;
     args.printing.print(&all.report, &records)?;

@@ -13,6 +13,8 @@ use crate::record::{RunFolder, Selection};
 
 /// Seconds between queries to Slurm.
 pub(super) const POLL: u64 = 30;
+/// Seconds between queries that may be asked for.
+pub(super) const POLLS: std::ops::RangeInclusive<u64> = 1..=86_400;
 /// How often to listen for signals.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -25,7 +27,7 @@ pub(super) struct Args {
     #[arg(long)]
     watch: bool,
     /// Seconds between queries to Slurm, with --watch.
-    #[arg(long, value_name = "SECONDS", default_value_t = POLL, requires = "watch")]
+    #[arg(long, value_name = "SECONDS", default_value_t = POLL, value_parser = clap::value_parser!(u64).range(POLLS), requires = "watch")]
     poll: u64,
 }
 
@@ -42,7 +44,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         tracker.explain(&mut survey);
         let text = describe(&survey);
         if text != told {
-            super::print(&text)?;
+            super::print(super::printable(&text))?;
             told = text;
         }
         if !args.watch || tracker.is_settled(&survey, 2 * poll) {

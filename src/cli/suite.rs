@@ -13,12 +13,17 @@ use crate::suite::{DEFAULT_PROFILE, Filter, Plan, Suite};
 /// Shown below the options.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  sharpbench suite cifar10                          the main job: minutes on two cores
-  sharpbench suite cifar10 --profile smoke          every row in seconds, to try it out
-  sharpbench suite mnist --data stand-in --offline  without a network
+  # the main job: minutes on two cores
+  sharpbench suite cifar10
+  # every row in seconds, to try it out
+  sharpbench suite cifar10 --profile smoke
+  # without a network
+  sharpbench suite mnist --data stand-in --offline
   sharpbench suite cifar10 --filter optimizer=sgd,optimizer=sam
-  sharpbench suite cifar10 --until decided          more seeds until the claims are decided
-  sharpbench suite my-suite.toml --out runs/mine    a suite of your own (docs/models.md)
+  # more seeds until the claims are decided
+  sharpbench suite cifar10 --until decided
+  # a suite of your own (docs/models.md)
+  sharpbench suite my-suite.toml --out runs/mine
 Next: sharpbench report RUN --wide, or open the page in the run folder.";
 
 #[derive(clap::Args)]

@@ -16,10 +16,13 @@ use crate::terminal;
 /// Shown below the options.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  sharpbench tune mnist                                  12 points of each method, judged on a tenth of the training samples
-  sharpbench tune cifar10 --range rho=0.02..0.5 --trials 24 --jobs 2
-  sharpbench tune mnist --range lr=0.05 --range weight_decay=0.0005     radii alone
-  sharpbench tune my-suite.toml --range alpha=0..1       a key of one optimizer, here GSAM's
+  # 12 points of each method, judged on a tenth of the training samples
+  sharpbench tune mnist
+  sharpbench tune label-noise --validation 800 --range rho=0.02..0.5 --trials 24 --jobs 2
+  # radii alone
+  sharpbench tune mnist --range lr=0.05 --range weight_decay=0.0005
+  # a key of one optimizer, here GSAM's
+  sharpbench tune my-suite.toml --range alpha=0..1
 Next: sharpbench suite SUITE-tuned.toml, which reads the test set for the first time.";
 
 /// Begins the files that it writes.
@@ -57,6 +60,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     let suite = Suite::read(&args.suite)?.with(registry);
+    output(args, &suite)?;
     let (trials, seeds) = (args.trials, args.seeds);
     let tuning = Tuning { trials, seeds, validation: args.validation, ranges: args.range.clone() };
     let tuning = suite.tuning(&args.profile, &tuning)?;
@@ -72,6 +76,21 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
         report: &finish,
     };
     running::run(&args.running, &wanted, registry)
+}
+
+/// The file to write, which is no file but one that `tune` wrote.
+///
+/// # Errors
+/// When there is another file, or one that cannot be read.
+fn output(args: &Args, suite: &Suite) -> Result<PathBuf> {
+    let path = args.write.clone().unwrap_or_else(|| PathBuf::from(format!("{}-tuned.toml", suite.file.name)));
+    let refusal = match crate::bounded::read_to_string(&path, LONGEST) {
+        Ok(text) if text.starts_with(HEAD) => return Ok(path),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(path),
+        Ok(_) => "is not a suite that tune wrote".to_string(),
+        Err(e) => format!("cannot be read ({e}), so it may be something else than a suite that tune wrote"),
+    };
+    Err(Error::Usage(format!("{} {refusal}; choose another file with --write", path.display())))
 }
 
 /// A tuning whose cells have ended.
@@ -102,19 +121,9 @@ impl Finished<'_> {
             self.tuning.arms,
             &self.provenance(manifest, &records),
         )?;
-        let path = match &self.args.write {
-            Some(path) => path.clone(),
-            None => PathBuf::from(format!("{}-tuned.toml", self.suite.file.name)),
-        };
+        let path = output(self.args, self.suite)?;
         let (parent, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        let present = crate::bounded::read_to_string(&path, LONGEST).ok();
-        if present.is_some_and(|text| !text.starts_with(HEAD)) {
-            return Err(Error::Usage(format!(
-                "{} is not a suite that tune wrote; choose another file with --write",
-                path.display()
-            )));
-        }
         record::write(parent, &name.to_string_lossy(), text.as_bytes())?;
         super::print(self.table(&choices))?;
         for choice in choices.iter().filter(|choice| !choice.at_edge.is_empty()) {

@@ -226,6 +226,9 @@ pub struct DataSetEntry {
 
 /// Maximum samples per split: indices have 32 bits.
 const MOST_SAMPLES: usize = u32::MAX as usize;
+/// Most pixels of a side of an image, and most classes, where a suite sets them.
+const MOST_SIZE: usize = 1024;
+const MOST_CLASSES: usize = 100_000;
 
 /// All data sets.
 pub const DATA_SETS: &[DataSetEntry] = &[
@@ -322,8 +325,8 @@ impl DataSetEntry {
             label_noise: None,
             train: amount("train", train, 0)?,
             test: amount("test", test, 1)?,
-            size: told("size", size, 1024)?,
-            classes: told("classes", classes, 100_000)?,
+            size: told("size", size, MOST_SIZE)?,
+            classes: told("classes", classes, MOST_CLASSES)?,
             unreadable,
             name: name.into(),
         })
@@ -333,6 +336,28 @@ impl DataSetEntry {
 impl DataSpec {
     fn entry(&self) -> std::result::Result<&'static DataSetEntry, String> {
         find(&self.name)
+    }
+
+    /// Checks numbers that a suite guarantees, whatever the data set.
+    ///
+    /// # Errors
+    /// Names the number.
+    pub(crate) fn check_numbers(&self) -> std::result::Result<(), String> {
+        let numbers = [
+            ("train", Some(self.train), 1, MOST_SAMPLES),
+            ("test", Some(self.test), 1, MOST_SAMPLES),
+            ("size", self.size, 2, MOST_SIZE),
+            ("classes", self.classes, 2, MOST_CLASSES),
+        ];
+        let is_wrong = |(_, n, least, most): &(&str, Option<usize>, usize, usize)| {
+            n.is_some_and(|n| !(*least..=*most).contains(&n))
+        };
+        match numbers.into_iter().find(is_wrong) {
+            Some((key, n, least, most)) => {
+                Err(format!("a cell has data.{key} = {}, which must be from {least} to {most}", n.unwrap_or(0)))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Centres images by pixel.

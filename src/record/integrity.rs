@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::{Measures, Record, StepSeconds};
 use crate::digest::sha256_text;
 
+/// Most seconds of a training: some three hundred years.
+const MOST_SECONDS: f64 = 1e10;
 /// Key of the digest.
 const DIGEST: &str = "digest";
 
@@ -47,6 +49,10 @@ impl Record {
         if let Some(n) = costs.into_iter().find(|n| !(n.is_finite() && *n >= 0.0)) {
             return Err(format!("it has a time or a number of FLOPs of {n}, which is below 0 or not finite"));
         }
+        let seconds = [*train_seconds, *mask_seconds].into_iter().chain(m.epochs.iter().map(|e| e.train_seconds));
+        if let Some(n) = seconds.into_iter().find(|n| *n > MOST_SECONDS) {
+            return Err(format!("it has a time of {n} seconds, more than {MOST_SECONDS}"));
+        }
         let most = cell.epochs.saturating_mul(cell.steps_per_epoch());
         if m.steps > most as u64 || m.epochs.len() > cell.epochs || m.best_epoch.is_some_and(|e| e >= cell.epochs) {
             return Err(format!(
@@ -55,6 +61,14 @@ impl Record {
                 m.epochs.len(),
                 cell.epochs
             ));
+        }
+        let epochs = m.mask_refreshes.iter().map(|r| r.epoch).chain(m.sharpness.iter().map(|s| s.epoch));
+        let steps = m.gradient_norms.iter().map(|g| g.step).chain(m.edge.iter().map(|check| check.step));
+        if let Some(epoch) = epochs.into_iter().find(|epoch| *epoch >= cell.epochs) {
+            return Err(format!("it measured something in epoch {epoch}, which its cell does not have"));
+        }
+        if let Some(step) = steps.into_iter().find(|step| *step > most as u64) {
+            return Err(format!("it measured something before step {step}, which its cell does not have"));
         }
         if provenance.threads == 0 || provenance.jobs == 0 || m.parameters == 0 {
             return Err("its threads, jobs or parameters are 0".into());

@@ -1,6 +1,8 @@
 //! Tests of the guarantees of a run folder.
 
-use super::{CellState, Published, Record, RunFolder, RunLock, RunManifest, SCHEMA};
+use std::collections::BTreeMap;
+
+use super::{CellState, GradientNorm, MaskRefresh, Published, Record, RunFolder, RunLock, RunManifest, SCHEMA};
 use crate::suite::{Cell, Suite};
 
 fn cells() -> Vec<Cell> {
@@ -252,6 +254,41 @@ fn words_that_steer_a_terminal_are_refused() {
     record.provenance.machine.cpu = "\u{1b}[2J".into();
     let error = Record::parse(&serde_json::to_vec(&record).expect("JSON")).expect_err("refused");
     assert_eq!(error, "its text contains a control character");
+}
+
+/// Numbers of an untrusted record or plan are such as a training can have: others would overflow in a report.
+#[test]
+fn numbers_beyond_any_training_are_refused() {
+    let refused = |change: fn(&mut Record)| {
+        let mut record = record(&cells()[0], "good");
+        change(&mut record);
+        record.id = record.cell.id();
+        Record::parse(&serde_json::to_vec(&record).expect("JSON")).expect_err("refused")
+    };
+    let contains = |change: fn(&mut Record), what: &str| {
+        let error = refused(change);
+        assert!(error.contains(what), "{error}");
+    };
+    contains(|r| r.measures.train_seconds = 1e30, "a time of 1000000000000000000000000000000 seconds");
+    contains(|r| r.cell.data.size = Some(10_000_000_000), "data.size = 10000000000, which must be from 2 to 1024");
+    contains(|r| r.cell.model.name = "mlp\u{1b}[2J".into(), "does not consist of letters");
+    let refresh = |epoch| MaskRefresh {
+        epoch,
+        live_fraction: 0.5,
+        live_by_tensor: BTreeMap::new(),
+        overlap: None,
+        fisher_share: None,
+    };
+    let mut record = record(&cells()[0], "good");
+    record.measures.mask_refreshes = vec![refresh(record.cell.epochs - 1)];
+    assert!(Record::parse(&serde_json::to_vec(&record).expect("JSON")).is_ok());
+    record.measures.mask_refreshes = vec![refresh(usize::MAX)];
+    let error = Record::parse(&serde_json::to_vec(&record).expect("JSON")).expect_err("refused");
+    assert!(error.contains("it measured something in epoch 18446744073709551615"), "{error}");
+    record.measures.mask_refreshes.clear();
+    record.measures.gradient_norms = vec![GradientNorm { step: u64::MAX, squared: 1.0 }];
+    let error = Record::parse(&serde_json::to_vec(&record).expect("JSON")).expect_err("refused");
+    assert!(error.contains("it measured something before step 18446744073709551615"), "{error}");
 }
 
 #[cfg(unix)]

@@ -2,7 +2,7 @@
 
 use super::{Report, Row};
 use crate::stats::{Comparison, Finding, Interval, Ratio};
-use crate::terminal::signed;
+use crate::terminal::{percent, signed};
 
 /// Sentences on single rows; the table has the others.
 const ROWS: usize = 4;
@@ -76,7 +76,7 @@ fn of_what(report: &Report, row: &Row) -> String {
     let is_first = report.references[0] == report.rows.iter().position(|row| row.setting.optimizer == "sgd");
     match row.setting.optimizer.as_str() {
         "sgd" if is_first => "SGD".into(),
-        "sgd" if report.claims.placebo.is_none() => "SGD with the same settings".into(),
+        "sgd" if report.claims.placebo.is_none() && report.is_matched => "SGD with the same settings".into(),
         _ => row.name.clone(),
     }
 }
@@ -153,9 +153,9 @@ fn of_sparse(report: &Report) -> Vec<String> {
         .into_iter()
         .filter_map(|finding| Some(format!("{} for {}", finding.words(), found(finding)?)));
     let parts: Vec<String> = parts.collect();
-    let percent = 100.0 * report.claims.retain;
+    let percent = percent(report.claims.retain);
     let claims =
-        (!parts.is_empty()).then(|| format!("That at least {percent}% of it is kept is {}.", parts.join("; ")));
+        (!parts.is_empty()).then(|| format!("The claim to keep at least {percent}% of it is {}.", parts.join("; ")));
     let shares =
         format!("Of that gain, sparse SAM keeps: {}.", named(kept.iter().map(String::as_str)).unwrap_or_default());
     std::iter::once(shares).chain(claims).collect()
@@ -180,12 +180,11 @@ fn is_sparse(row: &Row) -> bool {
 }
 
 fn at_equal_flops(c: &Comparison, sam: &str) -> String {
-    let around = c.interval.map(|i| format!(" {}", around(Interval { low: -i.high, high: -i.low })));
-    format!(
-        "At equal FLOPs, SGD trained for longer differs from {sam} by {} points{}.",
-        points(-c.mean),
-        around.unwrap_or_default()
-    )
+    let (side, sign) = if c.mean < 0.0 { ("ahead of", -1.0) } else { ("behind", 1.0) };
+    let lead = |i: Interval| if sign < 0.0 { Interval { low: -i.high, high: -i.low } } else { i };
+    let bounds = |i: Interval| if i.low < 0.0 { around(i) } else { interval(i) };
+    let range = c.interval.map(lead).map_or_else(String::new, |i| format!(" {}", bounds(i)));
+    format!("At equal FLOPs, SGD trained for longer is {:.1} points {side} {sam}{range}.", 100.0 * sign * c.mean)
 }
 
 fn on_the_clock(report: &Report, sam: &Row) -> Option<String> {

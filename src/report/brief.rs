@@ -1,8 +1,9 @@
 //! The table that fits a terminal or a README: few columns, rows by name.
 
 use super::answer::percent_kept;
-use super::table::{Grid, OPTIONAL, dash, difference, percent};
+use super::table::{Grid, OPTIONAL, dash, difference, pairs, percent};
 use super::{Report, Row};
+use crate::stats::Comparison;
 use crate::terminal;
 
 /// Notes below the table; `--explain` has the others.
@@ -13,8 +14,8 @@ type Column = (&'static str, fn(&Row, usize) -> Option<String>);
 
 const COUNT: Column = ("n", |row, _| Some(count(row)));
 const ACCURACY: Column = ("accuracy %", |row, decimals| row.test_accuracy_last.map(|s| percent(&s, decimals)));
-const TO_SGD: Column = ("vs SGD", |row, decimals| row.to_sgd.map(|c| difference(&c, decimals)));
-const TO_SAM: Column = ("vs SAM", |row, decimals| row.to_sam.map(|c| difference(&c, decimals)));
+const TO_SGD: Column = ("vs SGD", |row, decimals| row.to_sgd.map(|c| compared(row, &c, decimals)));
+const TO_SAM: Column = ("vs SAM", |row, decimals| row.to_sam.map(|c| compared(row, &c, decimals)));
 const GAIN_KEPT: Column = ("gain kept", |row, _| row.claims.share.map(|kept| percent_kept(&kept)));
 const STEP: Column = ("step", |row, _| row.step_ratio_to_sgd.map(|m| format!("{:.2}", m.median)));
 const FLOPS: Column = ("FLOPs", |row, _| row.flops_executed_ratio_to_sgd.map(|ratio| format!("{ratio:.2}")));
@@ -53,6 +54,11 @@ pub(super) fn markdown(report: &Report) -> Grid {
     }
     columns.extend([STEP, FLOPS]);
     grid(report, &columns)
+}
+
+/// A difference, and its number of pairs where that is not the row's number of seeds.
+fn compared(row: &Row, comparison: &Comparison, decimals: usize) -> String {
+    difference(comparison, decimals) + &pairs(row, comparison.n)
 }
 
 /// Whether SAM gains anything that other rows can keep.
@@ -119,7 +125,8 @@ fn signs(report: &Report) -> String {
     // The first row of SGD needs no word.
     let why = match &report.claims.placebo {
         Some(_) => "the row that the suite's claims compare with",
-        None => "which has SAM's settings but for its ascent step",
+        None if report.is_matched => "which has SAM's settings but for its ascent step",
+        None => "the first row without an ascent step, since none has SAM's settings",
     };
     let named = report.reference.as_ref().filter(|name| *name != "sgd");
     parts.extend(named.map(|name| format!("SGD in columns and sentences is {name}, {why}")));

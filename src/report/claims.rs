@@ -69,6 +69,8 @@ const RETENTION: usize = 2;
 struct Found {
     /// By kind: the quantity less its bound, and the seeds compared.
     evidence: [Option<(Difference, usize)>; KINDS],
+    /// Its differences to the placebo and to the active row, over the seeds that all three have.
+    to_both: [Option<(Difference, usize)>; 2],
 }
 
 /// When claims are tested.
@@ -147,7 +149,7 @@ pub(super) fn conclude(
         let no_loss = if_shown(findings[NO_LOSS][index], shown && control == Finding::Refuted);
         claims_of.no_loss = conclusion(NO_LOSS, *row, no_loss);
         claims_of.retention = conclusion(RETENTION, *row, if_shown(findings[RETENTION][index], shown));
-        claims_of.share = share(&found, claims, [*row, active]).filter(|_| shown);
+        claims_of.share = share(&found, [*row, active]).filter(|_| shown);
     }
     // If the placebo itself loses less than the margin, "no loss" stays empty. Rows without a completed training have no evidence to gain.
     let is_open = |index: &usize| {
@@ -196,6 +198,11 @@ fn evidence(rows: &[Reference], [placebo, active]: [usize; 2], claims: &Claims, 
     let known = |of: &[BySeed]| -> Vec<Option<(Difference, usize)>> {
         moderated(of, step).into_iter().zip(of).map(|(d, of)| Some((d?, of.len()))).collect()
     };
+    let in_both = |of: &[BySeed]| -> Vec<BySeed> {
+        let has_both = |seed: &u64| gains[active].iter().any(|(other, _)| other == seed);
+        of.iter().map(|of| of.iter().filter(|(seed, _)| has_both(seed)).copied().collect()).collect()
+    };
+    let to_both = [known(&in_both(&gains)), known(&in_both(&losses))];
     let (gains, mut losses, mut kept) = (known(&gains), known(&losses), known(&kept));
     losses.iter_mut().flatten().for_each(|(loss, _)| loss.mean += claims.margin / 100.0);
     // For the placebo it is - f (R - P), which spreads less and must not be pooled with the others.
@@ -203,15 +210,18 @@ fn evidence(rows: &[Reference], [placebo, active]: [usize; 2], claims: &Claims, 
         let (mean, standard_error) = (-claims.retain * gain.mean, claims.retain * gain.standard_error);
         (Difference { mean, standard_error, ..gain }, n)
     });
-    (0..rows.len()).map(|row| Found { evidence: [gains[row], losses[row], kept[row]] }).collect()
+    let found = |row: usize| Found {
+        evidence: [gains[row], losses[row], kept[row]],
+        to_both: [to_both[0][row], to_both[1][row]],
+    };
+    (0..rows.len()).map(found).collect()
 }
 
-/// The share of the active row's gain that a row keeps, where it was compared with both over the same seeds.
-fn share(found: &[Found], claims: &Claims, [row, active]: [usize; 2]) -> Option<Ratio> {
-    let [own, no_loss, _] = found[row].evidence;
-    let ((own, n), (no_loss, losses)) = (own?, no_loss?);
-    let (gain, all) = found[active].evidence[GAIN].filter(|_| n == losses)?;
-    let loss = Difference { mean: no_loss.mean - claims.margin / 100.0, ..no_loss };
+/// The share of the active row's gain that a row keeps.
+fn share(found: &[Found], [row, active]: [usize; 2]) -> Option<Ratio> {
+    let [own, loss] = found[row].to_both;
+    let ((own, n), (loss, _)) = (own?, loss?);
+    let (gain, all) = found[active].evidence[GAIN]?;
     // The gain may have more seeds than the row.
     let scale = (all as f64 / n as f64).sqrt().max(1.0);
     let gain = Difference { mean: own.mean - loss.mean, standard_error: gain.standard_error * scale, ..gain };
@@ -316,6 +326,23 @@ mod tests {
         failed[2].accuracies.clear();
         let concluded = conclude(&failed, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
         assert!(concluded.open.is_empty() && concluded.rows[2] == RowClaims::default(), "{concluded:?}");
+    }
+
+    /// The share is of the seeds that the row, SGD and SAM all have, whichever others each of them has.
+    #[test]
+    fn shares_are_of_seeds_in_common() {
+        let mut rng = stream(9, Stream::Synthetic("arms"));
+        let seeds: Vec<u64> = (1..=6).collect();
+        let mut lacking = rows(&[0.0, 10.0, 6.0, 5.0], &seeds, &mut || normal_pair(&mut rng).0);
+        let mut common = lacking.clone();
+        lacking[0].accuracies.retain(|(seed, _)| *seed != 1);
+        lacking[1].accuracies.retain(|(seed, _)| *seed != 2);
+        common.iter_mut().for_each(|row| row.accuracies.retain(|(seed, _)| *seed > 2));
+        let shares = [&lacking, &common].map(|rows| {
+            let concluded = conclude(rows, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
+            [2, 3].map(|row| concluded.rows[row].share.expect("a share"))
+        });
+        assert_eq!(shares[0], shares[1]);
     }
 
     /// A row that diverges more often than SAM is not supported, and the conclusion states its number of seeds.

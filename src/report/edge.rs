@@ -4,7 +4,7 @@ use crate::record::{EdgeCheck, Measures};
 
 /// Checks in the second half of the steps: by then the start is forgotten.
 pub(super) fn late(measures: &Measures) -> impl Iterator<Item = &EdgeCheck> {
-    measures.edge.iter().filter(|check| 2 * check.step >= measures.steps)
+    measures.edge.iter().filter(|check| check.step >= measures.steps.div_ceil(2))
 }
 
 /// The norm of the Hessian over the optimizer's edge, at those checks; where the gradient has vanished there is no edge.

@@ -36,6 +36,7 @@ pub use figures::{File, figures, scaling, series};
 pub use html::HTML;
 pub use masks::MaskStatistics;
 pub use merge::{Merged, NamedRun, merge};
+pub(crate) use notes::trained;
 pub use registry::EXPORTERS;
 use rows::Rows;
 use schemars::JsonSchema;
@@ -104,6 +105,9 @@ pub struct Report {
     /// Places of the reference SGD and the reference SAM.
     #[serde(skip)]
     pub references: [Option<usize>; 2],
+    /// Whether the reference SGD has the settings of the reference SAM but for its ascent step.
+    #[serde(skip)]
+    pub is_matched: bool,
     /// Places of the rows that more seeds could decide.
     #[serde(skip)]
     pub open: Vec<usize>,
@@ -378,7 +382,8 @@ impl Report {
     pub fn new(manifest: &RunManifest, records: &[Record], options: &Options) -> Self {
         let records = Self::of_plan(manifest, records);
         let groups = rows::groups(&manifest.cells, &records);
-        let Rows { mut rows, references, target, claims, concluded } = rows::rows(&groups, manifest, options);
+        let Rows { mut rows, references, is_matched, target, claims, concluded } =
+            rows::rows(&groups, manifest, options);
         let Names { names, shared, by_optimizer } = Names::new(groups.iter().map(|group| &group.setting));
         rows.iter_mut().zip(names).for_each(|(row, name)| row.name = name);
         let mut report = Self {
@@ -399,13 +404,14 @@ impl Report {
             target_accuracy: target,
             reference: references[0].map(|place| rows[place].name.clone()),
             references,
+            is_matched,
             shared,
             by_optimizer,
             axes: axis_names(&manifest.cells),
             answer: Vec::new(),
-            trained: notes::trained(manifest, &records),
+            trained: notes::trained(&manifest.cells, records.first().map(|r| r.measures.parameters)),
             measured: notes::measured(&records),
-            notes: notes::notes(manifest, &records, &groups, options),
+            notes: notes::notes(manifest, &records, &groups, &rows, options),
             rows,
         };
         report.answer = answer::answer(&report);

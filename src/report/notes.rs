@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, NaiveDate};
 
-use super::Options;
+use super::{Options, Row};
 use crate::model::{self, Task};
 use crate::nn::RunningStats;
 use crate::optim::BatchNormPass2;
@@ -12,17 +12,21 @@ use crate::record::{Record, RunManifest, SettingGroup};
 use crate::stats::median;
 use crate::suite::Cell;
 
-/// What was trained, in words; none of an empty plan.
-pub(super) fn trained(manifest: &RunManifest, records: &[&Record]) -> Option<String> {
-    let cell = manifest.cells.first()?;
+/// What is trained, in words; none of an empty plan.
+pub(crate) fn trained(cells: &[Cell], parameters: Option<usize>) -> Option<String> {
+    let cell = cells.first()?;
     let width = cell.model.width.map_or_else(String::new, |width| format!(" width {width}"));
-    let parameters = records.first().map_or_else(String::new, |r| format!(" ({} parameters)", r.measures.parameters));
-    let batch = if cell.full_batch_steps.is_some() { "of all".into() } else { cell.batch_size.to_string() };
-    let seeds = manifest.cells.iter().map(|cell| cell.seed).collect::<HashSet<_>>().len();
+    let parameters = parameters.map_or_else(String::new, |parameters| format!(" ({parameters} parameters)"));
+    let length = match (cell.full_batch_steps, cell.epochs) {
+        (Some(_), _) => "batch of all".into(),
+        (None, 1) => format!("one epoch, batch {}", cell.batch_size),
+        (None, epochs) => format!("{epochs} epochs, batch {}", cell.batch_size),
+    };
+    let seeds = cells.iter().map(|cell| cell.seed).collect::<HashSet<_>>().len();
     let seeds = if seeds == 1 { "one seed".into() } else { format!("{seeds} seeds") };
     let (model, data) = (&cell.model.name, &cell.data);
     Some(format!(
-        "{model}{width}{parameters}, {} training and {} {} samples, batch {batch}, {seeds}",
+        "{model}{width}{parameters}, {} training and {} {} samples, {length}, {seeds}",
         data.train,
         data.test,
         data.measured_on()
@@ -41,6 +45,25 @@ fn batch_norm_note(manifest: &RunManifest) -> Option<String> {
         "SAM's rows update BatchNorm's running statistics twice a step, SGD's once: even with rho 0, accuracies differ; \
          batch_norm = \"freeze\" updates once"
             .into()
+    })
+}
+
+/// Live weights over 1 - sparsity above which a mask leaves far fewer out than it was asked to.
+const OVERSHOOT: f64 = 1.5;
+
+/// The rows whose masks leave far fewer weights out than their sparsity says.
+fn live_note(rows: &[Row]) -> Option<String> {
+    let over = |row: &Row| {
+        let asked = 1.0 - row.axis("sparsity")?.parse::<f64>().ok()?;
+        let live = row.live_fraction?.mean;
+        (live > OVERSHOOT * asked).then(|| format!("{:.0}% ({})", 100.0 * live, row.name))
+    };
+    let over: Vec<String> = rows.iter().filter_map(over).collect();
+    (!over.is_empty()).then(|| {
+        format!(
+            "a mask of whole tensors or channels may have more live weights than its sparsity asks for, here after the last refresh {}",
+            over.join(", ")
+        )
     })
 }
 
@@ -75,6 +98,7 @@ pub(super) fn notes(
     manifest: &RunManifest,
     records: &[&Record],
     groups: &[SettingGroup<'_, 1>],
+    rows: &[Row],
     options: &Options,
 ) -> Vec<String> {
     let mut notes = Vec::new();
@@ -125,6 +149,7 @@ pub(super) fn notes(
         ));
     }
     notes.extend(batch_norm_note(manifest));
+    notes.extend(live_note(rows));
     let changed = records.iter().filter(|r| r.data.original == Some(false)).count();
     if changed > 0 {
         notes.push(format!(
@@ -174,15 +199,22 @@ const LONG_STEP: (f64, usize) = (0.1, 20);
 fn timing_notes(groups: &[SettingGroup<'_, 1>], records: &[&Record]) -> Vec<String> {
     let mut notes = Vec::new();
     let reference = |r: &Record| r.reference_step_seconds.map(|s| s.median);
-    if let Some(m) = median(&records.iter().filter_map(|r| reference(r)).collect::<Vec<_>>()).filter(|m| m.n > 1) {
+    // Machines that differ are no drift.
+    let machines = distinct(records, machine);
+    for place in &machines {
+        let here = records.iter().filter(|r| machine(r) == *place);
+        let Some(m) = median(&here.filter_map(|r| reference(r)).collect::<Vec<_>>()).filter(|m| m.n > 1) else {
+            continue;
+        };
         let [middle, min, max] = [m.median, m.min, m.max].map(|seconds| 1e3 * seconds);
         let advice = if max / min > 1.0 + DRIFT {
             "; the machine's speed varied: end other programs and rerun with --fresh before trusting times"
         } else {
             ""
         };
+        let place = if machines.len() == 1 { String::new() } else { format!(" on {place}") };
         notes.push(format!(
-            "the reference step took {middle:.2} ms ({min:.2}-{max:.2}) before {} trainings{advice}",
+            "the reference step took {middle:.2} ms ({min:.2}-{max:.2}) before {} trainings{place}{advice}",
             m.n
         ));
     }

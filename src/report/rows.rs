@@ -31,6 +31,8 @@ pub(super) struct Rows {
     pub(super) rows: Vec<Row>,
     /// Places of the reference SGD and the reference SAM.
     pub(super) references: [Option<usize>; 2],
+    /// Whether the reference SGD has the settings of the reference SAM but for its ascent step.
+    pub(super) is_matched: bool,
     /// The accuracy that trainings are timed to.
     pub(super) target: Option<f64>,
     /// The claims that are tested.
@@ -69,7 +71,11 @@ pub(super) fn rows(groups: &[SettingGroup<'_, 1>], manifest: &RunManifest, optio
     let times = references.iter().flat_map(|r| &r.train_seconds);
     let one_machine = times.map(|((_, machine), _)| machine).collect::<HashSet<_>>().len() < 2;
     mark_fronts(&mut rows, one_machine);
-    Rows { rows, references: places, target, claims, concluded }
+    let is_matched = match places.map(|place| place.map(|place| &references[place].setting)) {
+        [Some(sgd), Some(sam)] => *sgd == sam.without_ascent(),
+        _ => false,
+    };
+    Rows { rows, references: places, is_matched, target, claims, concluded }
 }
 
 /// For each row the places of what it is compared with: SGD, SAM, and SGD trained for longer at equal FLOPs.
@@ -133,6 +139,7 @@ pub(super) fn seconds_to_target(target: f64, record: &Record) -> Option<f64> {
 type Times = Vec<((u64, String), f64)>;
 
 /// By seed, the measures of a setting that others are compared with.
+#[derive(Clone)]
 pub(super) struct Reference {
     pub(super) setting: Cell,
     /// Seeds planned, in the plan's order.

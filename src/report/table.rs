@@ -266,7 +266,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
         explained: |report| {
             format!(
                 "the claim that the row keeps at least {}% of SAM's gain over SGD{}; \"not shown\" unless SAM's gain is shown",
-                100.0 * report.claims.retain,
+                terminal::percent(report.claims.retain),
                 tested(report)
             )
         },
@@ -411,7 +411,7 @@ pub(super) fn title(report: &Report) -> String {
 }
 
 /// How many pairs there are, where they are fewer than the row's seeds.
-fn pairs(row: &Row, found: usize) -> String {
+pub(super) fn pairs(row: &Row, found: usize) -> String {
     let n = row.test_accuracy_last.map_or(0, |s| s.n);
     if found == n { String::new() } else { format!(" (n = {found})") }
 }

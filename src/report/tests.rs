@@ -153,13 +153,14 @@ fn charts_against_cost_name_the_rows_that_lose_more_than_sam_gains() {
 fn terminal_table() {
     insta::assert_snapshot!(text(&report(), "table"), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
-    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
+    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, 2 epochs, batch 32, 2 seeds
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
-    shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
-    by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
+    shared settings: lr 0.05; rho 0.05
+    by optimizer, unless the row says otherwise: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f);
+      sparsity 0.9 (ssam-f); mask fisher (ssam-f)
 
     SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
+    At equal FLOPs, SGD trained for longer is 1.1 points behind SAM [-1.0, +3.2].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD        gain kept  step  FLOPs
@@ -186,15 +187,15 @@ fn terminal_table_of_80_columns() {
     insta::assert_snapshot!(within(&report(), 80), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data
       set)
-    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32,
-      2 seeds
+    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, 2 epochs,
+      batch 32, 2 seeds
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
-    shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
-    by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
+    shared settings: lr 0.05; rho 0.05
+    by optimizer, unless the row says otherwise: weight_decay 0.0005 (sgd), 0.001
+      (sam, ssam-f); sparsity 0.9 (ssam-f); mask fisher (ssam-f)
 
     SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2,
-      +1.0].
+    At equal FLOPs, SGD trained for longer is 1.1 points behind SAM [-1.0, +3.2].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                   n  accuracy %        vs SGD     gain kept  step  FLOPs
@@ -224,13 +225,14 @@ fn terminal_table_of_80_columns() {
 fn terminal_table_of_120_columns() {
     insta::assert_snapshot!(within(&report(), 120), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
-    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
+    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, 2 epochs, batch 32, 2 seeds
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
-    shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
-    by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
+    shared settings: lr 0.05; rho 0.05
+    by optimizer, unless the row says otherwise: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f); sparsity 0.9 (ssam-f); mask
+      fisher (ssam-f)
 
     SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
+    At equal FLOPs, SGD trained for longer is 1.1 points behind SAM [-1.0, +3.2].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD        gain kept  step  FLOPs
@@ -255,13 +257,13 @@ fn terminal_table_of_120_columns() {
 fn terminal_table_of_200_columns() {
     insta::assert_snapshot!(within(&report(), 200), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
-    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
+    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, 2 epochs, batch 32, 2 seeds
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
-    shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
-    by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
+    shared settings: lr 0.05; rho 0.05
+    by optimizer, unless the row says otherwise: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f); sparsity 0.9 (ssam-f); mask fisher (ssam-f)
 
     SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
+    At equal FLOPs, SGD trained for longer is 1.1 points behind SAM [-1.0, +3.2].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     setting                     n  accuracy %             vs SGD        gain kept  step  FLOPs
@@ -285,14 +287,14 @@ fn wide_table_with_explanations() {
     let layout = Layout { wide: true, explain: true, ..Layout::default() };
     insta::assert_snapshot!(String::from_utf8(render(&report(), "table", layout)).expect("text"), @r#"
     cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
-    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
+    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, 2 epochs, batch 32, 2 seeds
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
     shared settings: sparsity 0.9; mask fisher; pattern unstructured; refresh interval; mask_interval 1;
       fisher_samples 128; fisher_mode clean; rho 0.05; norm full; perturbation explicit; rho_decay
       constant; batch_norm update; lr 0.05; base sgd; momentum 0.9; nesterov false
 
     SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
-    At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
+    At equal FLOPs, SGD trained for longer is 1.1 points behind SAM [-1.0, +3.2].
     On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     optimizer  weight_decay  epochs               n    accuracy %        best %                vs SGD                vs SAM           ms/step          step/SGD         train/SGD       FLOPs/SGD  theory (b)/SGD   vs SGD, equal FLOPs        gain kept       gain               no loss      keeps           s to target        front
@@ -356,16 +358,16 @@ fn markdown_table() {
     insta::assert_snapshot!(text(&report(), "markdown"), @r#"
     ## cifar10 smoke on photo-patches (STAND-IN: not results on the suite's own data set)
 
-    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, batch 32, 2 seeds
+    resnet8 width 8 (19218 parameters), 256 training and 200 test samples, 2 epochs, batch 32, 2 seeds
 
     measured on a CPU, 2 CPUs, 2 threads, linux-x86_64, 1970-01-01
 
-    shared settings: lr 0.05; rho 0.05; sparsity 0.9; mask fisher
+    shared settings: lr 0.05; rho 0.05
 
-    by optimizer: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f)
+    by optimizer, unless the row says otherwise: weight_decay 0.0005 (sgd), 0.001 (sam, ssam-f); sparsity 0.9 (ssam-f); mask fisher (ssam-f)
 
     - SAM gains 2.2 points over SGD with the same settings [0.6, 3.8], 2 seeds.
-    - At equal FLOPs, SGD trained for longer differs from SAM by -1.1 points [-3.2, +1.0].
+    - At equal FLOPs, SGD trained for longer is 1.1 points behind SAM [-1.0, +3.2].
     - On the clock a step of SAM takes 1.46 times SGD's, of sparse SAM 2.00 times.
 
     | setting       |              n | accuracy % |            vs SGD |            vs SAM |       gain kept | step | FLOPs |
@@ -382,6 +384,47 @@ fn markdown_table() {
     - sharpbench 0.0.0 (no revision)
     - ± standard deviation over seeds; 95% interval in brackets, * differs at .05 after Holm's correction; step and FLOPs are multiples of SGD's; SGD in columns and sentences is sgd wd .001, which has SAM's settings but for its ascent step. Every column: --wide; what each means: --explain
     "#);
+}
+
+/// The reference of a row with kernels of another version is the SGD with its settings; what is said of it is true.
+#[test]
+fn the_reference_has_the_same_settings_where_there_is_one() {
+    let suite = "name = \"esam\"\ndescription = \"for tests\"\n[claims]\nactive = { optimizer = \"esam\" }\n\
+                 [base]\ndata = { name = \"mnist-5k\", train = 64, test = 50 }\nmodel = { name = \"mlp\" }\n\
+                 schedule = { epochs = 1, batch_size = 32 }\nseeds = [1, 2]\n[profiles.quick]\n\
+                 [[base.grid]]\noptimizer = \"sgd\"\nlr = [0.1, 0.05]\nweight_decay = 1e-3\n\
+                 [[base.grid]]\noptimizer = \"esam\"\nweight_decay = 1e-3\nrho = 0.05\nlr = LR\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("esam.toml");
+    let of = |lr: &str| {
+        std::fs::write(&path, suite.replace("LR", lr)).expect("a suite");
+        let suite = Suite::read(&path.display().to_string()).expect("a suite");
+        let plan = suite.plan("quick", "mnist-5k").expect("a plan");
+        let accuracy = |cell: &Cell| 0.5 + 0.01 * cell.seed as f64 + if cell.rho().is_some() { 0.1 } else { 0.0 };
+        let records: Vec<Record> = plan.cells.iter().map(|cell| record(cell, Some(accuracy(cell)), 0.01)).collect();
+        let mut manifest = manifest(&plan.cells);
+        manifest.claims = plan.claims;
+        Report::new(&manifest, &records, &Options::default())
+    };
+    let same = of("0.05");
+    assert_eq!((same.reference.as_deref(), same.is_matched), (Some("sgd lr .05"), true));
+    assert!(text(&same, "table").split_whitespace().collect::<Vec<_>>().join(" ").contains("which has SAM's settings"));
+    let other = of("0.2");
+    assert_eq!((other.reference.as_deref(), other.is_matched), (Some("sgd"), false));
+    assert!(!text(&other, "table").contains("settings but"), "{}", text(&other, "table"));
+    assert!(!other.answer.join(" ").contains("with the same settings"), "{:?}", other.answer);
+}
+
+/// A difference of fewer pairs than the row has seeds says so in the brief table too.
+#[test]
+fn the_brief_table_tells_fewer_pairs() {
+    let cells = cells();
+    let mut records: Vec<Record> = cells.iter().map(|cell| record(cell, Some(0.5), 0.01)).collect();
+    records.retain(|r| r.cell.rho().is_some() || r.cell.seed != 4321);
+    let report = Report::new(&manifest(&cells), &records, &Options::default());
+    let table = text(&report, "markdown");
+    let sam = table.lines().find(|line| line.starts_with("| sam ")).expect("a row");
+    assert!(sam.contains("(n = 1)"), "{sam}");
 }
 
 /// Where SAM gains, the answer says what sparse SAM keeps of it, and the table has a column for it.
@@ -404,8 +447,8 @@ fn the_answer_says_what_sparse_sam_keeps() {
     insta::assert_snapshot!(report.answer.join("\n"), @"
     SAM gains 20.0 points over SGD with the same settings [18.6, 21.5], 2 seeds.
     Of that gain, sparse SAM keeps: ssam-f 50% [44, 56].
-    That at least 50% of it is kept is undecided for ssam-f.
-    At equal FLOPs, SGD trained for longer differs from SAM by -20.0 points [-21.7, -18.4].
+    The claim to keep at least 50% of it is undecided for ssam-f.
+    At equal FLOPs, SGD trained for longer is 20.0 points behind SAM [18.4, 21.7].
     On the clock a step of SAM takes 2.00 times SGD's, of sparse SAM 2.00 times.
     ");
     let sparse = report.rows.last().and_then(|row| row.claims.share).expect("a part of the gain");
@@ -636,7 +679,16 @@ fn an_unsteady_machine_and_disturbed_trainings_are_told() {
     (records[0].measures.step_seconds, records[0].reference_step_seconds) = (step(0.02), step(0.008));
     let throttled = notes(&records);
     assert!(throttled.contains("the machine's speed varied") && !throttled.contains("longer per step"), "{throttled}");
-    records[0].reference_step_seconds = step(0.004);
+    // Another machine is no drift of this one.
+    records[0].provenance.machine.cpu = "another CPU".into();
+    records[1].provenance.machine.cpu = "another CPU".into();
+    records[1].reference_step_seconds = step(0.008);
+    let elsewhere = notes(&records);
+    assert!(elsewhere.contains("before 2 trainings on another CPU") && !elsewhere.contains("varied"), "{elsewhere}");
+    for record in &mut records[..2] {
+        record.provenance.machine.cpu = "a CPU".into();
+        record.reference_step_seconds = step(0.004);
+    }
     let disturbed = notes(&records);
     assert!(disturbed.contains("seed=1234 took over 25% longer per step"), "{disturbed}");
 }

@@ -2,7 +2,7 @@
 
 use super::{Conclusion, Report, Row, RowClaims};
 use crate::stats::{ALPHA, Comparison, Finding};
-use crate::terminal::signed;
+use crate::terminal::{percent, signed};
 
 /// A sentence for every row that was compared with something.
 pub(super) fn verdicts(report: &Report) -> Vec<String> {
@@ -15,7 +15,7 @@ fn sentence(report: &Report, row: &Row) -> Option<String> {
     parts.extend(row.to_equal_flops.map(|c| format!("{} against SGD of equal FLOPs", change(&c))));
     let RowClaims { gain, no_loss, retention, .. } = row.claims;
     let margin = report.claims.margin;
-    let kept = 100.0 * report.claims.retain;
+    let kept = percent(report.claims.retain);
     parts.extend(gain.map(|claim| format!("that it gains over SGD is {}", conclusion(&claim))));
     parts.extend(no_loss.map(|claim| {
         let seeds = seeds_wanting(&row.claims).map_or(String::new(), |seeds| {

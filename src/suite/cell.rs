@@ -213,6 +213,7 @@ impl Cell {
         if !(1..=MOST_EPOCHS).contains(&self.epochs) || self.batch_size == 0 {
             return Err(format!("a cell has {} epochs and batches of {} samples", self.epochs, self.batch_size));
         }
+        self.data.check_numbers()?;
         if let Objective::CrossEntropy { label_smoothing } = self.objective
             && !(0.0..=1.0).contains(&label_smoothing)
         {
@@ -228,7 +229,9 @@ impl Cell {
         if let Some(name) = lists.flatten().find(|name| !is_parameter(name.trim_end_matches('.'))) {
             return Err(format!("{name:?} is not the beginning of a parameter's name"));
         }
-        let names = [&self.data.name, &self.optimizer.name].into_iter().chain(settings.iter().map(|(key, _)| key));
+        let names = [&self.data.name, &self.model.name, &self.optimizer.name]
+            .into_iter()
+            .chain(settings.iter().map(|(key, _)| key));
         if let Some(name) = names.chain(words).find(|name| !is_plain(name)) {
             return Err(format!(
                 "the name {name:?} does not consist of letters, digits, - and _, at most {LONGEST_NAME}"
@@ -305,6 +308,12 @@ impl Cell {
     /// Factor of rho in a step, counted from 0 over the whole training, with this learning rate.
     pub fn rho_factor(&self, step: usize, lr: f64) -> f64 {
         self.optimizer.ascent.as_ref().map_or(1.0, |ascent| ascent.rho_decay.factor(step, lr / self.lr))
+    }
+
+    /// The cell with the same settings but for its ascent step.
+    pub fn without_ascent(&self) -> Self {
+        let optimizer = self.optimizer.clone().without_ascent();
+        Self { numerics: numerics(&optimizer, &self.model), optimizer, ..self.clone() }
     }
 
     /// The cell without its seed. Cells with the same setting share a row in a report.

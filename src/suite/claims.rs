@@ -117,10 +117,7 @@ impl Claims {
             Some(arm) => find(&|setting| arm.matches(setting)),
             None => {
                 let is_other = |setting: &Cell| active.is_none_or(|active| settings[active] != setting);
-                let without_ascent = active.map(|active| {
-                    let cell = settings[active].clone();
-                    Cell { optimizer: cell.optimizer.without_ascent(), ..cell }
-                });
+                let without_ascent = active.map(|active| settings[active].without_ascent());
                 let same = without_ascent.and_then(|cell| find(&|setting| *setting == cell && is_other(setting)));
                 let base = active.map(|active| settings[active].optimizer.base.name());
                 let is_plain = |setting: &Cell| setting.optimizer.ascent.is_none() && is_other(setting);

@@ -22,15 +22,16 @@ pub(crate) struct Names {
     /// A name for each setting: the optimizer, its sparsity where there are several, and what else differs from the first
     /// setting of that optimizer.
     pub(crate) names: Vec<String>,
-    /// The settings that all share, without defaults, such as `lr 0.1`.
+    /// What all settings share that read it, without defaults, such as `lr 0.1`.
     pub(crate) shared: Vec<String>,
-    /// The axes in which the first settings of the optimizers differ, such as `weight_decay 0.0005 (sgd), 0.001 (sam)`.
+    /// The axes in which the first settings of the optimizers differ, such as `weight_decay 0.0005 (sgd), 0.001 (sam)`, and those
+    /// that one optimizer alone reads, such as `shard 32 (m-sam)`.
     pub(crate) by_optimizer: Vec<String>,
 }
 
 /// Lines for people on the settings that a table's rows do not show; none where there are no such settings.
 pub(crate) fn lines<'s>(shared: &'s [String], by_optimizer: &'s [String]) -> impl Iterator<Item = String> + 's {
-    let lines = [("shared settings", shared), ("by optimizer", by_optimizer)];
+    let lines = [("shared settings", shared), ("by optimizer, unless the row says otherwise", by_optimizer)];
     lines.into_iter().filter(|(_, of)| !of.is_empty()).map(|(what, of)| format!("{what}: {}", of.join("; ")))
 }
 
@@ -71,7 +72,14 @@ impl Names {
             }
             axes.push(axis);
             if settings.iter().filter_map(|setting| setting.get(axis)).all(|other| other == value) {
-                shared.extend((!is_unsaid(axis, value)).then(|| format!("{axis} {value}")));
+                if is_unsaid(axis, value) || settings.iter().any(|setting| says_always(&settings, setting, axis)) {
+                    continue;
+                }
+                let is_general = settings.iter().any(|s| s.optimizer != settings[0].optimizer);
+                match readers(&settings, axis).as_slice() {
+                    [only] if is_general => by_optimizer.push(format!("{axis} {value} ({only})")),
+                    _ => shared.push(format!("{axis} {value}")),
+                }
             } else if !ALWAYS_SAID.contains(&axis.as_str()) && !NEVER_IMPLIED.contains(&axis.as_str()) {
                 by_optimizer.extend(values_by_optimizer(&settings, axis));
             }
@@ -86,7 +94,7 @@ fn name(settings: &[Axes], setting: &Axes) -> String {
     for (axis, value) in &setting.axes {
         let of_all = || settings.iter().filter_map(|setting| setting.get(axis));
         let differs = match axis.as_str() {
-            axis if ALWAYS_SAID.contains(&axis) => of_all().any(|other| other != value),
+            axis if ALWAYS_SAID.contains(&axis) => says_always(settings, setting, axis),
             axis if NEVER_IMPLIED.contains(&axis) => of_all().next() != Some(value),
             axis => first.get(axis) != Some(value),
         };
@@ -96,6 +104,25 @@ fn name(settings: &[Axes], setting: &Axes) -> String {
         }
     }
     name
+}
+
+/// Whether a setting's name says an axis of those that are always said: others differ in it, or other settings of its
+/// optimizer do not have it.
+fn says_always(settings: &[Axes], setting: &Axes, axis: &str) -> bool {
+    let differs = |other: &Axes| match other.get(axis) {
+        Some(value) => setting.get(axis) != Some(value),
+        None => other.optimizer == setting.optimizer,
+    };
+    ALWAYS_SAID.contains(&axis) && setting.get(axis).is_some() && settings.iter().any(differs)
+}
+
+/// The optimizers that read an axis.
+fn readers<'s>(settings: &'s [Axes], axis: &str) -> Vec<&'s str> {
+    let mut readers: Vec<&str> =
+        settings.iter().filter(|s| s.get(axis).is_some()).map(|s| s.optimizer.as_str()).collect();
+    readers.sort_unstable();
+    readers.dedup();
+    readers
 }
 
 /// The first setting of an optimizer, with which names compare the others.

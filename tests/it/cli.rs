@@ -250,9 +250,11 @@ fn a_run_folder_of_other_data_is_refused() {
 fn the_plan_shows_cells_costs_and_measured_times() {
     let place = Place::new();
     insta::assert_snapshot!(String::from_utf8_lossy(&place.sharpbench("plan tiny.toml").assert().success().get_output().stdout), @"
-    tiny quick: 4 cells
-    shared settings: lr 0.05; weight_decay 0.0005; epochs 2; sparsity 0.9; mask fisher; fisher_samples
-      8; rho 0.05
+    tiny quick on cifar10: 4 cells
+    resnet8 width 4, 40 training and 20 test samples, 2 epochs, batch 10, 2 seeds
+    shared settings: lr 0.05; weight_decay 0.0005; epochs 2
+    by optimizer, unless the row says otherwise: sparsity 0.9 (ssam-f); mask fisher (ssam-f);
+      fisher_samples 8 (ssam-f); rho 0.05 (ssam-f)
 
     setting  seeds  steps each  GFLOPs  theoretical GFLOPs  time
     sgd          2           8    0.81                0.81     -
@@ -271,6 +273,7 @@ fn the_plan_shows_cells_costs_and_measured_times() {
     assert!(
         place.fingerprints("reports/tiny-quick-photo-patches").contains_key(cells[0]["id"].as_str().expect("an id"))
     );
+    insta::assert_snapshot!(error(place.sharpbench("plan tiny.toml --out mistyped")), @"error: run mistyped: it holds no run (no run.json)");
 }
 
 #[test]
@@ -356,7 +359,9 @@ fn a_new_suite_validates_trains_and_tunes() {
         include_str!("../../suites/suite.schema.json")
     );
     let plan = place.sharpbench("plan mine.toml").assert().success();
-    plan.stdout(predicate::str::contains("mine quick: 15 cells"));
+    plan.stdout(predicate::str::contains(
+        "mine quick on mnist-5k: 15 cells\nmlp, 4000 training and 1000 test samples, 20 epochs, batch 64, 3 seeds",
+    ));
     let smoke = place.sharpbench("suite mine.toml --profile smoke --offline --quiet").assert().success();
     smoke.stdout(predicate::str::contains("mine smoke on mnist-5k with 40% symmetric label noise"));
     // As its comments say.
@@ -484,6 +489,13 @@ fn bench_measures_a_step_and_its_parts() {
         .assert()
         .success()
         .stdout(predicate::str::contains("sam-layers over sgd: step").and(predicate::str::contains("executed FLOPs")));
+    let large = "bench --model mlp --hidden 8 --input 3x4096x4096 --batch-size 128 --steps 1";
+    insta::assert_snapshot!(error(place.sharpbench(large)), @"error: a batch of 128 samples of 50331648 bytes exceeds 4000000000 bytes; make either smaller");
+    // Steps beyond the different batches.
+    let long = "bench --model mlp --hidden 8 --input 1x8x8 --batch-size 4 --steps 40 --warmup 3 --json";
+    let output = place.sharpbench(long).assert().success().get_output().stdout.clone();
+    let json: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+    assert_eq!((&json["steps"], &json["step_seconds"]["n"]), (&40.into(), &40.into()));
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,sparsity=0.5")), @"error: --optimizer sam,sparsity=0.5: sparsity does not apply to sam, only to ssam-f, ssam-d, ssam; remove it");
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam,colour=red")), @"error: --optimizer sam,colour=red: colour is not a key; use optimizer, epochs_factor, lr, momentum, weight_decay, nesterov, beta2, base, rho, rho_decay, batch_norm, pattern, budget, sparsity, mask, refresh, mask_interval, fisher_samples, fisher_mode, norm, perturbation, group_axis, drop_rate, grow, eta, alpha, sam_interval, beta, gamma, delta, threshold, lambda, sigma, live, shard, from");
     insta::assert_snapshot!(error(place.sharpbench("bench --optimizer sam-layers,live=nothing")), @r#"error: --optimizer sam-layers,live=nothing: live names "nothing", but no parameter starts with it; the parameters are bn1.bias, bn1.weight, conv1.weight, fc.bias, fc.weight, layer1.0.bn1.bias, layer1.0.bn1.weight, layer1.0.bn2.bias, layer1.0.bn2.weight, layer1.0.conv1.weight, layer1.0.conv2.weight, layer1.1.bn1.bias, layer1.1.bn1.weight, layer1.1.bn2.bias, layer1.1.bn2.weight, layer1.1.conv1.weight, layer1.1.conv2.weight, layer1.2.bn1.bias, layer1.2.bn1.weight, layer1.2.bn2.bias, layer1.2.bn2.weight, layer1.2.conv1.weight, layer1.2.conv2.weight, layer2.0.bn1.bias, layer2.0.bn1.weight, layer2.0.bn2.bias, layer2.0.bn2.weight, layer2.0.conv1.weight, layer2.0.conv2.weight, layer2.1.bn1.bias, layer2.1.bn1.weight, layer2.1.bn2.bias, layer2.1.bn2.weight, layer2.1.conv1.weight, layer2.1.conv2.weight, layer2.2.bn1.bias, layer2.2.bn1.weight, layer2.2.bn2.bias, layer2.2.bn2.weight, layer2.2.conv1.weight, layer2.2.conv2.weight, layer3.0.bn1.bias, layer3.0.bn1.weight, layer3.0.bn2.bias, layer3.0.bn2.weight, layer3.0.conv1.weight, layer3.0.conv2.weight, layer3.1.bn1.bias, layer3.1.bn1.weight, layer3.1.bn2.bias, layer3.1.bn2.weight, layer3.1.conv1.weight, layer3.1.conv2.weight, layer3.2.bn1.bias, layer3.2.bn1.weight, layer3.2.bn2.bias, layer3.2.bn2.weight, layer3.2.conv1.weight, layer3.2.conv2.weight"#);

@@ -143,6 +143,13 @@ fn what_cannot_be_tuned_is_refused() {
         .assert()
         .code(2)
         .stderr(predicate::str::contains("mine.toml is not a suite that tune wrote"));
+    std::fs::write(place.path("binary.toml"), [0xff, 0xfe]).expect("a file");
+    place
+        .sharpbench("tune small.toml --trials 1 --out one --write binary.toml")
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("binary.toml cannot be read"));
+    assert!(!place.path("one").exists(), "said before anything is trained");
     // Where a learning rate is hopeless throughout, there is nothing to choose.
     place
         .sharpbench("tune small.toml --trials 2 --range lr=1e20..1e25 --out run")

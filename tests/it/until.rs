@@ -166,6 +166,9 @@ fn what_came_after_the_data_is_said() {
     hash(ARMS);
     place.sharpbench(RUN).assert().success();
     assert!(words("report run").contains("cells were trained without --until decided"));
+    // What was found look after look was found with the suite's margin.
+    let refused = place.sharpbench("report run --margin 2").assert().code(2);
+    refused.stderr(predicate::str::contains("--margin cannot change it now"));
 }
 
 /// Without a placebo that is named, the active row is not its own.
