@@ -25,6 +25,10 @@ pub(super) const STYLE: &str = include_str!("chart.css");
 const LINE: f64 = 14.0;
 /// Pixels between panels, and around all.
 const GAP: f64 = 14.0;
+/// Pixels of the narrowest figure.
+const NARROWEST: f64 = 400.0;
+/// Size of a heading, in that of other texts.
+const HEADING: f64 = 1.2;
 /// Pixels above a panel's chart, for its title.
 pub(super) const TITLE: f64 = 22.0;
 
@@ -113,8 +117,9 @@ impl Figure {
         let width_of = |row: &[Panel]| row.iter().map(|panel| panel.size[0] + GAP).sum::<f64>() + GAP;
         let widest = rows.iter().map(|row| width_of(row)).fold(0.0, f64::max);
         let heading = format!("{}: {}", self.subject, self.title);
-        let width = widest.max(text_width(&heading) * 1.2 + 2.0 * GAP).ceil();
-        let (mut body, mut top) = (String::new(), 30.0);
+        let width = widest.max(NARROWEST).ceil();
+        let headings = lines_of(&heading, (width - 2.0 * GAP) / HEADING);
+        let (mut body, mut top) = (String::new(), 30.0 + HEADING * LINE * (headings.len() - 1) as f64);
         let mut place = |x: f64, y: f64, drawn: Markup| {
             body += &html! { g transform={ "translate(" (tenth(x)) " " (tenth(y)) ")" } { (drawn) } }.into_string();
         };
@@ -141,7 +146,9 @@ impl Figure {
             svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" aria-label=(heading) width=(width) height=(top.ceil()) viewBox={ "0 0 " (width) " " (top.ceil()) } {
                 style { (PreEscaped(STYLE)) }
                 rect class="paper" width=(width) height=(top.ceil()) {}
-                text class="heading" x=(GAP) y="20" { (heading) }
+                @for (line, text) in headings.iter().enumerate() {
+                    text class="heading" x=(GAP) y=(tenth(20.0 + HEADING * LINE * line as f64)) { (text) }
+                }
                 (PreEscaped(body))
             }
         };
@@ -168,7 +175,43 @@ pub(super) fn text_width(text: &str) -> f64 {
     text.chars().map(width).sum::<f64>() + 4.0
 }
 
+/// A text in lines of at most so many pixels; a longer word has a line of its own.
+fn lines_of(text: &str, width: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        let longer = lines.last().map(|line| format!("{line} {word}")).filter(|longer| text_width(longer) <= width);
+        if longer.is_some() {
+            lines.pop();
+        }
+        lines.push(longer.unwrap_or_else(|| word.into()));
+    }
+    lines
+}
+
 /// A mark that tells its numbers when it is hovered or focused; `row` is the number of its table row.
 pub(super) fn point(row: usize, text: &str, drawn: &Markup) -> Markup {
     html! { g class="point" data-row=(row) tabindex="0" role="img" aria-label=(text) { title { (text) } (drawn) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A long heading takes lines, not width: beside it the charts would look lost.
+    #[test]
+    fn a_long_heading_is_wrapped() {
+        let panel = || Panel { title: "sgd".into(), size: [300.0, 200.0], body: html! {} };
+        let of = |title: &str| Figure {
+            name: "edge".into(),
+            subject: "edge-mnist noise on mnist-5k with 40% symmetric label noise".into(),
+            title: title.into(),
+            caption: String::new(),
+            legend: Vec::new(),
+            panels: vec![panel(), panel()],
+        };
+        let long = of("top eigenvalue of the Hessian, with the edge of gradient descent and the optimizer's own").svg();
+        assert_eq!(long.matches("class=\"heading\"").count(), 3, "{long}");
+        assert!(long.contains("viewBox=\"0 0 642 "), "{long}");
+        assert_eq!(lines_of("a bc def", text_width("a bc")), ["a bc", "def"]);
+    }
 }
