@@ -30,7 +30,7 @@ const LR: f64 = 1e-3;
 /// Samples for Fisher scores, the default of a suite.
 pub const FISHER_SAMPLES: usize = 128;
 
-/// Different batches of a benchmark; its steps take them in turn.
+/// Batches that the samples of a benchmark make at most; they are drawn anew in each pass over them.
 const BATCHES: usize = 8;
 /// Most bytes of its samples.
 const MOST_BYTES: usize = 4_000_000_000;
@@ -243,7 +243,7 @@ impl Bench {
     pub fn run(&self, registry: &Registry) -> Result<BenchReport> {
         let model = build(&self.model, self.input, registry)?;
         let steps = self.warmup + self.steps;
-        let data = synthetic(self.input, self.batches(steps)? * self.batch_size, self.seed)?;
+        let data = synthetic(self.input, self.samples(steps)?, self.seed)?;
         let problem = Problem { device: self.compute.device(), ..(&*model).into() };
         let mut own = Subject::new(&self.optimizer, (problem, self.seed), registry, &data)?;
         let mut against =
@@ -307,22 +307,24 @@ impl Bench {
 }
 
 impl Bench {
-    /// Different batches that so many steps take.
+    /// Samples for so many steps, and for Fisher scores.
     ///
     /// # Errors
-    /// When a single one is too large.
-    fn batches(&self, steps: usize) -> Result<usize> {
+    /// When a single batch is too large.
+    fn samples(&self, steps: usize) -> Result<usize> {
         let each = match self.input {
             Input::Tokens { length, .. } => length,
             Input::Image(shape) => shape.iter().product(),
         };
-        match MOST_BYTES / (each * self.batch_size).max(1) {
-            0 => Err(Error::Usage(format!(
-                "a batch of {} samples of {each} bytes exceeds {MOST_BYTES} bytes; make either smaller",
-                self.batch_size
-            ))),
-            fitting => Ok(steps.min(BATCHES).min(fitting)),
+        let fitting = MOST_BYTES / each.max(1);
+        let least = self.batch_size.max(FISHER_SAMPLES);
+        if fitting < least {
+            return Err(Error::Usage(format!(
+                "{least} samples of {each} bytes exceed {MOST_BYTES} bytes; make the input or the batch smaller"
+            )));
         }
+        let batches = steps.min(BATCHES).min(fitting / self.batch_size);
+        Ok(least.max(batches * self.batch_size))
     }
 }
 
@@ -334,7 +336,6 @@ fn fisher(trainer: &mut Trainer<'_>, data: &DataSet, samples: usize, seed: u64) 
 /// `n` images of random pixels with random labels, or random characters.
 fn synthetic(input: Input, n: usize, seed: u64) -> Result<DataSet> {
     let rng = &mut stream(seed, Stream::Init("synthetic images"));
-    let n = n.max(FISHER_SAMPLES);
     let provenance = Provenance::made("synthetic", "synthetic", Vec::new());
     match input {
         Input::Tokens { length, vocabulary } => {

@@ -1,7 +1,8 @@
 //! `sharpbench data list|fetch|verify`.
 
 use std::fmt::Write;
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,6 +10,9 @@ use crate::data::verify::{self, Verified};
 use crate::data::{self, DATA_SETS, DataSetEntry, DataSource, Fetch, FileDigest};
 use crate::error::{Error, Result};
 use crate::terminal::{self, wrapped};
+
+/// How every PNG file begins.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 #[derive(clap::Subcommand)]
 pub(super) enum Args {
@@ -54,17 +58,35 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         }
         Args::Verify { what, data, offline, contact_sheet } => {
             let (entry, source) = subject(what, data.as_ref())?;
+            if let Some(path) = contact_sheet {
+                check_sheet(path)?;
+            }
             let found = verified(entry, &source, *offline)?;
             super::print(super::printable(&text(&found)))?;
             if let Some(sheet) = &found.contact_sheet {
                 let path = contact_sheet.clone().unwrap_or_else(|| {
                     Path::new("reports").join(format!("contact-sheet-{}.png", found.provenance.name))
                 });
-                verify::write_sheet(sheet, &path)?;
+                check_sheet(&path)?;
+                super::write_file(&path, &verify::sheet_png(sheet)?)?;
                 super::print(super::printable(&legend(&found, &path)))?;
             }
             Ok(exit_code(&found))
         }
+    }
+}
+
+/// Refuses to replace a file that is no contact sheet.
+fn check_sheet(path: &Path) -> Result<()> {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(PNG.len() as u64).read_to_end(&mut start));
+    match read {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(_) if start == PNG => Ok(()),
+        _ => Err(Error::Usage(format!(
+            "{} is not a PNG file, so no contact sheet; choose another file with --contact-sheet",
+            path.display()
+        ))),
     }
 }
 

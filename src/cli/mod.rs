@@ -39,6 +39,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::exec::survive_file_limit;
+use crate::record;
 use crate::registry::Registry;
 
 /// Exit code of wrong usage and of errors.
@@ -158,6 +159,12 @@ fn quoted(path: &Path) -> String {
 fn printable(text: &str) -> String {
     let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     text.chars().map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Writes a file that the user names, atomically.
+fn write_file(path: &Path, contents: &[u8]) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    record::write(parent, &path.file_name().unwrap_or_default().to_string_lossy(), contents).map(drop)
 }
 
 /// Writes a result to stdout. A reader that hangs up early (`| head`) is no error.

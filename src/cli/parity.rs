@@ -25,7 +25,7 @@ pub(super) fn run(args: &Args, registry: &Registry) -> Result<ExitCode> {
     for case in &args.cases {
         let comparison = replay(case, &compute, registry)?;
         agreeing += usize::from(comparison.passes());
-        super::print(format!("{}\n{}", case.display(), text(&comparison)))?;
+        super::print(super::printable(&format!("{}\n{}", case.display(), text(&comparison))))?;
     }
     let all = args.cases.len();
     if all > 1 {

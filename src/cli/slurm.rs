@@ -96,7 +96,7 @@ impl ClusterRun<'_> {
             place.join("task.sh").display(),
             String::from_utf8_lossy(&request.script(&place)?)
         ));
-        super::print(text)
+        super::print(super::printable(&text))
     }
 
     fn request<'r>(

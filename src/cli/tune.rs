@@ -2,12 +2,12 @@
 //! samples, and writes a suite with them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::running::{self, Wanted};
 use crate::error::{Error, Result};
-use crate::record::{self, Record, RunFolder, RunManifest, Status};
+use crate::record::{Record, RunFolder, RunManifest, Status};
 use crate::registry::Registry;
 use crate::report::{Options, Report};
 use crate::suite::{Choice, DEFAULT_PROFILE, Filter, Range, Suite, Tuning, TuningSuite};
@@ -122,9 +122,7 @@ impl Finished<'_> {
             &self.provenance(manifest, &records),
         )?;
         let path = output(self.args, self.suite)?;
-        let (parent, name) = (path.parent().unwrap_or(Path::new("")), path.file_name().unwrap_or_default());
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        record::write(parent, &name.to_string_lossy(), text.as_bytes())?;
+        super::write_file(&path, text.as_bytes())?;
         super::print(self.table(&choices))?;
         for choice in choices.iter().filter(|choice| !choice.at_edge.is_empty()) {
             super::tell(&format!("warning: {}", edge_warning(choice)));

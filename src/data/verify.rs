@@ -101,15 +101,12 @@ pub fn recognised(directory: &Path) -> Result<&'static DataSetEntry> {
     })
 }
 
-/// Writes a contact sheet as PNG.
+/// A contact sheet as a PNG file.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn write_sheet(sheet: &RgbImage, path: &Path) -> Result<()> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    }
+/// When it cannot be encoded.
+pub fn sheet_png(sheet: &RgbImage) -> Result<Vec<u8>> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     sheet.write_to(&mut bytes, image::ImageFormat::Png).map_err(|e| Error::Data(format!("the contact sheet: {e}")))?;
-    std::fs::write(path, bytes.into_inner()).map_err(Error::io("write", path))
+    Ok(bytes.into_inner())
 }

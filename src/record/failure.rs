@@ -65,7 +65,7 @@ impl Failure {
             class,
             reason: reason.into(),
             exit_code: None,
-            attempt: attempt + 1,
+            attempt: attempt.saturating_add(1),
             bad_nodes,
             job,
             log: Vec::new(),

@@ -271,6 +271,9 @@ fn numbers_beyond_any_training_are_refused() {
     };
     contains(|r| r.measures.train_seconds = 1e30, "a time of 1000000000000000000000000000000 seconds");
     contains(|r| r.cell.data.size = Some(10_000_000_000), "data.size = 10000000000, which must be from 2 to 1024");
+    contains(|r| r.cell.full_batch_steps = Some(usize::MAX), "which no suite has");
+    contains(|r| r.cell.warmup_epochs = usize::MAX, "which no suite has");
+    contains(|r| r.cell.batch_size = usize::MAX, "which no suite has");
     contains(|r| r.cell.model.name = "mlp\u{1b}[2J".into(), "does not consist of letters");
     let refresh = |epoch| MaskRefresh {
         epoch,

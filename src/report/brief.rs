@@ -126,7 +126,8 @@ fn signs(report: &Report) -> String {
     let why = match &report.claims.placebo {
         Some(_) => "the row that the suite's claims compare with",
         None if report.is_matched => "which has SAM's settings but for its ascent step",
-        None => "the first row without an ascent step, since none has SAM's settings",
+        None if report.references[1].is_some() => "since no row has SAM's settings but for its ascent step",
+        None => "the first row without an ascent step",
     };
     let named = report.reference.as_ref().filter(|name| *name != "sgd");
     parts.extend(named.map(|name| format!("SGD in columns and sentences is {name}, {why}")));

@@ -221,7 +221,7 @@ fn evidence(rows: &[Reference], [placebo, active]: [usize; 2], claims: &Claims, 
 fn share(found: &[Found], [row, active]: [usize; 2]) -> Option<Ratio> {
     let [own, loss] = found[row].to_both;
     let ((own, n), (loss, _)) = (own?, loss?);
-    let (gain, all) = found[active].evidence[GAIN]?;
+    let (gain, all) = found[active].to_both[0]?;
     // The gain may have more seeds than the row.
     let scale = (all as f64 / n as f64).sqrt().max(1.0);
     let gain = Difference { mean: own.mean - loss.mean, standard_error: gain.standard_error * scale, ..gain };
@@ -331,18 +331,20 @@ mod tests {
     /// The share is of the seeds that the row, SGD and SAM all have, whichever others each of them has.
     #[test]
     fn shares_are_of_seeds_in_common() {
-        let mut rng = stream(9, Stream::Synthetic("arms"));
         let seeds: Vec<u64> = (1..=6).collect();
-        let mut lacking = rows(&[0.0, 10.0, 6.0, 5.0], &seeds, &mut || normal_pair(&mut rng).0);
-        let mut common = lacking.clone();
-        lacking[0].accuracies.retain(|(seed, _)| *seed != 1);
-        lacking[1].accuracies.retain(|(seed, _)| *seed != 2);
-        common.iter_mut().for_each(|row| row.accuracies.retain(|(seed, _)| *seed > 2));
-        let shares = [&lacking, &common].map(|rows| {
-            let concluded = conclude(rows, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
-            [2, 3].map(|row| concluded.rows[row].share.expect("a share"))
-        });
-        assert_eq!(shares[0], shares[1]);
+        for number in 1..=8 {
+            let mut rng = stream(number, Stream::Synthetic("shares"));
+            let mut lacking = rows(&[0.0, 10.0, 6.0, 5.0], &seeds, &mut || normal_pair(&mut rng).0);
+            let mut common = lacking.clone();
+            lacking[0].accuracies.retain(|(seed, _)| *seed != 1);
+            lacking[1].accuracies.retain(|(seed, _)| *seed != 2);
+            common.iter_mut().for_each(|row| row.accuracies.retain(|(seed, _)| *seed > 2));
+            let shares = [&lacking, &common].map(|rows| {
+                let concluded = conclude(rows, ARMS, &Claims::default(), &Schedule::new(None)).expect("three arms");
+                [2, 3].map(|row| concluded.rows[row].share.expect("a share"))
+            });
+            assert_eq!(shares[0], shares[1]);
+        }
     }
 
     /// A row that diverges more often than SAM is not supported, and the conclusion states its number of seeds.

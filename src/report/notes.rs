@@ -17,10 +17,13 @@ pub(crate) fn trained(cells: &[Cell], parameters: Option<usize>) -> Option<Strin
     let cell = cells.first()?;
     let width = cell.model.width.map_or_else(String::new, |width| format!(" width {width}"));
     let parameters = parameters.map_or_else(String::new, |parameters| format!(" ({parameters} parameters)"));
-    let length = match (cell.full_batch_steps, cell.epochs) {
-        (Some(_), _) => "batch of all".into(),
+    // What most rows have; the names of the others say so.
+    let epochs_of = |epochs: usize| cells.iter().filter(|cell| cell.epochs == epochs).count();
+    let epochs = cells.iter().map(|cell| cell.epochs).max_by_key(|epochs| epochs_of(*epochs)).unwrap_or_default();
+    let length = match (cell.full_batch_steps, epochs) {
+        (Some(steps), _) => format!("{} steps of all samples", epochs.saturating_mul(steps)),
         (None, 1) => format!("one epoch, batch {}", cell.batch_size),
-        (None, epochs) => format!("{epochs} epochs, batch {}", cell.batch_size),
+        (None, _) => format!("{epochs} epochs, batch {}", cell.batch_size),
     };
     let seeds = cells.iter().map(|cell| cell.seed).collect::<HashSet<_>>().len();
     let seeds = if seeds == 1 { "one seed".into() } else { format!("{seeds} seeds") };
@@ -56,12 +59,12 @@ fn live_note(rows: &[Row]) -> Option<String> {
     let over = |row: &Row| {
         let asked = 1.0 - row.axis("sparsity")?.parse::<f64>().ok()?;
         let live = row.live_fraction?.mean;
-        (live > OVERSHOOT * asked).then(|| format!("{:.0}% ({})", 100.0 * live, row.name))
+        (live > OVERSHOOT * asked).then(|| format!("{:.0}% in {}", 100.0 * live, row.name))
     };
     let over: Vec<String> = rows.iter().filter_map(over).collect();
     (!over.is_empty()).then(|| {
         format!(
-            "a mask of whole tensors or channels may have more live weights than its sparsity asks for, here after the last refresh {}",
+            "masks of whole tensors or channels may leave more weights live than their sparsity asks for; after the last refresh: {}",
             over.join(", ")
         )
     })

@@ -32,6 +32,8 @@ pub fn numerics(optimizer: &OptimizerSpec, model: &ModelSpec) -> u32 {
 
 /// Maximum epochs of a training: the schedule's maximum times a factor.
 const MOST_EPOCHS: usize = 100_000 * 100;
+/// Maximum steps of an epoch whose steps use all training samples.
+pub(super) const MOST_FULL_BATCH_STEPS: usize = 1_000_000;
 
 /// One training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -212,6 +214,16 @@ impl Cell {
     fn check(&self) -> Result<(), String> {
         if !(1..=MOST_EPOCHS).contains(&self.epochs) || self.batch_size == 0 {
             return Err(format!("a cell has {} epochs and batches of {} samples", self.epochs, self.batch_size));
+        }
+        if self.full_batch_steps.is_some_and(|steps| !(1..=MOST_FULL_BATCH_STEPS).contains(&steps))
+            || self.warmup_epochs >= self.epochs
+            || self.batch_size > self.data.train
+        {
+            return Err(format!(
+                "a cell has {} warm-up epochs of {}, batches of {} of {} samples, or {:?} steps an epoch of all of them, \
+                 which no suite has",
+                self.warmup_epochs, self.epochs, self.batch_size, self.data.train, self.full_batch_steps
+            ));
         }
         self.data.check_numbers()?;
         if let Objective::CrossEntropy { label_smoothing } = self.objective

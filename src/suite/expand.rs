@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::Claims;
-use super::cell::{Cell, Measure, NUMERICS, SharpnessAt};
+use super::cell::{Cell, MOST_FULL_BATCH_STEPS, Measure, NUMERICS, SharpnessAt};
 use super::choices::Checked;
 use super::combinations::{self, Base};
 use super::file::Settings;
@@ -121,7 +121,7 @@ fn template(settings: &Settings, name: &str, registry: &Registry) -> Checked<(Ce
             return Err("schedule.batch_size and schedule.full_batch_steps are mutually exclusive; remove one".into());
         }
         (None, Some(steps)) => {
-            within("schedule.full_batch_steps", steps, 1, 1_000_000)?;
+            within("schedule.full_batch_steps", steps, 1, MOST_FULL_BATCH_STEPS)?;
             check_full_batch(settings, &data.name, &*built)?;
             data.train
         }

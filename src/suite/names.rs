@@ -72,7 +72,7 @@ impl Names {
             }
             axes.push(axis);
             if settings.iter().filter_map(|setting| setting.get(axis)).all(|other| other == value) {
-                if is_unsaid(axis, value) || settings.iter().any(|setting| says_always(&settings, setting, axis)) {
+                if is_unsaid(axis, value) || says_always(&settings, axis) {
                     continue;
                 }
                 let is_general = settings.iter().any(|s| s.optimizer != settings[0].optimizer);
@@ -94,7 +94,7 @@ fn name(settings: &[Axes], setting: &Axes) -> String {
     for (axis, value) in &setting.axes {
         let of_all = || settings.iter().filter_map(|setting| setting.get(axis));
         let differs = match axis.as_str() {
-            axis if ALWAYS_SAID.contains(&axis) => says_always(settings, setting, axis),
+            axis if ALWAYS_SAID.contains(&axis) => says_always(settings, axis),
             axis if NEVER_IMPLIED.contains(&axis) => of_all().next() != Some(value),
             axis => first.get(axis) != Some(value),
         };
@@ -106,14 +106,16 @@ fn name(settings: &[Axes], setting: &Axes) -> String {
     name
 }
 
-/// Whether a setting's name says an axis of those that are always said: others differ in it, or other settings of its
-/// optimizer do not have it.
-fn says_always(settings: &[Axes], setting: &Axes, axis: &str) -> bool {
-    let differs = |other: &Axes| match other.get(axis) {
-        Some(value) => setting.get(axis) != Some(value),
-        None => other.optimizer == setting.optimizer,
+/// Whether names say an axis of those that are always said: settings differ in it, or others of the same optimizer do not
+/// have it.
+fn says_always(settings: &[Axes], axis: &str) -> bool {
+    let with = || settings.iter().filter_map(|setting| Some((setting, setting.get(axis)?)));
+    let differs = |(setting, value): (&Axes, &str)| {
+        let of_same = |other: &&Axes| other.optimizer == setting.optimizer;
+        with().any(|(_, other)| other != value)
+            || settings.iter().filter(of_same).any(|other| other.get(axis).is_none())
     };
-    ALWAYS_SAID.contains(&axis) && setting.get(axis).is_some() && settings.iter().any(differs)
+    ALWAYS_SAID.contains(&axis) && with().any(differs)
 }
 
 /// The optimizers that read an axis.
@@ -205,6 +207,20 @@ mod tests {
             cifar10.by_optimizer.first().map(String::as_str),
             Some("weight_decay 0.0005 (sgd), 0.001 (the others)")
         );
+    }
+
+    /// A sparsity is said of every setting that has one, where some setting of the same optimizer has none.
+    #[test]
+    fn a_sparsity_is_said_somewhere() {
+        let suite = "name = \"one\"\ndescription = \"for tests\"\n[base]\ndata = { name = \"mnist-5k\", train = 64, test = 50 }\n\
+                     model = { name = \"mlp\" }\nschedule = { epochs = 2, batch_size = 32, lr = 0.1 }\nseeds = [1]\n\
+                     [profiles.quick]\n[[base.grid]]\noptimizer = [\"ssam-f\", \"ssam-d\"]\nrho = 0.05\nsparsity = 0.9\n\
+                     [[base.grid]]\noptimizer = \"ssam-f\"\nrho = 0.05\npattern = \"tensor\"\nbudget = 1.1\n";
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("one.toml");
+        std::fs::write(&path, suite).expect("a suite");
+        let names = names(&path.display().to_string(), "quick");
+        assert_eq!(names.names, ["ssam-f .9", "ssam-d .9", "ssam-f tensor budget 1.1 masked"]);
     }
 
     /// Whatever a suite varies, no two of its settings have the same name, and a name is short.

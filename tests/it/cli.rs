@@ -490,7 +490,9 @@ fn bench_measures_a_step_and_its_parts() {
         .success()
         .stdout(predicate::str::contains("sam-layers over sgd: step").and(predicate::str::contains("executed FLOPs")));
     let large = "bench --model mlp --hidden 8 --input 3x4096x4096 --batch-size 128 --steps 1";
-    insta::assert_snapshot!(error(place.sharpbench(large)), @"error: a batch of 128 samples of 50331648 bytes exceeds 4000000000 bytes; make either smaller");
+    insta::assert_snapshot!(error(place.sharpbench(large)), @"error: 128 samples of 50331648 bytes exceed 4000000000 bytes; make the input or the batch smaller");
+    let alone = large.replace("--batch-size 128", "--batch-size 1");
+    place.sharpbench(&alone).assert().code(2).stderr(predicate::str::contains("128 samples of 50331648 bytes exceed"));
     // Steps beyond the different batches.
     let long = "bench --model mlp --hidden 8 --input 1x8x8 --batch-size 4 --steps 40 --warmup 3 --json";
     let output = place.sharpbench(long).assert().success().get_output().stdout.clone();

@@ -567,6 +567,11 @@ fn verify_reads_everything() {
     let sheet = image::open(place.path("sheet.png")).expect("a sheet").to_rgb8();
     assert_eq!(sheet.get_pixel(0, 0).0, [255; 3]);
     assert_ne!(sheet.get_pixel(20, 20).0, [255; 3]);
+    // Another is replaced, anything else is not.
+    place.sharpbench("data verify set --contact-sheet sheet.png").assert().code(0);
+    std::fs::write(place.path("notes.txt"), "mine").expect("written");
+    insta::assert_snapshot!(error(place.sharpbench("data verify set --contact-sheet notes.txt")), @"error: notes.txt is not a PNG file, so no contact sheet; choose another file with --contact-sheet");
+    assert_eq!(std::fs::read_to_string(place.path("notes.txt")).expect("a file"), "mine");
 
     std::fs::write(place.path("set/test/dogs/031.png"), "no image").expect("written");
     let output = place.sharpbench("data verify set").assert().code(1).get_output().clone();

@@ -61,14 +61,9 @@ fn convolution_is_right_on_cpus_with_less() {
     }
 }
 
-/// Checks a layer whose weight gradient is computed in parts against the definition: all of it, and that of single channels.
-#[test]
-fn large_layers_are_right() {
-    let s =
-        ConvShape { batch: 5, c_in: 130, height: 5, width: 4, c_out: 141, kernel: 3, stride: 1, padding: 1, groups: 1 };
+/// Products of a convolution by its definition, of stride 1 and padding 1.
+fn by_definition(s: &ConvShape, [x, w, dy]: [&[f64]; 3]) -> [Vec<f64>; 3] {
     let (height, width) = (s.height, s.width);
-    let operands = [s.batch * height * width * s.c_in, s.weights(), s.batch * height * width * s.c_out];
-    let [x, w, dy] = operands.map(|n| values(n, n as u32));
     let [mut y, mut dx, mut dw] = [dy.len(), x.len(), w.len()].map(|n| vec![0.0; n]);
     let pixels = (0..s.batch).flat_map(|b| (0..height).flat_map(move |i| (0..width).map(move |j| (b, i, j))));
     for (b, i, j) in pixels {
@@ -86,16 +81,50 @@ fn large_layers_are_right() {
             }
         }
     }
-    let rounded = [&x, &w, &dy].map(|values| values.iter().map(|v| *v as f32).collect::<Vec<f32>>());
-    let found = products(&s, rounded.each_ref().map(Vec::as_slice));
-    assert_rounded(&found, &[y, dx, dw]);
+    [y, dx, dw]
+}
 
-    let live = [0, 7, 64, 139, 140];
-    let mut of_live = vec![0.0; live.len() * 9 * s.c_in];
-    let (x, dy) = (Source::Plain(&rounded[0]), Source::Plain(&rounded[2]));
-    let weight = WeightGrad { x: &x, dw: &mut of_live, live: Some(&live) };
-    assert!(conv2d_backward(&s, &dy, Some(weight), None, &FlopCount::default()).is_none());
-    for (co, found_live) in live.iter().zip(of_live.chunks_exact(9 * s.c_in)) {
-        assert_eq!(found_live, &found[2][co * 9 * s.c_in..][..9 * s.c_in], "channel {co}");
+/// Checks layers whose weight gradient is computed in parts (one chunk of images; several; one part) against the definition, on one
+/// thread and on three: all of it, that of single channels, and what is added to the input gradient and measured of it.
+#[test]
+fn large_layers_are_right() {
+    for (batch, c_in, c_out) in [(5, 130, 141), (37, 132, 260), (33, 512, 64), (3, 64, 520)] {
+        let s = ConvShape { batch, c_in, height: 3, width: 4, c_out, kernel: 3, stride: 1, padding: 1, groups: 1 };
+        let pixels = s.batch * s.height * s.width;
+        let exact = [pixels * s.c_in, s.weights(), pixels * s.c_out].map(|n| values(n, n as u32));
+        let expected = by_definition(&s, exact.each_ref().map(Vec::as_slice));
+        let rounded = exact.each_ref().map(|values| values.iter().map(|v| *v as f32).collect::<Vec<f32>>());
+        let [one, three] = [1, 3].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+            pool.install(|| products(&s, rounded.each_ref().map(Vec::as_slice)))
+        });
+        assert_rounded(&one, &expected);
+        assert_eq!(one, three, "bits on one thread and on three");
+
+        let [x, w, dy] = rounded.each_ref().map(Vec::as_slice);
+        let live = [0, 7, 40, c_out - 2, c_out - 1];
+        let mut of_live = vec![0.0; live.len() * 9 * s.c_in];
+        let (x, dy) = (Source::Plain(x), Source::Plain(dy));
+        let weight = WeightGrad { x: &x, dw: &mut of_live, live: Some(&live) };
+        assert!(conv2d_backward(&s, &dy, Some(weight), None, &FlopCount::default()).is_none());
+        for (co, found_live) in live.iter().zip(of_live.chunks_exact(9 * s.c_in)) {
+            assert_eq!(found_live, &one[2][co * 9 * s.c_in..][..9 * s.c_in], "channel {co}");
+        }
+
+        let mut dw = vec![0.0; w.len()];
+        let wanted = InputGrad { weight: w, add: Some(&rounded[0]), measure: Measure::Values };
+        let weight = WeightGrad { x: &x, dw: &mut dw, live: None };
+        let (added, moments) =
+            conv2d_backward(&s, &dy, Some(weight), Some(wanted), &FlopCount::default()).expect("the input's gradient");
+        let sums: Vec<f32> = one[1].iter().zip(&rounded[0]).map(|(dx, add)| dx + add).collect();
+        let near = |found: f64, expected: f64, scale: f64| assert!((found - expected).abs() < 1e-4 * scale.max(1.0));
+        added.iter().zip(&sums).for_each(|(found, expected)| near((*found).into(), (*expected).into(), 1.0));
+        assert_eq!(dw, one[2]);
+        let moments = moments.expect("moments");
+        for (channel, sum) in moments.plain.iter().enumerate() {
+            let values = || added.iter().skip(channel).step_by(s.c_in).map(|value| f64::from(*value));
+            near(*sum, values().sum(), values().map(f64::abs).sum());
+            near(moments.product[channel], values().map(|value| value * value).sum(), 1.0);
+        }
     }
 }

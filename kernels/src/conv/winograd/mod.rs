@@ -295,11 +295,10 @@ impl Winograd {
         if self.is_large() { 32 } else { 8 }
     }
 
-    /// Tasks of the weight gradient of the same images, each of some channels. Every one of them transforms all of the other
-    /// operand's channels, so a part is at least 64 wide.
-    fn backward_parts(&self, chunks: usize) -> usize {
-        let c_out = self.frame.out_channels;
-        if self.is_large() { (c_out / 128).max(4usize.div_ceil(chunks)).min(c_out / 64).max(1) } else { 1 }
+    /// Tasks of the weight gradient of the same images, each of some of so many channels. Every one of them transforms all of
+    /// the other operand's channels, so a part is at least 64 wide.
+    fn backward_parts(&self, chunks: usize, channels: usize) -> usize {
+        if self.is_large() { (channels / 128).max(4usize.div_ceil(chunks)).min(channels / 64).max(1) } else { 1 }
     }
 }
 
@@ -323,7 +322,8 @@ pub(super) fn backward<T: Scalar>(
         0 => (POINTS * forward.s_point(), forward.panels()),
         rows => (POINTS * rows * BLOCK, forward.blocks()),
     };
-    let units_per_part = units.div_ceil(forward.backward_parts(chunks));
+    let split = if rows.is_empty() { forward.frame.out_channels } else { c_in };
+    let units_per_part = units.div_ceil(forward.backward_parts(chunks, split));
     let tasks = chunks * units.div_ceil(units_per_part);
     // Parts of the weight gradient share no work with the input gradient.
     let (fused, apart) = if tasks == chunks { (input, None) } else { (None, input) };
