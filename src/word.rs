@@ -20,7 +20,7 @@ pub(crate) fn value<T: DeserializeOwned>(word: &str) -> Result<T, String> {
     T::deserialize(StrDeserializer::<Error>::new(word)).map_err(|e| e.to_string())
 }
 
-/// Characters of the longest name: the names of suite, profile and data set stand together in one file name, which may have 255.
+/// Maximum characters of a name: the names of suite, profile and data set stand together in one file name, which may have 255.
 pub(crate) const LONGEST_NAME: usize = 64;
 
 /// Whether a name is safe as part of a file or folder name.

@@ -30,9 +30,9 @@ const LR: f64 = 1e-3;
 /// Samples for Fisher scores, the default of a suite.
 pub const FISHER_SAMPLES: usize = 128;
 
-/// Batches that the samples of a benchmark make at most; they are drawn anew in each pass over them.
+/// Maximum batches in the samples of a benchmark, which are shuffled in each pass.
 const BATCHES: usize = 8;
-/// Most bytes of its samples.
+/// Maximum bytes of those samples.
 const MOST_BYTES: usize = 4_000_000_000;
 
 /// Settings of a benchmark.
@@ -304,9 +304,7 @@ impl Bench {
             against,
         })
     }
-}
 
-impl Bench {
     /// Samples for so many steps, and for Fisher scores.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::record::RunFolder;
 use crate::report::Report;
 
-/// Bytes of the longest gate file that is read.
+/// Maximum bytes of a gate file.
 const LONGEST_GATE: u64 = 1 << 20;
 
 /// Shown below the options.

@@ -13,7 +13,7 @@ use crate::record::{RunFolder, Selection};
 
 /// Seconds between queries to Slurm.
 pub(super) const POLL: u64 = 30;
-/// Seconds between queries that may be asked for.
+/// Range of seconds between queries.
 pub(super) const POLLS: std::ops::RangeInclusive<u64> = 1..=86_400;
 /// How often to listen for signals.
 const TICK: Duration = Duration::from_millis(200);

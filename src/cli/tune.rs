@@ -27,7 +27,7 @@ Next: sharpbench suite SUITE-tuned.toml, which reads the test set for the first 
 
 /// Begins the files that it writes.
 const HEAD: &str = "# Written by sharpbench";
-/// Bytes of the longest suite file.
+/// Maximum bytes of a suite file.
 const LONGEST: u64 = 1 << 20;
 
 #[derive(clap::Args)]

@@ -226,7 +226,7 @@ pub struct DataSetEntry {
 
 /// Maximum samples per split: indices have 32 bits.
 const MOST_SAMPLES: usize = u32::MAX as usize;
-/// Most pixels of a side of an image, and most classes, where a suite sets them.
+/// Maximum pixels of a side of an image, and maximum classes, where a suite sets them.
 const MOST_SIZE: usize = 1024;
 const MOST_CLASSES: usize = 100_000;
 
@@ -349,15 +349,11 @@ impl DataSpec {
             ("size", self.size, 2, MOST_SIZE),
             ("classes", self.classes, 2, MOST_CLASSES),
         ];
-        let is_wrong = |(_, n, least, most): &(&str, Option<usize>, usize, usize)| {
-            n.is_some_and(|n| !(*least..=*most).contains(&n))
-        };
-        match numbers.into_iter().find(is_wrong) {
-            Some((key, n, least, most)) => {
-                Err(format!("a cell has data.{key} = {}, which must be from {least} to {most}", n.unwrap_or(0)))
-            }
-            None => Ok(()),
-        }
+        let wrong = numbers.into_iter().find_map(|(key, n, least, most)| {
+            let n = n.filter(|n| !(least..=most).contains(n))?;
+            Some(format!("a cell has data.{key} = {n}, which must be from {least} to {most}"))
+        });
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Centres images by pixel.

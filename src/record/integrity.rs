@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Measures, Record, StepSeconds};
 use crate::digest::sha256_text;
 
-/// Most seconds of a training: some three hundred years.
+/// Maximum seconds of a training: some three hundred years.
 const MOST_SECONDS: f64 = 1e10;
 /// Key of the digest.
 const DIGEST: &str = "digest";
@@ -39,18 +39,17 @@ impl Record {
         let Measures { train_seconds, mask_seconds, flops_nominal, flops_theoretical, .. } = m;
         let steps = [m.step_seconds, self.reference_step_seconds].into_iter().flatten();
         let steps = steps.flat_map(|StepSeconds { median, min, max, .. }| [median, min, max]);
-        let costs = [*train_seconds, *mask_seconds, *flops_nominal, *flops_theoretical].into_iter();
-        let costs = costs
+        let seconds = || [*train_seconds, *mask_seconds].into_iter().chain(m.epochs.iter().map(|e| e.train_seconds));
+        let costs = seconds()
+            .chain([*flops_nominal, *flops_theoretical])
             .chain(samples.and_then(|s| s.nll))
             .chain(m.flops_executed)
-            .chain(steps)
-            .chain(m.epochs.iter().map(|e| e.train_seconds));
+            .chain(steps);
         let costs = costs.chain(m.steps_over_work.iter().flat_map(|ratio| [ratio.median, ratio.min, ratio.max]));
         if let Some(n) = costs.into_iter().find(|n| !(n.is_finite() && *n >= 0.0)) {
             return Err(format!("it has a time or a number of FLOPs of {n}, which is below 0 or not finite"));
         }
-        let seconds = [*train_seconds, *mask_seconds].into_iter().chain(m.epochs.iter().map(|e| e.train_seconds));
-        if let Some(n) = seconds.into_iter().find(|n| *n > MOST_SECONDS) {
+        if let Some(n) = seconds().find(|n| *n > MOST_SECONDS) {
             return Err(format!("it has a time of {n} seconds, more than {MOST_SECONDS}"));
         }
         let most = cell.epochs.saturating_mul(cell.steps_per_epoch());
@@ -62,12 +61,12 @@ impl Record {
                 cell.epochs
             ));
         }
-        let epochs = m.mask_refreshes.iter().map(|r| r.epoch).chain(m.sharpness.iter().map(|s| s.epoch));
-        let steps = m.gradient_norms.iter().map(|g| g.step).chain(m.edge.iter().map(|check| check.step));
-        if let Some(epoch) = epochs.into_iter().find(|epoch| *epoch >= cell.epochs) {
+        let mut epochs = m.mask_refreshes.iter().map(|r| r.epoch).chain(m.sharpness.iter().map(|s| s.epoch));
+        let mut steps = m.gradient_norms.iter().map(|g| g.step).chain(m.edge.iter().map(|check| check.step));
+        if let Some(epoch) = epochs.find(|epoch| *epoch >= cell.epochs) {
             return Err(format!("it measured something in epoch {epoch}, which its cell does not have"));
         }
-        if let Some(step) = steps.into_iter().find(|step| *step > most as u64) {
+        if let Some(step) = steps.find(|step| *step > most as u64) {
             return Err(format!("it measured something before step {step}, which its cell does not have"));
         }
         if provenance.threads == 0 || provenance.jobs == 0 || m.parameters == 0 {

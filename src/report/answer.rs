@@ -107,7 +107,7 @@ fn of_sam(report: &Report, gain: &Comparison, [sam, sgd]: [&str; 2]) -> String {
             format!("{sam} gains {size} over {sgd} {}, {seeds}{}.", interval(i), one_sided(p))
         }
         Some(Finding::Refuted) => {
-            let i = Interval { low: -i.high, high: -i.low };
+            let i = i.reversed();
             let p = one_sided(1.0 - p);
             format!("{sam} loses {size} to {sgd} {}, {seeds}{p}: sparse SAM has no gain to keep.", interval(i))
         }
@@ -180,11 +180,10 @@ fn is_sparse(row: &Row) -> bool {
 }
 
 fn at_equal_flops(c: &Comparison, sam: &str) -> String {
-    let (side, sign) = if c.mean < 0.0 { ("ahead of", -1.0) } else { ("behind", 1.0) };
-    let lead = |i: Interval| if sign < 0.0 { Interval { low: -i.high, high: -i.low } } else { i };
+    let (side, lead) = if c.mean < 0.0 { ("ahead of", c.reversed()) } else { ("behind", *c) };
     let bounds = |i: Interval| if i.low < 0.0 { around(i) } else { interval(i) };
-    let range = c.interval.map(lead).map_or_else(String::new, |i| format!(" {}", bounds(i)));
-    format!("At equal FLOPs, SGD trained for longer is {:.1} points {side} {sam}{range}.", 100.0 * sign * c.mean)
+    let range = lead.interval.map_or_else(String::new, |i| format!(" {}", bounds(i)));
+    format!("At equal FLOPs, SGD trained for longer is {:.1} points {side} {sam}{range}.", 100.0 * lead.mean)
 }
 
 fn on_the_clock(report: &Report, sam: &Row) -> Option<String> {

@@ -1,9 +1,8 @@
 //! The table that fits a terminal or a README: few columns, rows by name.
 
 use super::answer::percent_kept;
-use super::table::{Grid, OPTIONAL, dash, difference, pairs, percent};
+use super::table::{Grid, OPTIONAL, compared, dash, percent};
 use super::{Report, Row};
-use crate::stats::Comparison;
 use crate::terminal;
 
 /// Notes below the table; `--explain` has the others.
@@ -54,11 +53,6 @@ pub(super) fn markdown(report: &Report) -> Grid {
     }
     columns.extend([STEP, FLOPS]);
     grid(report, &columns)
-}
-
-/// A difference, and its number of pairs where that is not the row's number of seeds.
-fn compared(row: &Row, comparison: &Comparison, decimals: usize) -> String {
-    difference(comparison, decimals) + &pairs(row, comparison.n)
 }
 
 /// Whether SAM gains anything that other rows can keep.

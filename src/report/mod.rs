@@ -382,8 +382,8 @@ impl Report {
     pub fn new(manifest: &RunManifest, records: &[Record], options: &Options) -> Self {
         let records = Self::of_plan(manifest, records);
         let groups = rows::groups(&manifest.cells, &records);
-        let Rows { mut rows, references, is_matched, target, claims, concluded } =
-            rows::rows(&groups, manifest, options);
+        let Rows { mut rows, references, target, claims, concluded } = rows::rows(&groups, manifest, options);
+        let [sgd, sam] = references.map(|place| place.map(|place| &groups[place].setting));
         let Names { names, shared, by_optimizer } = Names::new(groups.iter().map(|group| &group.setting));
         rows.iter_mut().zip(names).for_each(|(row, name)| row.name = name);
         let mut report = Self {
@@ -404,7 +404,7 @@ impl Report {
             target_accuracy: target,
             reference: references[0].map(|place| rows[place].name.clone()),
             references,
-            is_matched,
+            is_matched: sgd.zip(sam).is_some_and(|(sgd, sam)| *sgd == sam.without_ascent()),
             shared,
             by_optimizer,
             axes: axis_names(&manifest.cells),

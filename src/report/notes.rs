@@ -1,6 +1,6 @@
 //! What the reader of a report should know: what was trained, where and when, what is missing or in doubt.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate};
 
@@ -18,8 +18,9 @@ pub(crate) fn trained(cells: &[Cell], parameters: Option<usize>) -> Option<Strin
     let width = cell.model.width.map_or_else(String::new, |width| format!(" width {width}"));
     let parameters = parameters.map_or_else(String::new, |parameters| format!(" ({parameters} parameters)"));
     // What most rows have; the names of the others say so.
-    let epochs_of = |epochs: usize| cells.iter().filter(|cell| cell.epochs == epochs).count();
-    let epochs = cells.iter().map(|cell| cell.epochs).max_by_key(|epochs| epochs_of(*epochs)).unwrap_or_default();
+    let mut counts: HashMap<usize, usize> = HashMap::new();
+    cells.iter().for_each(|cell| *counts.entry(cell.epochs).or_default() += 1);
+    let epochs = cells.iter().map(|cell| cell.epochs).max_by_key(|epochs| counts[epochs]).unwrap_or_default();
     let length = match (cell.full_batch_steps, epochs) {
         (Some(steps), _) => format!("{} steps of all samples", epochs.saturating_mul(steps)),
         (None, 1) => format!("one epoch, batch {}", cell.batch_size),
@@ -203,12 +204,10 @@ fn timing_notes(groups: &[SettingGroup<'_, 1>], records: &[&Record]) -> Vec<Stri
     let mut notes = Vec::new();
     let reference = |r: &Record| r.reference_step_seconds.map(|s| s.median);
     // Machines that differ are no drift.
-    let machines = distinct(records, machine);
-    for place in &machines {
-        let here = records.iter().filter(|r| machine(r) == *place);
-        let Some(m) = median(&here.filter_map(|r| reference(r)).collect::<Vec<_>>()).filter(|m| m.n > 1) else {
-            continue;
-        };
+    let mut machines: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    records.iter().for_each(|r| machines.entry(machine(r)).or_default().extend(reference(r)));
+    for (place, seconds) in &machines {
+        let Some(m) = median(seconds).filter(|m| m.n > 1) else { continue };
         let [middle, min, max] = [m.median, m.min, m.max].map(|seconds| 1e3 * seconds);
         let advice = if max / min > 1.0 + DRIFT {
             "; the machine's speed varied: end other programs and rerun with --fresh before trusting times"

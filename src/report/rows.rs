@@ -31,8 +31,6 @@ pub(super) struct Rows {
     pub(super) rows: Vec<Row>,
     /// Places of the reference SGD and the reference SAM.
     pub(super) references: [Option<usize>; 2],
-    /// Whether the reference SGD has the settings of the reference SAM but for its ascent step.
-    pub(super) is_matched: bool,
     /// The accuracy that trainings are timed to.
     pub(super) target: Option<f64>,
     /// The claims that are tested.
@@ -71,11 +69,7 @@ pub(super) fn rows(groups: &[SettingGroup<'_, 1>], manifest: &RunManifest, optio
     let times = references.iter().flat_map(|r| &r.train_seconds);
     let one_machine = times.map(|((_, machine), _)| machine).collect::<HashSet<_>>().len() < 2;
     mark_fronts(&mut rows, one_machine);
-    let is_matched = match places.map(|place| place.map(|place| &references[place].setting)) {
-        [Some(sgd), Some(sam)] => *sgd == sam.without_ascent(),
-        _ => false,
-    };
-    Rows { rows, references: places, is_matched, target, claims, concluded }
+    Rows { rows, references: places, target, claims, concluded }
 }
 
 /// For each row the places of what it is compared with: SGD, SAM, and SGD trained for longer at equal FLOPs.

@@ -185,7 +185,7 @@ pub(super) const OPTIONAL: &[Optional] = &[
     Optional {
         header: "vs SGD, equal FLOPs",
         leading: false,
-        text: |row| row.to_equal_flops.map(|c| difference(&c, DECIMALS) + &pairs(row, c.n)),
+        text: |row| row.to_equal_flops.map(|c| compared(row, &c, DECIMALS)),
         explained: |_| {
             "difference to SGD trained for enough epochs to match the row's nominal FLOPs: with the settings of the reference SGD if there is such a row"
                 .into()
@@ -411,13 +411,18 @@ pub(super) fn title(report: &Report) -> String {
 }
 
 /// How many pairs there are, where they are fewer than the row's seeds.
-pub(super) fn pairs(row: &Row, found: usize) -> String {
+fn pairs(row: &Row, found: usize) -> String {
     let n = row.test_accuracy_last.map_or(0, |s| s.n);
     if found == n { String::new() } else { format!(" (n = {found})") }
 }
 
+/// A difference, and its number of pairs where that is not the row's number of seeds.
+pub(super) fn compared(row: &Row, c: &Comparison, decimals: usize) -> String {
+    difference(c, decimals) + &pairs(row, c.n)
+}
+
 fn measures(row: &Row) -> [String; 9] {
-    let difference = |c: Option<Comparison>| c.map_or_else(dash, |c| difference(&c, DECIMALS) + &pairs(row, c.n));
+    let difference = |c: Option<Comparison>| c.map_or_else(dash, |c| compared(row, &c, DECIMALS));
     let ratio = |m: Option<Median>| m.map_or_else(dash, |m| range(Some(m), |r| format!("{r:.2}")) + &pairs(row, m.n));
     let flops = |r: Option<f64>| r.map_or_else(dash, |r| format!("{r:.2}"));
     let flops = [

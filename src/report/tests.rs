@@ -394,11 +394,8 @@ fn the_reference_has_the_same_settings_where_there_is_one() {
                  schedule = { epochs = 1, batch_size = 32 }\nseeds = [1, 2]\n[profiles.quick]\n\
                  [[base.grid]]\noptimizer = \"sgd\"\nlr = [0.1, 0.05]\nweight_decay = 1e-3\n\
                  [[base.grid]]\noptimizer = \"esam\"\nweight_decay = 1e-3\nrho = 0.05\nlr = LR\n";
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("esam.toml");
     let of = |lr: &str| {
-        std::fs::write(&path, suite.replace("LR", lr)).expect("a suite");
-        let suite = Suite::read(&path.display().to_string()).expect("a suite");
+        let suite = Suite::parse("esam".into(), &suite.replace("LR", lr)).expect("a suite");
         let plan = suite.plan("quick", "mnist-5k").expect("a plan");
         let accuracy = |cell: &Cell| 0.5 + 0.01 * cell.seed as f64 + if cell.rho().is_some() { 0.1 } else { 0.0 };
         let records: Vec<Record> = plan.cells.iter().map(|cell| record(cell, Some(accuracy(cell)), 0.01)).collect();

@@ -72,11 +72,10 @@ impl Comparison {
     /// The differences `b - a`.
     #[must_use]
     pub fn reversed(self) -> Self {
-        let reversed = |i: Interval| Interval { low: -i.high, high: -i.low };
         Self {
             mean: -self.mean,
-            interval: self.interval.map(reversed),
-            interval_over_samples: self.interval_over_samples.map(reversed),
+            interval: self.interval.map(Interval::reversed),
+            interval_over_samples: self.interval_over_samples.map(Interval::reversed),
             ..self
         }
     }

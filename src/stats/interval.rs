@@ -16,4 +16,10 @@ impl Interval {
     pub fn contains(&self, value: f64) -> bool {
         self.low <= value && value <= self.high
     }
+
+    /// The interval of the negated value.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self { low: -self.high, high: -self.low }
+    }
 }

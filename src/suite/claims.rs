@@ -101,7 +101,7 @@ impl ClaimsFile {
 }
 
 impl Claims {
-    /// Most seeds that a suite may ask for.
+    /// Maximum seeds of a suite.
     pub(crate) const MOST_SEEDS: usize = 10_000;
 
     /// Places, among the settings of a plan, of the placebo and the active row: those named, or else the first SAM, and the SGD with

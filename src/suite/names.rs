@@ -1,5 +1,7 @@
 //! Short names of settings, made of what differs between them.
 
+use std::collections::HashSet;
+
 use super::Cell;
 use super::axes::is_unsaid;
 
@@ -61,7 +63,8 @@ impl Names {
     /// Of settings, whose seeds do not matter.
     pub(crate) fn new<'c>(settings: impl IntoIterator<Item = &'c Cell>) -> Self {
         let settings: Vec<Axes> = settings.into_iter().map(Axes::of).collect();
-        let names: Vec<String> = settings.iter().map(|setting| name(&settings, setting)).collect();
+        let said = always_said(&settings);
+        let names: Vec<String> = settings.iter().map(|setting| name(&settings, setting, &said)).collect();
         let is_double = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
         // Where that says too little, everything is said.
         let named = names.iter().zip(&settings).map(|(name, s)| if is_double(name) { &s.label } else { name });
@@ -72,7 +75,7 @@ impl Names {
             }
             axes.push(axis);
             if settings.iter().filter_map(|setting| setting.get(axis)).all(|other| other == value) {
-                if is_unsaid(axis, value) || says_always(&settings, axis) {
+                if is_unsaid(axis, value) || said.contains(&axis.as_str()) {
                     continue;
                 }
                 let is_general = settings.iter().any(|s| s.optimizer != settings[0].optimizer);
@@ -88,13 +91,13 @@ impl Names {
     }
 }
 
-fn name(settings: &[Axes], setting: &Axes) -> String {
+fn name(settings: &[Axes], setting: &Axes, said: &[&str]) -> String {
     let mut name = setting.optimizer.clone();
     let Some(first) = first_of(settings, &name) else { return name };
     for (axis, value) in &setting.axes {
         let of_all = || settings.iter().filter_map(|setting| setting.get(axis));
         let differs = match axis.as_str() {
-            axis if ALWAYS_SAID.contains(&axis) => says_always(settings, axis),
+            axis if ALWAYS_SAID.contains(&axis) => said.contains(&axis),
             axis if NEVER_IMPLIED.contains(&axis) => of_all().next() != Some(value),
             axis => first.get(axis) != Some(value),
         };
@@ -106,16 +109,15 @@ fn name(settings: &[Axes], setting: &Axes) -> String {
     name
 }
 
-/// Whether names say an axis of those that are always said: settings differ in it, or others of the same optimizer do not
-/// have it.
-fn says_always(settings: &[Axes], axis: &str) -> bool {
-    let with = || settings.iter().filter_map(|setting| Some((setting, setting.get(axis)?)));
-    let differs = |(setting, value): (&Axes, &str)| {
-        let of_same = |other: &&Axes| other.optimizer == setting.optimizer;
-        with().any(|(_, other)| other != value)
-            || settings.iter().filter(of_same).any(|other| other.get(axis).is_none())
+/// The axes of [`ALWAYS_SAID`] that names say: settings differ in them, or others of the same optimizer do not have them.
+fn always_said(settings: &[Axes]) -> Vec<&'static str> {
+    let is_said = |axis: &&str| {
+        let with: Vec<(&Axes, &str)> = settings.iter().filter_map(|s| Some((s, s.get(axis)?))).collect();
+        let readers: HashSet<&str> = with.iter().map(|(setting, _)| setting.optimizer.as_str()).collect();
+        let lacks = |setting: &Axes| readers.contains(setting.optimizer.as_str()) && setting.get(axis).is_none();
+        with.iter().any(|(_, value)| *value != with[0].1) || settings.iter().any(lacks)
     };
-    ALWAYS_SAID.contains(&axis) && with().any(differs)
+    ALWAYS_SAID.iter().copied().filter(is_said).collect()
 }
 
 /// The optimizers that read an axis.
@@ -216,10 +218,8 @@ mod tests {
                      model = { name = \"mlp\" }\nschedule = { epochs = 2, batch_size = 32, lr = 0.1 }\nseeds = [1]\n\
                      [profiles.quick]\n[[base.grid]]\noptimizer = [\"ssam-f\", \"ssam-d\"]\nrho = 0.05\nsparsity = 0.9\n\
                      [[base.grid]]\noptimizer = \"ssam-f\"\nrho = 0.05\npattern = \"tensor\"\nbudget = 1.1\n";
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("one.toml");
-        std::fs::write(&path, suite).expect("a suite");
-        let names = names(&path.display().to_string(), "quick");
+        let cells = Suite::parse("one".into(), suite).and_then(|s| s.plan("quick", "mnist-5k")).expect("a plan").cells;
+        let names = Names::new(&cells);
         assert_eq!(names.names, ["ssam-f .9", "ssam-d .9", "ssam-f tensor budget 1.1 masked"]);
     }
 

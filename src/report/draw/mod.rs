@@ -25,8 +25,8 @@ pub(super) const STYLE: &str = include_str!("chart.css");
 const LINE: f64 = 14.0;
 /// Pixels between panels, and around all.
 const GAP: f64 = 14.0;
-/// Pixels of the narrowest figure.
-const NARROWEST: f64 = 400.0;
+/// Minimum width of a figure, in pixels.
+const MIN_WIDTH: f64 = 400.0;
 /// Size of a heading, in that of other texts.
 const HEADING: f64 = 1.2;
 /// Pixels above a panel's chart, for its title.
@@ -117,7 +117,7 @@ impl Figure {
         let width_of = |row: &[Panel]| row.iter().map(|panel| panel.size[0] + GAP).sum::<f64>() + GAP;
         let widest = rows.iter().map(|row| width_of(row)).fold(0.0, f64::max);
         let heading = format!("{}: {}", self.subject, self.title);
-        let width = widest.max(NARROWEST).ceil();
+        let width = widest.max(MIN_WIDTH).ceil();
         let headings = lines_of(&heading, (width - 2.0 * GAP) / HEADING);
         let (mut body, mut top) = (String::new(), 30.0 + HEADING * LINE * (headings.len() - 1) as f64);
         let mut place = |x: f64, y: f64, drawn: Markup| {
@@ -175,7 +175,7 @@ pub(super) fn text_width(text: &str) -> f64 {
     text.chars().map(width).sum::<f64>() + 4.0
 }
 
-/// A text in lines of at most so many pixels; a longer word has a line of its own.
+/// Wraps a text at a width in pixels; a word that is wider has a line of its own.
 fn lines_of(text: &str, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
